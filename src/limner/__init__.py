@@ -1,0 +1,1 @@
+"""limner trains, judges and uses image generators on a person's own pictures."""

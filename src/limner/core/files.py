@@ -1,0 +1,105 @@
+"""Files that are either whole or not there: write to a temporary name, fsync, rename.
+
+A full disk is something the person can mend, so it leaves here as an `InputError`, and the half-written file goes with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from limner.core.errors import InputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def mended(path: Path) -> Iterator[None]:
+    """Turns the operating system's refusals about `path` (full disk, no permission) into one line for the person."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise InputError(f"no space left while writing {path}; free some space, then run the same command again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise InputError(f"no permission to write {path}; choose another folder or change its permissions") from error
+        raise
+
+
+def sync(path: Path) -> None:
+    """Asks the kernel to have `path` (a file or a folder) on disk before this returns."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; what was written there takes the name `path` when the block ends well.
+
+    Errors: `InputError` when the disk is full or may not be written; the temporary file is removed on any error.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with mended(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
+            sync(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder, which must not exist yet: filled under a temporary name, synced file by file, then renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with mended(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+            for inside in sorted(temporary.rglob("*")):
+                if inside.is_file():
+                    sync(inside)
+            sync(temporary)
+            os.rename(temporary, path)
+            sync(path.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of the file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where prepared data and judges are kept between commands: ``$LIMNER_CACHE``, or ``~/.cache/limner``."""
+    chosen = os.environ.get("LIMNER_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limner"
