@@ -1,0 +1,58 @@
+# Every target does its own set-up: a virtual environment in .venv, made anew when what it is made from changes.
+# Needs Python 3.11 or newer and make, nothing else.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+MADE_FROM := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test slow lint format install clean
+
+help:
+	@echo "make demo    train a DCGAN on handwritten digits, then draw new ones (under 3 minutes after installation)"
+	@echo "make test    formatting, types and the quick tests"
+	@echo "make slow    every test, also those that take minutes"
+	@echo "make lint    formatting and types alone"
+	@echo "make clean   remove .venv and the caches"
+
+# torch comes first and alone, so that a failed download of the largest package says so clearly.
+$(VENV)/.core: $(MADE_FROM)
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"limner needs Python 3.11 or newer; this is {v.major}.{v.minor}. Try: make PYTHON=python3.11")'
+	@echo "limner: installing into $(VENV) (the first time takes a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) torch==2.13.0
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	@$(PIP) -e ".[dev]"
+	@touch $@
+
+install: $(VENV)/.core
+
+demo: $(VENV)/.core
+	@$(BIN)/limner train digits --preset dcgan --minutes 1.5 --seed 0 --out runs --name demo
+	@$(BIN)/limner sample runs/demo --count 64 --grid --out runs/demo/samples
+	@echo
+	@echo "New digits, drawn by the model:     runs/demo/samples/grid.png"
+	@echo "How it learned, in your browser:    runs/demo/report.html"
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+test: lint
+	@$(BIN)/pytest -m "not slow"
+
+slow: $(VENV)/.dev
+	@$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
