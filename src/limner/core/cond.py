@@ -1,0 +1,49 @@
+"""What an image may be conditioned on, and the batch a Method is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+Draw = Callable[[tuple[int, ...], torch.device], Tensor]
+"""Draws standard normal noise of a shape; replaced in tests that want the same noise twice."""
+
+
+def _normal(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.randn(shape, device=device)
+
+
+@dataclass(frozen=True)
+class Cond:
+    """Three doors, any of them empty."""
+
+    label: Tensor | None = None
+    """[B] int64 class index; -1 is "no label"."""
+    text: Tensor | None = None
+    """[B, L] int64 token ids."""
+    image: Tensor | None = None
+    """[B, C', H, W] in [-1, 1]: what is given (a mask and its picture, a small picture, an outline)."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One chunk of training data, on the device it is used on."""
+
+    images: Tensor
+    """[B, C, H, W] float32 in [-1, 1]."""
+    cond: Cond = Cond()
+    draw: Draw = _normal
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def noise(self, *shape: int) -> Tensor:
+        """Standard normal noise [B, *shape] on the images' device. Every draw goes through here, so that a test can repeat it."""
+        return self.draw((len(self), *shape), self.images.device)
+
+    def drawing(self, draw: Draw) -> Batch:
+        """The same batch with another source of noise."""
+        return replace(self, draw=draw)

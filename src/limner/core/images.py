@@ -1,0 +1,76 @@
+"""Pictures between their two forms: uint8 arrays [N, H, W, C] in files, float tensors [N, C, H, W] in [-1, 1] in networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from limner.core.files import atomic
+
+
+def to_tensor(images: NDArray[np.uint8], device: torch.device | None = None) -> Tensor:
+    """[N, H, W, C] uint8 -> [N, C, H, W] float32 in [-1, 1], channels last in memory (as it already lies)."""
+    pixels = torch.from_numpy(images).to(device or "cpu")
+    return pixels.permute(0, 3, 1, 2).to(torch.float32).mul_(2 / 255).sub_(1)
+
+
+def to_uint8(images: Tensor) -> NDArray[np.uint8]:
+    """[N, C, H, W] in [-1, 1] -> [N, H, W, C] uint8; rounded, not truncated, and clipped."""
+    pixels = images.detach().float().add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
+    array: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return array
+
+
+def grid(images: NDArray[np.uint8], columns: int | None = None, gap: int = 2) -> NDArray[np.uint8]:
+    """One picture [H', W', C] of all `images` [N, H, W, C], row by row on white; as near to a square as N allows.
+
+    Small images are enlarged by whole pixels so that a person can see them.
+    """
+    count, height, width, channels = images.shape
+    columns = columns or max(1, math.ceil(math.sqrt(count * height / width)))
+    zoom = max(1, 56 // max(height, width))
+    images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    height, width = height * zoom, width * zoom
+    rows = math.ceil(count / columns)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, dtype=np.uint8)
+    for place, image in enumerate(images):
+        top, left = gap + place // columns * (height + gap), gap + place % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def picture(image: NDArray[np.uint8]) -> Image.Image:
+    """[H, W, C] with 1, 3 or 4 channels as a Pillow image."""
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def save_png(path: Path, image: NDArray[np.uint8], text: Mapping[str, str] | None = None) -> None:
+    """Writes [H, W, C] as PNG, atomically, with `text` as its text chunks."""
+    info = PngInfo()
+    for key, value in (text or {}).items():
+        info.add_itxt(key, value)
+    with atomic(path) as temporary:
+        picture(image).save(temporary, format="PNG", pnginfo=info)
+
+
+def side_by_side(*sheets: NDArray[np.uint8], gap: int = 12) -> NDArray[np.uint8]:
+    """Sheets [H, W, C] of equal channels, left to right, on white."""
+    height = max(sheet.shape[0] for sheet in sheets)
+    parts: list[NDArray[np.uint8]] = []
+    for sheet in sheets:
+        padding = ((0, height - sheet.shape[0]), (0, gap if parts or len(sheets) > 1 else 0), (0, 0))
+        parts.append(np.pad(sheet, padding, constant_values=255))
+    return np.concatenate(parts, axis=1)
+
+
+def batches_of(count: int, size: int) -> Sequence[slice]:
+    """Slices that cover 0..count in steps of `size`."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

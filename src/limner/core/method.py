@@ -1,0 +1,147 @@
+"""The contract of a Method.
+
+Training a generator is a game between players: each is some of the weights with an optimiser, and minimises its own loss on its
+own weights alone. One player is ordinary training, two are a GAN. A phase is one forward pass, and says which players move on it
+and how often. A Method says *what to minimise, for which weights, how often*; the loop says *how*.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from limner.core.cond import Batch, Cond
+from limner.core.optim import Clip, Optimiser
+
+
+@dataclass(frozen=True)
+class At:
+    """Where the run is."""
+
+    images: int
+    progress: float
+    """Of the budget, 0..1: warm-ups, capacities, late starts and decays depend on this."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """Some weights, their optimiser, their clipping."""
+
+    module: str
+    """Name of the Method's sub-module whose parameters these are."""
+    optimiser: Optimiser
+    clip: Clip | None = None
+    averaged: bool = True
+    """Whether the moving average follows these weights; nobody samples from a discriminator's."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One forward pass."""
+
+    name: str
+    players: tuple[str, ...]
+    every: int = 1
+    """Iterations between two of them: lazy regularisation, n_critic and the like are data, not code."""
+    start: float = 0.0
+    stop: float = 1.0
+    """Fractions of the budget between which the phase takes part."""
+    batches: int = 1
+    """Fresh batches that it draws."""
+    joins: str | None = None
+    """Adds its gradient to that phase's step instead of stepping by itself."""
+
+    def due(self, iteration: int, progress: float) -> bool:
+        inside = self.start <= progress < self.stop or (self.stop == 1.0 and progress >= 1.0)
+        return inside and iteration % self.every == 0
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a phase has to say about one chunk."""
+
+    of: Mapping[str, Tensor]
+    """player -> [B] loss per image."""
+    logs: Mapping[str, Tensor] = field(default_factory=dict)
+    """name -> 0-d tensor, averaged over chunks for the log."""
+    sums: Mapping[str, Tensor] = field(default_factory=dict)
+    """Statistics that are added over chunks and processes and handed to `after_step`."""
+    joint: Tensor | None = None
+    """[B]: where one backward serves several players at once, what it starts from."""
+
+
+class Codec(Protocol):
+    """What a Method works *in*: pixels, or the latents of a trained autoencoder."""
+
+    @property
+    def kind(self) -> Literal["continuous", "codes"]: ...
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one encoded image, without the batch axis."""
+    @property
+    def vocabulary(self) -> int | None: ...
+    def encode(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] in [-1, 1] -> [B, *shape]. Deterministic: the mean, or the indices."""
+    def decode(self, latents: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """A Method that is a Codec as well."""
+
+    def encode(self, images: Tensor) -> Tensor: ...
+    def decode(self, latents: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The identity: images themselves. Pixel and latent models share one path."""
+
+    shape: tuple[int, ...]
+    kind: Literal["continuous", "codes"] = "continuous"
+    vocabulary: int | None = None
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return latents
+
+
+class Method(nn.Module, ABC):
+    """A family of generators: its networks, what is minimised for which weights and how often, and how to sample."""
+
+    chunk: ClassVar[int] = 32
+    """Images per sampling pass. Short passes are padded to it, so that an image's bits do not depend on its neighbours."""
+
+    def __init__(self, codec: Codec) -> None:
+        super().__init__()
+        self.codec = codec  # where this is a module, it is frozen and travels in the snapshot
+
+    @abstractmethod
+    def players(self) -> Mapping[str, Player]: ...
+
+    @abstractmethod
+    def phases(self) -> tuple[Phase, ...]: ...
+
+    @abstractmethod
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses: ...
+
+    @abstractmethod
+    def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
+        """[len(seeds), C, H, W] in [-1, 1]; image i is a function of seeds[i] (and its condition) alone."""
+
+    def after_step(self, phase: str, sums: Mapping[str, Tensor], at: At) -> None:
+        """Optional. State that moves with training moves here, once per phase, from the sums over all chunks and processes."""
+
+    def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
+        """Optional. Bounded, seeded, kept in buffers: what is estimated rather than descended to."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device

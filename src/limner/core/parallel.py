@@ -1,0 +1,88 @@
+"""Processes: started by torchrun, one per accelerator or per share of the cores. One process needs none of this.
+
+Gradients are averaged by the loop itself, once per step and in buckets, because DistributedDataParallel excludes
+`torch.autograd.grad` (its documentation says so). Which process does what is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+BUCKET = 25 * 2**20 // 4
+"""float32 entries reduced in one message (25 MiB, as DistributedDataParallel does)."""
+
+
+def local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def leads() -> bool:
+    """Whether this process is the one that writes files and speaks."""
+    return rank() == 0
+
+
+@contextmanager
+def processes() -> Iterator[None]:
+    """Joins the group that torchrun announced in the environment; without one, does nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=2))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def sum_all(tensors: Sequence[Tensor]) -> None:
+    """Adds each tensor over all processes, in place, in buckets of one flat message each."""
+    if world() == 1:
+        return
+    bucket: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        bucket.append(tensor)
+        size += tensor.numel()
+        if size >= BUCKET:
+            _sum_bucket(bucket)
+            bucket, size = [], 0
+    if bucket:
+        _sum_bucket(bucket)
+
+
+def _sum_bucket(tensors: Sequence[Tensor]) -> None:
+    flat = torch.cat([tensor.detach().float().reshape(-1) for tensor in tensors])
+    dist.all_reduce(flat)
+    start = 0
+    for tensor in tensors:
+        tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
+        start += tensor.numel()
+
+
+def from_lead(value: T) -> T:
+    """The leading process's `value`, on every process (small things: decisions, paths, plans)."""
+    if world() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]

@@ -1,0 +1,73 @@
+"""What this processor does well: the device, the number format, the allocator."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import platform
+import sys
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+Precision = Literal["fp32", "bf16"]
+
+
+def device() -> torch.device:
+    """The accelerator where there is one, otherwise the CPU. With several processes on a node, each takes its own card."""
+    if torch.cuda.is_available():
+        from limner.core import parallel
+
+        return torch.device("cuda", parallel.local_rank() % torch.cuda.device_count())
+    return torch.device("cpu")
+
+
+def _cpu_flags() -> frozenset[str]:
+    """The kernel's own list; empty where there is none (other systems), which means "nothing special"."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("flags"):
+                return frozenset(line.split(":", 1)[1].split())
+    return frozenset()
+
+
+def choose(where: torch.device | None = None) -> Precision:
+    """bf16 only where the hardware multiplies it (avx512_bf16 or amx on a CPU, Ampere and later on a GPU); emulated it is slower."""
+    where = where or device()
+    if where.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(where)[0] >= 8 else "fp32"
+    return "bf16" if {"avx512_bf16", "amx_bf16"} & _cpu_flags() else "fp32"
+
+
+def autocast(where: torch.device, precision: Precision) -> torch.autocast:
+    """The forward pass in `precision`; weights, gradients and optimiser stay in float32."""
+    return torch.autocast(where.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def processor() -> str:
+    """A name for the record, such as ``AMD EPYC (avx512_bf16)``."""
+    where = device()
+    if where.type == "cuda":
+        return torch.cuda.get_device_name(where)
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    special = sorted({"avx2", "avx512f", "avx512_bf16", "amx_bf16"} & _cpu_flags())
+    return f"{name} ({', '.join(special)})" if special else name
+
+
+def keep_memory() -> bool:
+    """Tells glibc to keep freed memory instead of handing every large tensor back to the kernel and faulting it in again.
+
+    The constants are M_MMAP_MAX (-4), M_TRIM_THRESHOLD (-1) and M_TOP_PAD (-2) of malloc.h. Measured on CPU training: see
+    docs/lab-notes.md. Linux with glibc only; elsewhere it does nothing, silently, and returns False.
+    """
+    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    large = 1 << 30
+    return bool(mallopt(-4, 0) and mallopt(-1, large) and mallopt(-2, 1 << 26))

@@ -1,0 +1,52 @@
+"""Randomness is a function of where we are.
+
+No generator state is ever saved: before each chunk the generators are seeded from (seed, images seen, phase, chunk), so that a
+resumed run draws what the uninterrupted one would have drawn. One seed is one image: sampling noise is drawn on the CPU, seed
+by seed, whatever the batch, the device or the number of processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def fold(*parts: int | str) -> int:
+    """A 63-bit seed from any number of parts; the same parts give the same seed on every machine."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def seed_all(*parts: int | str) -> None:
+    """Seeds torch's own generators (CPU and accelerator) from `parts`."""
+    torch.manual_seed(fold(*parts))
+
+
+def noise(seeds: Sequence[int], *shape: int, stream: str = "latent") -> Tensor:
+    """[len(seeds), *shape] float32 standard normal on the CPU: row i depends on seeds[i] and on nothing else."""
+    rows = [torch.randn(shape, generator=torch.Generator().manual_seed(fold("sample", stream, seed))) for seed in seeds]
+    return torch.stack(rows) if rows else torch.empty(0, *shape)
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, stream: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return np.random.Generator(np.random.Philox(fold(seed, "epoch", stream, epoch))).permutation(count)
+
+
+def order(seed: int, stream: int, start: int, size: int, count: int) -> NDArray[np.int64]:
+    """Which of `count` training images stand at places start … start+size-1 of an endless shuffled reading.
+
+    Every epoch is a fresh permutation, so that each image is seen once before any is seen twice; a batch may straddle two epochs.
+    """
+    places = np.arange(start, start + size, dtype=np.int64)
+    rows = np.empty(size, dtype=np.int64)
+    for epoch in range(int(places[0] // count), int(places[-1] // count) + 1):
+        inside = places // count == epoch
+        rows[inside] = _permutation(seed, stream, epoch, count)[places[inside] % count]
+    return rows

@@ -1,0 +1,90 @@
+"""The DCGAN pair (Radford, Metz & Chintala 2015), for any height and width.
+
+The generator grows a dense seed of about 7x7 (4x4 where the size is a power of two) by transposed convolutions that double it;
+the discriminator halves the image back with strided convolutions. Odd sizes are cropped on the way up.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from limner.nets.layers import BatchNorm, Dropout, halvings, init_normal
+
+Norm = Literal["batch", "none"]
+
+
+def _norm(kind: Norm, channels: int) -> nn.Module:
+    return BatchNorm(channels) if kind == "batch" else nn.Identity()
+
+
+class DcganGenerator(nn.Module):
+    """[B, latent] -> [B, C, H, W] in [-1, 1]. `width` channels at the seed, halved at every layer down to `narrowest`."""
+
+    def __init__(self, latent: int, shape: tuple[int, int, int], width: int, narrowest: int, norm: Norm) -> None:
+        super().__init__()
+        channels, height, tall = shape
+        self.sizes = halvings(height, tall)[::-1]
+        self.seed_shape = (width, *self.sizes[0])
+        self.seed = nn.Linear(latent, width * self.sizes[0][0] * self.sizes[0][1], bias=norm == "none")
+        self.seed_norm = _norm(norm, width)
+        self.ups = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        # Where there is little to grow (8x8), a layer at the seed's own size gives depth: the tutorial's first, stride 1.
+        self.flat = len(self.sizes) <= 2
+        if self.flat:
+            half = max(narrowest, width // 2)
+            self.ups.append(nn.ConvTranspose2d(width, half, 3, 1, 1, bias=norm == "none"))
+            self.norms.append(_norm(norm, half))
+            self.sizes.insert(0, self.sizes[0])
+            width = half
+        for place in range(len(self.norms), len(self.sizes) - 1):
+            last = place == len(self.sizes) - 2
+            after = channels if last else max(narrowest, width // 2)
+            self.ups.append(nn.ConvTranspose2d(width, after, 4, 2, 1, bias=last or norm == "none"))
+            if not last:
+                self.norms.append(_norm(norm, after))
+            width = after
+        init_normal(self)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.seed(z).unflatten(1, self.seed_shape).contiguous(memory_format=torch.channels_last)
+        x = F.relu(self.seed_norm(x))
+        for place, up in enumerate(self.ups):
+            height, width = self.sizes[place + 1]
+            x = up(x)
+            if x.shape[2:] != (height, width):
+                x = x[:, :, :height, :width]
+            x = F.relu(self.norms[place](x)) if place < len(self.norms) else x.tanh()
+        return x
+
+
+class DcganDiscriminator(nn.Module):
+    """[B, C, H, W] -> [B] logits. `width` channels after the first convolution, doubled at every halving up to `widest`.
+
+    The paper has batch norm from the second layer on and no dropout; the widely taught variant dropout .3 and no batch norm.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], width: int, widest: int, norm: Norm, dropout: float) -> None:
+        super().__init__()
+        before, height, tall = shape
+        layers: list[nn.Module] = []
+        while min(height, tall) >= 7 or not layers:
+            after = min(widest, width * 2 ** len([x for x in layers if isinstance(x, nn.Conv2d)]))
+            normed = bool(layers) and norm == "batch"
+            layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=not normed))
+            if normed:
+                layers.append(_norm(norm, after))
+            layers.append(nn.LeakyReLU(0.2))
+            if dropout:
+                layers.append(Dropout(dropout))
+            before, height, tall = after, height // 2, tall // 2
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(before * height * tall, 1)
+        init_normal(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layers(x).flatten(1)).flatten()

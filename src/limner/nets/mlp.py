@@ -1,0 +1,50 @@
+"""Fully connected networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from limner.nets.layers import BatchNorm, Dropout
+
+
+def mlp(
+    sizes: Sequence[int], *, norm: bool = False, dropout: float = 0.0, slope: float = 0.2, last_norm: bool = False
+) -> nn.Sequential:
+    """Linear layers of `sizes`, with LeakyReLU between them; the last layer is bare."""
+    layers: list[nn.Module] = []
+    for place, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        inner = place < len(sizes) - 2
+        layers.append(nn.Linear(before, after, bias=not (norm and inner)))
+        if inner:
+            if norm:
+                layers.append(BatchNorm(after))
+            layers.append(nn.LeakyReLU(slope, inplace=not norm))
+            if dropout:
+                layers.append(Dropout(dropout))
+    return nn.Sequential(*layers)
+
+
+class MlpGenerator(nn.Module):
+    """[B, latent] -> [B, *shape] in [-1, 1]; Goodfellow et al. 2014, as commonly rebuilt: 256-512-1024, tanh."""
+
+    def __init__(self, latent: int, shape: Sequence[int], widths: Sequence[int], norm: bool) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.layers = mlp([latent, *widths, math.prod(shape)], norm=norm)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(z).tanh().unflatten(1, self.shape)
+
+
+class MlpDiscriminator(nn.Module):
+    """[B, *shape] -> [B] logits; 512-256."""
+
+    def __init__(self, shape: Sequence[int], widths: Sequence[int], dropout: float) -> None:
+        super().__init__()
+        self.layers = mlp([math.prod(shape), *widths, 1], dropout=dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x.flatten(1)).flatten()
