@@ -1,0 +1,119 @@
+"""How every verb ends: one answer on stdout, one line on stderr, one of four exit codes.
+
+0 done; 2 the person can mend it (`InputError`, a mistyped command); 1 limner failed, with the traceback in a log and not on the
+terminal; 130 interrupted. With ``--json``, stdout holds exactly one JSON object, ``{"error": ...}`` where something went wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+
+from limner.core.errors import InputError
+
+DONE, FAILED, MENDABLE, INTERRUPTED = 0, 1, 2, 130
+
+Answer = Mapping[str, Any]
+Reply = Callable[[Answer, Callable[[Answer], None]], None]
+
+
+def plain(value: Any) -> Any:
+    """`value` in JSON's own types: paths as text, data classes as objects, NaN and infinities (which JSON lacks) as null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, Sequence | set | frozenset):
+        return [plain(inner) for inner in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if callable(item := getattr(value, "item", None)):  # a numpy or torch scalar, without importing either
+        return plain(item())
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def complain(message: str, *, code: int, as_json: bool) -> NoReturn:
+    """One line on stderr (and the one object on stdout), then out with `code`."""
+    line = " ".join(message.split())
+    print(f"limner: {line}", file=sys.stderr, flush=True)
+    if as_json:
+        print_json({"error": line})
+    raise typer.Exit(code)
+
+
+def log_traceback(error: BaseException, run: Path | None) -> Path | None:
+    """Where the traceback of `error` is kept: the run's log, or a file in the cache. None where nothing can be written.
+
+    A verb that logged it itself says so in a note on the exception: ``log: PATH``.
+    """
+    for note in getattr(error, "__notes__", ()):
+        if note.startswith("log: "):
+            return Path(note.removeprefix("log: "))
+    from limner.core.files import cache_folder
+
+    if run is not None and (run / "recipe.yaml").is_file():
+        path = run / "log.txt"
+    else:
+        path = cache_folder() / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as handle:
+            handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} limner {' '.join(sys.argv[1:])}\n")
+            handle.writelines(traceback.format_exception(error))
+    except OSError:
+        return None
+    return path
+
+
+def _failure(error: Exception, run: Path | None) -> str:
+    log = log_traceback(error, run)
+    what = f"{type(error).__name__}: {error}".strip().rstrip(":.")
+    if len(what) > 300:
+        what = what[:300] + " …"
+    return f"a fault of limner's own: {what}. " + (f"Details are in {log}" if log else "No log could be written")
+
+
+@contextmanager
+def verb(as_json: bool, *, run: Path | None = None) -> Iterator[Reply]:
+    """Surrounds the call of one verb: ``with verb(as_json) as reply: reply(answer, show)``.
+
+    `run` is the run folder the verb is about, where one is known: its log takes the traceback of a failure. What the verb
+    prints by itself goes to stderr when stdout is promised to JSON. `show` prints the answer for a person.
+    """
+    answered: list[tuple[Answer, Callable[[Answer], None]]] = []
+    try:
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            yield lambda answer, show: answered.append((answer, show))
+        for answer, show in answered:
+            if as_json:
+                print_json(answer)
+            else:
+                show(answer)
+    except InputError as error:
+        complain(str(error), code=MENDABLE, as_json=as_json)
+    except KeyboardInterrupt:
+        kept = f"; what {run} had saved is whole" if run is not None and run.is_dir() else ""
+        complain(f"interrupted{kept}", code=INTERRUPTED, as_json=as_json)
+    except (typer.Exit, typer.TyperException, BrokenPipeError):
+        raise
+    except Exception as error:  # the one place where any fault becomes one line and a log
+        complain(_failure(error, run), code=FAILED, as_json=as_json)

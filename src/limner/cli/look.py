@@ -1,0 +1,86 @@
+"""The verbs that look: `doctor`, `methods`, `evaluate`, `runs`, `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from limner.cli import show
+from limner.cli.door import verb
+from limner.cli.options import Checkpoint, Features, Json, JudgeCount, Metrics, Reference, ReportOut, Run, What, Where
+from limner.cli.parse import split_list
+from limner.core.errors import InputError
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine offers."""
+    with verb(as_json) as reply:
+        from limner.doctor import examine
+
+        reply(examine(), show.doctor)
+
+
+def methods(as_json: Json = False) -> None:
+    """List the methods and presets, with their papers."""
+    with verb(as_json) as reply:
+        from limner.recipe import methods_table
+
+        reply({"methods": methods_table()}, show.methods)
+
+
+def evaluate(
+    what: What,
+    data: Reference = None,
+    count: JudgeCount = None,
+    features: Features = "judge",
+    metrics: Metrics = None,
+    checkpoint: Checkpoint = "last",
+    out: ReportOut = None,
+    as_json: Json = False,
+) -> None:
+    """Judge how good and how varied pictures are.
+
+    Every score comes with its error and its null: what real pictures of the same number get.
+    """
+    with verb(as_json, run=Path(what)) as reply:
+        from limner.evaluation import evaluate as judge
+
+        reply(
+            judge(
+                what, data=data, count=count, features=features, metrics=split_list(metrics), checkpoint=checkpoint, out=out
+            ),
+            show.metrics,
+        )  # fmt: skip
+
+
+def runs(
+    words: Where = None,
+    as_json: Json = False,
+) -> None:
+    """List the runs in a folder, or prune them.
+
+    'runs prune' frees the space of old checkpoints; of each run the last and the best stay.
+    """
+    with verb(as_json) as reply:
+        from limner import run
+
+        prune, folder = _where(words or [])
+        if prune:
+            reply(run.prune(folder), show.pruned)
+        else:
+            reply({"runs": run.list_runs(folder)}, show.runs)
+
+
+def _where(words: list[str]) -> tuple[bool, Path]:
+    prune = bool(words) and words[0] == "prune"
+    rest = words[1:] if prune else words
+    if len(rest) > 1:
+        raise InputError(f"runs takes one folder, not {len(rest)}: {' '.join(rest)}")
+    return prune, Path(rest[0]) if rest else Path("runs")
+
+
+def report(run: Run, as_json: Json = False) -> None:
+    """Make a run's report.html anew."""
+    with verb(as_json, run=run) as reply:
+        from limner.report import write_report
+
+        reply({"report": write_report(run)}, show.report)

@@ -1,0 +1,123 @@
+"""The verbs that make something: `train`, `resume`, `sample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from limner.cli import show
+from limner.cli.door import INTERRUPTED, plain, verb
+from limner.cli.options import (
+    Checkpoint,
+    DryRun,
+    Grid,
+    Images,
+    Json,
+    Label,
+    Minutes,
+    Name,
+    NoMetadata,
+    Npz,
+    PicturesOut,
+    Preset,
+    Run,
+    RunsOut,
+    Seed,
+    SeedCount,
+    Seeds,
+    Settings,
+    Source,
+)
+from limner.cli.parse import check_settings, choose_seeds
+
+if TYPE_CHECKING:
+    from limner.training import Outcome
+
+
+def train(
+    source: Source,
+    settings: Settings = None,
+    preset: Preset = "dcgan",
+    out: RunsOut = Path("runs"),
+    images: Images = None,
+    minutes: Minutes = None,
+    seed: Seed = None,
+    name: Name = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Train a generator on a set of pictures."""
+    with verb(as_json) as reply:
+        from limner import training
+        from limner.cli.progress import steps
+
+        chosen: dict[str, Any] = {
+            "preset": preset, "out": out, "images": images, "minutes": minutes, "seed": seed, "name": name,
+            "settings": check_settings(settings),
+        }  # fmt: skip
+        if dry_run:
+            reply(training.dry_run(source, **chosen), show.plan)
+            return
+        with steps() as progress:
+            outcome = training.train(source, progress=progress, **chosen)
+        reply(_answer(outcome), show.outcome)
+    _leave(outcome)
+
+
+def resume(
+    run: Run,
+    settings: Settings = None,
+    images: Images = None,
+    minutes: Minutes = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run exactly where it stopped.
+
+    With --images or --minutes it goes on for longer: the number is the new total.
+    """
+    with verb(as_json, run=run) as reply:
+        from limner import training
+        from limner.cli.progress import steps
+
+        words = check_settings(settings)
+        with steps() as progress:
+            outcome = training.resume(run, images=images, minutes=minutes, settings=words, progress=progress)
+        reply(_answer(outcome), show.outcome)
+    _leave(outcome)
+
+
+def _answer(outcome: Outcome) -> dict[str, Any]:
+    answer: dict[str, Any] = plain(outcome)
+    return answer
+
+
+def _leave(outcome: Outcome) -> None:
+    if outcome.state == "stopped":
+        raise typer.Exit(INTERRUPTED)
+
+
+def sample(
+    run: Run,
+    seeds: Seeds = None,
+    count: SeedCount = None,
+    label: Label = None,
+    checkpoint: Checkpoint = "last",
+    grid: Grid = False,
+    npz: Npz = None,
+    out: PicturesOut = None,
+    no_metadata: NoMetadata = False,
+    as_json: Json = False,
+) -> None:
+    """Draw new pictures."""
+    with verb(as_json, run=run) as reply:
+        chosen = choose_seeds(seeds, count)
+        from limner.tasks.sample import sample as draw
+
+        reply(
+            draw(
+                run, seeds=chosen, label=label, checkpoint=checkpoint, grid=grid, npz=npz, out=out, metadata=not no_metadata
+            ),
+            show.samples,
+        )  # fmt: skip

@@ -1,0 +1,52 @@
+"""Every option of every verb, with its help, in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+Json = Annotated[bool, Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
+Run = Annotated[Path, Argument(metavar="RUN", help="The folder of a run.")]
+Settings = Annotated[list[str] | None, Argument(metavar="KEY=VALUE…", help="Any setting of the recipe.")]
+
+# Pictures: `data check`, `data prepare`
+Source = Annotated[str, Argument(metavar="SRC", help="A name ('limner data list'), a folder, an archive, a set's file.")]
+Size = Annotated[str | None, Option("--size", metavar="N|HxW", help="Size of the prepared images: 64, or 64x96.")]
+Fit = Annotated[str | None, Option("--fit", metavar="crop|pad|stretch", help="How a picture of another shape is fitted.")]
+Channels = Annotated[int | None, Option("--channels", help="1 grey, 3 colour, 4 with transparency; default: as found.")]
+Background = Annotated[str | None, Option("--background", metavar="COLOUR", help="What transparency is laid on.")]
+Split = Annotated[str | None, Option("--split", metavar="NAME|SHARE", help="Which pictures are held out.")]
+Limit = Annotated[int | None, Option("--limit", help="Take at most this many pictures.")]
+Labels = Annotated[str | None, Option("--labels", help="Where the labels come from.")]
+DataSeed = Annotated[int | None, Option("--seed", help="Decides the split and what --limit takes.")]
+DataOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where the packed set goes; default: the cache.")]
+
+# Runs: `train`, `resume`
+Preset = Annotated[str, Option("--preset", help="How to train; 'limner methods' lists them.")]
+Images = Annotated[int | None, Option("--images", help="Budget: so many images seen in all.")]
+Minutes = Annotated[float | None, Option("--minutes", help="Budget: so many minutes of training.")]
+Seed = Annotated[int | None, Option("--seed", help="Decides everything that is drawn.")]
+Name = Annotated[str | None, Option("--name", help="The run's name; default: a number, the data and the preset.")]
+RunsOut = Annotated[Path, Option("--out", metavar="DIR", help="The folder of all runs.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Say what would be done, how long and how large; train nothing.")]
+Where = Annotated[list[str] | None, Argument(metavar="[prune] [DIR]", help="The folder of runs; default: runs.")]
+
+# Pictures from a run: `sample`, `evaluate`
+Checkpoint = Annotated[str, Option("--checkpoint", metavar="last|best|N", help="Which saved state to use.")]
+Seeds = Annotated[str | None, Option("--seeds", metavar="0-15,42", help="Which pictures: one seed is one picture.")]
+SeedCount = Annotated[int | None, Option("--count", help="The first so many seeds; default 16.")]
+Label = Annotated[str | None, Option("--label", metavar="CLASS", help="Draw this class, where the model knows classes.")]
+Grid = Annotated[bool, Option("--grid", help="Also lay them out in one picture.")]
+Npz = Annotated[Path | None, Option("--npz", metavar="FILE", help="Write one array file instead of single pictures.")]
+PicturesOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where pictures go; default: a folder in the run.")]
+NoMetadata = Annotated[bool, Option("--no-metadata", help="Leave recipe, seed and model hash out of the PNGs.")]
+
+# Judging
+What = Annotated[str, Argument(metavar="WHAT", help="A run, a folder of pictures, or an .npz of images.")]
+Reference = Annotated[str | None, Option("--data", metavar="SRC", help="Compare with this set; default: the run's own.")]
+JudgeCount = Annotated[int | None, Option("--count", help="How many pictures to judge.")]
+Features = Annotated[str, Option("--features", help="What the judge looks at.")]
+Metrics = Annotated[str | None, Option("--metrics", metavar="A,B", help="Which scores; default: all.")]
+ReportOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where the report goes.")]

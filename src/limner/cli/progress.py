@@ -1,0 +1,119 @@
+"""Progress on stderr: a bar on a terminal, a plain line every ten seconds anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from limner.cli.show import span
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+EVERY = 10.0  # seconds between plain lines
+
+
+class Step(Protocol):
+    """What the verbs tell: `limner.training.Progress`, seen from the door."""
+
+    @property
+    def what(self) -> str: ...
+    @property
+    def images(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def images_per_second(self) -> float: ...
+    @property
+    def losses(self) -> dict[str, float]: ...
+    @property
+    def left(self) -> float | None: ...
+    @property
+    def note(self) -> str: ...
+
+
+def details(step: Step) -> str:
+    """``1,302 images/s · generator 0.81 discriminator 1.21 · 1 min 20 s left``"""
+    parts = []
+    if step.images_per_second:
+        parts.append(f"{step.images_per_second:,.0f} images/s")
+    if step.losses:
+        parts.append(" ".join(f"{name} {value:.3g}" for name, value in step.losses.items()))
+    if step.left is not None:
+        parts.append(f"{span(step.left)} left")
+    if step.note:
+        parts.append(step.note)
+    return " · ".join(parts)
+
+
+class _Lines:
+    """For logs and pipes: the first word of each stage at once, then one line every ten seconds, and each note once."""
+
+    def __init__(self) -> None:
+        self.what = ""
+        self.note = ""
+        self.last = 0.0
+
+    def __call__(self, what: str, images: int, total: int, text: str, note: str = "") -> None:
+        now = time.monotonic()
+        fresh_note = bool(note) and note != self.note
+        if what == self.what and not fresh_note and now - self.last < EVERY:
+            return
+        self.what, self.note, self.last = what, note, now
+        done = f" {images:,} of {total:,}" if total else (f" {images:,}" if images else "")
+        print(f"{what}{done}" + (f" · {text}" if text else ""), file=sys.stderr, flush=True)
+
+
+class _Bars:
+    """For a terminal: one bar per stage."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.bar = bar
+        self.tasks: dict[str, Any] = {}
+
+    def __call__(self, what: str, images: int, total: int, text: str, note: str = "") -> None:
+        if what not in self.tasks:
+            self.tasks[what] = self.bar.add_task(what, total=None, text="")
+        self.bar.update(self.tasks[what], completed=images, total=total or None, text=text)
+
+
+@contextmanager
+def _screen() -> Iterator[Callable[..., None]]:
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}", style="dim", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
+        yield _Bars(bar)
+
+
+@contextmanager
+def counter(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A callback `(done, total)` for verbs that only count."""
+    start = time.monotonic()
+    with _screen() as draw:
+
+        def tell(done: int, total: int) -> None:
+            seconds = time.monotonic() - start
+            speed = f"{done / seconds:,.0f} images/s" if seconds > 1 and done else ""
+            draw(what, done, total, speed)
+
+        yield tell
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[Step], None]]:
+    """A callback for the verbs that train."""
+    with _screen() as draw:
+        yield lambda step: draw(step.what, step.images, step.total, details(step), step.note)

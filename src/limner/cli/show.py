@@ -1,0 +1,213 @@
+"""Answers for a person: a few calm lines or one table on stdout. Every function takes the object that ``--json`` prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Answer = Mapping[str, Any]
+_ABSENT = "–"
+
+
+def span(seconds: float | None) -> str:
+    """8 s, 1 min 20 s, 2 h 5 min."""
+    if seconds is None:
+        return _ABSENT
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(amount: float | None) -> str:
+    """Bytes as 3.2 GiB."""
+    if amount is None:
+        return _ABSENT
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def short(value: Any) -> str:
+    """One value in a table's cell."""
+    if value is None or value == "":
+        return _ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {short(inner)}" for key, inner in value.items()) or _ABSENT
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "×".join(str(part) for part in value) if all(isinstance(v, int) for v in value) else ", ".join(map(str, value))
+    return str(value)
+
+
+def lines(pairs: Sequence[tuple[str, Any]]) -> None:
+    """`name  value` under each other; what is absent is left out."""
+    kept = [(name, short(value)) for name, value in pairs if value not in (None, "", {}, [])]
+    width = max((len(name) for name, _ in kept), default=0)
+    for name, value in kept:
+        print(f"{name:<{width}}  {value}")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(*columns, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for row in rows:
+        grid.add_row(*(Text(cell if isinstance(cell, str) else short(cell)) for cell in row))
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 140, highlight=False).print(grid)
+
+
+def doctor(answer: Answer) -> None:
+    missing = [name for name, there in answer["extras"].items() if not there]
+    there = [name for name, there in answer["extras"].items() if there]
+    data = ", ".join(f"{name} ({path})" for name, path in answer["data"].items())
+    lines(
+        [
+            ("limner", f"{answer['limner']}, Python {answer['python']}, torch {answer['torch']}"),
+            ("device", answer["device"] + (f" ({answer['device_name']})" if answer.get("device_name") else "")),
+            ("precision", answer["precision"]),
+            ("threads", answer["threads"]),
+            ("memory", size(answer["memory"])),
+            ("allocator", answer["allocator"]),
+            ("cache", str(answer["cache"])),
+            ("data", data or "no set found in LIMNER_DATA"),
+            ("extras", ", ".join(there) or "none"),
+            ("not installed", ", ".join(missing)),
+        ]
+    )
+    for warning in answer["warnings"]:
+        print(f"! {warning}")
+
+
+def sets(answer: Answer) -> None:
+    rows = answer["sets"]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table(columns, [[row.get(column) for column in columns] for row in rows])
+
+
+def methods(answer: Answer) -> None:
+    table(
+        ["preset", "family", "what it is", "paper"],
+        [[row["name"], row["family"], row["line"], row["paper"]] for row in answer["methods"]],
+    )
+
+
+def pictures(answer: Answer) -> None:
+    """What `data check` and `data prepare` found."""
+    rejected = answer.get("rejected") or []
+    classes = answer.get("classes") or {}
+    shown = ", ".join(f"{name} {count:,}" for name, count in list(classes.items())[:12])
+    more = f" and {len(classes) - 12} more" if len(classes) > 12 else ""
+    duplicates = answer.get("duplicates") or {}
+    lines(
+        [
+            ("images", answer.get("images")),
+            ("shape", answer.get("shape")),
+            ("classes", shown + more),
+            ("captions", answer.get("captions")),
+            ("duplicates", {name: count for name, count in duplicates.items() if count}),
+            ("set aside", len(rejected) or None),
+            ("fingerprint", answer.get("fingerprint")),
+            ("path", str(answer["path"]) if answer.get("path") else None),
+            ("time", span(answer.get("seconds"))),
+        ]
+    )
+    for reject in rejected[:10]:
+        print(f"  {reject['file']}: {reject['reason']}")
+    if len(rejected) > 10:
+        print(f"  … and {len(rejected) - 10} more (all of them with --json)")
+
+
+def plan(answer: Answer) -> None:
+    """The answer of `train --dry-run`."""
+    import yaml
+
+    lines(
+        [
+            ("parameters", answer.get("parameters")),
+            ("memory", size(answer.get("memory"))),
+            ("images/s", answer.get("images_per_second")),
+            ("images", answer.get("images")),
+            ("time", span(answer.get("seconds_estimate"))),
+        ]
+    )
+    print("\n" + yaml.safe_dump(answer["recipe"], sort_keys=False, allow_unicode=True).rstrip())
+
+
+def outcome(answer: Answer) -> None:
+    """The answer of `train` and `resume`."""
+    run = answer["run"]
+    stopped = answer["state"] == "stopped"
+    lines(
+        [
+            ("run", str(run)),
+            ("images", f"{answer['images']:,} in {span(answer['seconds'])} ({answer['images_per_second']:,.0f}/s)"),
+            ("losses", answer["losses"]),
+            ("report", f"{run}/report.html"),
+            ("next", f"limner resume {run}" if stopped else f"limner sample {run} --count 64 --grid"),
+        ]
+    )
+
+
+def samples(answer: Answer) -> None:
+    from pathlib import Path
+
+    files = answer.get("files") or []
+    where = str(Path(files[0]).parent) if files else None
+    lines(
+        [
+            ("pictures", f"{len(files):,} in {where}" if files else None),
+            ("grid", str(answer["grid"]) if answer.get("grid") else None),
+            ("npz", str(answer["npz"]) if answer.get("npz") else None),
+            ("speed", f"{answer['images_per_second']:,.0f} images/s"),
+        ]
+    )
+
+
+def metrics(answer: Answer) -> None:
+    rows = [
+        [name, one.get("value"), one.get("error"), one.get("null"), one.get("z"), one.get("p")]
+        for name, one in answer["metrics"].items()
+    ]
+    table(["metric", "value", "± error", "null", "z", "p"], rows)
+    print(f"{answer['count']:,} images, features: {answer['features']}")
+    if answer.get("report"):
+        print(f"report  {answer['report']}")
+
+
+def runs(answer: Answer) -> None:
+    rows = answer["runs"]
+    if not rows:
+        print("no runs here")
+        return
+    table(
+        ["run", "preset", "data", "state", "images", "of", "score"],
+        [
+            [str(row["run"]), *(row.get(key) for key in ("preset", "data", "state", "images", "budget", "score"))]
+            for row in rows
+        ],
+    )
+
+
+def pruned(answer: Answer) -> None:
+    removed = answer.get("removed") or []
+    print(f"removed {len(removed)} checkpoints, {size(answer.get('freed', 0))} freed")
+
+
+def report(answer: Answer) -> None:
+    print(answer["report"])
