@@ -99,9 +99,7 @@ def _warnings(torch_version: str) -> list[str]:
     if not torch_version.startswith(f"{TORCH}."):
         warnings.append(f"torch is {torch_version}; limner is tested with {TORCH}")
     missing = [
-        part
-        for part in os.environ.get("LIMNER_DATA", "").split(os.pathsep)
-        if part and not Path(part).expanduser().is_dir()
+        part for part in os.environ.get("LIMNER_DATA", "").split(os.pathsep) if part and not Path(part).expanduser().is_dir()
     ]
     warnings.extend(f"LIMNER_DATA names {part}, which is no folder" for part in missing)
     cache = cache_folder()
