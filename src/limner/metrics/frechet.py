@@ -1,0 +1,142 @@
+"""The Fréchet distance between two Gaussians, fitted to two sets of features (Heusel et al. 2017, equation 6):
+
+    d² = |μa − μb|² + tr Σa + tr Σb − 2 tr (Σa^½ Σb Σa^½)^½
+
+The name FID belongs to this distance in Inception features alone. It is reported as d², as everybody does, and it is biased
+upwards at a finite number of images (about in proportion to 1/N), which is why every value comes with what real images get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from limner.core.errors import InputError
+from limner.core.images import batches_of
+from limner.core.seeds import fold
+from limner.metrics.statistics import Moments
+
+
+@dataclass(frozen=True)
+class Null:
+    """What real images score against other real images: the ruler beside a value.
+
+    `scores` are the repeats; `sizes` are the numbers of images in each of the two sets. Where there were too few real images for
+    two disjoint sets of the sizes asked for, both are shrunk by one factor, and the scores are corrected for it (see the function
+    that made this); `shrunk` is that factor, 1 where nothing had to be done.
+    """
+
+    scores: tuple[float, ...]
+    sizes: tuple[int, int]
+    shrunk: float = 1.0
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.scores))
+
+    @property
+    def std(self) -> float:
+        """Of the repeats. They share images, so it is somewhat too small where the sets take up most of what there is."""
+        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else 0.0
+
+
+def factor(covariance: Tensor) -> Tensor:
+    """B [d, r] with BBᵀ = `covariance` [d, d]; directions that are rounding error alone are left out."""
+    values, vectors = torch.linalg.eigh(covariance)
+    kept = values > values[-1].clamp_min(0) * len(values) * torch.finfo(values.dtype).eps
+    return vectors[:, kept] * values[kept].sqrt()
+
+
+def frechet_distance(a: Moments, b: Moments) -> float:
+    """d² between the Gaussians of `a` and `b`, in squared units of the features; never negative.
+
+    tr (Σa^½ Σb Σa^½)^½ is the sum of the roots of the eigenvalues of BᵀΣbB, with B a factor of Σa: symmetric, so that no complex
+    square root and no ε on the diagonal is needed.
+    """
+    return frechet_to(reference=b)(a)
+
+
+def frechet_to(reference: Moments) -> Callable[[Moments], float]:
+    """The distance to one reference, whose factor is computed once."""
+    mean, covariance = reference.mean, reference.covariance
+    basis, trace = factor(covariance), covariance.trace()
+
+    def distance(moments: Moments) -> float:
+        other = moments.covariance
+        roots = (
+            torch.linalg.eigvalsh(basis.T @ other @ basis).clamp_min(0).sqrt().sum() if basis.shape[1] else torch.tensor(0.0)
+        )
+        squared = (moments.mean - mean).square().sum() + other.trace() + trace - 2 * roots
+        return max(float(squared), 0.0)
+
+    return distance
+
+
+def frechet_of_features(a: Tensor, b: Tensor) -> float:
+    """The same from features `a` [N, d] and `b` [M, d]: exact, and cheap where N or M is smaller than d.
+
+    With centred rows X and Y the trace term is the nuclear norm of XYᵀ / √((N−1)(M−1)), so no d × d matrix is ever formed.
+    """
+    if min(len(a), len(b)) < 2:
+        raise InputError(f"a Fréchet distance needs two images on either side, not {len(a)} and {len(b)}")
+    a, b = a.detach().to("cpu", torch.float64), b.detach().to("cpu", torch.float64)
+    mean_a, mean_b = a.mean(0), b.mean(0)
+    x, y = (a - mean_a) / (len(a) - 1) ** 0.5, (b - mean_b) / (len(b) - 1) ** 0.5
+    cross = torch.linalg.svdvals(x @ y.T).sum()
+    return max(float((mean_a - mean_b).square().sum() + x.square().sum() + y.square().sum() - 2 * cross), 0.0)
+
+
+def disjoint(available: int, sizes: tuple[int, int], repeat: int, seed: int) -> tuple[Tensor, Tensor, float]:
+    """Rows of two disjoint random sets of `sizes` out of `available`, and the factor (≤ 1) by which both had to be shrunk."""
+    shrunk = min(1.0, available / sum(sizes))
+    n, m = (int(size * shrunk) for size in sizes)
+    if min(n, m) < 2:
+        raise InputError(
+            f"{available} real images are too few to compare real with real; at least 4 are needed, 2 on either side"
+        )
+    rows = torch.randperm(available, generator=torch.Generator().manual_seed(fold(seed, "null", repeat)))
+    return rows[:n], rows[n : n + m], shrunk
+
+
+def frechet_null(real_features: Tensor, n: int, repeats: int = 10, seed: int = 0, m: int | None = None) -> Null:
+    """The distance between `n` real images and `m` other real ones (as many as `n` unless told otherwise), `repeats` times.
+
+    Every repeat splits `real_features` [R, d] afresh into two disjoint sets. Where R < n + m, both sets are shrunk by
+    s = R / (n + m) and the distance is multiplied by s: at the null it is proportional to 1/n + 1/m to first order, in mean and in
+    spread (it is a quadratic form of the error of the moments).
+    """
+    sizes = (n, n if m is None else m)
+    scores = []
+    for repeat in range(repeats):
+        left, right, shrunk = disjoint(len(real_features), sizes, repeat, seed)
+        distance = frechet_distance(Moments.of(real_features[left]), Moments.of(real_features[right]))
+        scores.append(distance * shrunk)
+    return Null(tuple(scores), (len(left), len(right)), shrunk)
+
+
+def frechet_error(features: Tensor, reference: Moments, blocks: int = 10) -> float:
+    """Standard error of the distance of `features` [N, d] to `reference` over other draws of N samples.
+
+    A jackknife over `blocks` blocks of consecutive rows (a bootstrap would repeat images, and so add to the distance). The
+    reference is taken as given.
+    """
+    blocks = min(blocks, len(features) // 2)
+    if blocks < 2:
+        return 0.0
+    distance = frechet_to(reference)
+    parts = [Moments.of(features[rows]) for rows in batches_of(len(features), -(-len(features) // blocks))]
+    whole = Moments(int(features.shape[1]))
+    for part in parts:
+        whole = whole.merge(part)
+    return jackknife([distance(whole.without(part)) for part in parts if whole.n - part.n >= 2])
+
+
+def jackknife(left_out: list[float]) -> float:
+    """Standard error from the G values that leave out one block each: √((G−1)/G · Σ(θg − θ̄)²) (Efron & Stein 1981)."""
+    values = np.asarray(left_out)
+    count = len(values)
+    return float(np.sqrt((count - 1) / count * np.square(values - values.mean()).sum())) if count > 1 else 0.0
