@@ -18,7 +18,7 @@ from limner.core.files import atomic
 
 def to_tensor(images: NDArray[np.uint8], device: torch.device | None = None) -> Tensor:
     """[N, H, W, C] uint8 -> [N, C, H, W] float32 in [-1, 1], channels last in memory (as it already lies)."""
-    pixels = torch.from_numpy(images).to(device or "cpu")
+    pixels = torch.from_numpy(np.require(images, requirements="W")).to(device or "cpu")
     return pixels.permute(0, 3, 1, 2).to(torch.float32).mul_(2 / 255).sub_(1)
 
 

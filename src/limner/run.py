@@ -1,0 +1,334 @@
+"""The run folder: everything a run was told, did and made. Files are the truth, and the interface between processes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from limner import recipe as recipes
+from limner.core.errors import InputError, nearest
+from limner.core.files import atomic_folder, mended, sha256, write_json, write_text
+from limner.core.method import Method
+from limner.recipe import Recipe
+
+CONTROLS = ("pause", "stop", "sample-now", "save-now")
+STALE = 60.0
+"""Seconds without a heartbeat after which a run that says it is training is taken for interrupted."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete one; what lacks `COMPLETE` does not exist."""
+
+    path: Path
+    images: int
+
+    def state(self) -> dict[str, Any]:
+        return _json(self.path / "state.json")
+
+    def tensors(self, part: str) -> dict[str, Tensor]:
+        """`model`, `ema` or `optim`. Errors: `InputError` where the file is damaged."""
+        path = self.path / f"{part}.safetensors"
+        try:
+            return safetensors.torch.load_file(path)
+        except FileNotFoundError as error:
+            raise InputError(f"{path} is missing; delete {self.path} to fall back on an older checkpoint") from error
+        except SafetensorError as error:
+            raise InputError(f"{path} is damaged ({error}); delete {self.path} to fall back on an older one") from error
+
+    def recipe(self) -> Recipe:
+        """The recipe these weights were saved with, without its paths."""
+        with safetensors.safe_open(self.path / "ema.safetensors", "pt") as file:
+            return recipes.parse(json.loads(file.metadata()["recipe"]), str(self.path))
+
+    def digest(self) -> str:
+        """sha256 of the averaged weights' file: equal weights have equal digests."""
+        return sha256(self.path / "ema.safetensors")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A handle on a run folder."""
+
+    path: Path
+
+    @staticmethod
+    def create(parent: Path, name: str, recipe: Recipe) -> Run:
+        """A new folder ``parent/0007-name`` with the next free number, holding `recipe`."""
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+        with mended(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            taken = [int(match[1]) for entry in parent.iterdir() if (match := re.match(r"(\d{4,})-", entry.name))]
+            number = max(taken, default=0) + 1
+            while True:
+                path = parent / f"{number:04d}-{name}"
+                try:
+                    path.mkdir()
+                    break
+                except FileExistsError:
+                    number += 1
+            for inside in ("checkpoints", "previews", "control", "evaluations"):
+                (path / inside).mkdir()
+        run = Run(path)
+        run.write_recipe(recipe)
+        return run
+
+    @staticmethod
+    def open(path: Path | str) -> Run:
+        """A run by its folder, or by a unique beginning of it such as ``runs/0007``."""
+        path = Path(path)
+        if not (path / "recipe.yaml").is_file():
+            siblings = [p for p in path.parent.glob("*") if (p / "recipe.yaml").is_file()] if path.parent.is_dir() else []
+            begins = [p for p in siblings if p.name.startswith(path.name)]
+            if len(begins) != 1:
+                hint = nearest(path.name, [p.name for p in siblings])
+                several = f" (several begin so: {', '.join(sorted(p.name for p in begins))})" if begins else ""
+                raise InputError(f"no run at {path}{several}{hint}; `limner runs {path.parent}` lists what is there")
+            path = begins[0]
+        return Run(path)
+
+    # What the run was told.
+
+    def recipe(self) -> Recipe:
+        return recipes.read(self.path / "recipe.yaml")
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        write_text(self.path / "recipe.yaml", recipe.to_yaml())
+
+    def provenance(self) -> dict[str, Any]:
+        return _json(self.path / "provenance.json")
+
+    def plan(self) -> list[tuple[int, int]]:
+        """(from this many images on, the budget is so many images), as it was written down before it was used."""
+        return [(row["at"], row["images"]) for row in self._rows("plan.jsonl")]
+
+    def add_plan(self, at: int, images: int) -> None:
+        self._append("plan.jsonl", {"at": at, "images": images})
+
+    # What it did.
+
+    def status(self) -> dict[str, Any]:
+        try:
+            return _json(self.path / "status.json")
+        except InputError:
+            return {"state": "new", "images": 0}
+
+    def write_status(self, state: str, **more: Any) -> None:
+        write_json(self.path / "status.json", {"state": state, "heartbeat": time.time(), "pid": os.getpid(), **more})
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        self._append("metrics.jsonl", row, durable=False)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return self._rows("metrics.jsonl")
+
+    def append_score(self, row: Mapping[str, Any]) -> None:
+        self._append("scores.jsonl", row)
+
+    def scores(self) -> list[dict[str, Any]]:
+        return self._rows("scores.jsonl")
+
+    def log(self, text: str) -> None:
+        with mended(self.path), (self.path / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}\n")
+
+    def forget_after(self, images: int) -> None:
+        """Drops rows and previews of a future that is about to be lived again from `images` on."""
+        for name in ("metrics.jsonl", "scores.jsonl"):
+            rows = self._rows(name)
+            kept = [row for row in rows if row["images"] <= images]
+            if len(kept) < len(rows):
+                write_text(self.path / name, "".join(json.dumps(row) + "\n" for row in kept))
+        for preview in (self.path / "previews").glob("[0-9]*.png"):
+            if int(preview.stem) > images:
+                preview.unlink()
+
+    # What it made.
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Complete ones, oldest first."""
+        folders = (self.path / "checkpoints").glob("[0-9]*")
+        return sorted((Checkpoint(p, int(p.name)) for p in folders if (p / "COMPLETE").is_file()), key=lambda c: c.images)
+
+    def checkpoint(self, which: str = "last") -> Checkpoint:
+        """`last`, `best` or a number of images. Errors: `InputError` that says which there are."""
+        there = self.checkpoints()
+        if not there:
+            raise InputError(f"{self.path} has no complete checkpoint yet; let it train, or `limner resume {self.path}`")
+        if which == "last":
+            return there[-1]
+        wanted = self.best() if which == "best" else int(which) if which.isdigit() else None
+        for checkpoint in there:
+            if checkpoint.images == wanted:
+                return checkpoint
+        numbers = ", ".join(str(c.images) for c in there)
+        raise InputError(f"{self.path} has no checkpoint '{which}'; there are: last, best, {numbers}")
+
+    def best(self) -> int | None:
+        """Images at the checkpoint with the lowest score, among those still there; the last where nothing was scored."""
+        there = {c.images for c in self.checkpoints()}
+        scored = [(row["frechet"], row["images"]) for row in self.scores() if row["images"] in there]
+        return min(scored)[1] if scored else max(there, default=None)
+
+    def save(self, images: int, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], recipe: Recipe) -> Checkpoint:
+        """Writes a whole checkpoint or none; one that is there already under this number is taken to be the same."""
+        path = self.path / "checkpoints" / f"{images:09d}"
+        if (path / "COMPLETE").is_file():
+            return Checkpoint(path, images)
+        with mended(path):
+            shutil.rmtree(path, ignore_errors=True)
+        with atomic_folder(path) as folder:
+            for name, tensors in parts.items():
+                own = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+                metadata = {"format": "limner", "part": name, "recipe": recipe.portable()}
+                (folder / f"{name}.safetensors").write_bytes(safetensors.torch.save(own, metadata))
+            (folder / "state.json").write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            (folder / "COMPLETE").write_text("", encoding="utf-8")
+        return Checkpoint(path, images)
+
+    def prune(self, keep: int) -> list[Path]:
+        """Removes all checkpoints but the last, the best and the `keep` newest others; gives what went."""
+        there = self.checkpoints()
+        others = [c for c in there if c.images not in {there[-1].images, self.best()}] if there else []
+        gone = others[: len(others) - keep] if keep else others
+        for checkpoint in gone:
+            (checkpoint.path / "COMPLETE").unlink()  # from here on it does not exist, even if we are killed half-way
+            shutil.rmtree(checkpoint.path, ignore_errors=True)
+        return [checkpoint.path for checkpoint in gone]
+
+    def sweep(self) -> None:
+        """Removes what a killed process left half-written."""
+        for leftover in [*self.path.glob(".*.tmp"), *(self.path / "checkpoints").glob("*"), *(self.path / "previews").glob(".*.tmp")]:
+            if leftover.is_file():
+                leftover.unlink()
+            elif not (leftover / "COMPLETE").is_file():
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    # How others speak to it.
+
+    def asked(self) -> set[str]:
+        """Which of `CONTROLS` somebody has put into ``control/``; all but `pause` are taken away by asking."""
+        there = {name for name in CONTROLS if (self.path / "control" / name).exists()}
+        for name in there - {"pause"}:
+            with suppress(FileNotFoundError):
+                (self.path / "control" / name).unlink()
+        return there
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process trains a run at a time. Errors: `InputError` where another one does."""
+        with mended(self.path), (self.path / ".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(f"{self.path} is being trained by another process; wait for it, or stop it first") from error
+            yield
+
+    def _append(self, name: str, row: Mapping[str, Any], durable: bool = True) -> None:
+        with mended(self.path / name), (self.path / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+
+    def _rows(self, name: str) -> list[dict[str, Any]]:
+        """All whole rows; a last one cut short by a kill is as good as not written."""
+        try:
+            lines = (self.path / name).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        rows = []
+        for line in lines:
+            with suppress(json.JSONDecodeError):
+                rows.append(json.loads(line))
+        return rows
+
+
+def load_weights(method: Method, tensors: Mapping[str, Tensor], where: Path, only: Sequence[str] | None = None) -> None:
+    """Copies `tensors` into the method's parameters and buffers of the same names.
+
+    Errors: `InputError` where one is missing, is too many or has another shape; nothing is copied then.
+    """
+    mine = dict(method.state_dict())
+    wanted = {name for name in mine if only is None or name in only}
+    for name in sorted(wanted | set(tensors)):
+        if name not in tensors or name not in mine:
+            what = "lacks" if name not in tensors else "holds an unknown"
+            raise InputError(f"{where}: the checkpoint {what} '{name}'; it does not belong to this recipe")
+        if mine[name].shape != tensors[name].shape:
+            raise InputError(
+                f"{where}: '{name}' has shape {tuple(tensors[name].shape)}, the recipe's network {tuple(mine[name].shape)}; "
+                "the checkpoint does not belong to this recipe"
+            )
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            mine[name].copy_(tensor)
+
+
+def list_runs(folder: Path) -> list[dict[str, Any]]:
+    """Every run in `folder`, with what one wants to know at a glance."""
+    if not folder.is_dir():
+        raise InputError(f"no folder at {folder}; give the folder that holds your runs")
+    rows = []
+    for path in sorted(p.parent for p in folder.glob("*/recipe.yaml")):
+        run = Run(path)
+        try:
+            recipe = run.recipe()
+        except InputError as error:
+            rows.append({"run": str(path), "state": f"unreadable: {error}"})
+            continue
+        status, scores = run.status(), run.scores()
+        state = status["state"]
+        if state in {"starting", "training", "paused"} and time.time() - status.get("heartbeat", 0) > STALE:
+            state = "interrupted"
+        plan = run.plan()
+        rows.append(
+            {
+                "run": str(path),
+                "preset": recipe.preset,
+                "data": Path(recipe.data.source).name,
+                "state": state,
+                "images": status.get("images", 0),
+                "budget": plan[-1][1] if plan else recipe.budget.images,
+                "score": scores[-1]["frechet"] if scores else None,
+                "best": run.best(),
+                "checkpoints": len(run.checkpoints()),
+            }
+        )
+    return rows
+
+
+def prune(folder: Path, keep: int = 0) -> dict[str, Any]:
+    """Frees the space of old checkpoints in every run of `folder` that is not being trained: last and best stay."""
+    gone: list[str] = []
+    for row in list_runs(folder):
+        run = Run(Path(row["run"]))
+        with suppress(InputError), run.locked():
+            gone += [str(path) for path in run.prune(keep)]
+    return {"removed": gone}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return value
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
