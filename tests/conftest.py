@@ -59,4 +59,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     without = sum(_MISSING in str(report.longrepr) for report in skipped)
     if without:
         terminalreporter.write_line("")
-        terminalreporter.write_line(f"{without} tests skipped: the real data sets they need are not in LIMNER_DATA", yellow=True)
+        terminalreporter.write_line(
+            f"{without} tests skipped: the real data sets they need are not in LIMNER_DATA", yellow=True
+        )
