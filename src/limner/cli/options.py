@@ -17,9 +17,7 @@ Size = Annotated[str | None, Option("--size", metavar="N|HxW", help="Size of the
 Fit = Annotated[str | None, Option("--fit", metavar="crop|pad|stretch", help="How a picture of another shape is fitted.")]
 Channels = Annotated[int | None, Option("--channels", help="1 grey, 3 colour, 4 with transparency; default: as found.")]
 Background = Annotated[str | None, Option("--background", metavar="COLOUR", help="What transparency is laid on.")]
-Split = Annotated[
-    str | None, Option("--split", metavar="SHARE|NAME|none", help="Held out: 0.1 (val), 0.1,0.1 (val, test), none.")
-]
+Split = Annotated[str | None, Option("--split", metavar="SHARE|NAME|none", help="What is held out: 0.1, or 0.1,0.1, or none.")]
 Limit = Annotated[int | None, Option("--limit", help="Take at most this many pictures.")]
 Labels = Annotated[str | None, Option("--labels", metavar="auto|none", help="Whether sub-folders and tables give classes.")]
 DataSeed = Annotated[int | None, Option("--seed", help="Decides the split and what --limit takes.")]

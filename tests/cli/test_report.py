@@ -1,0 +1,156 @@
+"""`report.html`: made from the files alone, safe to open, and whole as far as the files are."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from limner.core.errors import InputError
+from limner.report import STRIP, page, write_report
+
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
+FILES = ["recipe.yaml", "status.json", "provenance.json", "metrics.jsonl", "scores.jsonl"]
+EVIL = "</pre><script>alert(1)</script><img src=x onerror='alert(2)'>\"'&"
+
+
+class _Page(HTMLParser):
+    """Tags, their attributes and the text; and whether every tag that opens also closes."""
+
+    EMPTY = frozenset({"meta", "img", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def count(self, tag: str) -> int:
+        return sum(tag == name for name, _ in self.tags)
+
+
+def make_run(folder: Path, *, name: str = "digits", previews: int = 3, rows: int = 50) -> Path:
+    (folder / "previews").mkdir(parents=True)
+    (folder / "previews" / "reals.png").write_bytes(PIXEL)
+    for i in range(previews):
+        (folder / "previews" / f"{1000 * i:09d}.png").write_bytes(PIXEL)
+    (folder / "recipe.yaml").write_text(json.dumps({"preset": "dcgan", "seed": 3, "data": {"source": name}, "note": name}))
+    status = {"state": "done", "images": 50_000, "seconds": 75, "parameters": {"generator": 1_234_567}}
+    (folder / "status.json").write_text(json.dumps(status))
+    (folder / "provenance.json").write_text(json.dumps({"command": ["limner", "train", name], "versions": {"torch": "2.13"}}))
+    with (folder / "metrics.jsonl").open("w") as handle:
+        for i in range(rows):
+            losses = {"generator": 0.7 + i / 100, name: math.nan if i == 7 else 1.3}
+            row = {"images": 1000 * i, "seconds": i, "images_per_second": 900.0, "memory": 2**28, "losses": losses}
+            handle.write(json.dumps(row) + "\n")
+    with (folder / "scores.jsonl").open("w") as handle:
+        for i, score in enumerate([40.0, 12.5, 13.0]):
+            row = {"images": 10_000 * i, "frechet": score, "null": 1.1, "class_distance": 0.2, "coverage": 0.8, "seconds": 1}
+            handle.write(json.dumps(row) + "\n")
+    return folder
+
+
+def test_everything_is_on_the_page(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "0007-digits-dcgan")
+    path = write_report(run)
+    assert path == run / "report.html"
+    seen = _Page(path.read_text(encoding="utf-8"))
+    for words in ("0007-digits-dcgan", "digits · dcgan", "50,000", "done", "12.5", "real pictures get 1.1", "1,234,567",
+                  "limner train digits", "Through time", "Losses", "Images per second", "Coverage".lower()):  # fmt: skip
+        assert words in seen.text, words
+    assert seen.count("svg") == 4
+    assert seen.count("img") == 2 + 3  # the newest beside the reals, and the strip
+
+
+def test_it_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    text = page(make_run(tmp_path / "run"))
+    seen = _Page(text)
+    assert seen.count("script") == seen.count("link") == seen.count("iframe") == 0
+    links = [value for _, attributes in seen.tags for name, value in attributes.items() if name in ("src", "href")]
+    assert links
+    assert all((value or "").startswith("data:image/png;base64,") for value in links)
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_names_never_become_markup(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "<b onclick=x>", name=EVIL)
+    status = {"state": EVIL, "images": 5, "parameters": {EVIL: 3}}
+    (run / "status.json").write_text(json.dumps(status))
+    (run / "provenance.json").write_text(json.dumps({"command": EVIL, "hardware": {EVIL: EVIL}, "precision": EVIL}))
+    seen = _Page(page(run))
+    assert seen.count("script") == 0
+    assert seen.count("b") == len(re.findall("<b>", page(run)))  # only the page's own, which have no attributes
+    assert not [name for _, attributes in seen.tags for name in attributes if name.startswith("on")]
+    assert "<script>alert(1)</script>" in seen.text  # shown, as text
+
+
+@pytest.mark.parametrize(
+    "missing", ["recipe.yaml", "status.json", "provenance.json", "metrics.jsonl", "scores.jsonl", "previews"]
+)
+def test_what_is_missing_is_left_out(missing: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    if missing == "previews":
+        for path in (run / missing).iterdir():
+            path.unlink()
+        (run / missing).rmdir()
+    else:
+        (run / missing).unlink()
+    _Page(page(run))
+
+
+@pytest.mark.parametrize("broken", FILES)
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe{{{", b"[1, 2", b'"text"', b"{}\n[]\n3\n", b'{"images": "x", "losses": 3}'])
+def test_what_is_broken_is_left_out(broken: str, content: bytes, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / broken).write_bytes(content)
+    _Page(page(run))
+
+
+def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("preset: vae\n")
+    assert "vae" in _Page(page(tmp_path)).text
+
+
+def test_long_runs_stay_small(tmp_path: Path) -> None:
+    seen = _Page(text := page(make_run(tmp_path / "run", previews=200, rows=20_000)))
+    assert seen.count("img") == 2 + STRIP
+    assert len(text) < 150_000
+    assert "199,000" in seen.text  # the newest is among those kept
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, 1.0], [0.0, 0.0], [-5.0, 1e30], [1e-12, 2e-12]])
+def test_curves_of_any_values(values: list[float], tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    rows = [json.dumps({"images": 10 * i, "losses": {"a": value}}) for i, value in enumerate(values)]
+    (run / "metrics.jsonl").write_text("\n".join(rows))
+    text = page(run)
+    assert "nan" not in "".join(re.findall(r'points="[^"]*"', text))
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no run"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is not a run"):
+        write_report(tmp_path)
