@@ -1,0 +1,8 @@
+"""Data: any source of pictures becomes a packed, checked folder of equal-sized uint8 images."""
+
+from limner.data.dataset import Dataset, Images, open_dataset, summary
+from limner.data.options import parse_size
+from limner.data.prepare import CheckReport, check, prepare
+from limner.data.sources import BUILT_IN
+
+__all__ = ["BUILT_IN", "CheckReport", "Dataset", "Images", "check", "open_dataset", "parse_size", "prepare", "summary"]

@@ -1,0 +1,169 @@
+"""Files that hold bare pixels: IDX (the MNIST layout) and the CIFAR-10 binary layout, gzip-wrapped or not.
+
+Sources: http://yann.lecun.com/exdb/mnist (IDX), https://www.cs.toronto.edu/~kriz/cifar.html (binary version).
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import re
+import tarfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.core.errors import InputError
+from limner.data.listing import Arrays, Listing
+from limner.data.options import SPLITS
+
+_IDX_IMAGES = re.compile(r"^(?P<stem>.*?)images[-.]idx[34]-ubyte(\.gz)?$", re.IGNORECASE)
+_CIFAR_SIDE = 32
+_CIFAR_RECORD = 1 + 3 * _CIFAR_SIDE**2
+_LARGEST = 2**34
+
+
+@dataclass(frozen=True)
+class Part:
+    """The pixels [n, H, W, C] uint8 of one split, with labels [n] where there are any."""
+
+    split: str
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+
+
+def idx_files(folder: Path) -> list[Path]:
+    """The IDX image files directly in `folder`; only one of a file and its gzip."""
+    found = sorted(path for path in folder.iterdir() if _IDX_IMAGES.match(path.name))
+    return [path for path in found if not (path.suffix.lower() == ".gz" and path.with_suffix("") in found)]
+
+
+def is_idx(path: Path) -> bool:
+    return bool(_IDX_IMAGES.match(path.name))
+
+
+def is_cifar(folder: Path) -> bool:
+    """Whether `folder` has the batches of CIFAR-10's binary version."""
+    return (folder / "data_batch_1.bin").is_file()
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """An IDX file of unsigned bytes with any number of axes. Errors: `InputError` when it is not one, or not whole."""
+    try:
+        with path.open("rb") as raw:
+            wrapped = raw.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rb") if wrapped else path.open("rb") as handle:
+            head = handle.read(4)
+            if len(head) < 4 or head[:2] != b"\0\0" or not 1 <= head[3] <= 4:
+                raise InputError(f"{path} is not an IDX file (wrong magic number); get a fresh copy")
+            if head[2] != 0x08:
+                raise InputError(f"{path} holds IDX type 0x{head[2]:02x}; only unsigned bytes (0x08) are pictures or labels")
+            shape = tuple(int(side) for side in np.frombuffer(handle.read(4 * head[3]), ">u4"))
+            count = math.prod(shape)
+            if len(shape) != head[3] or not 0 < count <= _LARGEST:
+                raise InputError(f"{path} states the shape {shape}, which cannot be; get a fresh copy")
+            data = handle.read(count + 1)  # one more than stated, to notice a file that is too long
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"cannot read {path} ({error}); get a fresh copy") from error
+    if len(data) != count:
+        raise InputError(
+            f"{path} has {'more' if len(data) > count else 'fewer'} bytes than its header states; get a fresh copy"
+        )
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def read_idx_part(images: Path, split: str | None = None) -> Part:
+    """An image file and its label file beside it. Errors: `InputError` when they do not belong together."""
+    match = _IDX_IMAGES.match(images.name)
+    stem = match["stem"].lower() if match else ""
+    pixels = read_idx(images)
+    if pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] not in (1, 3)):
+        raise InputError(f"{images} has the shape {pixels.shape}; pictures are [N, H, W] or [N, H, W, 1 or 3]")
+    labels = None
+    beside = [path for path in (_labels_of(images, ""), _labels_of(images, ".gz")) if path.is_file()]
+    if beside:
+        labels = read_idx(beside[0]).astype(np.int64)
+        if labels.shape != pixels.shape[:1]:
+            raise InputError(
+                f"{beside[0]} has {labels.size} labels for {len(pixels)} pictures in {images.name}; get fresh copies"
+            )
+    if split is None:
+        split = "test" if "t10k" in stem or "test" in stem else "val" if "val" in stem else "train"
+    return Part(split, pixels[..., None] if pixels.ndim == 3 else pixels, labels)
+
+
+def _labels_of(images: Path, end: str) -> Path:
+    name = re.sub(r"\.gz$", "", images.name, flags=re.IGNORECASE)
+    name = re.sub(r"images([-.])idx[34]", r"labels\1idx1", name, flags=re.IGNORECASE)
+    return images.with_name(name + end)
+
+
+def read_cifar(folder: Path) -> tuple[list[Part], tuple[str, ...]]:
+    """The parts and class names of a folder in the CIFAR-10 binary layout. Errors: `InputError` for a file that is damaged."""
+    names = [path.name for path in sorted(folder.glob("data_batch_*.bin"))] + ["test_batch.bin"]
+    files = {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+    meta = folder / "batches.meta.txt"
+    return _cifar_parts(str(folder), files, meta.read_bytes() if meta.is_file() else b"")
+
+
+def read_cifar_archive(path: Path) -> tuple[list[Part], tuple[str, ...]]:
+    """The same from the official `cifar-10-binary.tar.gz`, without extracting it."""
+    files: dict[str, bytes] = {}
+    try:
+        with tarfile.open(path, "r:*") as archive:
+            for member in archive:
+                handle = archive.extractfile(member) if member.isreg() and member.size <= 10_000 * _CIFAR_RECORD else None
+                if handle:
+                    files[member.name.rsplit("/", 1)[-1]] = handle.read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise InputError(f"cannot read {path} ({error}); remove it and try again") from error
+    return _cifar_parts(str(path), files, files.pop("batches.meta.txt", b""))
+
+
+def _cifar_parts(where: str, files: Mapping[str, bytes], meta: bytes) -> tuple[list[Part], tuple[str, ...]]:
+    parts: list[Part] = []
+    for split, start in (("train", "data_batch_"), ("test", "test_batch")):
+        chosen = [(name, files[name]) for name in sorted(files) if name.startswith(start) and name.endswith(".bin")]
+        for name, data in chosen:
+            if not data or len(data) % _CIFAR_RECORD:
+                raise InputError(f"{where}: {name} has {len(data)} bytes, not a multiple of {_CIFAR_RECORD}; get a fresh copy")
+        if chosen:
+            records = np.frombuffer(b"".join(data for _, data in chosen), np.uint8).reshape(-1, _CIFAR_RECORD)
+            planes = records[:, 1:].reshape(-1, 3, _CIFAR_SIDE, _CIFAR_SIDE)
+            labels = records[:, 0].astype(np.int64)
+            if labels.max() > 9:
+                raise InputError(f"{where} has the label {labels.max()}; CIFAR-10 labels are 0 to 9, so get a fresh copy")
+            parts.append(Part(split, np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels))
+    if not parts:
+        raise InputError(f"{where} holds no CIFAR-10 batches (data_batch_1.bin ...); get a fresh copy")
+    return parts, tuple(line.strip() for line in io.StringIO(meta.decode("utf-8", "replace")) if line.strip())
+
+
+def as_listing(where: str, parts: Sequence[Part], classes: tuple[str, ...], *, labelled: bool = True) -> Listing:
+    """Joins parts, in the order of `SPLITS`, into one listing with published splits. Errors: `InputError` for unequal shapes."""
+    parts = sorted(parts, key=lambda part: SPLITS.index(part.split))
+    shapes = sorted({part.images.shape[1:] for part in parts})
+    if len(shapes) != 1:
+        raise InputError(f"{where} holds pictures of different shapes {shapes}; keep one shape per folder")
+    starts = np.cumsum([0, *(len(part.images) for part in parts)])
+
+    def rows(wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
+        found = np.empty((len(wanted), *shapes[0]), np.uint8)
+        for part, start, stop in zip(parts, starts[:-1], starts[1:], strict=True):
+            here = (wanted >= start) & (wanted < stop)
+            found[here] = part.images[wanted[here] - start]
+        return found
+
+    hints = np.concatenate([np.full(len(part.images), SPLITS.index(part.split), np.int8) for part in parts])
+    labels = None
+    if labelled and all(part.labels is not None for part in parts):
+        labels = np.concatenate([part.labels for part in parts if part.labels is not None])
+        classes = classes or tuple(str(number) for number in range(int(labels.max()) + 1))
+        if labels.max() >= len(classes):
+            raise InputError(f"{where} has the label {labels.max()} but only {len(classes)} class names; get fresh copies")
+    return Listing(Arrays(shapes[0], rows), hints, labels, classes if labels is not None else (), published=True)

@@ -1,0 +1,249 @@
+"""A prepared folder, opened: equal-sized uint8 images in a memory map, stored split by split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.core.errors import InputError, nearest
+from limner.data.options import SPLITS
+
+SCHEMA = "limner-data"
+SCHEMA_VERSION = 1
+
+
+class Images:
+    """[N, H, W, C] uint8, read from disk as it is needed; may be backed by several memory maps of equal H, W, C."""
+
+    def __init__(self, parts: Sequence[NDArray[np.uint8]]) -> None:
+        self._parts = tuple(parts)
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        self.shape: tuple[int, int, int, int] = (int(self._starts[-1]), *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """A contiguous copy [n, H, W, C] of the rows `indices` [n], in that order. Errors: `IndexError` outside 0..N-1."""
+        if indices.size and not (indices.min() >= 0 and indices.max() < len(self)):
+            raise IndexError(f"rows must be from 0 to {len(self) - 1}")
+        if len(self._parts) == 1:
+            return np.take(self._parts[0], indices, axis=0)
+        found = np.empty((len(indices), *self.shape[1:]), np.uint8)
+        owner = np.searchsorted(self._starts, indices, side="right") - 1
+        for number in np.unique(owner):
+            here = owner == number
+            found[here] = self._parts[number][indices[here] - self._starts[number]]
+        return found
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared data set; rows are stored split by split, so a split is a range of rows.
+
+    `labels` [N] index into `classes` (-1: no label); `factors` are the true factors of drawn scenes, each with N rows;
+    `fingerprint` is a SHA-256 over shape, pixels, labels, captions and splits, and not over paths or times.
+    """
+
+    path: Path
+    name: str
+    images: Images
+    labels: NDArray[np.int64] | None
+    captions: tuple[str, ...] | None
+    factors: dict[str, NDArray[Any]] | None
+    classes: tuple[str, ...]
+    splits: Mapping[str, range]
+    fingerprint: str
+    manifest: Mapping[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return self.images.shape[1:]
+
+    def indices(self, split: str) -> NDArray[np.int64]:
+        """The rows of `split`, ascending. Errors: `InputError` that names the splits there are."""
+        if split not in self.splits:
+            there = ", ".join(self.splits)
+            raise InputError(f"{self.name} has no split '{split}' (it has: {there}){nearest(split, self.splits)}")
+        rows = self.splits[split]
+        return np.arange(rows.start, rows.stop, dtype=np.int64)
+
+
+def fingerprint_of(
+    shape: tuple[int, int, int],
+    digests: NDArray[np.uint8],
+    labels: NDArray[np.int64] | None,
+    captions: Sequence[str] | None,
+    splits: Mapping[str, range],
+) -> str:
+    """SHA-256 hex over the content; `digests` [N, 32] are the SHA-256 of each picture's pixels (see `signatures`)."""
+    head = {"shape": list(shape), "splits": {name: [rows.start, rows.stop] for name, rows in splits.items()}}
+    whole = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    whole.update(np.ascontiguousarray(digests).tobytes())
+    whole.update(b"-" if labels is None else labels.astype("<i8").tobytes())
+    whole.update(b"-" if captions is None else json.dumps(list(captions)).encode())
+    return whole.hexdigest()
+
+
+def is_prepared(path: Path) -> bool:
+    """Whether `path` is a folder that `prepare` made; cheap."""
+    manifest = path / "manifest.json"
+    return manifest.is_file() and (path / "images.npy").is_file() and _manifest(path) is not None
+
+
+def open_dataset(path: Path | Sequence[Path]) -> Dataset:
+    """Opens a prepared folder, or several of equal shape and classes as one, joined split by split.
+
+    Errors: `InputError` when a folder is no prepared one, is damaged, or does not match the others.
+    """
+    if isinstance(path, str | Path):
+        return _open_one(Path(path))
+    shards = [_open_one(Path(one)) for one in path]
+    if not shards:
+        raise InputError("no folder was given; name at least one prepared folder")
+    return shards[0] if len(shards) == 1 else _joined(shards)
+
+
+def summary(dataset: Dataset) -> dict[str, Any]:
+    """What `limner data prepare --json` prints."""
+    manifest = dataset.manifest
+    return {
+        "path": str(dataset.path),
+        "name": dataset.name,
+        "images": len(dataset.images),
+        "rejected": list(manifest["rejected"]),
+        "duplicates": dict(manifest["duplicates"]),
+        "classes": class_counts(dataset.labels, dataset.classes),
+        "captions": caption_count(dataset.captions),
+        "shape": list(dataset.shape),
+        "splits": {name: len(rows) for name, rows in dataset.splits.items()},
+        "fingerprint": dataset.fingerprint,
+        "seconds": manifest["seconds"],
+    }
+
+
+def class_counts(labels: NDArray[np.int64] | None, classes: Sequence[str]) -> dict[str, int]:
+    """How many pictures each class has."""
+    if labels is None:
+        return {}
+    counts = np.bincount(labels[labels >= 0], minlength=len(classes))
+    return {name: int(count) for name, count in zip(classes, counts, strict=True)}
+
+
+def caption_count(captions: Sequence[str] | None) -> int:
+    """How many pictures have a caption."""
+    return sum(1 for text in captions or () if text)
+
+
+def _manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest, or None where there is none of ours. Errors: `InputError` for one of another version."""
+    try:
+        found = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        return None
+    if found.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"{path} was prepared by another version of limner (schema {found.get('schema_version')}, this one reads "
+            f"{SCHEMA_VERSION}); prepare it again from its source"
+        )
+    return found
+
+
+def _open_one(path: Path) -> Dataset:
+    manifest = _manifest(path)
+    if manifest is None:
+        raise InputError(f"{path} is not a prepared data set (no manifest of ours); make one with `limner data prepare SOURCE`")
+    try:
+        images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(path / "labels.npy", allow_pickle=False) if manifest["classes"] else None
+        captions = tuple(json.loads((path / "captions.json").read_text(encoding="utf-8"))) if manifest["captions"] else None
+        factors = _factors(path / "factors.npz") if manifest["factors"] else None
+        splits = {name: range(*manifest["splits"][name]) for name in SPLITS if name in manifest["splits"]}
+        whole = (
+            images.dtype == np.uint8
+            and list(images.shape) == [manifest["images"], *manifest["shape"]]
+            and all(column is None or len(column) == len(images) for column in (labels, captions))
+            and sum(len(rows) for rows in splits.values()) == len(images)
+        )
+        name, classes, fingerprint = manifest["name"], tuple(manifest["classes"]), manifest["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); remove it and prepare it again") from error
+    if not whole:
+        raise InputError(f"{path} is damaged (its files do not match its manifest); remove it and prepare it again")
+    return Dataset(path, name, Images([images]), labels, captions, factors, classes, splits, fingerprint, manifest)
+
+
+def _factors(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _joined(shards: Sequence[Dataset]) -> Dataset:
+    first = shards[0]
+    for other in shards[1:]:
+        for what, mine, theirs in (
+            ("shape", first.shape, other.shape),
+            ("classes", first.classes, other.classes),
+            ("factors", sorted(first.factors or ()), sorted(other.factors or ())),
+        ):
+            if mine != theirs:
+                raise InputError(
+                    f"{other.path} has the {what} {theirs or 'none'}, {first.path} has {mine or 'none'}; shards must be alike"
+                )
+    order = [(shard, shard.splits[split]) for split in SPLITS for shard in shards if split in shard.splits]
+    splits: dict[str, range] = {}
+    start = 0
+    for split in SPLITS:
+        count = sum(len(shard.splits.get(split, ())) for shard in shards)
+        if count:
+            splits[split] = range(start, start + count)
+        start += count
+    captions = None
+    if any(shard.captions for shard in shards):
+        captions = tuple(text for shard, rows in order for text in _captions(shard)[rows.start : rows.stop])
+    manifest = dict(first.manifest) | {
+        "images": start,
+        "splits": {name: [rows.start, rows.stop] for name, rows in splits.items()},
+        "rejected": [one for shard in shards for one in shard.manifest["rejected"]],
+        "duplicates": {
+            kind: sum(shard.manifest["duplicates"][kind] for shard in shards) for kind in first.manifest["duplicates"]
+        },
+        "seconds": sum(shard.manifest["seconds"] for shard in shards),
+        "shards": [str(shard.path) for shard in shards],
+    }
+    manifest["fingerprint"] = hashlib.sha256("".join(shard.fingerprint for shard in shards).encode()).hexdigest()
+    return Dataset(
+        first.path,
+        first.name,
+        Images([part[rows.start : rows.stop] for shard, rows in order for part in shard.images._parts]),
+        None if first.labels is None else np.concatenate([_labels(shard)[rows.start : rows.stop] for shard, rows in order]),
+        captions,
+        {
+            name: np.concatenate([(shard.factors or {})[name][rows.start : rows.stop] for shard, rows in order])
+            for name in first.factors
+        }
+        if first.factors
+        else None,
+        first.classes,
+        splits,
+        manifest["fingerprint"],
+        manifest,
+    )
+
+
+def _labels(shard: Dataset) -> NDArray[np.int64]:
+    return np.full(len(shard.images), -1, np.int64) if shard.labels is None else shard.labels
+
+
+def _captions(shard: Dataset) -> tuple[str, ...]:
+    return shard.captions if shard.captions else ("",) * len(shard.images)

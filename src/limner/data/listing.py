@@ -1,0 +1,120 @@
+"""What a source holds, before any picture is decoded: one row per picture, and where its pixels come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FILE_LIMIT = 512 * 2**20
+"""Files larger than this many bytes are set aside unread: no picture of use here is larger, and archives may lie."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file that was set aside, and why."""
+
+    file: str
+    reason: str
+
+    def as_json(self) -> dict[str, str]:
+        return {"file": self.file, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Stands in place of a file's bytes where they cannot be had."""
+
+    reason: str
+
+
+Payload = Path | bytes | Fault
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file inside a tree: its name with forward slashes, its size in bytes and its time of change (0 in archives)."""
+
+    name: str
+    size: int
+    stamp: int = 0
+
+
+class Tree(Protocol):
+    """A folder or an archive: names, and the bytes behind them. Nothing is ever extracted to disk."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def entries(self) -> Sequence[Entry]: ...
+
+    def read(self, names: Sequence[str]) -> Iterator[tuple[str, Payload]]:
+        """Each of `names` once, in whatever order suits the tree."""
+        ...
+
+    def identity(self) -> str:
+        """Text that changes when the content does."""
+        ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """Pictures that must be decoded: `names` of entries in `tree`, one per row."""
+
+    tree: Tree
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Pictures that are pixels already: `rows` maps indices [n] to [n, H, W, C] uint8."""
+
+    shape: tuple[int, int, int]
+    rows: Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Every picture of a source. `hints` [N] is its place in `options.SPLITS`, or -1 where the source does not say.
+
+    `published` splits are kept as they are, duplicates or not, so that numbers stay comparable with the literature.
+    """
+
+    content: Files | Arrays
+    hints: NDArray[np.int8]
+    labels: NDArray[np.int64] | None = None
+    classes: tuple[str, ...] = ()
+    captions: tuple[str, ...] | None = None
+    factors: dict[str, NDArray[Any]] | None = None
+    published: bool = False
+    rejected: tuple[Rejected, ...] = ()
+    other: int = 0
+
+    def __len__(self) -> int:
+        return len(self.hints)
+
+    def take(self, rows: NDArray[np.int64]) -> Listing:
+        """The same listing with these rows only, in this order."""
+        content: Files | Arrays
+        if isinstance(self.content, Files):
+            content = Files(self.content.tree, tuple(self.content.names[row] for row in rows))
+        else:
+            inner = self.content.rows
+            content = Arrays(self.content.shape, lambda wanted: inner(rows[wanted]))
+        return replace(
+            self,
+            content=content,
+            hints=self.hints[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            captions=None if self.captions is None else tuple(self.captions[row] for row in rows),
+            factors=None if self.factors is None else {name: values[rows] for name, values in self.factors.items()},
+        )
+
+
+def printable(name: str) -> str:
+    """A file name that can be written as UTF-8: bytes that are none are shown as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

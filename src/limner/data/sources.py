@@ -1,0 +1,222 @@
+"""What `prepare` may be pointed at, and how each kind of source is listed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from limner.core.errors import InputError, nearest
+from limner.data import arrays, digits, metadata, named, scenes
+from limner.data.listing import Entry, Fault, Files, Listing, Rejected, Tree, printable
+from limner.data.options import SPLITS, Options, split_of
+from limner.data.pictures import openable
+from limner.data.trees import escapes, hidden, is_archive, open_tree
+
+BUILT_IN: Mapping[str, str] = {"digits": digits.LINE, "scenes": scenes.LINE} | {
+    name: known.line for name, known in named.KNOWN.items()
+}
+"""The names that stand for a data set, each with one line about it."""
+
+
+class Origin(Protocol):
+    """A source that was found, but not read yet."""
+
+    @property
+    def name(self) -> str: ...
+
+    def identity(self) -> str:
+        """Text that changes when the content does; cheap."""
+        ...
+
+    def listing(self, options: Options) -> Listing: ...
+
+
+def find(source: str | Path) -> Origin:
+    """A built-in name, a folder, an archive or an IDX file. Errors: `InputError` when it is none of these."""
+    if str(source) in BUILT_IN:
+        return Named(str(source))
+    path = Path(source).expanduser()
+    if not path.exists():
+        hint = nearest(str(source), BUILT_IN) or f"; give a folder, an archive, or one of {', '.join(BUILT_IN)}"
+        raise InputError(f"there is no '{source}', neither as a path nor as a data set's name{hint}")
+    if path.is_dir():
+        if arrays.is_cifar(path) or arrays.idx_files(path):
+            return Bare(path)
+        return Pictures(open_tree(path))
+    if is_archive(path):
+        return Pictures(open_tree(path))
+    if arrays.is_idx(path):
+        return Bare(path)
+    raise InputError(f"{path} is one file and no archive; give a folder of pictures, a .zip, a .tar(.gz) or IDX files")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A data set by its name."""
+
+    name: str
+
+    def identity(self) -> str:
+        return self.name
+
+    def listing(self, options: Options) -> Listing:
+        labelled = options.labels == "auto"
+        if self.name == "digits":
+            return digits.load(labelled=labelled)
+        if self.name == "scenes":
+            return scenes.load(options.size, options.limit, options.seed, labelled=labelled)
+        return named.load(self.name, labelled=labelled)
+
+
+@dataclass(frozen=True)
+class Bare:
+    """IDX files or CIFAR-10 batches in a folder, or one IDX image file with the labels beside it."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return _plain_name(self.path.name)
+
+    def identity(self) -> str:
+        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        states = ((path.name, path.stat()) for path in files if path.is_file())
+        return "\n".join(f"{printable(name)}\0{state.st_size}\0{state.st_mtime_ns}" for name, state in states)
+
+    def listing(self, options: Options) -> Listing:
+        classes: tuple[str, ...] = ()
+        if self.path.is_dir() and arrays.is_cifar(self.path):
+            parts, classes = arrays.read_cifar(self.path)
+        else:
+            images = arrays.idx_files(self.path) if self.path.is_dir() else [self.path]
+            parts = [arrays.read_idx_part(path) for path in images]
+        return arrays.as_listing(str(self.path), parts, classes, labelled=options.labels == "auto")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Picture files in a folder or an archive."""
+
+    tree: Tree
+
+    @property
+    def name(self) -> str:
+        return _plain_name(self.tree.path.resolve().name)
+
+    def identity(self) -> str:
+        return self.tree.identity()
+
+    def listing(self, options: Options) -> Listing:
+        return _list_pictures(self.tree, options)
+
+
+def _plain_name(text: str) -> str:
+    """The name of a data set from that of its folder or archive."""
+    stem = re.sub(r"(\.zip|\.tar|\.tar\.\w+|\.tgz|\.gz)$", "", text, flags=re.IGNORECASE)
+    return re.sub(r"[^\w.-]+", "-", printable(stem)).strip("-.") or "data"
+
+
+def _list_pictures(tree: Tree, options: Options) -> Listing:
+    """Sorts the tree's files into pictures and others, and gives each picture its split, label and caption."""
+    where, ends = tree.path, openable()[1]
+    rejected: list[Rejected] = []
+    pictures: list[str] = []
+    other = 0
+    entries = [entry for entry in tree.entries() if not hidden(entry.name)]
+    for entry in entries:
+        if escapes(entry.name):
+            rejected.append(Rejected(printable(entry.name), "its path leads out of the archive"))
+        elif entry.name[entry.name.rfind(".") :].lower() in ends:
+            pictures.append(entry.name)
+        else:
+            other += not _is_table(entry)
+    if not pictures:
+        what = "is empty" if not entries else f"holds no picture ({other} other files)"
+        raise InputError(f"{where} {what}; give a folder or archive with pictures such as .png or .jpg, also in sub-folders")
+    tables, faults = _tables(tree, [entry for entry in entries if _is_table(entry)], pictures)
+    rejected += faults
+    places = _places(pictures, options)
+    kept, splits, folders = [], [], []
+    for name, (split, folder) in zip(pictures, places, strict=True):
+        if split == "":
+            rejected.append(Rejected(printable(name), "outside the folders train, val and test"))
+        else:
+            kept.append(name)
+            splits.append(-1 if split is None else SPLITS.index(split))
+            folders.append(folder)
+    told = any(row.label for row in tables.values())
+    labels: list[str | None] = [None] * len(kept)
+    if options.labels == "auto":
+        labels = [
+            tables[name].label if told and name in tables else None if told else folders[at] for at, name in enumerate(kept)
+        ]
+    classes = tuple(sorted({label for label in labels if label is not None}, key=_natural))
+    if len(classes) < 2:  # one class tells nothing apart
+        classes = ()
+    numbers = {label: number for number, label in enumerate(classes)}
+    texts = [(tables[name].text or "") if name in tables else "" for name in kept]
+    return Listing(
+        Files(tree, tuple(kept)),
+        np.array(splits, np.int8),
+        np.array([-1 if label is None else numbers[label] for label in labels], np.int64) if classes else None,
+        tuple(printable(label) for label in classes),
+        tuple(texts) if any(texts) else None,
+        rejected=tuple(rejected),
+        other=other,
+    )
+
+
+def _is_table(entry: Entry) -> bool:
+    return entry.name.rsplit("/", 1)[-1].lower() in metadata.NAMES
+
+
+def _tables(tree: Tree, entries: Sequence[Entry], pictures: Sequence[str]) -> tuple[dict[str, metadata.Row], list[Rejected]]:
+    """Every metadata table of the tree, by the full name of the picture; rows about files that are not there are set aside."""
+    found: dict[str, metadata.Row] = {}
+    faults: list[Rejected] = []
+    there = set(pictures)
+    for table, payload in tree.read([entry.name for entry in entries]):
+        if isinstance(payload, Fault):
+            raise InputError(f"{tree.path}: {printable(table)} cannot be read ({payload.reason}); repair or remove it")
+        data = payload.read_bytes() if isinstance(payload, Path) else payload
+        folder = table.rpartition("/")[0]
+        for name, row in metadata.parse(f"{tree.path}/{printable(table)}", data).items():
+            full = f"{folder}/{name}" if folder else name
+            if escapes(name):
+                faults.append(Rejected(printable(name), f"{printable(table)} gives a path that leads out of its folder"))
+            elif full not in there:
+                faults.append(Rejected(printable(name), f"listed in {printable(table)}, but there is no such picture"))
+            else:
+                found[full] = row
+    return found, faults
+
+
+def _places(pictures: Sequence[str], options: Options) -> list[tuple[str | None, str | None]]:
+    """(split, class) of each picture by its folders; the split is "" for a picture outside the split folders.
+
+    A folder that alone holds everything is only a wrapper. The first level are splits when there is a `train` beside a `val` or
+    `test`, or nothing but folders of such names; then classes come below. ``split="none"`` says that they are classes after all.
+    """
+    paths = [name.split("/")[:-1] for name in pictures]
+    while (
+        paths[0]
+        and all(path and path[0] == paths[0][0] for path in paths)
+        and (options.rule.whole or not split_of(paths[0][0]))
+    ):
+        paths = [path[1:] for path in paths]
+    tops = {path[0] if path else "" for path in paths}
+    named_splits = {split_of(top) for top in tops} - {None}
+    are_splits = not options.rule.whole and "train" in named_splits and (len(named_splits) > 1 or len(tops) == 1)
+    if not are_splits:
+        return [(None, path[0] if path else None) for path in paths]
+    return [(split_of(path[0]) or "" if path else "", path[1] if len(path) > 1 else None) for path in paths]
+
+
+def _natural(label: str) -> tuple[int, int, str]:
+    """Numbers by value, before words."""
+    return (0, int(label), label) if label.isascii() and label.isdigit() and len(label) < 18 else (1, 0, label)

@@ -1,0 +1,178 @@
+"""Folders, zip and tar archives as one thing: a tree of named bytes. Archives are read in place and never extracted."""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from limner.core.errors import InputError
+from limner.data.listing import FILE_LIMIT, Entry, Fault, Payload, Tree
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError, NotImplementedError)
+_TOO_LARGE = Fault(f"larger than {FILE_LIMIT // 2**20} MiB")
+
+
+def is_archive(path: Path) -> bool:
+    return path.name.lower().endswith(ARCHIVES)
+
+
+def open_tree(path: Path) -> Tree:
+    """A folder, or an archive by its extension. Errors: `InputError` when an archive is damaged (on first use)."""
+    if path.is_dir():
+        return FolderTree(path)
+    return ZipTree(path) if path.name.lower().endswith(".zip") else TarTree(path)
+
+
+def hidden(name: str) -> bool:
+    """Files that no person means: dot files, and what macOS adds to archives."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def escapes(name: str) -> bool:
+    """Whether a relative name with forward slashes would leave its tree (`..`, absolute, a drive letter, a NUL)."""
+    plain = name.replace("\\", "/")
+    return plain.startswith("/") or ".." in plain.split("/") or plain[1:2] == ":" or "\0" in plain
+
+
+class FolderTree:
+    """The files below a folder; symbolic links are followed, each real folder once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def entries(self) -> Sequence[Entry]:
+        return self._entries
+
+    @cached_property
+    def _entries(self) -> list[Entry]:
+        found: list[Entry] = []
+        seen: set[tuple[int, int]] = set()
+
+        def refuse(error: OSError) -> None:
+            raise InputError(f"cannot read the folder {error.filename}; check that it may be opened") from error
+
+        for folder, inner, files in os.walk(self.path, followlinks=True, onerror=refuse):
+            real = os.stat(folder)
+            if (real.st_dev, real.st_ino) in seen:  # a link that leads back up: walking on would never end
+                inner.clear()
+                continue
+            seen.add((real.st_dev, real.st_ino))
+            inner[:] = sorted(name for name in inner if not hidden(name))
+            below = os.path.relpath(folder, self.path).replace(os.sep, "/")
+            for name in sorted(files):
+                if hidden(name):
+                    continue
+                try:
+                    state = os.stat(os.path.join(folder, name))
+                    size, stamp = state.st_size, state.st_mtime_ns
+                except OSError:  # a dangling link: listed all the same, so that reading it says so by name
+                    size, stamp = 0, 0
+                found.append(Entry(name if below == "." else f"{below}/{name}", size, stamp))
+        return sorted(found, key=lambda entry: entry.name)
+
+    def read(self, names: Sequence[str]) -> Iterator[tuple[str, Payload]]:
+        sizes = {entry.name: entry.size for entry in self._entries}
+        for name in names:
+            yield name, _TOO_LARGE if sizes[name] > FILE_LIMIT else self.path / name
+
+    def identity(self) -> str:
+        lines = (f"{entry.name}\0{entry.size}\0{entry.stamp}" for entry in self._entries)
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class _Archive:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def identity(self) -> str:
+        state = self.path.stat()
+        return f"{state.st_size}:{state.st_mtime_ns}"
+
+    def damaged(self, error: Exception) -> InputError:
+        what = " ".join(str(error or type(error).__name__).split())
+        return InputError(f"the archive {self.path} is damaged or not what its name says ({what}); download or pack it again")
+
+
+class ZipTree(_Archive):
+    """The members of a zip archive."""
+
+    def entries(self) -> Sequence[Entry]:
+        return self._entries
+
+    @cached_property
+    def _entries(self) -> list[Entry]:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                sizes = {one.filename: one.file_size for one in archive.infolist() if not one.is_dir()}
+        except _DAMAGE as error:
+            raise self.damaged(error) from error
+        return [Entry(name, size) for name, size in sorted(sizes.items()) if not hidden(_clean(name))]
+
+    def read(self, names: Sequence[str]) -> Iterator[tuple[str, Payload]]:
+        with zipfile.ZipFile(self.path) as archive:
+            for name in names:
+                yield name, self._member(archive, name)
+
+    def _member(self, archive: zipfile.ZipFile, name: str) -> Payload:
+        try:
+            with archive.open(name) as member:
+                data = member.read(FILE_LIMIT + 1)  # the size in the directory is only a claim
+        except RuntimeError:
+            return Fault("is encrypted")
+        except (KeyError, *_DAMAGE) as error:
+            return Fault(f"damaged in the archive: {' '.join(str(error).split())}")
+        return _TOO_LARGE if len(data) > FILE_LIMIT else data
+
+
+class TarTree(_Archive):
+    """The regular files of a tar archive, compressed or not; links and devices are left alone."""
+
+    def entries(self) -> Sequence[Entry]:
+        return self._entries
+
+    @cached_property
+    def _entries(self) -> list[Entry]:
+        sizes: dict[str, int] = {}
+        for member, _ in self._members():
+            sizes.setdefault(_clean(member.name), member.size)
+        return [Entry(name, size) for name, size in sorted(sizes.items()) if not hidden(name)]
+
+    def read(self, names: Sequence[str]) -> Iterator[tuple[str, Payload]]:
+        # One pass in the archive's own order: seeking in a compressed archive would start from its beginning each time.
+        wanted = set(names)
+        for member, archive in self._members():
+            name = _clean(member.name)
+            if name not in wanted:
+                continue
+            wanted.remove(name)
+            if member.size > FILE_LIMIT:
+                yield name, _TOO_LARGE
+                continue
+            try:
+                handle = archive.extractfile(member)
+                data: Payload = handle.read() if handle else Fault("is not a regular file")
+            except _DAMAGE as error:
+                raise self.damaged(error) from error
+            yield name, data
+
+    def _members(self) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+        try:
+            with tarfile.open(self.path, "r:*") as archive:
+                for member in archive:
+                    if member.isreg():
+                        yield member, archive
+        except _DAMAGE as error:
+            raise self.damaged(error) from error
+
+
+def _clean(name: str) -> str:
+    """`./a/b` is the same file as `a/b`."""
+    return name.removeprefix("./")
