@@ -37,8 +37,8 @@ def examine() -> dict[str, Any]:
 
     device = precision.device()
     return {
-        "limner": _version("limner"),
-        "python": platform.python_version(),
+        "limner": version("limner"),
+        "python": platform.pythonversion(),
         "torch": torch.__version__,
         "device": str(device),
         "device_name": precision.processor(),
@@ -53,7 +53,8 @@ def examine() -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
+    """Of an installed package; a checkout that was never installed has none."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -18,7 +18,6 @@ from typing import Any
 
 import yaml
 
-from limner.core.errors import InputError
 from limner.core.files import write_text
 
 Row = Mapping[str, Any]
@@ -29,10 +28,10 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 210, 52, 12, 10, 26  # of a chart
 
 def write_report(run: Path) -> Path:
     """Writes `report.html` into the run folder and returns its path. Errors: `InputError` where the folder is no run."""
-    if not run.is_dir():
-        raise InputError(f"there is no run at {run}; 'limner runs' lists those that there are")
     if not any((run / name).exists() for name in ("recipe.yaml", "status.json", "metrics.jsonl")):
-        raise InputError(f"{run} is not a run: it has neither recipe.yaml nor status.json")
+        from limner.run import Run  # knows runs by the beginning of their names, and says what is there instead
+
+        run = Run.open(run).path
     path = run / "report.html"
     write_text(path, page(run))
     return path

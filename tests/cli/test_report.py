@@ -149,8 +149,13 @@ def test_curves_of_any_values(values: list[float], tmp_path: Path) -> None:
     assert "nan" not in "".join(re.findall(r'points="[^"]*"', text))
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no run"):
-        write_report(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="is not a run"):
-        write_report(tmp_path)
+def test_a_run_is_known_by_its_number(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "0007-digits-dcgan")
+    assert write_report(tmp_path / "0007") == run / "report.html"
+
+
+@pytest.mark.parametrize("where", ["", "nowhere", "0007-digits-vae"])
+def test_what_is_no_run_is_refused(where: str, tmp_path: Path) -> None:
+    make_run(tmp_path / "0007-digits-dcgan")
+    with pytest.raises(InputError, match="no run at"):
+        write_report(tmp_path / where)

@@ -33,7 +33,7 @@ app.command("report")(look.report)
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
+        from limner.doctor import version
 
         print(f"limner {version('limner')}")
         raise typer.Exit

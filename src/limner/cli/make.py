@@ -50,12 +50,13 @@ def train(
 ) -> None:
     """Train a generator on a set of pictures."""
     with verb(as_json) as reply:
+        words = check_settings(settings)
         from limner import training
         from limner.cli.progress import steps
 
         chosen: dict[str, Any] = {
             "preset": preset, "out": out, "images": images, "minutes": minutes, "seed": seed, "name": name,
-            "settings": check_settings(settings),
+            "settings": words,
         }  # fmt: skip
         if dry_run:
             reply(training.dry_run(source, **chosen), show.plan)
@@ -78,10 +79,10 @@ def resume(
     With --images or --minutes it goes on for longer: the number is the new total.
     """
     with verb(as_json, run=run) as reply:
+        words = check_settings(settings)
         from limner import training
         from limner.cli.progress import steps
 
-        words = check_settings(settings)
         with steps() as progress:
             outcome = training.resume(run, images=images, minutes=minutes, settings=words, progress=progress)
         reply(_answer(outcome), show.outcome)

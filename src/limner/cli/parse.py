@@ -11,7 +11,7 @@ from limner.core.errors import InputError
 
 MOST = 1_000_000  # pictures in one command
 _LARGEST = 2**63 - 1
-_PART = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
+_PART = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?")
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -31,7 +31,7 @@ def parse_seeds(text: str) -> list[int]:
         if last < first:
             raise InputError(f"--seeds {text!r}: {part.strip()} runs backwards; write {last}-{first}")
         ranges.append(range(first, last + 1))
-    if sum(last.stop - last.start for last in ranges) > MOST:
+    if sum(one.stop - one.start for one in ranges) > MOST:
         raise InputError(f"--seeds {text!r}: more than {MOST:,} seeds; draw them in several commands")
     return list(dict.fromkeys(chain.from_iterable(ranges)))
 

@@ -205,8 +205,7 @@ def runs(answer: Answer) -> None:
 
 
 def pruned(answer: Answer) -> None:
-    removed = answer.get("removed") or []
-    print(f"removed {len(removed)} checkpoints, {size(answer.get('freed', 0))} freed")
+    print(f"removed {len(answer['removed'])} checkpoints")
 
 
 def report(answer: Answer) -> None:

@@ -1,0 +1,257 @@
+"""How every verb ends: one answer, one line, one of four exit codes. In this process, mostly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limner import doctor
+from limner.cli import main
+from limner.core.errors import InputError
+
+HEAVY = {"torch", "numpy", "PIL", "rich", "pydantic", "yaml", "safetensors", "limner.recipe", "limner.data", "limner.training"}
+VERBS = [
+    "doctor",
+    "methods",
+    "train",
+    "resume",
+    "sample",
+    "evaluate",
+    "runs",
+    "report",
+    "data list",
+    "data check",
+    "data prepare",
+]
+
+Ask = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
+    """`ask("doctor", "--json")` is (exit code, stdout, stderr)."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = main(words)
+        seen = capsys.readouterr()
+        return code, seen.out, seen.err
+
+    return run
+
+
+def only_object(text: str) -> dict[str, Any]:
+    """The one JSON object that `text` must be, to the last character."""
+    value = json.loads(text)
+    assert isinstance(value, dict)
+    assert text.count("\n") == 1
+    return value
+
+
+def fail_with(error: BaseException) -> Callable[[], dict[str, Any]]:
+    def examine() -> dict[str, Any]:
+        print("something said on the way")
+        raise error
+
+    return examine
+
+
+def test_help_needs_nothing_heavy() -> None:
+    code = "import sys; from limner.cli import main; main(['--help']); print('\\n'.join(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "train" in done.stdout
+    assert not HEAVY & set(done.stderr.split())
+
+
+def test_help_is_quick() -> None:
+    """0.3 s is promised; the best of five, since this machine may have other things to do."""
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "limner", "--help"], capture_output=True, check=True)
+        times.append(time.perf_counter() - start)
+        if times[-1] < 0.3:
+            return
+    assert min(times) < 0.3, times
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_and_json(verb: str, ask: Ask) -> None:
+    code, out, err = ask(*verb.split(), "--help")
+    assert code == 0
+    assert "--json" in out
+    assert err == ""
+
+
+def test_no_words_is_help(ask: Ask) -> None:
+    code, out, _ = ask()
+    assert code == 0
+    assert all(verb.split()[0] in out for verb in VERBS)
+
+
+def test_done(ask: Ask) -> None:
+    code, out, err = ask("doctor", "--json")
+    assert (code, err) == (0, "")
+    answer = only_object(out)
+    assert {"device", "precision", "threads", "extras", "torch", "memory", "warnings"} <= set(answer)
+    assert answer["precision"] in ("bf16", "fp32")
+    code, out, err = ask("doctor")
+    assert (code, err) == (0, "")
+    assert "precision" in out
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_what_the_person_can_mend_is_2(flags: list[str], ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "examine", fail_with(InputError("no such\nfolder: x")))
+    code, out, err = ask("doctor", *flags)
+    assert code == 2
+    assert err.splitlines()[-1] == "limner: no such folder: x"
+    if flags:
+        assert only_object(out) == {"error": "no such folder: x"}
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_fault_of_ours_is_1_with_its_traceback_in_a_log(flags: list[str], ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "examine", fail_with(ZeroDivisionError("a bug on purpose")))
+    code, out, err = ask("doctor", *flags)
+    assert code == 1
+    assert "Traceback" not in out + err
+    line = err.splitlines()[-1]
+    assert line.startswith("limner: ")
+    assert "a bug on purpose" in line
+    log = Path(line.rsplit(" ", 1)[1])
+    assert log.is_relative_to(os.environ["LIMNER_CACHE"])
+    assert "ZeroDivisionError: a bug on purpose" in log.read_text()
+    assert "Traceback" in log.read_text()
+    if flags:
+        assert set(only_object(out)) == {"error"}
+
+
+def test_a_fault_in_a_known_run_goes_to_its_log(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from limner import report
+
+    def broken(run: Path) -> str:
+        raise RuntimeError("a bug on purpose")
+
+    (tmp_path / "recipe.yaml").write_text("preset: dcgan\n")
+    monkeypatch.setattr(report, "page", broken)
+    code, _, err = ask("report", str(tmp_path))
+    assert code == 1
+    assert str(tmp_path / "log.txt") in err
+    assert "a bug on purpose" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_log_that_the_verb_wrote_is_only_named(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    error = RuntimeError("a bug on purpose")
+    error.add_note(f"log: {tmp_path / 'log.txt'}")
+    monkeypatch.setattr(doctor, "examine", fail_with(error))
+    code, _, err = ask("doctor")
+    assert code == 1
+    assert str(tmp_path / "log.txt") in err
+    assert not (tmp_path / "log.txt").exists()
+
+
+def test_interrupted_is_130(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "examine", fail_with(KeyboardInterrupt()))
+    code, out, err = ask("doctor", "--json")
+    assert code == 130
+    assert only_object(out) == {"error": "interrupted"}
+    assert err.splitlines()[-1] == "limner: interrupted"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["trian", "digits"], "Did you mean 'train'?"),
+        (["train"], "SRC"),
+        (["train", "digits", "--pre", "dcgan"], "--preset"),
+        (["train", "digits", "--minutes", "soon"], "--minutes"),
+        (["train", "digits", "batch.size"], "key=value"),
+        (["sample", "runs/1", "--seeds", "a-b"], "0-15,42"),
+        (["sample", "runs/1", "--seeds", "1", "--count", "2"], "one of them"),
+        (["sample", "runs/1", "--count", "0"], "--count 0"),
+        (["runs", "a", "b"], "one folder"),
+        (["data", "chek", "x"], "Did you mean 'check'?"),
+    ],
+)
+def test_a_mistyped_command_is_2_in_one_line(words: list[str], hint: str, ask: Ask) -> None:
+    code, out, err = ask(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith("limner: ")
+    assert err.count("\n") == 1
+    assert hint in err
+    code, out, err = ask(*words, "--json")
+    assert code == 2
+    assert hint in only_object(out)["error"]
+
+
+def test_json_holds_no_nan(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy
+
+    value = {"a": float("nan"), "b": [float("inf"), 1.5], "c": numpy.float32(2), "d": Path("x"), "e": numpy.int64(3)}
+    monkeypatch.setattr(doctor, "examine", lambda: value)
+    _, out, _ = ask("doctor", "--json")
+    assert only_object(out) == {"a": None, "b": [None, 1.5], "c": 2.0, "d": "x", "e": 3}
+
+
+def test_what_a_verb_prints_stays_off_stdout(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chatty() -> dict[str, Any]:
+        print("chatter")
+        return {"a": 1}
+
+    monkeypatch.setattr(doctor, "examine", chatty)
+    code, out, err = ask("doctor", "--json")
+    assert (code, only_object(out)) == (0, {"a": 1})
+    assert err == "chatter\n"
+
+
+def test_methods_name_every_preset(ask: Ask) -> None:
+    code, out, _ = ask("methods", "--json")
+    assert code == 0
+    rows = only_object(out)["methods"]
+    assert {"dcgan", "gan", "vae"} <= {row["name"] for row in rows}
+    assert all(row["line"] and "arXiv" in row["paper"] for row in rows)
+    code, out, _ = ask("methods")
+    assert code == 0
+    assert all(row["name"] in out for row in rows)
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "limner", "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert done.stderr == ""
+    assert done.returncode != 0
+
+
+def test_an_interrupt_of_the_process() -> None:
+    code = (
+        "import sys, time\nfrom limner import doctor\nfrom limner.cli import main\n"
+        "def examine():\n    print('ready', file=sys.stderr, flush=True)\n    time.sleep(60)\n"
+        "doctor.examine = examine\nsys.exit(main(['doctor', '--json']))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err == "limner: interrupted\n"
+    assert only_object(out) == {"error": "interrupted"}
+
+
+def test_the_version(ask: Ask) -> None:
+    code, out, _ = ask("--version")
+    assert code == 0
+    assert out.startswith("limner ")

@@ -1,0 +1,123 @@
+"""The small grammars of the command line, and how numbers are shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from limner.cli.parse import MOST, check_settings, choose_seeds, given, parse_seeds, split_list
+from limner.cli.progress import details, steps
+from limner.cli.show import short, size, span
+from limner.core.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("0", [0]),
+        ("0-3,42", [0, 1, 2, 3, 42]),
+        (" 5 , 3-4 ", [5, 3, 4]),
+        ("1,1-2,2", [1, 2]),
+        ("007", [7]),
+        (str(2**63 - 1), [2**63 - 1]),
+    ],
+)
+def test_seeds(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+WRONG = [
+    "",
+    ",",
+    "1,",
+    "a",
+    "-1",
+    "1-",
+    "1--2",
+    "3-1",
+    "1.5",
+    "0x10",
+    "1e3",
+    "¹",
+    "٣",
+    str(2**63),
+    "9" * 40,
+    "0-1000000",
+    "1;2",
+]
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_no_seed_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--seeds"):
+        parse_seeds(text)
+
+
+def test_a_huge_range_is_refused_before_it_is_made() -> None:
+    with pytest.raises(InputError, match="more than 1,000,000"):
+        parse_seeds("0-9000000000000000000")
+    assert len(parse_seeds(f"1-{MOST}")) == MOST
+
+
+def test_seeds_or_count() -> None:
+    assert choose_seeds(None, None) == list(range(16))
+    assert choose_seeds(None, 3) == [0, 1, 2]
+    assert choose_seeds("9", None) == [9]
+    for seeds, count in [("1", 1), (None, 0), (None, -5), (None, MOST + 1)]:
+        with pytest.raises(InputError):
+            choose_seeds(seeds, count)
+
+
+def test_settings() -> None:
+    assert check_settings(["a.b=1", "c=", "d=e=f"]) == ("a.b=1", "c=", "d=e=f")
+    assert check_settings(None) == ()
+    for word in ["a", "=1", " =1", ""]:
+        with pytest.raises(InputError, match="key=value"):
+            check_settings([word])
+
+
+def test_lists_and_options() -> None:
+    assert split_list(None) is None
+    assert split_list("a, b,,c") == ["a", "b", "c"]
+    assert given(a=1, b=None, c=0, d=False) == {"a": 1, "c": 0, "d": False}
+
+
+def test_numbers_for_people() -> None:
+    assert [span(t) for t in (None, 0.04, 9.96, 59.6, 60, 80, 3599.7, 7500)] == [
+        "–", "0.0 s", "10 s", "1 min", "1 min", "1 min 20 s", "1 h 0 min", "2 h 5 min",
+    ]  # fmt: skip
+    assert [size(n) for n in (None, 5, 2048, 200 * 2**20, 3.2 * 2**30, 2**43)] == [
+        "–", "5 B", "2.0 KiB", "200 MiB", "3.2 GiB", "8.0 TiB",
+    ]  # fmt: skip
+    assert [short(v) for v in (None, True, 1234, 0.123456, (8, 8, 1), {"a": 1})] == [
+        "–",
+        "yes",
+        "1,234",
+        "0.1235",
+        "8×8×1",
+        "a 1",
+    ]
+
+
+class _Step:
+    what = "training"
+    total = 1000
+    images_per_second = 1302.4
+    losses = {"generator": 0.8123}  # noqa: RUF012
+    left = 80.0
+    note = ""
+
+    def __init__(self, images: int, note: str = "") -> None:
+        self.images, self.note = images, note
+
+
+def test_progress_off_a_terminal_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    assert details(_Step(0)) == "1,302 images/s · generator 0.812 · 1 min 20 s left"
+    with steps() as tell:
+        for images in range(1000):
+            tell(_Step(images, note="a preview" if images == 500 else ""))
+    seen = capsys.readouterr()
+    assert seen.out == ""
+    lines = seen.err.splitlines()
+    assert lines[0].startswith("training 0 of 1,000 · 1,302 images/s")
+    assert len(lines) == 2
+    assert lines[1].endswith("a preview")
