@@ -1,7 +1,8 @@
 """Do the samples look real, and do they cover what is real: counts of neighbours in feature space.
 
 Precision and recall: Kynkäänniemi et al. 2019, equations 1–2, k = 3. Density and coverage: Naeem et al. 2020, equations 4–5,
-k = 5. In all four a ball is closed: a point at exactly the radius lies inside. The k-th neighbour never counts the point itself.
+k = 5. In all four a ball is closed: a point at exactly the radius lies inside. The k-th neighbour never counts the point
+itself.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ NEIGHBOUR_SCORES = ("precision", "recall", "density", "coverage")
 class Counts:
     """What the scores are made of, per block g of samples, so that an error can be had by leaving blocks out.
 
-    `size` [G]: samples in the block. `precise` [G]: those inside some real ball (k=3). `balls` [G]: real balls (k=5) hit, summed
-    over samples. `covered` [G, N]: whether the real image's ball holds a sample of the block. `recalled` [G, N]: whether the real
-    image lies in the ball of a sample of the block.
+    `size` [G]: samples in the block. `precise` [G]: those inside some real ball (k=3). `balls` [G]: real balls (k=5) hit,
+    summed over samples. `covered` [G, N]: whether the real image's ball holds a sample of the block. `recalled` [G, N]:
+    whether the real image lies in the ball of a sample of the block.
     """
 
     size: Tensor
@@ -60,7 +61,7 @@ class Counts:
         )
 
     def errors(self) -> Neighbours:
-        """Standard errors by a jackknife over blocks of samples. The samples' own radii, which recall uses, stay as they are."""
+        """Standard errors: a jackknife over blocks of samples. The samples' own radii, which recall uses, stay as they are."""
         parts = [self.scores(block) for block in range(len(self.size))] if len(self.size) > 1 else []
         return Neighbours(**{name: jackknife([getattr(part, name) for part in parts]) for name in NEIGHBOUR_SCORES})
 

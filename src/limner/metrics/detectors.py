@@ -1,7 +1,8 @@
 """Detectors: what turns pictures into the features that the scores compare.
 
-Which there are: `judge` (a small network trained on the data set itself: judge.py, judge_training.py), `random-conv` and `pixels`
-(nothing learned). A learned detector is blind to what it was not taught; the other two are there to disagree with it.
+Which there are: `judge` (a small network trained on the data set itself: judge.py, judge_training.py), `random-conv` and
+`pixels` (nothing learned). A learned detector is blind to what it was not taught; the other two are there to disagree with
+it.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Detector(ABC):
         return self
 
     def see(self, images: Source) -> Seen:
-        """Features and logits of all `images` [N, H, W, C] uint8. Errors: `InputError` where their shape is not the detector's."""
+        """Features and logits of `images` [N, H, W, C] uint8. Errors: `InputError` where their shape is not the detector's."""
         count, shape = int(images.shape[0]), tuple(int(size) for size in images.shape[1:])
         if shape != self.shape:
             raise InputError(
@@ -114,8 +115,8 @@ class Pixels(Detector):
 class RandomConv(Detector):
     """Three layers of fixed random convolutions, each channel averaged over the picture: 32 + 48 + 48 features.
 
-    Untrained features see texture, noise and blur, whatever the data set. Weights are He-normal from one fixed seed; the unit is
-    the network's own, and so only values of equal `checksum` may be compared.
+    Untrained features see texture, noise and blur, whatever the data set. Weights are He-normal from one fixed seed; the unit
+    is the network's own, and so only values of equal `checksum` may be compared.
     """
 
     name = "random-conv"
@@ -155,7 +156,7 @@ DETECTORS: tuple[DetectorName, ...] = ("judge", "random-conv", "pixels")
 
 
 def untrained(name: str, shape: Shape) -> Detector:
-    """The detector `name` for pictures of `shape` (H, W, C), of those that learn nothing; a judge is trained or loaded instead."""
+    """The detector `name`, of those that learn nothing, for pictures of `shape`. A judge is trained or loaded instead."""
     if name not in UNTRAINED:
         raise InputError(f"no detector '{name}'; known are {', '.join(DETECTORS)}{nearest(name, DETECTORS)}")
     return UNTRAINED[name](shape)

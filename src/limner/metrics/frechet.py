@@ -25,9 +25,9 @@ from limner.metrics.statistics import Moments
 class Null:
     """What real images score against other real images: the ruler beside a value.
 
-    `scores` are the repeats; `sizes` are the numbers of images in each of the two sets. Where there were too few real images for
-    two disjoint sets of the sizes asked for, both are shrunk by one factor, and the scores are corrected for it (see the function
-    that made this); `shrunk` is that factor, 1 where nothing had to be done.
+    `scores` are the repeats; `sizes` are the numbers of images in each of the two sets. Where there were too few real images
+    for two disjoint sets of the sizes asked for, both are shrunk by one factor, and the scores are corrected for it (see the
+    function that made this); `shrunk` is that factor, 1 where nothing had to be done.
     """
 
     scores: tuple[float, ...]
@@ -48,14 +48,15 @@ def factor(covariance: Tensor) -> Tensor:
     """B [d, r] with BBᵀ = `covariance` [d, d]; directions that are rounding error alone are left out."""
     values, vectors = torch.linalg.eigh(covariance)
     kept = values > values[-1].clamp_min(0) * len(values) * torch.finfo(values.dtype).eps
-    return vectors[:, kept] * values[kept].sqrt()
+    root: Tensor = vectors[:, kept] * values[kept].sqrt()
+    return root
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
     """d² between the Gaussians of `a` and `b`, in squared units of the features; never negative.
 
-    tr (Σa^½ Σb Σa^½)^½ is the sum of the roots of the eigenvalues of BᵀΣbB, with B a factor of Σa: symmetric, so that no complex
-    square root and no ε on the diagonal is needed.
+    tr (Σa^½ Σb Σa^½)^½ is the sum of the roots of the eigenvalues of BᵀΣbB, with B a factor of Σa: symmetric, so that no
+    complex square root and no ε on the diagonal is needed.
     """
     return frechet_to(reference=b)(a)
 
@@ -67,10 +68,8 @@ def frechet_to(reference: Moments) -> Callable[[Moments], float]:
 
     def distance(moments: Moments) -> float:
         other = moments.covariance
-        roots = (
-            torch.linalg.eigvalsh(basis.T @ other @ basis).clamp_min(0).sqrt().sum() if basis.shape[1] else torch.tensor(0.0)
-        )
-        squared = (moments.mean - mean).square().sum() + other.trace() + trace - 2 * roots
+        roots = torch.linalg.eigvalsh(basis.T @ other @ basis).clamp_min(0).sqrt()
+        squared = (moments.mean - mean).square().sum() + other.trace() + trace - 2 * roots.sum()
         return max(float(squared), 0.0)
 
     return distance
@@ -95,9 +94,7 @@ def disjoint(available: int, sizes: tuple[int, int], repeat: int, seed: int) -> 
     shrunk = min(1.0, available / sum(sizes))
     n, m = (int(size * shrunk) for size in sizes)
     if min(n, m) < 2:
-        raise InputError(
-            f"{available} real images are too few to compare real with real; at least 4 are needed, 2 on either side"
-        )
+        raise InputError(f"{available} real images are too few to compare real with real: at least 2 are needed on either side")
     rows = torch.randperm(available, generator=torch.Generator().manual_seed(fold(seed, "null", repeat)))
     return rows[:n], rows[n : n + m], shrunk
 
@@ -105,8 +102,8 @@ def disjoint(available: int, sizes: tuple[int, int], repeat: int, seed: int) -> 
 def frechet_null(real_features: Tensor, n: int, repeats: int = 10, seed: int = 0, m: int | None = None) -> Null:
     """The distance between `n` real images and `m` other real ones (as many as `n` unless told otherwise), `repeats` times.
 
-    Every repeat splits `real_features` [R, d] afresh into two disjoint sets. Where R < n + m, both sets are shrunk by
-    s = R / (n + m) and the distance is multiplied by s: at the null it is proportional to 1/n + 1/m to first order, in mean and in
+    Every repeat splits `real_features` [R, d] afresh into two disjoint sets. Where R < n + m, both sets are shrunk by s = R /
+    (n + m) and the distance is multiplied by s: at the null it is proportional to 1/n + 1/m to first order, in mean and in
     spread (it is a quadratic form of the error of the moments).
     """
     sizes = (n, n if m is None else m)

@@ -1,9 +1,9 @@
 """The judge: a small network trained on the data set itself, then frozen.
 
-Inception features say little about small or grey pictures; a classifier of the data set's own classes does. Its features are the
-channel means of a middle stage (texture: noise and blur show here) beside its penultimate layer (content), so that neither fault
-hides. Each half is scaled so that the real training images have a total variance of 50 in it. The unit of a Fréchet distance in
-these features is therefore readable: about 100 is what one constant "average picture", over and over, would score.
+Inception features say little about small or grey pictures; a classifier of the data set's own classes does. Its features are
+the channel means of a middle stage (texture: noise and blur show here) beside its penultimate layer (content), so that
+neither fault hides. Each half is scaled so that the real training images have a total variance of 50 in it. So the unit of a
+Fréchet distance can be read: 100 is what images would score whose features all lie at the real mean.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Judge(Detector):
             raise InputError("holds weights of other names or shapes than its architecture has")
         self.centre, self.scale = self.weights["centre"], self.weights["scale"]
         self.net.load_state_dict({name: self.weights[name] for name in self.net.state_dict()})
-        self.net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.net.eval().requires_grad_(False)
 
     def to(self, device: torch.device | str) -> Self:
         self.net.to(device)

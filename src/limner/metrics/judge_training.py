@@ -1,9 +1,9 @@
 """How a judge is trained: in seconds, on the CPU, from one seed.
 
-With labels it learns to classify. Without, it learns to tell pictures apart: two windows of one picture belong together, windows
-of others do not (SimCLR, Chen et al. 2020, equation 1). The windows are cut, never resampled, blurred or recoloured, so that it
-stays sensitive to all of those. It always trains on the CPU, so that the device that judges does not change the judge; the same
-machine and number of threads give the same weights to the bit.
+With labels it learns to classify. Without, it learns to tell pictures apart: two windows of one picture belong together,
+windows of others do not (SimCLR, Chen et al. 2020, equation 1). The windows are cut, never resampled, blurred or recoloured,
+so that it stays sensitive to all of those. It always trains on the CPU, so that the device that judges does not change the
+judge; the same machine and number of threads give the same weights to the bit.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def train_judge(
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(fold(seed, "judge weights"))
         net = JudgeNet(channels, work, classes if targets is not None else 0, norm=True)
-        net.to(memory_format=torch.channels_last).train()
+        net.train()
         if targets is not None:
             _fit(net, _classification(net, pixels, torch.from_numpy(targets[rows]), seen, seed), seen, BATCH, how)
         else:
@@ -104,7 +104,7 @@ def _pack(images: Source, rows: NDArray[np.int64], work: tuple[int, int]) -> NDA
 
 
 def _fit(net: nn.Module, loss_of: Callable[[int, int], Tensor], seen: int, batch: int, how: precision.Precision) -> None:
-    """Minimises `loss_of(first image, number of images)` over `seen` images: AdamW, a rate that rises, then falls to nothing."""
+    """Minimises `loss_of(first, number)` over `seen` images: AdamW, with a rate that rises and then falls to nothing."""
     steps = seen // batch
     peak = 4e-3
     optimiser = torch.optim.AdamW(net.parameters(), lr=peak, weight_decay=1e-2, fused=True)
@@ -121,14 +121,16 @@ def _fit(net: nn.Module, loss_of: Callable[[int, int], Tensor], seen: int, batch
 def _classification(
     net: JudgeNet, pixels: NDArray[np.uint8], labels: Tensor, seen: int, seed: int
 ) -> Callable[[int, int], Tensor]:
-    """Cross-entropy with 5 % of label smoothing. Pictures are shifted by up to a pixel or two where each is seen often; they are
-    never mirrored, since a mirrored digit is another sign.
+    """Cross-entropy with 5 % of label smoothing.
+
+    Pictures are shifted by up to a pixel or two where each is seen often; they are never mirrored, since a mirrored digit is
+    another sign.
     """
     count, height, width, _ = pixels.shape
     shift = (2 if min(height, width) >= 16 else 1) if seen > 8 * count else 0
 
     def loss(start: int, size: int) -> Tensor:
-        rows = order(seed, "judge", start, size, count)
+        rows = order(fold(seed, "judge"), 0, start, size, count)
         batch = standard(pixels[rows], (height, width))
         if shift:
             down, right = np.random.default_rng(fold(seed, "shift", start)).integers(0, 2 * shift + 1, 2)
@@ -152,14 +154,16 @@ def _contrast(net: JudgeNet, head: nn.Module, pixels: NDArray[np.uint8], seed: i
         return standard(pixels[rows[:, None, None], top[:, :, None], left[:, None, :]], (tall, wide))
 
     def loss(start: int, size: int) -> Tensor:
-        rows = np.unique(order(seed, "judge", start, size, count))  # a picture twice in a batch would be its own opposite
+        # A picture that is twice in a batch would be its own opposite.
+        rows = np.unique(order(fold(seed, "judge"), 0, start, size, count))
         random = np.random.default_rng(fold(seed, "windows", start))
         batch = torch.cat((window(rows, random), window(rows, random))).contiguous(memory_format=torch.channels_last)
         _, embedding = net(batch)
-        out = F.normalize(head(embedding).float(), dim=1)
-        likeness = (out @ out.T).float() / TEMPERATURE
-        likeness = likeness.masked_fill(torch.eye(len(out), dtype=torch.bool), -torch.inf)
-        return F.cross_entropy(likeness, torch.arange(len(out)).roll(len(rows)))
+        with torch.autocast("cpu", enabled=False):
+            out = F.normalize(head(embedding.float()), dim=1)
+            likeness = out @ out.T / TEMPERATURE
+            likeness = likeness.masked_fill(torch.eye(len(out), dtype=torch.bool), -torch.inf)
+            return F.cross_entropy(likeness, torch.arange(len(out)).roll(len(rows)))
 
     return loss
 

@@ -52,7 +52,7 @@ def work_size(height: int, width: int, bound: int, least: int = 8) -> tuple[int,
 
 @lru_cache(maxsize=32)
 def resize_matrix(source: int, target: int) -> Tensor:
-    """[target, source] float32: antialiased linear resampling of one axis, the weights of a triangle as wide as the shrinkage."""
+    """[target, source] float32: antialiased linear resampling of one axis; the triangle is as wide as the shrinkage."""
     scale = source / target
     reach = max(scale, 1.0)
     centre = (torch.arange(target, dtype=torch.float64) + 0.5) * scale
@@ -82,8 +82,8 @@ def standard(images: NDArray[np.uint8], size: Sequence[int], device: torch.devic
 
 @contextmanager
 def exact(device_type: str) -> Iterator[None]:
-    """Plain IEEE float32 inside, whatever was allowed for training: no autocast, no TF32, no bf16 products. And no gradients."""
-    # The per-operation switches (torch ≥ 2.9) are read and put back one by one: the old global ones refuse to be read when mixed.
+    """Plain IEEE float32 inside, whatever training allows: no autocast, no TF32, no bf16 products. And no gradients."""
+    # One switch per operation (torch ≥ 2.9), each read and put back: the old global ones refuse to be read when mixed.
     switches = (
         torch.backends.cuda.matmul,
         torch.backends.cudnn.conv,  # type: ignore[attr-defined]

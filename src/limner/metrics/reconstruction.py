@@ -22,8 +22,9 @@ def _unit(images: NDArray[np.generic] | Tensor) -> Tensor:
 
 
 def psnr(a: NDArray[np.generic] | Tensor, b: NDArray[np.generic] | Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image, in dB: −10 log₁₀ of the mean squared error over all its pixels and channels, with
-    1 as the peak (255 in uint8). [N, …] and [N, …] -> [N] float64; infinite where two images are equal.
+    """Peak signal-to-noise ratio of each image, in dB: [N, …] and [N, …] -> [N] float64; infinite where two images are equal.
+
+    −10 log₁₀ of the mean squared error over all pixels and channels of the image, with 1 as the peak (255 in uint8).
     """
     x, y = _unit(a), _unit(b)
     if x.shape != y.shape:

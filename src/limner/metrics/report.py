@@ -18,9 +18,10 @@ LOWER_IS_BETTER = frozenset({"frechet", "class_distance"})
 class Score:
     """One number and what is needed to read it.
 
-    `error`: standard error over other draws of as many samples. `null`: what as many real images score in the samples' place, on
-    average. `z` = (value − null) / spread of the null. `p`: the share of the null that is at least as bad as the value, counting
-    the value itself, so that it never is 0 (one-sided; 1/(repeats+1) is the least it can be). None where it does not exist.
+    `error`: standard error over other draws of as many samples. `null`: what as many real images score in the samples' place,
+    on average. `z` = (value − null) / spread of the null. `p`: the share of the null that is at least as bad as the value,
+    counting the value itself, so that it never is 0 (one-sided; 1/(repeats+1) is the least it can be). None where it does not
+    exist.
     """
 
     value: float

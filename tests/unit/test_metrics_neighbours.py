@@ -1,0 +1,141 @@
+"""Neighbour and class scores, and psnr, on points and pictures whose scores can be counted by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from limner.core.errors import InputError
+from limner.metrics.classes import class_distance, class_error, class_null, class_shares, total_variation
+from limner.metrics.coverage import neighbour_counts, neighbour_null, neighbours, radii
+from limner.metrics.frechet import Null
+from limner.metrics.reconstruction import mean_psnr, psnr
+from limner.metrics.report import Score, score, scored
+
+
+def line(*places: float) -> torch.Tensor:
+    return torch.tensor(places)[:, None]
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def one_hot(counts: list[int]) -> torch.Tensor:
+    return torch.eye(len(counts)).repeat_interleave(torch.tensor(counts), 0)
+
+
+def test_radii_leave_the_point_itself_out() -> None:
+    first, third = radii(line(0, 1, 3, 7), 1, 3)
+    assert first.tolist() == [1, 1, 2, 4]
+    assert third.tolist() == [7, 6, 4, 7]
+    doubled = radii(line(0, 0, 5), 1)[0]
+    assert doubled.tolist() == [0, 0, 5]  # a double is a neighbour, though the point itself is not
+    with pytest.raises(InputError, match="more than 5"):
+        neighbours(line(0, 1, 2, 3, 4, 5), line(0, 1, 2, 3, 4))
+
+
+def test_coverage_and_density_counted_by_hand() -> None:
+    # Two far groups of six at distance 0…5: the closed ball (k=5) of a point holds its whole group.
+    group = torch.arange(6.0)
+    real = torch.cat((group, group + 1000))[:, None]
+    one_mode = line(2.5, 2.5, 2.5, 2.5)
+    scores = neighbours(one_mode, real)
+    assert scores.coverage == 0.5
+    assert scores.density == 6 / 5  # each sample lies in six balls, over k
+    assert scores.precision == 1.0
+    assert scores.recall == 0.0  # four equal samples: their balls have radius 0
+    far = neighbours(line(500, 501, 502, 503), real)
+    assert (far.coverage, far.density, far.precision) == (0, 0, 0)
+
+
+def test_a_ball_is_closed() -> None:
+    real = line(0, 1, 2, 3, 4, 5)  # k=3 radii 3 2 2 2 2 3; k=5 radii 5 4 3 3 4 5
+    at_the_edge = neighbours(line(-3, -3, -3, -3), real)
+    assert at_the_edge.precision == 1.0  # at distance 3 from the point 0, whose radius is 3
+    assert at_the_edge.coverage == 2 / 6  # 0 (radius 5, distance 3) and 1 (radius 4, distance 4)
+    beyond = neighbours(line(-3.001, -3.001, -3.001, -3.001), real)
+    assert beyond.precision == 0.0
+    assert beyond.coverage == 1 / 6
+
+
+def test_precision_and_recall_are_not_each_other() -> None:
+    wide, narrow = normal(400, 4), normal(400, 4, seed=1) * 0.3
+    a, b = neighbours(narrow, wide), neighbours(wide, narrow)
+    assert a.precision > 0.95  # samples that all look real, from the middle only
+    assert a.recall < 0.5
+    assert (b.precision, b.recall) == (a.recall, a.precision)
+    assert a.coverage < 0.9 < neighbours(normal(400, 4, seed=2), wide).coverage
+
+
+def test_blocks_add_up_and_their_errors_are_sane() -> None:
+    a, b = normal(300, 3), normal(280, 3, seed=1)
+    counts = neighbour_counts(a, b, blocks=7)
+    assert int(counts.size.sum()) == 300
+    assert counts.scores() == neighbours(a, b)
+    errors = counts.errors()
+    assert 0.5 < errors.precision / (neighbours(a, b).precision * (1 - neighbours(a, b).precision) / 300) ** 0.5 < 2
+    null = neighbour_null(b, 300, repeats=3, seed=0)
+    assert null["coverage"].sizes == (140, 140)
+    assert abs(null["density"].mean - 1) < 0.2
+
+
+def test_class_distance_is_exact() -> None:
+    assert total_variation(torch.tensor([5, 5]), torch.tensor([1, 1])) == 0
+    assert total_variation(torch.tensor([3, 0]), torch.tensor([0, 9])) == 1
+    # shares .5 .3 .2 against .4 .4 .2
+    assert class_distance(one_hot([5, 3, 2]), one_hot([40, 40, 20])) == pytest.approx(0.1, abs=1e-12)
+    assert class_shares(one_hot([3, 0, 1]), ["cat", "dog", "cow"]) == {"cat": 0.75, "dog": 0.0, "cow": 0.25}
+    assert class_shares(one_hot([1, 1])) == {"0": 0.5, "1": 0.5}
+
+
+def test_class_null_is_the_multinomial_s() -> None:
+    # Two equal classes, n = m: TV = |a − b|/n, a and b binomial(n, ½); its mean is near √(1/(πn)).
+    null = class_null(one_hot([500, 500]), 1000, repeats=4000)
+    assert null.mean == pytest.approx(math.sqrt(1 / (math.pi * 1000)), rel=0.05)
+    assert class_error(one_hot([300, 700]), one_hot([500, 500])) == pytest.approx(math.sqrt(0.21 / 1000), rel=0.2)
+
+
+def test_psnr_golden() -> None:
+    black = np.zeros((3, 4, 4, 1), np.uint8)
+    other = black.copy()
+    other[0] = 255  # error 1: 0 dB
+    other[1] = 51  # a fifth: 20 log₁₀ 5
+    values = psnr(black, other)
+    assert values[:2].tolist() == pytest.approx([0.0, 20 * math.log10(5)], abs=1e-9)
+    assert math.isinf(float(values[2]))
+    assert mean_psnr(black, other) == pytest.approx((0 + 20 * math.log10(5) + 100) / 3)
+    assert psnr(torch.zeros(1, 2, 2), torch.full((1, 2, 2), 0.1)).item() == pytest.approx(20.0, abs=1e-6)
+    with pytest.raises(ValueError, match="one shape"):
+        psnr(black, black[:2])
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        psnr(torch.full((1, 2), -1.0), torch.zeros(1, 2))
+
+
+def test_scored_counts_the_value_itself() -> None:
+    null = Null((1.0, 2.0, 3.0), (10, 10))
+    assert scored("frechet", 10.0, 0.1, null) == Score(10.0, 0.1, 2.0, 8.0, 0.25)
+    assert scored("coverage", 10.0, 0.1, null).p == 1.0
+    assert scored("frechet", 2.0, None, null).p == 0.75
+    assert scored("frechet", 2.0, None, Null((2.0, 2.0), (1, 1))).z is None
+
+
+def test_score_tells_real_from_shifted_and_from_collapsed() -> None:
+    reference, real = normal(600, 8), normal(600, 8, seed=1)
+    pool = normal(1200, 8, seed=2)
+    logits = normal(600, 3, seed=3)
+    fair = score(real, logits, reference, logits, pool)
+    assert set(fair) == {"frechet", "precision", "recall", "density", "coverage", "class_distance"}
+    assert all(abs(one.z or 0) < 5 for one in fair.values())
+    assert fair["class_distance"].value == 0
+    shifted = score(real + 0.5, None, reference, None, pool)
+    assert "class_distance" not in shifted
+    assert (shifted["frechet"].z or 0) > 20
+    assert shifted["frechet"].p == pytest.approx(1 / 11)
+    collapsed = score(real[:20].repeat(30, 1), None, reference, None)
+    assert (collapsed["coverage"].z or 0) < -10
+    assert (collapsed["recall"].z or 0) < -10
+    assert collapsed["precision"].value > 0.5
