@@ -33,11 +33,12 @@ $(VENV)/.dev: $(VENV)/.core
 install: $(VENV)/.core
 
 demo: $(VENV)/.core
-	@$(BIN)/limner train digits --preset dcgan --minutes 1.5 --seed 0 --out runs --name demo
-	@$(BIN)/limner sample runs/demo --count 64 --grid --out runs/demo/samples
-	@echo
-	@echo "New digits, drawn by the model:     runs/demo/samples/grid.png"
-	@echo "How it learned, in your browser:    runs/demo/report.html"
+	@answer=$$($(BIN)/limner train digits --preset dcgan --minutes 1.5 --seed 0 --out runs --name demo --json) || exit $$?; \
+	run=$$(echo "$$answer" | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["run"])') && \
+	$(BIN)/limner sample "$$run" --count 64 --grid --out "$$run/samples" >/dev/null && \
+	echo && \
+	echo "New digits, drawn by the model:     $$run/samples/grid.png" && \
+	echo "How it learned, in your browser:    $$run/report.html"
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

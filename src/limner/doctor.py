@@ -23,7 +23,6 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "tensorboard": ("tensorboard",),
     "parquet": ("pyarrow",),
 }
-SETS = ("mnist", "fashion-mnist", "cifar-10")
 
 
 def examine() -> dict[str, Any]:
@@ -38,7 +37,7 @@ def examine() -> dict[str, Any]:
     device = precision.device()
     return {
         "limner": version("limner"),
-        "python": platform.pythonversion(),
+        "python": platform.python_version(),
         "torch": torch.__version__,
         "device": str(device),
         "device_name": precision.processor(),
@@ -47,7 +46,7 @@ def examine() -> dict[str, Any]:
         "memory": _memory(device),
         "allocator": _allocator(),
         "cache": str(cache_folder()),
-        "data": _data(),
+        "data": {one["name"]: one["where"] for one in known_sets() if one["where"]},
         "extras": {name: all(find_spec(module) for module in modules) for name, modules in EXTRAS.items()},
         "warnings": _warnings(torch.__version__),
     }
@@ -82,15 +81,17 @@ def _allocator() -> str:
     return "the system's"
 
 
-def _data() -> dict[str, str]:
-    """The official sets under LIMNER_DATA, which is a list of folders."""
-    found: dict[str, str] = {}
-    for part in os.environ.get("LIMNER_DATA", "").split(os.pathsep):
-        for name in SETS:
-            folder = Path(part).expanduser() / name
-            if part and folder.is_dir():
-                found.setdefault(name, str(folder))
-    return found
+def known_sets() -> list[dict[str, str | None]]:
+    """The data sets known by name, each with one line, and the folder it is in: None where it is not at hand."""
+    from limner.data import BUILT_IN, named
+
+    def place(name: str) -> str | None:
+        if name not in named.KNOWN:
+            return "built in"
+        found = named.locate(name)
+        return None if found is None else str(found)
+
+    return [{"name": name, "line": line, "where": place(name)} for name, line in BUILT_IN.items()]
 
 
 def _warnings(torch_version: str) -> list[str]:

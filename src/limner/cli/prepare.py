@@ -28,9 +28,9 @@ app = typer.Typer(help="List, check and prepare sets of pictures.", no_args_is_h
 def list_sets(as_json: Json = False) -> None:
     """The sets known by name, and whether each is at hand."""
     with verb(as_json) as reply:
-        from limner.data import list_builtin
+        from limner.doctor import known_sets
 
-        reply({"sets": list_builtin()}, show.sets)
+        reply({"sets": known_sets()}, show.sets)
 
 
 @app.command("check")
@@ -52,11 +52,15 @@ def check(
     """
     with verb(as_json) as reply:
         from limner import data
+        from limner.cli.progress import counter
 
         chosen = given(
-            size=size, fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed
-        )
-        reply(data.check(source, **chosen).summary(), show.pictures)
+            size=data.parse_size(size) if size is not None else None,
+            fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed,
+        )  # fmt: skip
+        with counter("checking") as progress:
+            found = data.check(source, progress=progress, **chosen)
+        reply(found.summary(), show.pictures)
 
 
 @app.command("prepare")
@@ -79,8 +83,9 @@ def prepare(
         from limner.cli.progress import counter
 
         chosen = given(
-            size=size, fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed
-        )
+            size=data.parse_size(size) if size is not None else None,
+            fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed,
+        )  # fmt: skip
         with counter("preparing") as progress:
             dataset = data.prepare(source, out=out, progress=progress, **chosen)
         reply(data.summary(dataset), show.pictures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,7 +28,7 @@ class Step(Protocol):
     @property
     def images_per_second(self) -> float: ...
     @property
-    def losses(self) -> dict[str, float]: ...
+    def losses(self) -> Mapping[str, float]: ...
     @property
     def left(self) -> float | None: ...
     @property
@@ -106,8 +106,8 @@ def counter(what: str) -> Iterator[Callable[[int, int], None]]:
 
         def tell(done: int, total: int) -> None:
             seconds = time.monotonic() - start
-            speed = f"{done / seconds:,.0f} images/s" if seconds > 1 and done else ""
-            draw(what, done, total, speed)
+            if seconds > 1:  # what is over in a moment needs no bar
+                draw(what, done, total, f"{done / seconds:,.0f} images/s")
 
         yield tell
 

@@ -69,7 +69,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     grid = Table(*columns, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for row in rows:
         grid.add_row(*(Text(cell if isinstance(cell, str) else short(cell)) for cell in row))
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 140, highlight=False).print(grid)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False).print(grid)
 
 
 def doctor(answer: Answer) -> None:
@@ -95,9 +95,9 @@ def doctor(answer: Answer) -> None:
 
 
 def sets(answer: Answer) -> None:
-    rows = answer["sets"]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    table(columns, [[row.get(column) for column in columns] for row in rows])
+    table(
+        ["name", "what it is", "where"], [[one["name"], one["line"], one["where"] or "to download"] for one in answer["sets"]]
+    )
 
 
 def methods(answer: Answer) -> None:
@@ -118,10 +118,13 @@ def pictures(answer: Answer) -> None:
         [
             ("images", answer.get("images")),
             ("shape", answer.get("shape")),
+            ("splits", answer.get("splits")),
             ("classes", shown + more),
-            ("captions", answer.get("captions")),
+            ("captions", answer.get("captions") or None),
             ("duplicates", {name: count for name, count in duplicates.items() if count}),
             ("set aside", len(rejected) or None),
+            ("other files", answer.get("other_files") or None),
+            ("as found", _found(answer)),
             ("fingerprint", answer.get("fingerprint")),
             ("path", str(answer["path"]) if answer.get("path") else None),
             ("time", span(answer.get("seconds"))),
@@ -131,6 +134,16 @@ def pictures(answer: Answer) -> None:
         print(f"  {reject['file']}: {reject['reason']}")
     if len(rejected) > 10:
         print(f"  … and {len(rejected) - 10} more (all of them with --json)")
+
+
+def _found(answer: Answer) -> str | None:
+    if "heights" not in answer:
+        return None
+    spans = []
+    for way, word in (("heights", "high"), ("widths", "wide")):
+        least, most = answer[way]["min"], answer[way]["max"]
+        spans.append(f"{least:,} {word}" if least == most else f"{least:,} to {most:,} {word}")
+    return ", ".join(spans)
 
 
 def plan(answer: Answer) -> None:
