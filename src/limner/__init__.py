@@ -1,1 +1,38 @@
-"""limner trains, judges and uses image generators on a person's own pictures."""
+"""limner trains, judges and uses image generators on a person's own pictures.
+
+    >>> import limner
+    >>> limner.train("cats", preset="dcgan", minutes=10)
+    >>> limner.load("runs/0001").sample(seeds=range(16))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from limner.core.errors import InputError
+    from limner.data import prepare
+    from limner.evaluation import evaluate
+    from limner.loaded import load
+    from limner.recipe import Recipe
+    from limner.run import Run
+    from limner.tasks.sample import sample
+    from limner.training import resume, train
+
+__all__ = ["InputError", "Recipe", "Run", "evaluate", "load", "prepare", "resume", "sample", "train"]
+__version__ = "0.1.0"
+
+_HOMES = {
+    "InputError": "limner.core.errors", "Recipe": "limner.recipe", "Run": "limner.run", "evaluate": "limner.evaluation",
+    "load": "limner.loaded", "prepare": "limner.data", "resume": "limner.training", "sample": "limner.tasks.sample",
+    "train": "limner.training",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are first used: `limner --help` must not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'limner' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

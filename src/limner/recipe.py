@@ -229,10 +229,7 @@ def compose(preset: str, settings: Sequence[str] = (), **given: Any) -> Recipe:
     tree = preset_tree(preset)
     environment = shlex.split(os.environ.get("LIMNER_SETTINGS", ""))
     for setting in [*environment, *settings]:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise InputError(f"'{setting}' is no setting; write key=value, such as batch.size=32")
-        _put(tree, key.strip(), _value(text))
+        put(tree, setting)
     for key, value in given.items():
         if value is not None:
             _put(tree, key.replace("__", "."), value)
@@ -262,6 +259,14 @@ def _value(text: str) -> Any:
         except ValueError:
             return value
     return value
+
+
+def put(tree: dict[str, Any], setting: str) -> None:
+    """Lays one ``key=value`` over `tree`, in place."""
+    key, equals, text = setting.partition("=")
+    if not equals:
+        raise InputError(f"'{setting}' is no setting; write key=value, such as batch.size=32")
+    _put(tree, key.strip(), _value(text))
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:

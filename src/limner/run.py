@@ -119,6 +119,11 @@ class Run:
     def add_plan(self, at: int, images: int) -> None:
         self._append("plan.jsonl", {"at": at, "images": images})
 
+    def replan(self, start: int, images: int | None) -> None:
+        """From `start` on the budget is `images` (None: minutes, yet to be measured); what was planned for later is forgotten."""
+        rows = [row for row in self.plan() if row[0] <= start] + ([(start, images)] if images is not None else [])
+        write_text(self.path / "plan.jsonl", "".join(json.dumps({"at": at, "images": total}) + "\n" for at, total in rows))
+
     # What it did.
 
     def status(self) -> dict[str, Any]:

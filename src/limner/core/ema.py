@@ -20,7 +20,6 @@ class Ema:
         self.method = copy.deepcopy(method).eval().requires_grad_(False)
         modules = [player.module for player in method.players().values() if player.averaged]
         live, mine = dict(_state(method, modules)), dict(_state(self.method, modules))
-        self.names = tuple(live)
         floating = [name for name in live if live[name].is_floating_point()]
         self._live, self._mine = [live[name] for name in floating], [mine[name] for name in floating]
         self._counters = [(mine[name], live[name]) for name in live if not live[name].is_floating_point()]
@@ -40,3 +39,9 @@ def _state(method: Method, modules: list[str]) -> list[tuple[str, Tensor]]:
         for module in modules
         for name, tensor in [*method.get_submodule(module).named_parameters(), *method.get_submodule(module).named_buffers()]
     ]
+
+
+def averaged(method: Method) -> list[str]:
+    """Names in the method's state that its average holds: all but the weights of players that are not averaged."""
+    left_out = tuple(f"{player.module}." for player in method.players().values() if not player.averaged)
+    return [name for name in method.state_dict() if not name.startswith(left_out)]

@@ -145,3 +145,30 @@ class Method(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+
+def generate(method: Method, seeds: Sequence[int], cond: Cond | None = None, **knobs: Any) -> Tensor:
+    """[len(seeds), C, H, W] in [-1, 1], in passes of exactly `method.chunk` images; the last one is padded and cut.
+
+    A convolution may round differently in a batch of another size: with one size for all, an image's bits are its own.
+    """
+    rows: list[Tensor] = []
+    for start in range(0, len(seeds), method.chunk):
+        part = list(seeds[start : start + method.chunk])
+        padded = part + part[-1:] * (method.chunk - len(part))
+        rows.append(method.sample(padded, _rows(cond, start, method.chunk), **knobs)[: len(part)])
+    return torch.cat(rows)
+
+
+def _rows(cond: Cond | None, start: int, size: int) -> Cond:
+    """Rows start … start+size-1 of every door that is open, the last row repeated where there are too few."""
+    if cond is None:
+        return Cond()
+
+    def cut(rows: Tensor | None) -> Tensor | None:
+        if rows is None:
+            return None
+        part = rows[start : start + size]
+        return torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])])
+
+    return Cond(cut(cond.label), cut(cond.text), cut(cond.image))

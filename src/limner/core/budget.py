@@ -1,0 +1,65 @@
+"""How far a run is: images seen over images planned.
+
+A plan in images is one row. A plan in minutes becomes images after a measured warm-up and is corrected at fixed points; every
+correction is a row, written down before it is used, so that a resumed run replays it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MARKS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
+"""Fractions of the budget at which a plan in minutes is corrected."""
+
+
+@dataclass
+class Plan:
+    """Rows (from this many images on, the budget is so many images)."""
+
+    rows: list[tuple[int, int]] = field(default_factory=list)
+
+    def total(self, images: int) -> int | None:
+        """Planned images, as seen from `images`; None while a plan in minutes is still warming up."""
+        current = None
+        for at, total in self.rows:
+            if at <= images:
+                current = total
+        return current
+
+    def progress(self, images: int) -> float:
+        total = self.total(images)
+        return 0.0 if total is None else min(images / total, 1.0)
+
+    def decided(self, images: int) -> bool:
+        """Whether the rows still hold decisions for later than `images`, which are replayed before new ones are made."""
+        return bool(self.rows) and self.rows[-1][0] > images
+
+    def finished(self, images: int) -> bool:
+        total = self.total(images)
+        return total is not None and images >= total and not self.decided(images)
+
+
+@dataclass
+class Clock:
+    """Turns a budget in seconds into rows of a plan."""
+
+    budget: float
+    last: tuple[float, int] = (0.0, 0)
+    """Seconds and images at the last correction, since when the speed is measured."""
+    reserve: float = 0.0
+    """Seconds that the end of the run will take: the last preview, score and checkpoint."""
+
+    def correct(self, plan: Plan, before: int, images: int, seconds: float, batch: int) -> tuple[int, int] | None:
+        """The row to write down at `images` after a step from `before`, or None where nothing is due."""
+        if plan.decided(images):
+            return None
+        if plan.total(images) is None:
+            due = images >= self.last[1] + 3 * batch and seconds - self.last[0] >= min(10.0, max(1.0, 0.02 * self.budget))
+        else:
+            due = any(plan.progress(before) < mark <= plan.progress(images) for mark in MARKS)
+        if not due:
+            return None
+        speed = (images - self.last[1]) / max(seconds - self.last[0], 1e-6)
+        left = max(self.budget - seconds - self.reserve, 0.0)
+        self.last = (seconds, images)
+        return images, images + max(round(speed * left / batch), 1 if plan.total(images) is None else 0) * batch

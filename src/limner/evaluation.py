@@ -1,0 +1,212 @@
+"""The verb that judges: a run, a folder or an array of samples against real pictures, beside what real pictures get."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.core import images as pictures
+from limner.core import parallel, precision
+from limner.core.errors import InputError, nearest
+from limner.core.files import cache_folder, write_json
+from limner.core.method import Method, Reconstructs, generate
+from limner.data import parse_size, prepare
+from limner.data.dataset import Dataset
+from limner.loaded import Loaded, load
+from limner.loop import SCORED_SEEDS
+from limner.metrics.classes import class_distance, class_shares
+from limner.metrics.coverage import neighbours
+from limner.metrics.detectors import DETECTORS, Detector, untrained
+from limner.metrics.frechet import frechet_null, frechet_to
+from limner.metrics.judge import Judge, judge_key, load_judge
+from limner.metrics.judge_training import train_judge
+from limner.metrics.reconstruction import psnr
+from limner.metrics.report import score
+from limner.metrics.statistics import Moments
+from limner.run import Run
+
+METRICS = ("frechet", "precision", "recall", "density", "coverage", "class_distance", "psnr")
+JUDGE_SEED = 0
+COUNT = 5000
+"""Samples where none are asked for by number."""
+
+
+def judge_for(dataset: Dataset) -> Judge:
+    """The judge of this data: trained once on its train split, then kept by fingerprint and read from there."""
+    path = cache_folder() / "judges" / f"{judge_key(dataset.fingerprint, JUDGE_SEED)}.safetensors"
+    if path.is_file():
+        return load_judge(path)
+    held_out = None
+    if dataset.labels is not None and "val" in dataset.splits:
+        rows = dataset.indices("val")
+        held_out = (dataset.images.gather(rows), dataset.labels[rows])
+    judge = train_judge(
+        dataset.images, dataset.indices("train"), dataset.labels, len(dataset.classes), JUDGE_SEED, held_out, dataset.fingerprint
+    )
+    judge.save(path)
+    return judge
+
+
+class Watch:
+    """Scores a method while it trains: Fréchet distance to the validation split, never to the test split."""
+
+    def __init__(self, dataset: Dataset, count: int) -> None:
+        split = "val" if "val" in dataset.splits else "train"
+        rows = dataset.indices(split)
+        if len(rows) < 256:  # too few to know a covariance by; the training images are next best, and said to be
+            split, rows = "train", dataset.indices("train")[:5000]
+        self.split, self.count = split, count
+        self.judge = judge_for(dataset)
+        self.checksum = self.judge.checksum
+        self.real = self.judge.see(dataset.images.gather(rows))
+        self.distance = frechet_to(Moments.of(self.real.features))
+        self.null = frechet_null(self.real.features, min(count, len(rows)), repeats=5, m=len(rows)).mean
+
+    def score(self, method: Method) -> dict[str, float]:
+        """`frechet` and its `null`, `coverage`, and `class_distance` where there are classes."""
+        fake = pictures.to_uint8(generate(method, range(SCORED_SEEDS, SCORED_SEEDS + self.count)))
+        seen = self.judge.see(fake)
+        found = {"frechet": float(self.distance(Moments.of(seen.features))), "null": self.null}
+        found["coverage"] = neighbours(seen.features[:1000], self.real.features[:1000]).coverage
+        if seen.logits is not None and self.real.logits is not None:
+            found["class_distance"] = class_distance(seen.logits, self.real.logits)
+        return found
+
+
+def evaluate(
+    what: str | Path,
+    *,
+    data: str | None = None,
+    count: int | None = None,
+    features: str = "judge",
+    metrics: Sequence[str] | None = None,
+    checkpoint: str = "last",
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Judges a run, a folder of pictures or an ``.npz`` (key ``images``) against `data` (a run's own data by default).
+
+    Reference: the test split where there is one, otherwise the validation split; the answer says which. Each metric comes with
+    its error, and with what as many real pictures get (`null`), a z-score and a p. Errors: `InputError`.
+    """
+    began = time.monotonic()
+    for name in metrics or ():
+        if name not in METRICS:
+            raise InputError(f"unknown metric '{name}'{nearest(name, METRICS)} (there are: {', '.join(METRICS)})")
+    model = _model(what, checkpoint)
+    dataset = _reference(what, data, model)
+    split = next(name for name in ("test", "val", "train") if name in dataset.splits)
+    rows = dataset.indices(split)
+    real = dataset.images.gather(rows)
+    samples = _samples(what, model, min(count or COUNT, 50_000), dataset.shape)
+    detector = _detector(features, dataset)
+    seen, truth = detector.see(samples), detector.see(real)
+    found = {name: asdict(value) for name, value in score(seen.features, seen.logits, truth.features, truth.logits).items()}
+    if model is not None and isinstance(model.method, Reconstructs):
+        found["psnr"] = _psnr(model, real)
+    report: dict[str, Any] = {
+        "metrics": {name: value for name, value in found.items() if not metrics or name in metrics},
+        "count": len(samples),
+        "features": {"name": detector.name, "checksum": detector.checksum, "dimensions": detector.dim},
+        "reference": {"data": dataset.name, "fingerprint": dataset.fingerprint, "split": split, "count": len(rows)},
+        "seconds": 0.0,
+    }
+    if isinstance(detector, Judge):
+        report["features"]["held_out_accuracy"] = detector.card.held_out_accuracy
+    if seen.logits is not None and truth.logits is not None:
+        report["classes"] = {
+            "samples": class_shares(seen.logits, dataset.classes), "real": class_shares(truth.logits, dataset.classes)
+        }  # fmt: skip
+    if model is not None:
+        report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
+        out = out or model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
+    report["seconds"] = round(time.monotonic() - began, 2)
+    report["report"] = None
+    if out is not None:
+        report["report"] = str(out / "report.json")
+        write_json(out / "report.json", report)
+    return report
+
+
+def _model(what: str | Path, checkpoint: str) -> Loaded | None:
+    """The model of a run; None where `what` is pictures."""
+    path = Path(what)
+    if path.suffix == ".npz":
+        return None
+    try:
+        run = Run.open(path)
+    except InputError:
+        if path.is_dir() and any(path.iterdir()):
+            return None
+        raise
+    return load(run.path, checkpoint)
+
+
+def _reference(what: str | Path, data: str | None, model: Loaded | None) -> Dataset:
+    if model is not None:
+        told = model.recipe.data
+        chosen = told if data is None else told.model_copy(update={"source": data, "split": None, "limit": None})
+        return prepare(
+            chosen.source, size=parse_size(str(told.size)), fit=told.fit, channels=told.channels, background=told.background,
+            split=chosen.split, limit=chosen.limit, labels=told.labels,
+        )  # fmt: skip
+    if data is None:
+        raise InputError(f"{what} is not a run, so say what it is to be compared with: --data SRC")
+    if Path(what).suffix == ".npz":
+        height, width, channels = _npz(Path(what)).shape[1:]
+        return prepare(data, size=(height, width), channels=_channels(channels))
+    return prepare(data)
+
+
+def _channels(count: int) -> Any:
+    if count not in (1, 3, 4):
+        raise InputError(f"pictures have 1, 3 or 4 channels, not {count}")
+    return count
+
+
+def _samples(what: str | Path, model: Loaded | None, count: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """[n, H, W, C] uint8. From a run on seeds that are shown to nobody; from files as many as there are, up to `count`."""
+    if model is not None:
+        if parallel.leads():
+            precision.keep_memory()
+        return model.sample(range(SCORED_SEEDS, SCORED_SEEDS + count))
+    if Path(what).suffix == ".npz":
+        return _npz(Path(what))[:count]
+    height, width, channels = shape
+    folder = prepare(what, size=(height, width), channels=_channels(channels), split="none")
+    return folder.images.gather(np.arange(min(count, len(folder.images))))
+
+
+def _npz(path: Path) -> NDArray[np.uint8]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found: NDArray[np.uint8] = file["images"]
+    except FileNotFoundError as error:
+        raise InputError(f"no file at {path}") from error
+    except (KeyError, ValueError, OSError) as error:
+        raise InputError(f"{path} holds no array 'images': {error}") from error
+    if found.dtype != np.uint8 or found.ndim != 4:
+        raise InputError(f"{path}: 'images' must be uint8 [N, H, W, C], not {found.dtype} {list(found.shape)}")
+    return found
+
+
+def _detector(name: str, dataset: Dataset) -> Detector:
+    if name == "judge":
+        return judge_for(dataset)
+    if name not in DETECTORS:
+        known = list(DETECTORS)
+        raise InputError(f"unknown features '{name}'{nearest(name, known)} (there are: {', '.join(known)})")
+    return untrained(name, dataset.shape)
+
+
+def _psnr(model: Loaded, real: NDArray[np.uint8]) -> dict[str, Any]:
+    """Of reconstructions of the reference, in dB, mean over images; with the standard error of that mean."""
+    values = psnr(model.reconstruct(real), real)
+    return {"value": float(values.mean()), "error": float(values.std() / max(len(values), 1) ** 0.5), "null": None, "z": None, "p": None}
+
+

@@ -1,0 +1,372 @@
+"""The one loop: steps, and what happens between them (pictures, scores, checkpoints, orders from outside).
+
+Every method, device and number of processes goes through `Loop.train`. The leading process speaks and writes; the others only
+step, so what decides about the next step is told to all of them.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor
+
+from limner import recipe as recipes
+from limner.core import images as pictures
+from limner.core import parallel, precision, seeds
+from limner.core.budget import Clock, Plan
+from limner.core.cond import Batch
+from limner.core.ema import Ema, averaged
+from limner.core.errors import InputError
+from limner.core.interrupt import wishes
+from limner.core.method import At, Method, generate
+from limner.core.step import Stepper, prepare_module
+from limner.data.dataset import Dataset
+from limner.data.feed import Feed
+from limner.recipe import Recipe
+from limner.run import Checkpoint, Run, load_weights
+
+FIT_STREAM = 1000
+"""The reading of the training split that `Method.fit` is given; no phase draws from it."""
+SCORED_SEEDS = 1_000_000
+"""Samples are scored on seeds from here on, pictures for people are on small ones."""
+
+Scorer = Callable[[Method], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a person who waits wants to know."""
+
+    what: str
+    images: int = 0
+    total: int = 0
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    losses: Mapping[str, float] = field(default_factory=dict)
+    left: float | None = None
+    """Seconds."""
+    note: str = ""
+
+
+Tell = Callable[[Progress], None]
+
+
+@dataclass
+class Place:
+    """Where the run is: all that a checkpoint holds beside tensors. Randomness is a function of it."""
+
+    images: int = 0
+    iteration: int = 0
+    seconds: float = 0.0
+    stage: int = 0
+    stage_start: int = 0
+    rollbacks: int = 0
+    scoring_seconds: float = 0.0
+
+
+class Loop:
+    """Trains `run` towards the end of its plan."""
+
+    def __init__(self, run: Run, recipe: Recipe, dataset: Dataset, scorer: Scorer | None, tell: Tell) -> None:
+        self.run, self.recipe, self.dataset, self.scorer, self.tell = run, recipe, dataset, scorer, tell
+        self.device = precision.device()
+        self.feed = Feed(dataset, "train", self.device, recipe.seed, recipe.data.mirror)
+        self.stages = recipes.stage_configs(recipe)
+        self.place = Place()
+        self.plan = Plan(run.plan())
+        self.losses: dict[str, float] = {}
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+        self.started = self.row_time = self.told = self.beat = self.polled = self.saved = 0.0
+        self.row_images = 0
+        self.spent_scoring = 0.0
+        self.event_cost = 0.0
+
+    # Building, and coming back.
+
+    def build(self, checkpoint: Checkpoint | None) -> None:
+        """The stage's networks, its moving average and its optimisers: fresh, or as the checkpoint left them."""
+        self.place = Place(**checkpoint.state()) if checkpoint else Place()
+        self._build_stage()
+        if checkpoint:
+            load_weights(self.method, checkpoint.tensors("model"), checkpoint.path)
+            load_weights(self.ema.method, checkpoint.tensors("ema"), checkpoint.path, averaged(self.method))
+            self.stepper.load_state(checkpoint.tensors("optim"))
+
+    def roll_back(self) -> None:
+        """Takes other draws from here on: the same ones would lead to the same end."""
+        self.place.rollbacks += 1
+        self.stepper.seed = seeds.fold(self.recipe.seed, "rollback", self.place.rollbacks)
+        self._sums.clear()
+        self.losses = {}
+        if parallel.leads():
+            self.run.forget_after(self.place.images)
+
+    def _build_stage(self, codec: Method | None = None) -> None:
+        recipe, place = self.recipe, self.place
+        seeds.seed_all(recipe.seed, "init", place.stage)
+        self.method = recipes.build(recipe, self.dataset.shape, self.dataset.classes, place.stage)
+        if codec is not None:
+            load_weights(self.method.codec, codec.state_dict(), self.run.path)  # type: ignore[arg-type]
+        prepare_module(self.method, self.device)
+        self.method.train()
+        if place.stage:
+            self.method.codec.eval()  # type: ignore[attr-defined]
+        if recipe.init_from is not None and place.images == 0:
+            source = Run.open(recipe.init_from).checkpoint()
+            load_weights(self.method, source.tensors("ema"), source.path, averaged(self.method))
+        if place.images == place.stage_start:
+            self.method.fit(self._fit_batches(), "start")
+        self.ema = Ema(self.method)
+        seed = seeds.fold(recipe.seed, "rollback", place.rollbacks) if place.rollbacks else recipe.seed
+        self.stepper = Stepper(self.method, recipe.batch.size, recipe.batch.chunks, recipe.number_format(), seed)
+
+    def _fit_batches(self) -> Iterator[Batch]:
+        seeds.seed_all(self.recipe.seed, "fit", self.place.images)
+        start = 0
+        while True:
+            yield self.feed.draw(FIT_STREAM, start, 64)
+            start += 64
+
+    # The loop.
+
+    def train(self) -> str:
+        """Runs to the end of the plan: ``done``, or ``stopped`` where somebody asked for it. State is saved either way."""
+        with wishes() as wish:
+            batch = self.recipe.batch.size
+            clock = self._clock()
+            self._stopwatch()
+            while not self.plan.finished(self.place.images):
+                before = self.place.images
+                at = At(before, self._stage_progress())
+                logs = self.stepper.step(self.feed.draw, at, self.place.iteration)
+                self.place.images += batch
+                self.place.iteration += 1
+                self._average(batch)
+                self._note(logs)
+                if clock is not None:
+                    self._correct(clock, before)
+                orders = self._orders(wish.stop)
+                self._between(before, orders)
+                if "stop" in orders:
+                    return "stopped"
+                if not self.plan.finished(self.place.images):
+                    self._next_stage()
+            if not self.run.checkpoints() or self.run.checkpoints()[-1].images < self.place.images:
+                self._between(self.place.images, {"save-now"})
+        return "done"
+
+    def _clock(self) -> Clock | None:
+        """What corrects a plan in minutes. It was resumed with a plan in images where the newest segment says so."""
+        minutes = self.recipe.budget.minutes if self.recipe.budget.images is None else None
+        for segment in self.recipe.segments:
+            if segment.images is not None or segment.minutes is not None:
+                minutes = segment.minutes
+        return None if minutes is None else Clock(60 * minutes, (self.place.seconds, self.place.images))
+
+    def _stopwatch(self) -> None:
+        self.started = time.monotonic() - self.place.seconds
+        self.row_time = self.beat = self.saved = self.place.seconds
+        self.row_images = self.place.images
+        if parallel.leads():
+            self.run.write_status("training", images=self.place.images, seconds=self.place.seconds)
+
+    def _stage_progress(self) -> float:
+        """Of the current stage's share of the budget, 0..1."""
+        before = sum(share for _, share, _ in self.stages[: self.place.stage])
+        return min(max((self.plan.progress(self.place.images) - before) / self.stages[self.place.stage][1], 0.0), 1.0)
+
+    def _next_stage(self) -> None:
+        """Where a stage's share is used up, its averaged method becomes the next one's frozen codec."""
+        last = self.place.stage == len(self.stages) - 1
+        if last or self._stage_progress() < 1.0:
+            return
+        self.ema.method.fit(self._fit_batches(), "checkpoint")
+        codec = self.ema.method
+        self.place.stage += 1
+        self.place.stage_start = self.place.images
+        self._build_stage(codec)
+
+    def _average(self, batch: int) -> None:
+        """Half-life as a share of the budget, bounded by a share of what was seen, so that the average outlives its youth."""
+        ema = self.recipe.ema
+        seen = self.place.images - self.place.stage_start
+        total = self.plan.total(self.place.images)
+        half_life = ema.ramp * seen if total is None else min(ema.half_life * total, ema.ramp * seen)
+        self.ema.update(batch, half_life)
+
+    def _note(self, logs: Mapping[str, Tensor]) -> None:
+        for name, value in logs.items():
+            total, count = self._sums.get(name, (None, 0))
+            self._sums[name] = (value if total is None else total + value, count + 1)
+        if self.device.type == "cpu":  # elsewhere, reading a value makes the host wait: there it is checked with every row
+            self._check(logs)
+
+    def _check(self, values: Mapping[str, Tensor | float]) -> None:
+        for name, value in values.items():
+            if not math.isfinite(float(value)):
+                raise NotFinite(name)
+
+    def _correct(self, clock: Clock, before: int) -> None:
+        self.place.seconds = time.monotonic() - self.started
+        clock.reserve = self.event_cost
+        row = clock.correct(self.plan, before, self.place.images, self.place.seconds, self.recipe.batch.size)
+        row = parallel.from_lead(row)
+        if row is not None:
+            if parallel.leads():
+                self.run.add_plan(*row)
+            self.plan.rows.append(row)
+
+    def _orders(self, stop: bool) -> set[str]:
+        """What is asked for from outside: by a signal, or by a file in ``control/``."""
+        orders = {"stop"} if stop else set()
+        now = time.monotonic() - self.started
+        if parallel.leads() and now - self.polled > 0.5:
+            self.polled = now
+            orders |= self.run.asked()
+            if "pause" in orders:
+                self.run.write_status("paused", images=self.place.images, seconds=now)
+                while "pause" in orders and "stop" not in orders:
+                    time.sleep(0.2)
+                    orders = self.run.asked()
+                self.started += time.monotonic() - self.started - now
+                orders.discard("pause")
+        return parallel.from_lead(orders)
+
+    # Between two steps.
+
+    def _between(self, before: int, orders: set[str]) -> None:
+        recipe, images = self.recipe, self.place.images
+        self.place.seconds = time.monotonic() - self.started
+        finished = self.plan.finished(images)
+        now, then = self.plan.progress(images), self.plan.progress(before)
+
+        def passed(every: float) -> bool:
+            return finished or math.floor(now / every + 1e-9) > math.floor(then / every + 1e-9)
+
+        by_clock = self.place.seconds - self.saved > 60 * recipe.checkpoints.minutes
+        saving = bool(orders & {"stop", "save-now"}) or passed(recipe.checkpoints.every) or by_clock
+        scoring = self.scorer is not None and recipe.score.points > 0 and passed(1 / recipe.score.points)
+        first = before < recipe.previews.first <= images
+        showing = "sample-now" in orders or first or passed(recipe.previews.every)
+        if parallel.leads():
+            self._rows(finished or saving)
+            self._speak()
+            if saving or scoring or showing:
+                self._event(saving, scoring and self._affordable(finished), showing, finished)
+
+    def _affordable(self, finished: bool) -> bool:
+        """Scoring may take its share of the time and no more; the first and the last point are always taken."""
+        spent = self.place.scoring_seconds
+        return finished or spent == 0 or spent + self.spent_scoring <= self.recipe.score.share * self.place.seconds
+
+    def _event(self, saving: bool, scoring: bool, showing: bool, finished: bool) -> None:
+        began = time.monotonic()
+        self._check(dict(self.losses))
+        if saving or scoring:
+            self.ema.method.fit(self._fit_batches(), "checkpoint")
+        if showing:
+            self.preview()
+        best = scoring and self._score()
+        if saving or best:
+            self.save()
+        if finished:
+            return
+        self.event_cost = max(self.event_cost, time.monotonic() - began) if saving and scoring else self.event_cost
+
+    def preview(self) -> None:
+        """The same seeds every time, beside the real ones."""
+        folder, count = self.run.path / "previews", self.recipe.previews.count
+        if not (folder / "reals.png").exists():
+            split = "val" if "val" in self.dataset.splits else "train"
+            rows = self.dataset.indices(split)
+            spread = rows[:: max(1, len(rows) // count)][:count]
+            pictures.save_png(folder / "reals.png", pictures.grid(self.dataset.images.gather(spread)))
+        fake = pictures.to_uint8(generate(self.ema.method, range(count)))
+        pictures.save_png(folder / f"{self.place.images:09d}.png", pictures.grid(fake))
+
+    def _score(self) -> bool:
+        """Writes a row of scores; whether it is the best so far."""
+        assert self.scorer is not None
+        began = time.monotonic()
+        row = {"images": self.place.images, "seconds": round(self.place.seconds, 3), **self.scorer(self.ema.method)}
+        self.spent_scoring = time.monotonic() - began
+        self.place.scoring_seconds += self.spent_scoring
+        best = all(row["frechet"] < other["frechet"] for other in self.run.scores())
+        self.run.append_score(row)
+        self.run.log(f"score at {self.place.images} images: Fréchet distance {row['frechet']:.4g} (real images: {row['null']:.4g})")
+        return best
+
+    def save(self) -> Checkpoint:
+        """A whole checkpoint; older ones go, but for the best and as many as the recipe keeps."""
+        self.place.seconds = time.monotonic() - self.started
+        live, mean = self.method.state_dict(), self.ema.method.state_dict()
+        mean = {name: mean[name] for name in averaged(self.method)}
+        parts = {"model": live, "ema": mean, "optim": self.stepper.state()}
+        checkpoint = self.run.save(self.place.images, parts, asdict(self.place), self.recipe)
+        self.run.prune(self.recipe.checkpoints.keep)
+        self.saved = self.place.seconds
+        return checkpoint
+
+    def _rows(self, due: bool) -> None:
+        """A row of metrics: often at first, then about two hundred over the run."""
+        seconds, images = self.place.seconds, self.place.images
+        if not self._sums or (not due and seconds - self.row_time < max(0.5, seconds / 200)):
+            return
+        self.losses = {name: float(total) / count for name, (total, count) in self._sums.items()}
+        self._sums.clear()
+        self._check(dict(self.losses))
+        speed = (images - self.row_images) / max(seconds - self.row_time, 1e-9)
+        lr = {name: p.optimiser.lr.at(self._stage_progress()) for name, p in self.stepper.players.items()}
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if self.device.type == "cuda":
+            memory = torch.cuda.max_memory_allocated(self.device)
+        row = {
+            "images": images, "seconds": round(seconds, 3), "images_per_second": round(speed, 2), "memory": memory,
+            "losses": self.losses, "lr": lr,
+        }  # fmt: skip
+        self.run.append_metrics(row)
+        self.row_time, self.row_images = seconds, images
+
+    def _speak(self) -> None:
+        seconds = self.place.seconds
+        if seconds - self.beat > 5:
+            self.beat = seconds
+            self.run.write_status("training", images=self.place.images, seconds=seconds, total=self.plan.total(self.place.images))
+        if seconds - self.told > 0.2:
+            self.told = seconds
+            self.tell(self.progress())
+
+    def progress(self) -> Progress:
+        images, seconds = self.place.images, self.place.seconds
+        total = self.plan.total(images) or 0
+        speed = images / seconds if seconds else 0.0
+        left = (total - images) / speed if speed and total else None
+        note = f"stage {self.stages[self.place.stage][0]}" if len(self.stages) > 1 else ""
+        return Progress("training", images, total, seconds, speed, self.losses, left, note)
+
+
+class NotFinite(Exception):
+    """A loss is infinite or not a number."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether torch (on a card or on the CPU) or Python ran out of memory."""
+    texts = ("can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+    )
+
+
+def mend_memory(run: Run, recipe: Recipe) -> InputError:
+    """One line that names the `batch.chunks` to try."""
+    size, chunks = recipe.batch.size, recipe.batch.chunks
+    more = next((n for n in range(chunks + 1, size + 1) if size % n == 0), None)
+    if more is None:
+        return InputError(f"out of memory with one image at a time; use a smaller data.size or narrower networks ({run.path})")
+    return InputError(f"out of memory with batch.chunks={chunks}; try `limner resume {run.path} batch.chunks={more}`")
+

@@ -1,0 +1,74 @@
+"""New pictures by seeds: files with their origin in them, a grid, an array."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limner.core import images as pictures
+from limner.core.errors import InputError
+from limner.core.files import atomic
+from limner.loaded import load
+
+
+def sample(
+    run: Path | str,
+    *,
+    seeds: Sequence[int],
+    label: str | None = None,
+    checkpoint: str = "last",
+    grid: bool = False,
+    npz: Path | None = None,
+    out: Path | None = None,
+    metadata: bool = True,
+) -> dict[str, Any]:
+    """Draws one picture per seed from the averaged weights of `run`.
+
+    `out` (by default ``RUN/samples`` where no `npz` is asked for) takes one PNG per seed and, with `grid`, a sheet of all;
+    `npz` an array ``images`` [N, H, W, C] uint8. `metadata` writes recipe, seed and model hash into each PNG's text.
+    """
+    if not seeds:
+        raise InputError("no seeds to draw from; give --seeds 0-15 or --count 16")
+    model = load(run, checkpoint)
+    began = time.perf_counter()
+    images = model.sample(seeds, label)
+    seconds = time.perf_counter() - began
+    about = {"recipe": model.recipe.portable(), "model": model.checkpoint.digest()} if metadata else {}
+    if out is None and (npz is None or grid):
+        out = model.run.path / "samples"
+    files: list[str] = []
+    sheet: Path | None = None
+    if npz is not None:
+        with atomic(npz) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, images=images, seeds=np.asarray(seeds, dtype=np.int64))
+    if out is not None:
+        for seed, image in zip(seeds, images, strict=True):
+            path = out / f"seed{seed:06d}.png"
+            pictures.save_png(path, image, about | {"seed": str(seed)} if metadata else None)
+            files.append(str(path))
+        if grid:
+            sheet = out / "grid.png"
+            pictures.save_png(sheet, pictures.grid(images), about | {"seeds": _spoken(seeds)} if metadata else None)
+    return {
+        "files": files,
+        "grid": None if sheet is None else str(sheet),
+        "npz": None if npz is None else str(npz),
+        "seeds": list(seeds),
+        "images_per_second": round(len(seeds) / max(seconds, 1e-9), 1),
+        "checkpoint": model.checkpoint.images,
+    }
+
+
+def _spoken(seeds: Sequence[int]) -> str:
+    """As ``--seeds`` would take them."""
+    ranges: list[list[int]] = []
+    for seed in seeds:
+        if ranges and seed == ranges[-1][1] + 1:
+            ranges[-1][1] = seed
+        else:
+            ranges.append([seed, seed])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)

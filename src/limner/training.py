@@ -1,0 +1,344 @@
+"""The verbs that train: `train`, `resume`, and `dry_run`, which only says what would happen."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from limner import recipe as recipes
+from limner.core import parallel, precision
+from limner.core.errors import InputError
+from limner.core.files import write_json
+from limner.core.method import At
+from limner.data import parse_size, prepare
+from limner.data.dataset import Dataset
+from limner.evaluation import Watch
+from limner.loop import Loop, NotFinite, Progress, Tell, mend_memory, out_of_memory
+from limner.recipe import Recipe, Segment
+from limner.report import write_report
+from limner.run import Run
+
+__all__ = ["Outcome", "Progress", "dry_run", "resume", "train"]
+
+MINUTES = 10.0
+"""The budget where none is given."""
+ON_RESUME = ("batch.chunks", "on_nonfinite", "checkpoints.", "previews.", "score.")
+"""What may be changed when a run goes on, because it changes no weights (chunks: only what looks across a batch)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run."""
+
+    run: Path
+    images: int
+    seconds: float
+    images_per_second: float
+    parameters: dict[str, int]
+    losses: dict[str, float]
+    state: Literal["done", "stopped"]
+
+
+def train(
+    source: str | Path,
+    *,
+    preset: str = "dcgan",
+    out: Path | str = "runs",
+    images: int | None = None,
+    minutes: float | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+    settings: Sequence[str] = (),
+    progress: Tell | None = None,
+) -> Outcome:
+    """Trains `preset` on the pictures in `source` (see `limner.prepare`) and leaves a run folder in `out`.
+
+    `images` or `minutes` is the budget; `settings` are ``key=value`` over the preset's own. Errors: `InputError` where the
+    person can mend something; what was saved until then stays, and `resume` goes on from there.
+    """
+    tell = progress or _silent
+    recipe = _compose(source, preset, images, minutes, seed, settings)
+    with parallel.processes():
+        _check_processes(recipe)
+        dataset = _dataset(recipe, tell)
+        recipe = _resolve(recipe, dataset)
+        recipes.build(recipe, dataset.shape, dataset.classes)  # what does not fit says so before a folder is made
+        label = name or f"{dataset.name}-{Path(recipe.preset).stem}"
+        run = Run(parallel.from_lead(Run.create(Path(out), label, recipe).path if parallel.leads() else Path()))
+        if parallel.leads():
+            run.write_status("starting", images=0)
+            write_json(run.path / "provenance.json", provenance(recipe, dataset))
+        return _go(run, recipe, dataset, tell)
+
+
+def resume(
+    run: Path | str,
+    *,
+    images: int | None = None,
+    minutes: float | None = None,
+    settings: Sequence[str] = (),
+    progress: Tell | None = None,
+) -> Outcome:
+    """Goes on with `run` exactly where its last checkpoint is (from its recipe, where there is none yet).
+
+    With `images` or `minutes`, the number is the new total, and the schedules go on towards it.
+    """
+    tell = progress or _silent
+    opened = Run.open(run)
+    with parallel.processes():
+        recipe = opened.recipe()
+        dataset = _dataset(recipe, tell)
+        if recipe.data.fingerprint != dataset.fingerprint:
+            raise InputError(
+                f"{recipe.data.source} is no longer what {opened.path} was trained on (its fingerprint differs); bring the "
+                f"pictures back, or start a new run with init_from={opened.path}"
+            )
+        recipe = _go_on(opened, recipe, images, minutes, settings)
+        _check_processes(recipe)
+        return _go(opened, recipe, dataset, tell)
+
+
+def dry_run(
+    source: str | Path,
+    *,
+    preset: str = "dcgan",
+    out: Path | str = "runs",
+    images: int | None = None,
+    minutes: float | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+    settings: Sequence[str] = (),
+    steps: int = 8,
+) -> dict[str, Any]:
+    """What `train` would do: the resolved recipe, parameters, and memory and time from a few timed steps. Leaves nothing."""
+    recipe = _compose(source, preset, images, minutes, seed, settings)
+    dataset = _dataset(recipe, _silent)
+    recipe = _resolve(recipe, dataset)
+    precision.keep_memory()
+    loop = Loop(Run(Path(os.devnull)), recipe, dataset, None, _silent)
+    loop.build(None)
+    size = recipe.batch.size
+    took: list[float] = []
+    for step in range(steps):
+        began = time.perf_counter()
+        logs = loop.stepper.step(loop.feed.draw, At(step * size, 0.0), step)
+        loop.ema.update(size, 0.0)
+        sum(float(value) for value in logs.values())  # waits for the device
+        took.append(time.perf_counter() - began)
+    speed = size / sorted(took[2:])[len(took[2:]) // 2]
+    budget = recipe.budget
+    estimate = budget.images / speed if budget.images else 60 * (budget.minutes or MINUTES)
+    weights = sum(p.numel() for p in loop.method.parameters())
+    peak = torch.cuda.max_memory_allocated() if loop.device.type == "cuda" else _peak_memory()
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "parameters": parameters(loop),
+        "weights_bytes": 4 * weights,
+        "memory": peak,
+        "images_per_second": round(speed, 1),
+        "images": budget.images or round(speed * estimate),
+        "seconds_estimate": round(estimate, 1),
+        "data": {"path": str(dataset.path), "shape": list(dataset.shape), "splits": {k: len(v) for k, v in dataset.splits.items()}},
+    }
+
+
+def _go(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
+    """Trains under the run's lock, and leaves its status, its log and its report telling the truth, whatever happens."""
+    precision.keep_memory()
+    with run.locked() if parallel.leads() else nullcontext():
+        try:
+            if parallel.leads():
+                run.sweep()
+            return _loop(run, recipe, dataset, tell)
+        except BaseException as error:
+            if parallel.leads():
+                images = run.checkpoints()[-1].images if run.checkpoints() else 0
+                run.write_status("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", images=images, error=str(error))
+                mendable = isinstance(error, InputError | KeyboardInterrupt)
+                run.log(f"{type(error).__name__}: {error}" if mendable else traceback.format_exc())
+            raise
+
+
+def _loop(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
+    scorer = None
+    if recipe.score.points and parallel.leads():
+        tell(Progress("training the judge"))
+        watch = Watch(dataset, recipe.score.count)
+        scorer = watch.score
+        write_json(run.path / "provenance.json", run.provenance() | {"judge": watch.checksum})
+    loop = Loop(run, recipe, dataset, scorer, tell)
+    there = run.checkpoints()
+    loop.build(there[-1] if there else None)
+    if parallel.leads():
+        run.forget_after(loop.place.images)
+    if not loop.plan.rows and recipe.budget.images is not None:
+        if parallel.leads():
+            run.add_plan(0, recipe.budget.images)
+        loop.plan.rows.append((0, recipe.budget.images))
+    if parallel.leads():
+        run.log(f"training from {loop.place.images} images on {precision.processor()} in {recipe.precision}")
+    state = _train(loop)
+    if parallel.leads():
+        # A checkpoint's own second is when it was saved; what came after it is not lost, only not counted.
+        run.write_status(state, images=loop.place.images, seconds=loop.place.seconds, total=loop.plan.total(loop.place.images))
+        write_report(run.path)
+    seconds = loop.place.seconds
+    return Outcome(
+        run.path, loop.place.images, seconds, loop.place.images / max(seconds, 1e-9), parameters(loop), loop.losses,
+        "done" if state == "done" else "stopped",
+    )  # fmt: skip
+
+
+def _train(loop: Loop) -> str:
+    """`Loop.train`, with the two things that a person can mend half-way: memory, and losses that are not finite."""
+    while True:
+        try:
+            return loop.train()
+        except NotFinite as broken:
+            there = loop.run.checkpoints()
+            good = f"the last good checkpoint is {there[-1].path}" if there else "there is no checkpoint yet"
+            if loop.recipe.on_nonfinite != "rollback" or loop.place.rollbacks or not there:
+                raise InputError(
+                    f"the loss '{broken}' is not finite at {loop.place.images} images; {good}; lower the learning rate, or "
+                    f"`limner resume {loop.run.path} on_nonfinite=rollback`"
+                ) from broken
+            loop.run.log(f"the loss '{broken}' is not finite at {loop.place.images} images; going back once: {good}")
+            loop.build(there[-1])
+            loop.roll_back()
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            raise mend_memory(loop.run, loop.recipe) from error
+
+
+def _compose(
+    source: str | Path, preset: str, images: int | None, minutes: float | None, seed: int | None, settings: Sequence[str]
+) -> Recipe:
+    recipe = recipes.compose(preset, settings, data__source=str(source), budget__images=images, budget__minutes=minutes, seed=seed)
+    if images is None and minutes is not None and recipe.budget.images is not None:
+        recipe = recipe.model_copy(update={"budget": recipes.BudgetConfig(minutes=minutes)})
+    if recipe.budget.images is None and recipe.budget.minutes is None:
+        recipe = recipe.model_copy(update={"budget": recipes.BudgetConfig(minutes=MINUTES)})
+    return recipe
+
+
+def _dataset(recipe: Recipe, tell: Tell) -> Dataset:
+    """The prepared set; the leading process prepares it, the others open it."""
+    data = recipe.data
+    size = parse_size(str(data.size)) if data.size is not None else None
+
+    def ready() -> Dataset:
+        return prepare(
+            data.source, size=size, fit=data.fit, channels=data.channels, background=data.background, split=data.split,
+            limit=data.limit, labels=data.labels,
+            progress=lambda done, total: tell(Progress("preparing data", done, total)),
+        )  # fmt: skip
+
+    first = ready() if parallel.leads() else None
+    parallel.from_lead(None)
+    return first or ready()
+
+
+def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """What the recipe left open, as this data and this processor decide it."""
+    height, width, channels = dataset.shape
+    source = recipe.data.source
+    data = {
+        "source": str(Path(source).resolve()) if Path(source).exists() else source,
+        "size": f"{height}x{width}", "channels": channels, "fingerprint": dataset.fingerprint,
+    }  # fmt: skip
+    chosen = precision.choose() if recipe.precision == "auto" else recipe.precision
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=data), "precision": chosen})
+
+
+def _check_processes(recipe: Recipe) -> None:
+    if parallel.world() > recipe.batch.chunks:
+        raise InputError(
+            f"{parallel.world()} processes share {recipe.batch.chunks} chunk(s) of a batch; set batch.chunks to "
+            f"{parallel.world()} or a multiple of it"
+        )
+
+
+def _go_on(run: Run, recipe: Recipe, images: int | None, minutes: float | None, settings: Sequence[str]) -> Recipe:
+    """The recipe with what is to change from here on, written down as a segment before it is used."""
+    for setting in settings:
+        if not setting.startswith(ON_RESUME):
+            raise InputError(f"'{setting}' cannot change while a run goes on ({', '.join(ON_RESUME)} can); start a new one with init_from=")
+    there = run.checkpoints()
+    start = there[-1].images if there else 0
+    if images is not None and images <= start:
+        raise InputError(f"{run.path} has seen {start} images already; --images is the new total, so give more than that")
+    if images is None and minutes is None and not settings:
+        return recipe
+    tree = recipe.model_dump(mode="json")
+    for setting in settings:
+        recipes.put(tree, setting)
+    chunks = tree["batch"]["chunks"] if tree["batch"]["chunks"] != recipe.batch.chunks else None
+    tree["segments"].append(Segment(start=start, images=images, minutes=minutes, chunks=chunks).model_dump(mode="json"))
+    changed = recipes.parse(tree, str(run.path))
+    if parallel.leads():
+        run.write_recipe(changed)
+        if images is not None or minutes is not None:
+            run.replan(start, images if images is not None else _in_images(run, start, minutes or 0.0, changed.batch.size))
+    return changed
+
+
+def _in_images(run: Run, start: int, minutes: float, batch: int) -> int | None:
+    """A new total in minutes, by the speed so far; the clock corrects it on the way. None where nothing was measured yet."""
+    if start == 0:
+        return None
+    seconds = run.checkpoints()[-1].state()["seconds"]
+    left = 60 * minutes - seconds
+    if left <= 0:
+        raise InputError(f"{run.path} has trained for {seconds / 60:.1f} minutes already; --minutes is the new total, so give more")
+    return start + max(1, round(start / seconds * left / batch)) * batch
+
+
+def provenance(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """What is needed to understand, much later, where a run came from."""
+    import numpy
+    import PIL
+    import pydantic
+    import safetensors
+
+    return {
+        "command": shlex.join(["limner", *sys.argv[1:]]),
+        "versions": {
+            "python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__,
+            "pillow": PIL.__version__, "pydantic": pydantic.VERSION, "safetensors": safetensors.__version__,
+        },
+        "hardware": {
+            "processor": precision.processor(), "threads": torch.get_num_threads(), "processes": parallel.world(),
+            "system": platform.platform(terse=True),
+        },
+        "precision": recipe.precision,
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "shape": list(dataset.shape)},
+        "seed": recipe.seed,
+    }  # fmt: skip
+
+
+def parameters(loop: Loop) -> dict[str, int]:
+    """Trained parameters of each player, and in all."""
+    each = {name: sum(weight.numel() for weight in weights) for name, weights in loop.stepper.weights.items()}
+    return each | {"total": sum(each.values())}
+
+
+def _peak_memory() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _silent(progress: Progress) -> None:
+    """For those who do not wait for us."""
