@@ -85,22 +85,21 @@ def read_idx_part(images: Path, split: str | None = None) -> Part:
     if pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] not in (1, 3)):
         raise InputError(f"{images} has the shape {pixels.shape}; pictures are [N, H, W] or [N, H, W, 1 or 3]")
     labels = None
-    beside = [path for path in (_labels_of(images, ""), _labels_of(images, ".gz")) if path.is_file()]
+    beside = labels_beside(images)
     if beside:
         labels = read_idx(beside[0]).astype(np.int64)
         if labels.shape != pixels.shape[:1]:
-            raise InputError(
-                f"{beside[0]} has {labels.size} labels for {len(pixels)} pictures in {images.name}; get fresh copies"
-            )
+            raise InputError(f"{beside[0]} has {labels.size} labels, {images.name} {len(pixels)} pictures; get fresh copies")
     if split is None:
         split = "test" if "t10k" in stem or "test" in stem else "val" if "val" in stem else "train"
     return Part(split, pixels[..., None] if pixels.ndim == 3 else pixels, labels)
 
 
-def _labels_of(images: Path, end: str) -> Path:
+def labels_beside(images: Path) -> list[Path]:
+    """The label files that belong to an IDX image file by their names: as it is and gzip-wrapped, those that exist."""
     name = re.sub(r"\.gz$", "", images.name, flags=re.IGNORECASE)
     name = re.sub(r"images([-.])idx[34]", r"labels\1idx1", name, flags=re.IGNORECASE)
-    return images.with_name(name + end)
+    return [path for path in (images.with_name(name), images.with_name(name + ".gz")) if path.is_file()]
 
 
 def read_cifar(folder: Path) -> tuple[list[Part], tuple[str, ...]]:
@@ -145,7 +144,7 @@ def _cifar_parts(where: str, files: Mapping[str, bytes], meta: bytes) -> tuple[l
 
 
 def as_listing(where: str, parts: Sequence[Part], classes: tuple[str, ...], *, labelled: bool = True) -> Listing:
-    """Joins parts, in the order of `SPLITS`, into one listing with published splits. Errors: `InputError` for unequal shapes."""
+    """Joins parts, in the order of `SPLITS`, into one listing with published splits. Errors: `InputError` where they differ."""
     parts = sorted(parts, key=lambda part: SPLITS.index(part.split))
     shapes = sorted({part.images.shape[1:] for part in parts})
     if len(shapes) != 1:

@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, UnidentifiedImageError
 
 from limner.core.errors import InputError
 from limner.data.options import Fit
@@ -146,7 +146,7 @@ def _open(data: bytes) -> tuple[Image.Image, int]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "not a picture in a format that can be opened"
     return " ".join(f"{error or type(error).__name__}".split())[:200]
 

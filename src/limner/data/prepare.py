@@ -6,8 +6,9 @@ import hashlib
 import json
 import tempfile
 import time
+import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +32,7 @@ from limner.data.dataset import (
 from limner.data.duplicates import Groups, find_groups
 from limner.data.listing import Files, Listing, Rejected, printable
 from limner.data.options import SPLITS, Channels, Fit, Options
-from limner.data.pictures import Seen, Shaping, Unreadable
+from limner.data.pictures import Shaping, Unreadable
 from limner.data.reading import Progress, Reading, Store, bytes_of, read_all
 from limner.data.sources import Origin, find
 from limner.data.splits import choose, deal
@@ -152,11 +153,11 @@ def prepare(
 ) -> Dataset:
     """Packs `source` into a folder, or opens the one that was made before from the same source with the same options.
 
-    `size` is (height, width) in pixels, or one number for both; where it is None, pictures of one size up to 128 keep it, and all
-    others become 64x64. `channels` None is 1 when every picture is grey, else 3. `split` is "0.1" (val), "0.1,0.1" (val, test),
-    "none" (all is train, and no folder name is a split), or the one split to keep. `limit` takes that many pictures, spread over
-    splits and classes. `out` is the folder to make; None is one in the cache. `progress` is called with (done, total).
-    A source that is a prepared folder is opened as it is.
+    `size` is (height, width) in pixels, or one number for both; where it is None, pictures of one size up to 128 keep it, and
+    all others become 64x64. `channels` None is 1 when every picture is grey, else 3. `split` is "0.1" (val), "0.1,0.1" (val,
+    test), "none" (nothing is held out, and no folder name is a split), or the one split to keep. `limit` takes that many
+    pictures, spread over splits and classes. `labels` "none" leaves labels and folder names aside. `out` is the folder to make;
+    None is one in the cache. `progress` is called with (done, total). A source that is a prepared folder is opened as it is.
 
     Errors: `InputError` when the source is not there, has no usable picture or only one, or does not match what is asked.
     """
@@ -361,7 +362,7 @@ def _write(folder: Path, about: dict[str, Any], plan: _Plan, listing: Listing, s
             if manifest["captions"]:
                 _write_json(temporary / "captions.json", list(plan.captions or ()))
             if listing.factors:
-                np.savez(temporary / "factors.npz", **{name: values[plan.rows] for name, values in listing.factors.items()})
+                _write_arrays(temporary / "factors.npz", {name: values[plan.rows] for name, values in listing.factors.items()})
             _write_json(temporary / "manifest.json", manifest | {"seconds": round(time.monotonic() - started, 3)})
     except OSError:
         if not is_prepared(folder):
@@ -376,6 +377,14 @@ def _write_images(path: Path, plan: _Plan, pixels: NDArray[np.uint8]) -> None:
         for start in range(0, len(plan.rows), _ROWS_AT_ONCE):
             block = pixels[plan.rows[start : start + _ROWS_AT_ONCE]]
             handle.write(np.ascontiguousarray(block[..., : plan.shape[2]]).data)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """An .npz file, written member by member, so that nothing in it can be an object to unpickle."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(values), allow_pickle=False)
 
 
 def _write_json(path: Path, value: Any) -> None:

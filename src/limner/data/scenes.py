@@ -1,7 +1,7 @@
 """Scenes: one to three coloured shapes on a plain background, drawn here, with captions and the true factors.
 
 Every factor of the first object (shape, colour, x, y, size, rotation) and of the background is drawn independently; further
-objects are placed so that they neither hide nor touch it. Pictures are the same on every machine: the draws are raw PCG64 bits, and the
+objects are placed so that none hides another. Pictures are the same on every machine: the draws are raw PCG64 bits, and the
 drawing uses only + - * / and square roots of float64, which IEEE 754 rounds the same everywhere (no sin, cos or hypot).
 """
 
@@ -75,12 +75,12 @@ def held_out(shape: int, colour: int) -> bool:
 
 
 def load(size: tuple[int, int] | None, limit: int | None, seed: int, *, labelled: bool = True) -> Listing:
-    """`limit` scenes (10,000 where None): 10 % are test, 10 % (at most 5,000) val. Errors: `InputError` for a size out of range.
+    """`limit` scenes (None is 10,000): 10 % are test, 10 % (at most 5,000) val. Errors: `InputError` for a size out of range.
 
     The i-th scene of a split depends on nothing but i, the split, the seed and the shape of the picture.
     """
     height, width = size or (DEFAULT_SIDE, DEFAULT_SIDE)
-    if not (16 <= min(height, width) and max(height, width) <= 128):
+    if min(height, width) < 16 or max(height, width) > 128:
         raise InputError(f"scenes of {height}x{width} cannot be drawn; both sides must be from 16 to 128 pixels")
     count = limit or DEFAULT_COUNT
     tests = max(1, count // 10) if count > 2 else 0
@@ -164,7 +164,7 @@ def paint(scene: Scene, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _turn(turns: float) -> tuple[float, float]:
-    """Cosine and sine of `turns` full turns by their Taylor series (error below 1e-11): library versions differ in the last bit."""
+    """Cosine and sine of `turns` in 0..1 full turns, by Taylor series (error < 1e-9): math libraries differ in the last bit."""
     angle = (turns - 0.5) * (2 * math.pi)
     square, cosine, sine, term = angle * angle, 0.0, 0.0, 1.0
     for power in range(0, 32, 2):
@@ -229,7 +229,9 @@ _DISTANCES: dict[str, Callable[[F, F, float], F]] = {
 
 
 def _factors(scenes: list[Scene]) -> dict[str, NDArray[Any]]:
-    """`objects` [N], `background` [N] in 0..1; per object [N, 3]: `shape`, `colour` (-1: none), `x`, `y`, `size`, `rotation` (NaN: none)."""
+    """Columns of N rows: `objects` (how many), `background` in 0..1, `held_out` (of the first), and of each object [N, 3]:
+    `shape`, `colour` (-1 where there is none), `x`, `y`, `size` (radius) and `rotation` (in turns; NaN where there is none).
+    """
     count = len(scenes)
     whole = {name: np.full((count, _MOST), -1, np.int64) for name in ("shape", "colour")}
     real = {name: np.full((count, _MOST), np.nan, np.float32) for name in ("x", "y", "size", "rotation")}

@@ -84,7 +84,7 @@ class Bare:
         return _plain_name(self.path.name)
 
     def identity(self) -> str:
-        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path, *arrays.labels_beside(self.path)]
         states = ((path.name, path.stat()) for path in files if path.is_file())
         return "\n".join(f"{printable(name)}\0{state.st_size}\0{state.st_mtime_ns}" for name, state in states)
 
@@ -141,7 +141,9 @@ def _list_pictures(tree: Tree, options: Options) -> Listing:
     tables, faults = _tables(tree, [entry for entry in entries if _is_table(entry)], pictures)
     rejected += faults
     places = _places(pictures, options)
-    kept, splits, folders = [], [], []
+    kept: list[str] = []
+    splits: list[int] = []
+    folders: list[str | None] = []
     for name, (split, folder) in zip(pictures, places, strict=True):
         if split == "":
             rejected.append(Rejected(printable(name), "outside the folders train, val and test"))
@@ -152,9 +154,7 @@ def _list_pictures(tree: Tree, options: Options) -> Listing:
     told = any(row.label for row in tables.values())
     labels: list[str | None] = [None] * len(kept)
     if options.labels == "auto":
-        labels = [
-            tables[name].label if told and name in tables else None if told else folders[at] for at, name in enumerate(kept)
-        ]
+        labels = [tables[name].label if name in tables else None for name in kept] if told else folders
     classes = tuple(sorted({label for label in labels if label is not None}, key=_natural))
     if len(classes) < 2:  # one class tells nothing apart
         classes = ()
@@ -200,14 +200,10 @@ def _places(pictures: Sequence[str], options: Options) -> list[tuple[str | None,
     """(split, class) of each picture by its folders; the split is "" for a picture outside the split folders.
 
     A folder that alone holds everything is only a wrapper. The first level are splits when there is a `train` beside a `val` or
-    `test`, or nothing but folders of such names; then classes come below. ``split="none"`` says that they are classes after all.
+    `test`, or nothing but `train`; then classes come below. ``split="none"`` says that they are classes after all.
     """
     paths = [name.split("/")[:-1] for name in pictures]
-    while (
-        paths[0]
-        and all(path and path[0] == paths[0][0] for path in paths)
-        and (options.rule.whole or not split_of(paths[0][0]))
-    ):
+    while (top := _shared_top(paths)) and (options.rule.whole or not split_of(top)):
         paths = [path[1:] for path in paths]
     tops = {path[0] if path else "" for path in paths}
     named_splits = {split_of(top) for top in tops} - {None}
@@ -215,6 +211,12 @@ def _places(pictures: Sequence[str], options: Options) -> list[tuple[str | None,
     if not are_splits:
         return [(None, path[0] if path else None) for path in paths]
     return [(split_of(path[0]) or "" if path else "", path[1] if len(path) > 1 else None) for path in paths]
+
+
+def _shared_top(paths: Sequence[Sequence[str]]) -> str:
+    """The first folder of all paths, or "" where they have none in common."""
+    tops = {path[0] if path else "" for path in paths}
+    return tops.pop() if len(tops) == 1 else ""
 
 
 def _natural(label: str) -> tuple[int, int, str]:

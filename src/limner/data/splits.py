@@ -14,7 +14,9 @@ _HELD_OUT_MOST = 5000
 
 
 def order(count: int, seed: int, use: str) -> NDArray[np.int64]:
-    """A permutation of `count` rows. PCG64's raw stream is promised to stay the same across NumPy's versions; shuffles are not."""
+    """A permutation of `count` rows. NumPy promises that PCG64's raw stream stays the same in later versions; of shuffles it
+    does not.
+    """
     bits = np.random.PCG64(np.random.SeedSequence([seed, *use.encode()]))
     return np.argsort(bits.random_raw(count), kind="stable")
 
