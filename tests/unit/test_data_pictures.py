@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 
-import made
 import numpy as np
 import pytest
 from PIL import Image
 
+import made
 from limner.core.errors import InputError
 from limner.data import parse_size
 from limner.data.pictures import PIXEL_LIMIT, Shaping, Unreadable, look, parse_background, read
@@ -149,6 +149,7 @@ def test_faults_have_a_reason(name):
         shaped(made.faults()[name])
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
     for side in (50_000, int(PIXEL_LIMIT**0.5) + 1):

@@ -48,6 +48,8 @@ class Signatures:
 def signatures(pixels: NDArray[np.uint8]) -> Signatures:
     """Of [n, H, W, C] uint8 pixels. A colour picture that is all grey has the digest of its one grey channel."""
     count, channels = len(pixels), pixels.shape[-1]
+    if not count:
+        return Signatures.empty(0)
     grey = np.ones(count, np.bool_)
     if channels == 3:
         flat = pixels.reshape(count, -1, 3)

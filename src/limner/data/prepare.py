@@ -7,7 +7,6 @@ import json
 import tempfile
 import time
 import zipfile
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,60 +33,13 @@ from limner.data.listing import Files, Listing, Rejected, printable
 from limner.data.options import SPLITS, Channels, Fit, Options
 from limner.data.pictures import Shaping, Unreadable
 from limner.data.reading import Progress, Reading, Store, bytes_of, read_all
+from limner.data.report import CheckReport, report_of
 from limner.data.sources import Origin, find
 from limner.data.splits import choose, deal
 
 _DEFAULT_SIDE, _LARGEST_KEPT = 64, 128
-_SUGGESTED = (128, 96, 64, 48, 32)
 _FEW = 3
 _ROWS_AT_ONCE = 1024
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """What `prepare` would make of a source, and what its pictures are like; nothing was written.
-
-    `heights` and `widths` are (smallest, median, largest) in pixels, of the pictures as they are; `modes` are Pillow's.
-    """
-
-    path: str
-    name: str
-    images: int
-    rejected: tuple[Rejected, ...]
-    exact: int
-    near: int
-    classes: Mapping[str, int]
-    captions: int
-    shape: tuple[int, int, int]
-    splits: Mapping[str, int]
-    fingerprint: str
-    seconds: float
-    heights: tuple[int, int, int]
-    widths: tuple[int, int, int]
-    modes: Mapping[str, int]
-    other: int
-    suggested_size: int
-
-    def summary(self) -> dict[str, Any]:
-        """What `limner data check --json` prints."""
-        return {
-            "path": self.path,
-            "name": self.name,
-            "images": self.images,
-            "rejected": [one.as_json() for one in self.rejected],
-            "duplicates": {"exact": self.exact, "near": self.near},
-            "classes": dict(self.classes),
-            "captions": self.captions,
-            "shape": list(self.shape),
-            "splits": dict(self.splits),
-            "fingerprint": self.fingerprint,
-            "seconds": self.seconds,
-            "heights": dict(zip(("min", "median", "max"), self.heights, strict=True)),
-            "widths": dict(zip(("min", "median", "max"), self.widths, strict=True)),
-            "modes": dict(self.modes),
-            "other_files": self.other,
-            "suggested_size": self.suggested_size,
-        }
 
 
 def check(
@@ -104,8 +56,13 @@ def check(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Reads every picture of `source` as `prepare` would, and writes nothing. Errors: `InputError` as from `prepare`."""
+    """Reads every picture of `source` as `prepare` would, and writes nothing; a prepared folder tells what it was made of.
+
+    Errors: `InputError` as from `prepare`.
+    """
     started = time.monotonic()
+    if is_prepared(Path(source)):
+        return report_of(open_dataset(Path(source)))
     options = Options.of(
         size=size, fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed
     )
@@ -114,7 +71,6 @@ def check(
     shaping = _shaping(listing, options)
     reading = read_all(listing, shaping, workers=workers, progress=progress)
     plan = _planned(str(source), listing, reading, shaping, options)
-    heights, widths = ([getattr(one, side) for one in reading.seen] for side in ("height", "width"))
     return CheckReport(
         path=str(source),
         name=origin.name,
@@ -128,11 +84,8 @@ def check(
         splits={name: len(rows) for name, rows in plan.splits.items()},
         fingerprint=plan.fingerprint,
         seconds=round(time.monotonic() - started, 3),
-        heights=_spread(heights),
-        widths=_spread(widths),
-        modes=dict(sorted(Counter(one.mode for one in reading.seen).items())),
+        seen=tuple(reading.seen),
         other=listing.other,
-        suggested_size=_suggested(heights, widths),
     )
 
 
@@ -405,13 +358,3 @@ def _files(listing: Listing, plan: _Plan) -> list[dict[str, Any]]:
         for split, rows in plan.splits.items()
         for row in rows
     ]
-
-
-def _spread(values: list[int]) -> tuple[int, int, int]:
-    return min(values), int(np.median(values)), max(values)
-
-
-def _suggested(heights: list[int], widths: list[int]) -> int:
-    """The largest usual size that at least half of the pictures fill without enlarging."""
-    short = np.median(np.minimum(heights, widths))
-    return next((side for side in _SUGGESTED if side <= short), int(short))

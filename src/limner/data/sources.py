@@ -37,7 +37,10 @@ class Origin(Protocol):
 
 
 def find(source: str | Path) -> Origin:
-    """A built-in name, a folder, an archive or an IDX file. Errors: `InputError` when it is none of these."""
+    """A built-in name, a folder, an archive or an IDX file. Errors: `InputError` when it is none of these.
+
+    A name stands before a path: a folder called ``mnist`` is reached as ``./mnist``.
+    """
     if str(source) in BUILT_IN:
         return Named(str(source))
     path = Path(source).expanduser()

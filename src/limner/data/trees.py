@@ -33,7 +33,7 @@ def open_tree(path: Path) -> Tree:
 
 def hidden(name: str) -> bool:
     """Files that no person means: dot files, and what macOS adds to archives."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    return any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in name.split("/"))
 
 
 def escapes(name: str) -> bool:

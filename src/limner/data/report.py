@@ -1,0 +1,106 @@
+"""What `check` says about a source."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from limner.data.dataset import Dataset, caption_count, class_counts
+from limner.data.listing import Rejected
+from limner.data.pictures import Seen
+
+_USUAL_SIZES = (128, 96, 64, 48, 32)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `prepare` would make of a source, and what its pictures are like; nothing was written.
+
+    `exact` and `near` count the pictures that repeat an earlier one; `other` counts files that are no pictures.
+    """
+
+    path: str
+    name: str
+    images: int
+    rejected: tuple[Rejected, ...]
+    exact: int
+    near: int
+    classes: Mapping[str, int]
+    captions: int
+    shape: tuple[int, int, int]
+    splits: Mapping[str, int]
+    fingerprint: str
+    seconds: float
+    seen: tuple[Seen, ...]
+    other: int
+
+    @property
+    def heights(self) -> tuple[int, int, int]:
+        """(smallest, median, largest) in pixels, of the pictures as they are."""
+        return _spread([one.height for one in self.seen])
+
+    @property
+    def widths(self) -> tuple[int, int, int]:
+        """The same of their widths."""
+        return _spread([one.width for one in self.seen])
+
+    @property
+    def modes(self) -> dict[str, int]:
+        """How many pictures have each of Pillow's modes."""
+        return dict(sorted(Counter(one.mode for one in self.seen).items()))
+
+    @property
+    def suggested_size(self) -> int:
+        """The largest usual size that at least half of the pictures fill without being enlarged."""
+        short = float(np.median([min(one.height, one.width) for one in self.seen]))
+        return next((side for side in _USUAL_SIZES if side <= short), int(short))
+
+    def summary(self) -> dict[str, Any]:
+        """What `limner data check --json` prints."""
+        return {
+            "path": self.path,
+            "name": self.name,
+            "images": self.images,
+            "rejected": [one.as_json() for one in self.rejected],
+            "duplicates": {"exact": self.exact, "near": self.near},
+            "classes": dict(self.classes),
+            "captions": self.captions,
+            "shape": list(self.shape),
+            "splits": dict(self.splits),
+            "fingerprint": self.fingerprint,
+            "seconds": self.seconds,
+            "heights": dict(zip(("min", "median", "max"), self.heights, strict=True)),
+            "widths": dict(zip(("min", "median", "max"), self.widths, strict=True)),
+            "modes": self.modes,
+            "other_files": self.other,
+            "suggested_size": self.suggested_size,
+        }
+
+
+def report_of(dataset: Dataset) -> CheckReport:
+    """The report of a folder that is prepared already; its pictures have one size."""
+    manifest, (height, width, channels) = dataset.manifest, dataset.shape
+    return CheckReport(
+        path=str(dataset.path),
+        name=dataset.name,
+        images=len(dataset.images),
+        rejected=tuple(Rejected(one["file"], one["reason"]) for one in manifest["rejected"]),
+        exact=manifest["duplicates"]["exact"],
+        near=manifest["duplicates"]["near"],
+        classes=class_counts(dataset.labels, dataset.classes),
+        captions=caption_count(dataset.captions),
+        shape=dataset.shape,
+        splits={name: len(rows) for name, rows in dataset.splits.items()},
+        fingerprint=dataset.fingerprint,
+        seconds=manifest["seconds"],
+        seen=(Seen(height, width, {1: "L", 3: "RGB", 4: "RGBA"}[channels]),) * len(dataset.images),
+        other=manifest["other_files"],
+    )
+
+
+def _spread(values: Sequence[int]) -> tuple[int, int, int]:
+    return min(values), int(np.median(values)), max(values)

@@ -1,0 +1,189 @@
+"""The data sets known by name: what ships, what is drawn, and what is published."""
+
+from __future__ import annotations
+
+import urllib.error
+
+import numpy as np
+import pytest
+
+import made
+from limner.core.errors import InputError
+from limner.data import named, prepare, scenes, summary
+from limner.data.scenes import COLOURS, SHAPES, held_out
+
+
+def every(dataset):
+    return dataset.images.gather(np.arange(len(dataset.images)))
+
+
+def test_digits_are_scikit_learns():
+    oracle = pytest.importorskip("sklearn.datasets").load_digits()
+    data = prepare("digits", split="none")
+    pixels, labels = every(data), data.labels
+    scaled = np.rint(oracle.images * 255 / 16 + 1e-9).astype(np.uint8)
+    mine = sorted(zip((row.tobytes() for row in pixels), labels.tolist(), strict=True))
+    assert mine == sorted(zip((row.tobytes() for row in scaled), oracle.target.tolist(), strict=True))
+    assert {name: len(rows) for name, rows in prepare("digits").splits.items()} == {"train": 1456, "val": 161, "test": 180}
+    assert prepare("digits", size=32, channels=3).shape == (32, 32, 3)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return prepare("scenes", size=32, limit=1000)
+
+
+def test_scenes_are_the_same_everywhere(drawn):
+    assert drawn.fingerprint == GOLDEN_SCENES
+    again = scenes.load((32, 32), 200, 0)
+    assert (again.content.rows(np.arange(100)) == drawn.images.gather(np.arange(100))).all()  # the count changes no scene
+
+
+def test_scenes_show_their_factors(drawn):
+    factors, pixels = drawn.factors, every(drawn)
+    shape, colour = factors["shape"][:, 0], factors["colour"][:, 0]
+    solid = np.flatnonzero(shape != SHAPES.index("ring"))
+    column, line = (np.floor(factors[axis][:, 0] * 32).astype(int) for axis in "xy")
+    at_centre = pixels[solid, line[solid], column[solid]].astype(float)
+    assert np.abs(at_centre - scenes._RGB[colour[solid]]).max() <= 1
+    # the four corners are background
+    ground = np.array([24.0, 28.0, 38.0]) + factors["background"][:, None] * np.array([220.0, 214.0, 200.0])
+    assert np.abs(pixels[:, 0, 0] - ground).max() <= 1
+    # an object's area is that of its shape
+    circles = np.flatnonzero((shape == SHAPES.index("circle")) & (factors["objects"] == 1))
+    changed = np.abs(pixels[circles].astype(float) - pixels[circles, :1, :1]).sum(axis=-1)
+    full = np.abs(scenes._RGB[colour[circles]] - ground[circles]).sum(axis=-1)
+    area = changed.sum(axis=(1, 2)) / full
+    exact = np.pi * (0.92 * 32 * factors["size"][circles, 0]) ** 2
+    assert np.abs(area / exact - 1).max() < 0.06
+
+
+def test_scenes_captions_and_labels(drawn):
+    for row in range(0, 1000, 7):
+        count = drawn.factors["objects"][row]
+        text = drawn.captions[row]
+        for place in range(count):
+            assert f"{COLOURS[drawn.factors['colour'][row, place]]} {SHAPES[drawn.factors['shape'][row, place]]}" in text
+        assert (drawn.factors["shape"][row, count:] == -1).all()
+        assert np.isnan(drawn.factors["x"][row, count:]).all()
+    assert (drawn.labels == drawn.factors["shape"][:, 0]).all()
+    assert drawn.classes == SHAPES
+    assert {
+        scenes.describe(scenes.Scene((scenes.Thing(3, 0, 0.5, 0.5, 0.1, 0), scenes.Thing(5, 5, 0.2, 0.2, 0.2, 0)), 0.1))
+    } == {"a small red star and a large blue ring on a dark background"}
+
+
+def test_held_out_pairs_are_in_test_only(drawn):
+    pairs = [(shape, colour) for shape in range(len(SHAPES)) for colour in range(len(COLOURS)) if held_out(shape, colour)]
+    assert len(pairs) == len(SHAPES)
+    assert len({colour for _, colour in pairs}) == len(SHAPES)  # no colour loses more than one shape
+    shape, colour = drawn.factors["shape"], drawn.factors["colour"]
+    held = (shape >= 0) & ((3 * shape) % len(COLOURS) == colour)
+    seen = np.concatenate([drawn.indices("train"), drawn.indices("val")])
+    assert not held[seen].any()
+    test = drawn.indices("test")
+    assert drawn.factors["held_out"][test].mean() >= 0.5
+    assert (drawn.factors["held_out"] == held[:, 0]).all()
+
+
+def test_first_objects_factors_are_independent():
+    drawn = scenes.load((16, 16), 6000, 1).factors
+    rows = slice(0, 4800)
+    columns = [drawn["background"], *(drawn[name][:, 0] for name in ("shape", "x", "y", "size", "rotation"))]
+    related = np.corrcoef([column[rows].astype(float) for column in columns])
+    assert np.abs(related - np.eye(6)).max() < 0.06
+
+
+def test_the_turn_is_a_rotation():
+    turns = np.linspace(0, 1, 33)
+    found = np.array([scenes._turn(float(turn)) for turn in turns])
+    assert np.allclose(found, np.stack([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)], axis=1), atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [8, 256, (16, 200)])
+def test_scenes_have_a_range_of_sizes(size):
+    with pytest.raises(InputError, match="16 to 128"):
+        prepare("scenes", size=size)
+    assert prepare("scenes", size=(48, 32), limit=20).shape == (48, 32, 3)
+
+
+@pytest.mark.data("mnist")
+def test_mnist():
+    data = prepare("mnist")
+    assert {name: len(rows) for name, rows in data.splits.items()} == {"train": 55_000, "val": 5_000, "test": 10_000}
+    test = np.bincount(data.labels[data.indices("test")])
+    assert test.tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    train = np.bincount(data.labels) - test
+    assert train.tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert data.manifest["duplicates"]["near"] < 10
+    assert np.abs(np.bincount(data.labels[data.indices("val")]) - train / 12).max() <= 1
+
+
+@pytest.mark.data("fashion-mnist")
+def test_fashion_mnist():
+    counts = summary(prepare("fashion-mnist"))["classes"]
+    assert set(counts.values()) == {7000}
+    assert list(counts)[:2] == ["T-shirt/top", "Trouser"]
+
+
+@pytest.mark.data("cifar-10")
+def test_cifar_10():
+    data = prepare("cifar-10", split="none")
+    train = data.images.gather(data.indices("train"))
+    assert train.shape == (50_000, 32, 32, 3)
+    assert np.allclose(train.mean(axis=(0, 1, 2), dtype=np.float64), (125.307, 122.950, 113.865), atol=5e-4)
+    assert data.manifest["counts"]["test"] == dict.fromkeys(data.classes, 1000)
+
+
+@pytest.mark.data("flowers")
+def test_flowers(limner_data):
+    data = prepare(limner_data("flowers"), size=64)
+    assert len(data.images) == 3670
+    assert summary(data)["classes"] == {"daisy": 633, "dandelion": 898, "roses": 641, "sunflowers": 699, "tulips": 799}
+    assert data.captions[0].startswith("a photo of a ")
+    assert len(data.splits["train"]) == 2934 + len(data.manifest["moved"])
+
+
+@pytest.mark.data("noto-emoji")
+def test_emoji(limner_data):
+    data = prepare(limner_data("noto-emoji"), size=32)
+    assert len(data.images) == 1644
+    assert summary(data)["captions"] == 1644
+    assert len(data.classes) == 9
+    assert data.images.gather(np.arange(1644))[:, 0, 0].mean() > 200  # clear corners are white
+
+
+def test_without_data_or_network(tmp_path, monkeypatch):
+    def offline(*args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    with pytest.raises(InputError, match=r"LIMNER_DATA.*no route to host.*fashion-mnist") as error:
+        prepare("fashion-mnist")
+    assert "https://" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_download_with_a_wrong_checksum_is_not_kept(tmp_path, monkeypatch):
+    import io
+
+    monkeypatch.setenv("LIMNER_DATA", "")
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *args, **kwargs: io.BytesIO(b"not the file"))
+    with pytest.raises(InputError, match="MD5"):
+        named.load("cifar-10")
+    assert not list((tmp_path / "downloads" / "cifar-10").iterdir())
+
+
+def test_named_sets_are_checked(tmp_path, monkeypatch):
+    for stem in ("train", "t10k"):
+        made.write(tmp_path / "mnist" / f"{stem}-images-idx3-ubyte", made.idx(np.zeros((5, 28, 28), np.uint8)))
+        made.write(tmp_path / "mnist" / f"{stem}-labels-idx1-ubyte", made.idx(np.zeros(5, np.uint8)))
+    monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
+    with pytest.raises(InputError, match="does not hold mnist: expected 60000"):
+        named.load("mnist")
+
+
+GOLDEN_SCENES = "35628f4dd370ab7ac18f799289207a7861fc51578319a6e4a028fceb39fea3c9"
