@@ -247,8 +247,10 @@ class Curve:
 
 
 def _curves(metrics: Sequence[Row], scores: Sequence[Row]) -> str:
-    names = dict.fromkeys(name for row in metrics for name in _mapping(row.get("losses")))
-    losses = [Curve(str(name), _points(metrics, "losses", name), smooth=True) for name in names]
+    names = [str(name) for name in dict.fromkeys(name for row in metrics for name in _mapping(row.get("losses")))]
+    players = {str(name) for row in metrics for name in _mapping(row.get("lr"))} or set(names)
+    losses = [Curve(name, _points(metrics, "losses", name), smooth=True) for name in names if name in players]
+    logs = _together([name for name in names if name not in players])
     judged = [
         Curve("Fréchet distance", _points(scores, "frechet"), dots=True),
         Curve("real against real", _points(scores, "null"), dashed=True),
@@ -261,10 +263,22 @@ def _curves(metrics: Sequence[Row], scores: Sequence[Row]) -> str:
         _chart("Losses", losses),
         _chart("Score (lower is better)", judged, zero=True),
         _chart("Classes and coverage", shares, zero=True),
+        *(
+            _chart(title, [Curve(name, _points(metrics, "losses", name), smooth=True) for name in group])
+            for title, group in logs.items()
+        ),
         _chart("Images per second", [Curve("images/s", _points(metrics, "images_per_second"))], zero=True),
     ]
     inside = "".join(chart for chart in charts if chart)
     return f'<section><h2>Curves</h2><div class="charts">{inside}</div></section>' if inside else ""
+
+
+def _together(names: Iterable[str]) -> dict[str, list[str]]:
+    """What a method logs beside its losses, by chart: ``right_on_real`` and ``right_on_fake`` share one, ``right on``."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault((name.rpartition("_")[0] or name).replace("_", " "), []).append(name)
+    return groups
 
 
 def _points(rows: Iterable[Row], *keys: Any) -> list[tuple[float, float]]:

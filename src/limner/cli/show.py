@@ -198,9 +198,11 @@ def metrics(answer: Answer) -> None:
         for name, one in answer["metrics"].items()
     ]
     table(["metric", "value", "± error", "null", "z", "p"], rows)
-    print(f"{answer['count']:,} images, features: {answer['features']}")
+    reference = answer["reference"]
+    print(f"{answer['count']:,} pictures against {reference['count']:,} real ones ({reference['data']}, {reference['split']})")
+    print(f"features  {answer['features']['name']}")
     if answer.get("report"):
-        print(f"report  {answer['report']}")
+        print(f"report    {answer['report']}")
 
 
 def runs(answer: Answer) -> None:

@@ -1,0 +1,72 @@
+"""README's commands, run as they stand, but for the budget."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from limner.cli import main
+
+README = Path(__file__).parents[2] / "README.md"
+BLOCK = re.compile(r"<!-- run: (\w+) -->\n```\w+\n(.*?)```", re.S)
+BLOCKS = dict(BLOCK.findall(README.read_text(encoding="utf-8")))
+
+
+def brief(text: str) -> str:
+    """The same with a budget of 320 images instead of minutes."""
+    return re.sub(r"minutes=\d+", "images=320", re.sub(r"--minutes \d+", "--images 320", text))
+
+
+def commands(block: str) -> list[list[str]]:
+    lines = [shlex.split(line, comments=True) for line in brief(block).splitlines() if line.strip()]
+    assert lines
+    assert all(words[0] == "limner" for words in lines)
+    return [words[1:] for words in lines]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = "score.points=0 previews.count=4 method.generator.width=16 method.discriminator.width=8 batch.size=32"
+    monkeypatch.setenv("LIMNER_SETTINGS", small)
+
+
+def test_every_block_is_run() -> None:
+    assert set(BLOCKS) == {"folder", "mnist", "python"}
+    told = README.read_text(encoding="utf-8").count("\nlimner ")
+    assert told == sum(f"\n{block}".count("\nlimner ") for block in BLOCKS.values()) > 0
+
+
+def test_my_own_folder(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for i in range(60):
+        path = tmp_path / "pictures" / ("cats", "dogs")[i % 2] / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (80, 70, 3), dtype=np.uint8)).save(path)
+    for words in commands(BLOCKS["folder"]):
+        assert main(words) == 0, words
+
+
+@pytest.mark.data("mnist")
+def test_mnist(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "0001-mine").mkdir(parents=True)  # the reader has done the folder first
+    for words in commands(BLOCKS["mnist"]):
+        assert main(words) == 0, words
+
+
+def test_python(tmp_path: Path) -> None:
+    code = brief(BLOCKS["python"]) + "\nassert images.shape == (16, 8, 8, 1), images.shape\n"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ, cwd=tmp_path)
+
+
+def test_the_verbs_that_are_named_exist() -> None:
+    for verb in set(re.findall(r"`limner (\w+)", README.read_text(encoding="utf-8"))):
+        assert main([verb, "--help"]) == 0, verb
