@@ -181,6 +181,15 @@ def test_the_cache_opens_at_once_and_notices_changes(pets):
     assert len(prepare(pets).images) == 61
 
 
+def test_two_at_once_and_a_damaged_cache(pets):
+    inner = []
+    outer = prepare(pets, progress=lambda done, total: inner or inner.append(prepare(pets)))
+    assert outer.path == inner[0].path
+    assert outer.fingerprint == inner[0].fingerprint
+    (outer.path / "images.npy").unlink()
+    assert prepare(pets).fingerprint == outer.fingerprint
+
+
 def test_out(pets, tmp_path):
     out = tmp_path / "out"
     data = prepare(pets, out=out)

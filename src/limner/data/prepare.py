@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 import time
 import zipfile
@@ -173,8 +174,11 @@ def _key(origin: Origin, options: Options) -> str:
 def _made_before(name: str, key: str, out: Path | None) -> Dataset | None:
     """The folder that an earlier call made of the same things. Errors: `InputError` when `out` is in use by others."""
     if out is None:
-        folders = sorted((cache_folder() / "data").glob(f"{name}-*-{key}"))
-        return next((open_dataset(folder) for folder in folders if is_prepared(folder)), None)
+        for made in sorted((cache_folder() / "data").glob(f"{name}-*-{key}")):
+            if is_prepared(made):
+                return open_dataset(made)
+            shutil.rmtree(made)  # the cache is ours: what somebody removed files from is made anew
+        return None
     folder = Path(out).expanduser()
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
