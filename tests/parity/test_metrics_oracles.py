@@ -44,7 +44,9 @@ def test_neighbours_against_scikit_learn() -> None:
     assert scores.coverage == pytest.approx((cross <= distance[None, :, 5]).any(0).mean())
 
 
-@pytest.mark.parametrize(("source", "target"), [((96, 64), (32, 21)), ((50, 33), (32, 21)), ((128, 8), (32, 8)), ((9, 9), (9, 9))])
+@pytest.mark.parametrize(
+    ("source", "target"), [((96, 64), (32, 21)), ((50, 33), (32, 21)), ((128, 8), (32, 8)), ((9, 9), (9, 9))]
+)
 def test_resize_against_torch_s_antialiased_bilinear(source: tuple[int, int], target: tuple[int, int]) -> None:
     images = torch.rand(3, 3, *source, generator=torch.Generator().manual_seed(0))
     expected = F.interpolate(images, size=target, mode="bilinear", antialias=True, align_corners=False)

@@ -81,6 +81,8 @@ def test_blocks_add_up_and_their_errors_are_sane() -> None:
     null = neighbour_null(b, 300, repeats=3, seed=0)
     assert null["coverage"].sizes == (140, 140)
     assert abs(null["density"].mean - 1) < 0.2
+    assert neighbour_null(b[:40], 2000, m=40) == {}  # the proportion cannot be kept
+    assert neighbour_null(b[:10], 10) == {}
 
 
 def test_class_distance_is_exact() -> None:
@@ -139,3 +141,6 @@ def test_score_tells_real_from_shifted_and_from_collapsed() -> None:
     assert (collapsed["coverage"].z or 0) < -10
     assert (collapsed["recall"].z or 0) < -10
     assert collapsed["precision"].value > 0.5
+    small = score(real, None, reference[:12], None)
+    assert small["frechet"].null is not None
+    assert small["coverage"].null is None

@@ -7,12 +7,13 @@ import torch
 
 from limner.core.errors import InputError
 from limner.metrics.frechet import (
-    disjoint,
+    Split,
     frechet_distance,
     frechet_error,
     frechet_null,
     frechet_of_features,
     jackknife,
+    split,
 )
 from limner.metrics.report import quick_frechet
 from limner.metrics.statistics import Moments
@@ -97,13 +98,21 @@ def test_frechet_of_features_is_the_same_number(n: int, m: int, d: int) -> None:
 
 
 def test_the_null_splits_into_disjoint_sets() -> None:
-    left, right, shrunk = disjoint(100, (30, 60), repeat=0, seed=1)
-    assert (len(left), len(right), shrunk) == (30, 60, 1.0)
+    assert split(100, 30, 60) == Split(30, 60, 1.0)
+    assert split(50, 30, 70) == Split(15, 35, 0.5)
+    few = split(30, 2000, 30)  # many samples, a small reference
+    assert few is not None
+    assert (few.n, few.m) == (23, 7)
+    assert few.shrunk == pytest.approx((1 / 2000 + 1 / 30) / (1 / 23 + 1 / 7))
+    lopsided = split(500, 10, 1000)
+    assert lopsided is not None
+    assert (lopsided.n, lopsided.m) == (10, 490)
+    assert split(3, 100, 100) is None
+    left, right = few.rows(30, repeat=0, seed=1)
+    assert (len(left), len(right)) == (23, 7)
     assert not set(left.tolist()) & set(right.tolist())
-    left, right, shrunk = disjoint(50, (30, 70), repeat=0, seed=1)
-    assert (len(left), len(right), shrunk) == (15, 35, 0.5)
     with pytest.raises(InputError, match="too few"):
-        disjoint(3, (100, 100), repeat=0, seed=0)
+        frechet_null(normal(3, 2), 100)
 
 
 def test_a_null_of_too_few_images_is_corrected_to_the_size_asked_for() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from limner.core.errors import InputError
 from limner.core.images import batches_of
-from limner.metrics.frechet import Null, disjoint, jackknife
+from limner.metrics.frechet import Null, jackknife, split
 
 PRECISION_K = 3
 COVERAGE_K = 5
@@ -120,19 +120,23 @@ def neighbours(samples: Tensor, real: Tensor) -> Neighbours:
 def neighbour_null(real_features: Tensor, n: int, repeats: int = 5, seed: int = 0, m: int | None = None) -> dict[str, Null]:
     """The four scores of `n` real images against `m` other real ones, by name.
 
-    Where there are fewer than n + m real images both sets are shrunk by s: the means of these scores depend on the ratio of the
-    sizes, not on the sizes, to first order, and are left alone; the deviations from the mean are multiplied by √s.
+    Where there are fewer than n + m real images both sets are smaller in the same proportion: to first order the means of these
+    scores depend on the proportion only and are left alone; the deviations from the mean are multiplied by the root of the size
+    correction. Empty where the proportion cannot be kept, or a set would be too small to have neighbours.
     """
-    sizes = (n, n if m is None else m)
+    asked = n if m is None else m
+    sizes = split(len(real_features), n, asked)
+    if sizes is None or min(sizes.n, sizes.m) <= COVERAGE_K or not 0.8 < sizes.n * asked / (sizes.m * n) < 1.25:
+        return {}
     found: dict[str, list[float]] = {name: [] for name in NEIGHBOUR_SCORES}
     for repeat in range(repeats):
-        left, right, shrunk = disjoint(len(real_features), sizes, repeat, seed)
+        left, right = sizes.rows(len(real_features), repeat, seed)
         scores = neighbours(real_features[left], real_features[right])
         for name in NEIGHBOUR_SCORES:
             found[name].append(getattr(scores, name))
     nulls = {}
     for name, values in found.items():
         centre = sum(values) / len(values)
-        spread = tuple(centre + (value - centre) * shrunk**0.5 for value in values)
-        nulls[name] = Null(spread, (len(left), len(right)), shrunk)
+        spread = tuple(centre + (value - centre) * sizes.shrunk**0.5 for value in values)
+        nulls[name] = Null(spread, (sizes.n, sizes.m), sizes.shrunk)
     return nulls

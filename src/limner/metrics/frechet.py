@@ -26,8 +26,8 @@ class Null:
     """What real images score against other real images: the ruler beside a value.
 
     `scores` are the repeats; `sizes` are the numbers of images in each of the two sets. Where there were too few real images
-    for two disjoint sets of the sizes asked for, both are shrunk by one factor, and the scores are corrected for it (see the
-    function that made this); `shrunk` is that factor, 1 where nothing had to be done.
+    for two disjoint sets of the sizes asked for, both are smaller and the scores are corrected for it (see the function that
+    made this); `shrunk` is the size correction, 1 where nothing had to be done.
     """
 
     scores: tuple[float, ...]
@@ -89,30 +89,53 @@ def frechet_of_features(a: Tensor, b: Tensor) -> float:
     return max(float((mean_a - mean_b).square().sum() + x.square().sum() + y.square().sum() - 2 * cross), 0.0)
 
 
-def disjoint(available: int, sizes: tuple[int, int], repeat: int, seed: int) -> tuple[Tensor, Tensor, float]:
-    """Rows of two disjoint random sets of `sizes` out of `available`, and the factor (≤ 1) by which both had to be shrunk."""
-    shrunk = min(1.0, available / sum(sizes))
-    n, m = (int(size * shrunk) for size in sizes)
-    if min(n, m) < 2:
-        raise InputError(f"{available} real images are too few to compare real with real: at least 2 are needed on either side")
-    rows = torch.randperm(available, generator=torch.Generator().manual_seed(fold(seed, "null", repeat)))
-    return rows[:n], rows[n : n + m], shrunk
+@dataclass(frozen=True)
+class Split:
+    """Sizes of two disjoint sets of real images; `shrunk` = (1/n + 1/m as asked for) / (1/n + 1/m as used), at most 1."""
+
+    n: int
+    m: int
+    shrunk: float
+
+    def rows(self, available: int, repeat: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Row numbers of both sets, drawn afresh for every `repeat`."""
+        rows = torch.randperm(available, generator=torch.Generator().manual_seed(fold(seed, "null", repeat)))
+        return rows[: self.n], rows[self.n : self.n + self.m]
+
+
+def split(available: int, n: int, m: int) -> Split | None:
+    """How to take sets of `n` and `m` out of `available` images: as asked, or else both smaller in the same proportion.
+
+    Neither is shrunk below a quarter of what there is, so that a small reference against many samples can still be split; the
+    proportion gives way then. None where even that leaves fewer than two in a set.
+    """
+    if available >= n + m:
+        return Split(n, m, 1.0) if min(n, m) >= 2 else None
+    least = available // 4
+    left = min(n, max(least, min(available - least, round(available * n / (n + m)))))
+    right = min(m, available - left)
+    if min(left, right) < 2:
+        return None
+    return Split(left, right, (1 / n + 1 / m) / (1 / left + 1 / right))
 
 
 def frechet_null(real_features: Tensor, n: int, repeats: int = 10, seed: int = 0, m: int | None = None) -> Null:
     """The distance between `n` real images and `m` other real ones (as many as `n` unless told otherwise), `repeats` times.
 
-    Every repeat splits `real_features` [R, d] afresh into two disjoint sets. Where R < n + m, both sets are shrunk by s = R /
-    (n + m) and the distance is multiplied by s: at the null it is proportional to 1/n + 1/m to first order, in mean and in
-    spread (it is a quadratic form of the error of the moments).
+    Every repeat splits `real_features` [R, d] afresh into two disjoint sets. Where R < n + m both sets are smaller (see
+    `split`) and the distance is multiplied by the size correction: at the null it is proportional to 1/n + 1/m to first order,
+    in mean and in spread (it is a quadratic form of the error of the moments). Errors: `InputError` where R is too small.
     """
-    sizes = (n, n if m is None else m)
+    available = len(real_features)
+    sizes = split(available, n, n if m is None else m)
+    if sizes is None:
+        raise InputError(f"{available} real images are too few to compare real with real: at least 4 are needed")
     scores = []
     for repeat in range(repeats):
-        left, right, shrunk = disjoint(len(real_features), sizes, repeat, seed)
+        left, right = sizes.rows(available, repeat, seed)
         distance = frechet_distance(Moments.of(real_features[left]), Moments.of(real_features[right]))
-        scores.append(distance * shrunk)
-    return Null(tuple(scores), (len(left), len(right)), shrunk)
+        scores.append(distance * sizes.shrunk)
+    return Null(tuple(scores), (sizes.n, sizes.m), sizes.shrunk)
 
 
 def frechet_error(features: Tensor, reference: Moments, blocks: int = 10) -> float:

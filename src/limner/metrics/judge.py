@@ -122,13 +122,14 @@ class Judge(Detector):
         self.device = torch.device("cpu")
         self.weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
         self.checksum = digest(self.weights, asdict(card))
-        self.net = JudgeNet(card.shape[2], card.work, card.classes)
+        with torch.device("meta"):  # no first weights are drawn: loading a judge must not disturb anybody's random numbers
+            self.net = JudgeNet(card.shape[2], card.work, card.classes)
         expected = {name: tensor.shape for name, tensor in self.net.state_dict().items()}
         expected |= {"centre": torch.Size([self.dim]), "scale": torch.Size([self.dim])}
         if {name: tensor.shape for name, tensor in self.weights.items()} != expected:
             raise InputError("holds weights of other names or shapes than its architecture has")
         self.centre, self.scale = self.weights["centre"], self.weights["scale"]
-        self.net.load_state_dict({name: self.weights[name] for name in self.net.state_dict()})
+        self.net.load_state_dict({name: self.weights[name] for name in self.net.state_dict()}, assign=True)
         self.net.eval().requires_grad_(False)
 
     def to(self, device: torch.device | str) -> Self:
@@ -157,7 +158,8 @@ def load_judge(path: Path) -> Judge:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            # Cloned: they are views of the mapped file, and the process would die with it if it were cut short later.
+            weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
         told = json.loads(metadata["limner.judge"])
         card, checksum = JudgeCard.read(told["card"]), told["checksum"]
         judge = Judge(card, weights)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from limner.metrics.classes import class_distance, class_error, class_null
 from limner.metrics.coverage import NEIGHBOUR_SCORES, neighbour_counts, neighbour_null
-from limner.metrics.frechet import Null, frechet_distance, frechet_error, frechet_null
+from limner.metrics.frechet import Null, frechet_distance, frechet_error, frechet_null, split
 from limner.metrics.statistics import Moments
 
 LOWER_IS_BETTER = frozenset({"frechet", "class_distance"})
@@ -65,13 +65,13 @@ def score(
             "frechet",
             frechet_distance(Moments.of(sample_features), reference),
             frechet_error(sample_features, reference),
-            frechet_null(pool, m, repeats, seed, m=n),
+            frechet_null(pool, m, repeats, seed, m=n) if split(len(pool), m, n) else None,
         )
     }
     counts = neighbour_counts(sample_features, reference_features)
     values, errors, nulls = counts.scores(), counts.errors(), neighbour_null(pool, m, repeats, seed, m=n)
     for name in NEIGHBOUR_SCORES:
-        found[name] = scored(name, getattr(values, name), getattr(errors, name), nulls[name])
+        found[name] = scored(name, getattr(values, name), getattr(errors, name), nulls.get(name))
     if sample_logits is not None and reference_logits is not None:
         found["class_distance"] = scored(
             "class_distance",
