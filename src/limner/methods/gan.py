@@ -20,7 +20,7 @@ from limner.core.errors import InputError
 from limner.core.method import At, Codec, Losses, Method, Phase, Player
 from limner.core.optim import Clip, Optimiser
 from limner.nets.dcgan import DcganDiscriminator, DcganGenerator, Norm
-from limner.nets.layers import BatchNorm, move_moments, moments_of
+from limner.nets.layers import BatchNorm, moments_of, move_moments
 from limner.nets.mlp import MlpDiscriminator, MlpGenerator
 
 
@@ -201,8 +201,8 @@ def _networks(config: GanConfig, shape: tuple[int, ...]) -> tuple[nn.Module, nn.
             MlpGenerator(config.latent, shape, g.widths, g.norm == "batch"),
             MlpDiscriminator(shape, d.widths, d.dropout),
         )
-    if len(shape) != 3 or min(shape[1:]) < 4:
-        raise InputError(f"method.networks=dcgan needs images of at least 4x4, not {shape}; use method.networks=mlp")
+    if len(shape) != 3 or min(shape[1:]) < 8:
+        raise InputError(f"method.networks=dcgan needs images of at least 8x8, not {'x'.join(map(str, shape[1:]))}; use method.networks=mlp")
     return (
         DcganGenerator(config.latent, (shape[0], shape[1], shape[2]), g.width, g.narrowest, g.norm),
         DcganDiscriminator((shape[0], shape[1], shape[2]), d.width, d.widest, d.norm, d.dropout),

@@ -90,8 +90,8 @@ class Vae(Method):
 
     def __init__(self, config: VaeConfig, codec: Codec) -> None:
         super().__init__(codec)
-        if len(codec.shape) != 3 or min(codec.shape[1:]) < 4:
-            raise InputError(f"the vae needs images of at least 4x4, not {codec.shape}")
+        if len(codec.shape) != 3 or min(codec.shape[1:]) < 8:
+            raise InputError(f"the vae needs images of at least 8x8, not {'x'.join(map(str, codec.shape[1:]))}")
         self.config = config
         self.shape = (config.latent,)
         self.coder = Coder(config, (codec.shape[0], codec.shape[1], codec.shape[2]))

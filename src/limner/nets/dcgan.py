@@ -72,16 +72,18 @@ class DcganDiscriminator(nn.Module):
         super().__init__()
         before, height, tall = shape
         layers: list[nn.Module] = []
-        while min(height, tall) >= 7 or not layers:
-            after = min(widest, width * 2 ** len([x for x in layers if isinstance(x, nn.Conv2d)]))
-            normed = bool(layers) and norm == "batch"
-            layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=not normed))
+        small = len(halvings(height, tall)) <= 2  # one halving only: a first layer at full size gives depth (8x8)
+        strides = [1] * int(small) + [2] * max(1, len(halvings(height, tall)) - 1)
+        for place, stride in enumerate(strides):
+            after = min(widest, width * 2**place)
+            normed = place > 0 and norm == "batch"
+            layers.append(nn.Conv2d(before, after, 2 + stride, stride, 1, bias=not normed))
             if normed:
                 layers.append(_norm(norm, after))
             layers.append(nn.LeakyReLU(0.2))
             if dropout:
                 layers.append(Dropout(dropout))
-            before, height, tall = after, height // 2, tall // 2
+            before, height, tall = after, height // stride, tall // stride
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(before * height * tall, 1)
         init_normal(self)

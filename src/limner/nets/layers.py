@@ -106,6 +106,6 @@ def init_normal(module: nn.Module, std: float = 0.02) -> None:
 def halvings(height: int, width: int, smallest: int = 4) -> list[tuple[int, int]]:
     """Sizes from the image down, halving (rounding up) while both sides stay at `smallest` or more: 28 -> 28, 14, 7."""
     sizes = [(height, width)]
-    while min(sizes[-1]) >= 2 * smallest - 1:
+    while min(sizes[-1]) >= 2 * smallest:
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
     return sizes
