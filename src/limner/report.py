@@ -196,10 +196,11 @@ def _strip(previews: Sequence[tuple[int, Path]]) -> str:
 
 def _facts(recipe: Row, status: Row, provenance: Row, metrics: Sequence[Row]) -> str:
     last = metrics[-1] if metrics else {}
+    seconds = _number(last.get("seconds"))
     parameters = _mapping(status.get("parameters")) or _mapping(provenance.get("parameters"))
     facts = [
         ("parameters", ", ".join(f"{name} {_count(_number(value))}" for name, value in parameters.items())),
-        ("speed", f"{speed:,.0f} images/s" if (speed := _number(last.get("images_per_second"))) else ""),
+        ("speed", f"{last['images'] / seconds:,.0f} images/s over all" if seconds else ""),
         ("memory", f"{memory / 2**30:.2f} GiB" if (memory := _number(last.get("memory"))) else ""),
         ("seed", str(recipe["seed"]) if isinstance(recipe.get("seed"), int) else ""),
         ("precision", _text(provenance.get("precision")) or _text(recipe.get("precision"))),
