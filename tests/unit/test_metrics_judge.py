@@ -109,6 +109,12 @@ def test_the_same_seed_is_the_same_judge_to_the_bit() -> None:
         torch.manual_seed(99)
         again = [train_judge(images[:300], None, which, 10, seed=1) for which in (labels[:300], None)]
     assert [judge.checksum for judge in first] == [judge.checksum for judge in again]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3 - min(threads, 2))  # 1 or 2, whichever it was not
+        assert train_judge(images[:300], None, labels[:300], 10, seed=1).checksum == first[0].checksum  # small pictures only
+    finally:
+        torch.set_num_threads(threads)
     assert first[0].checksum != train_judge(images[:300], None, labels[:300], 10, seed=2).checksum
 
 
