@@ -141,12 +141,16 @@ def test_a_fault_in_a_known_run_goes_to_its_log(ask: Ask, monkeypatch: pytest.Mo
     def broken(run: Path) -> str:
         raise RuntimeError("a bug on purpose")
 
-    (tmp_path / "recipe.yaml").write_text("preset: dcgan\n")
+    run = tmp_path / "0007-digits-dcgan"
+    run.mkdir()
+    (run / "recipe.yaml").write_text("preset: dcgan\n")
     monkeypatch.setattr(report, "page", broken)
-    code, _, err = ask("report", str(tmp_path))
-    assert code == 1
-    assert str(tmp_path / "log.txt") in err
-    assert "a bug on purpose" in (tmp_path / "log.txt").read_text()
+    for name in ("0007-digits-dcgan", "0007"):
+        code, _, err = ask("report", str(tmp_path / name))
+        assert code == 1
+        assert str(run / "log.txt") in err
+        assert "a bug on purpose" in (run / "log.txt").read_text()
+        (run / "log.txt").unlink()
 
 
 def test_a_log_that_the_verb_wrote_is_only_named(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

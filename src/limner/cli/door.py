@@ -7,6 +7,7 @@ terminal; 130 interrupted. With ``--json``, stdout holds exactly one JSON object
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import math
 import os
@@ -70,8 +71,9 @@ def log_traceback(error: BaseException, run: Path | None) -> Path | None:
             return Path(note.removeprefix("log: "))
     from limner.core.files import cache_folder
 
-    if run is not None and (run / "recipe.yaml").is_file():
-        path = run / "log.txt"
+    folder = None if run is None else _whole_name(run)
+    if folder is not None:
+        path = folder / "log.txt"
     else:
         path = cache_folder() / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     try:
@@ -82,6 +84,14 @@ def log_traceback(error: BaseException, run: Path | None) -> Path | None:
     except OSError:
         return None
     return path
+
+
+def _whole_name(run: Path) -> Path | None:
+    """The run's folder, which may have been named by its beginning (``runs/0007``); None where it is no run, or not one alone."""
+    if (run / "recipe.yaml").is_file():
+        return run
+    found = list(run.parent.glob(f"{glob.escape(run.name)}*/recipe.yaml")) if run.name else []
+    return found[0].parent if len(found) == 1 else None
 
 
 def _failure(error: Exception, run: Path | None) -> str:
