@@ -87,7 +87,7 @@ def log_traceback(error: BaseException, run: Path | None) -> Path | None:
 
 
 def _whole_name(run: Path) -> Path | None:
-    """The run's folder, which may have been named by its beginning (``runs/0007``); None where it is no run, or not one alone."""
+    """The run's folder, which its beginning (``runs/0007``) may name; None where it is no run, or not one alone."""
     if (run / "recipe.yaml").is_file():
         return run
     found = list(run.parent.glob(f"{glob.escape(run.name)}*/recipe.yaml")) if run.name else []
