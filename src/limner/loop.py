@@ -22,7 +22,7 @@ from limner.core.budget import Clock, Plan
 from limner.core.cond import Batch
 from limner.core.ema import Ema, averaged
 from limner.core.errors import InputError
-from limner.core.interrupt import wishes
+from limner.core.interrupt import Wish, wishes
 from limner.core.method import At, Method, generate
 from limner.core.step import Stepper, prepare_module
 from limner.data.dataset import Dataset
@@ -141,21 +141,20 @@ class Loop:
             clock = self._clock()
             self._stopwatch()
             while not self.plan.finished(self.place.images):
+                self._next_stage()  # before the step, so that a run resumed on the border crosses it as well
                 before = self.place.images
                 at = At(before, self._stage_progress())
                 logs = self.stepper.step(self.feed.draw, at, self.place.iteration)
                 self.place.images += batch
                 self.place.iteration += 1
-                self._average(batch)
                 self._note(logs)
                 if clock is not None:
                     self._correct(clock, before)
-                orders = self._orders(wish.stop)
+                self._average(batch)  # after the correction, which a replay knows beforehand
+                orders = self._orders(wish)
                 self._between(before, orders)
                 if "stop" in orders:
                     return "stopped"
-                if not self.plan.finished(self.place.images):
-                    self._next_stage()
             if not self.run.checkpoints() or self.run.checkpoints()[-1].images < self.place.images:
                 self._between(self.place.images, {"save-now"})
         return "done"
@@ -176,9 +175,13 @@ class Loop:
             self.run.write_status("training", images=self.place.images, seconds=self.place.seconds)
 
     def _stage_progress(self) -> float:
-        """Of the current stage's share of the budget, 0..1."""
-        before = sum(share for _, share, _ in self.stages[: self.place.stage])
-        return min(max((self.plan.progress(self.place.images) - before) / self.stages[self.place.stage][1], 0.0), 1.0)
+        """Of the current stage's share of the budget, 0..1; from where the stage began, so that a longer budget stretches it."""
+        total = self.plan.total(self.place.images)
+        if total is None:
+            return 0.0
+        end = total * sum(share for _, share, _ in self.stages[: self.place.stage + 1])
+        start = self.place.stage_start
+        return min((self.place.images - start) / (end - start), 1.0) if end > start else 1.0
 
     def _next_stage(self) -> None:
         """Where a stage's share is used up, its averaged method becomes the next one's frozen codec."""
@@ -221,21 +224,33 @@ class Loop:
                 self.run.add_plan(*row)
             self.plan.rows.append(row)
 
-    def _orders(self, stop: bool) -> set[str]:
+    def _orders(self, wish: Wish) -> set[str]:
         """What is asked for from outside: by a signal, or by a file in ``control/``."""
-        orders = {"stop"} if stop else set()
+        orders = {"stop"} if wish.stop else set()
         now = time.monotonic() - self.started
         if parallel.leads() and now - self.polled > 0.5:
             self.polled = now
             orders |= self.run.asked()
             if "pause" in orders:
+                orders |= self._pause(wish, now)
+        return parallel.from_lead(orders - {"pause"})
+
+    def _pause(self, wish: Wish, now: float) -> set[str]:
+        """Waits at second `now` until ``control/pause`` is gone or somebody asks to stop; gives what else was asked meanwhile."""
+        orders: set[str] = set()
+        beat = -math.inf
+        while True:
+            if time.monotonic() - beat > 5:
+                beat = time.monotonic()
                 self.run.write_status("paused", images=self.place.images, seconds=now)
-                while "pause" in orders and "stop" not in orders:
-                    time.sleep(0.2)
-                    orders = self.run.asked()
-                self.started += time.monotonic() - self.started - now
-                orders.discard("pause")
-        return parallel.from_lead(orders)
+            time.sleep(0.2)
+            asked = self.run.asked()
+            orders |= asked | ({"stop"} if wish.stop else set())
+            if "pause" not in asked or "stop" in orders:
+                break
+        self.started = time.monotonic() - now  # the pause is not training time
+        self.run.write_status("training", images=self.place.images, seconds=now, total=self.plan.total(self.place.images))
+        return orders
 
     # Between two steps.
 
@@ -304,6 +319,9 @@ class Loop:
     def save(self) -> Checkpoint:
         """A whole checkpoint; older ones go, but for the best and as many as the recipe keeps."""
         self.place.seconds = time.monotonic() - self.started
+        for name, weight in self.method.named_parameters():  # a finite loss can still have had a gradient that was not
+            if not bool(weight.isfinite().all()):
+                raise NotFinite(name)
         live, mean = self.method.state_dict(), self.ema.method.state_dict()
         mean = {name: mean[name] for name in averaged(self.method)}
         parts = {"model": live, "ema": mean, "optim": self.stepper.state()}
@@ -351,7 +369,7 @@ class Loop:
 
 
 class NotFinite(Exception):
-    """A loss is infinite or not a number."""
+    """A loss or a weight is infinite or not a number."""
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -121,7 +121,8 @@ class Run:
 
     def replan(self, start: int, images: int | None) -> None:
         """From `start` on the budget is `images` (None: minutes, yet to be measured); what was planned for later is forgotten."""
-        rows = [row for row in self.plan() if row[0] <= start] + ([(start, images)] if images is not None else [])
+        rows = [row for row in self.plan() if row[0] < start or (row[0] == start and images is not None)]
+        rows += [(start, images)] if images is not None else []
         write_text(self.path / "plan.jsonl", "".join(json.dumps({"at": at, "images": total}) + "\n" for at, total in rows))
 
     # What it did.
@@ -244,8 +245,12 @@ class Run:
             yield
 
     def _append(self, name: str, row: Mapping[str, Any], durable: bool = True) -> None:
-        with mended(self.path / name), (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        with mended(self.path / name), (self.path / name).open("a+b") as file:
+            file.seek(0, os.SEEK_END)
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+            whole = file.read(1) in (b"\n", b"")  # a row cut short by a kill or a full disk must not swallow the next one
+            file.write((b"" if whole else b"\n") + json.dumps(row).encode() + b"\n")
             if durable:
                 file.flush()
                 os.fsync(file.fileno())

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -79,7 +79,8 @@ def train(
         if parallel.leads():
             run.write_status("starting", images=0)
             write_json(run.path / "provenance.json", provenance(recipe, dataset))
-        return _go(run, recipe, dataset, tell)
+        with _alone(run):
+            return _go(run, recipe, dataset, tell)
 
 
 def resume(
@@ -104,9 +105,10 @@ def resume(
                 f"{recipe.data.source} is no longer what {opened.path} was trained on (its fingerprint differs); bring the "
                 f"pictures back, or start a new run with init_from={opened.path}"
             )
-        recipe = _go_on(opened, recipe, images, minutes, settings)
-        _check_processes(recipe)
-        return _go(opened, recipe, dataset, tell)
+        with _alone(opened):
+            recipe = _go_on(opened, recipe, images, minutes, settings)
+            _check_processes(recipe)
+            return _go(opened, recipe, dataset, tell)
 
 
 def dry_run(
@@ -153,21 +155,25 @@ def dry_run(
     }
 
 
+def _alone(run: Run) -> AbstractContextManager[None]:
+    """The run's lock, held by the process that writes."""
+    return run.locked() if parallel.leads() else nullcontext()
+
+
 def _go(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
-    """Trains under the run's lock, and leaves its status, its log and its report telling the truth, whatever happens."""
+    """Trains, and leaves the run's status, log and report telling the truth, whatever happens."""
     precision.keep_memory()
-    with run.locked() if parallel.leads() else nullcontext():
-        try:
-            if parallel.leads():
-                run.sweep()
-            return _loop(run, recipe, dataset, tell)
-        except BaseException as error:
-            if parallel.leads():
-                images = run.checkpoints()[-1].images if run.checkpoints() else 0
-                run.write_status("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", images=images, error=str(error))
-                mendable = isinstance(error, InputError | KeyboardInterrupt)
-                run.log(f"{type(error).__name__}: {error}" if mendable else traceback.format_exc())
-            raise
+    try:
+        if parallel.leads():
+            run.sweep()
+        return _loop(run, recipe, dataset, tell)
+    except BaseException as error:
+        if parallel.leads():
+            images = run.checkpoints()[-1].images if run.checkpoints() else 0
+            run.write_status("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", images=images, error=str(error))
+            mendable = isinstance(error, InputError | KeyboardInterrupt)
+            run.log(f"{type(error).__name__}: {error}" if mendable else traceback.format_exc())
+        raise
 
 
 def _loop(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
@@ -291,6 +297,7 @@ def _go_on(run: Run, recipe: Recipe, images: int | None, minutes: float | None, 
         run.write_recipe(changed)
         if images is not None or minutes is not None:
             run.replan(start, images if images is not None else _in_images(run, start, minutes or 0.0, changed.batch.size))
+    parallel.from_lead(None)  # nobody reads the plan before it is written
     return changed
 
 

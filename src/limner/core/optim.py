@@ -79,4 +79,7 @@ def load_state_tensors(optimiser: torch.optim.Optimizer, names: Mapping[Tensor, 
         if weight is None or (slot != "step" and value.shape != weight.shape):
             raise InputError(f"optimiser state '{key}' does not fit this recipe's networks; the checkpoint is of another recipe")
         slots: dict[str, Any] = optimiser.state[weight]
-        slots[slot] = value.to(weight.device) if slot != "step" or weight.is_cuda else value
+        if slot == "step":  # fused optimisers want it where the weight is
+            slots[slot] = value.to(weight.device) if weight.is_cuda else value
+        else:  # in the weight's own memory order: the fused kernels run through memory, not through indices
+            slots[slot] = torch.empty_like(weight, dtype=value.dtype).copy_(value)

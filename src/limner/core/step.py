@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from limner.core import optim, parallel, precision, seeds
 from limner.core.cond import Batch
+from limner.core.errors import InputError
 from limner.core.method import At, Losses, Method, Phase
 
 Drawer = Callable[[int, int, int], Batch]
@@ -93,7 +94,8 @@ class Stepper:
         if spec.clip is not None:
             spec.clip.apply(gradients)
         for weight, gradient in zip(self.weights[player], gradients, strict=True):
-            weight.grad = gradient
+            # `autograd.grad` promises no memory order, and the fused kernels run through memory without looking at strides.
+            weight.grad = gradient if gradient.stride() == weight.stride() else torch.empty_like(weight).copy_(gradient)
         optim.set_lr(self.optimisers[player], spec.optimiser.lr.at(at.progress))
         self.optimisers[player].step()
         for weight in self.weights[player]:
@@ -105,6 +107,10 @@ class Stepper:
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """The inverse of `state`. Errors: `InputError` where it is another network's."""
+        known = {self.names[weight] for weights in self.weights.values() for weight in weights}
+        for key in tensors:
+            if key.rsplit("/", 1)[0] not in known:
+                raise InputError(f"optimiser state '{key}' belongs to no weight of this recipe; the checkpoint is of another recipe")
         for player, optimiser in self.optimisers.items():
             own = {weight: self.names[weight] for weight in self.weights[player]}
             mine = set(own.values())

@@ -154,13 +154,12 @@ class Gan(Method):
             return self._shared(real, z)
         if phase == "generator":
             fake = self.discriminator(self.generator(z)).float()
-            return Losses({"generator": generator_loss(fake)}, sums=self._moments())
+            return Losses({"generator": generator_loss(fake)}, sums=self._moments("generator"))
         with torch.no_grad():
             images = self.generator(z)
-        self._moments()  # the generator's moments move on its own phase
         real_logits, fake_logits = self.discriminator(real).float(), self.discriminator(images).float()
         loss = discriminator_loss(real_logits, fake_logits, self.config.smooth)
-        return Losses({"discriminator": loss}, logs=_shares(real_logits, fake_logits), sums=self._moments())
+        return Losses({"discriminator": loss}, logs=_shares(real_logits, fake_logits), sums=self._moments("discriminator"))
 
     def _shared(self, real: Tensor, z: Tensor) -> Losses:
         cell: list[Tensor] = []
@@ -172,12 +171,14 @@ class Gan(Method):
         return Losses(
             {"generator": generator_loss(fake_logits.detach()), "discriminator": loss.detach()},
             logs=_shares(real_logits, fake_logits),
-            sums=self._moments(),
+            sums=self._moments("generator", "discriminator"),
             joint=loss,
         )
 
-    def _moments(self) -> dict[str, Tensor]:
-        return moments_of(self.generator, "generator") | moments_of(self.discriminator, "discriminator")
+    def _moments(self, *movers: str) -> dict[str, Tensor]:
+        """What batch norm noted, of the networks that move on this phase; what the others noted is dropped."""
+        noted = {name: moments_of(self.get_submodule(name), name) for name in ("generator", "discriminator")}
+        return {key: value for name in movers for key, value in noted[name].items()}
 
     def after_step(self, phase: str, sums: Mapping[str, Tensor], at: At) -> None:
         move_moments(self.generator, "generator", sums)

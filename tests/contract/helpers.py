@@ -1,0 +1,169 @@
+"""Small training for tests: every preset made narrow, its files compared byte by byte."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from limner import recipe as recipes
+from limner.core.cond import Batch
+from limner.core.method import At, Method
+from limner.core.step import Stepper, prepare_module
+from limner.nets.layers import Dropout
+from limner.recipe import PRESETS, Recipe
+from limner.run import Run
+from limner.training import Outcome, train
+
+SHAPES = ((8, 8, 1), (28, 28, 1), (32, 48, 3), (96, 64, 3))
+"""(H, W, C): the smallest, one whose halves are odd, wide, tall."""
+
+NARROW: Mapping[str, Sequence[str]] = {
+    "dcgan": ("method.generator.width=32", "method.generator.narrowest=16", "method.discriminator.width=16"),
+    "gan": ("method.generator.widths=[32,48]", "method.discriminator.widths=[32,16]"),
+    "vae": ("method.width=8", "method.widest=16", "method.latent=8", "method.components=3"),
+}
+"""What makes a preset small enough for a test; a new preset works without, only slower."""
+
+QUIET = ("score.points=0", "previews.count=4", "previews.every=1", "checkpoints.every=1", "batch.size=16", "precision=fp32")
+"""No judge, few pictures, one checkpoint at the end."""
+
+every_preset = pytest.mark.parametrize("preset", sorted(PRESETS))
+
+
+def composed(preset: str, *settings: str) -> Recipe:
+    """The narrow recipe of `preset`, in float32 unless told otherwise."""
+    return recipes.compose(preset, (*NARROW.get(preset, ()), "precision=fp32", *settings))
+
+
+def run_of(preset: str, out: Path, *settings: str, source: str | Path = "digits", images: int = 96, seed: int = 3, **more: Any) -> Run:
+    """A small finished run."""
+    return Run(outcome_of(preset, out, *settings, source=source, images=images, seed=seed, **more).run)
+
+
+def outcome_of(
+    preset: str, out: Path, *settings: str, source: str | Path = "digits", images: int | None = 96, seed: int = 3, **more: Any
+) -> Outcome:
+    chosen = (*NARROW.get(preset, ()), *QUIET, *settings)
+    return train(source, preset=preset, out=out, images=images, seed=seed, settings=chosen, **more)
+
+
+def weights(run: Run, which: str = "last") -> dict[str, bytes]:
+    """The bytes of a checkpoint's three files."""
+    folder = run.checkpoint(which).path
+    return {part: (folder / f"{part}.safetensors").read_bytes() for part in ("model", "ema", "optim")}
+
+
+def assert_same_weights(one: Run, other: Run) -> None:
+    mine, yours = weights(one), weights(other)
+    differ = [part for part in mine if mine[part] != yours[part]]
+    if differ:  # says which tensors, not only which files
+        for part in differ:
+            a, b = one.checkpoint().tensors(part), other.checkpoint().tensors(part)
+            assert set(a) == set(b)
+            wrong = {name: float((a[name] - b[name]).abs().max()) for name in a if not torch.equal(a[name], b[name])}
+            assert not wrong, f"{part}: {wrong}"
+        raise AssertionError(f"equal tensors, but the files {differ} differ (metadata?)")
+
+
+def assert_metrics_once(run: Run) -> None:
+    """Rows rise strictly in images, none is lived twice, and the last one is at the end."""
+    seen = [row["images"] for row in run.metrics()]
+    assert seen, "no row of metrics"
+    assert seen == sorted(set(seen))
+    assert seen[-1] == run.checkpoint().images
+
+
+def method_of(preset: str, shape: tuple[int, int, int], *settings: str, seed: int = 0) -> Method:
+    """An untrained Method in training mode, on the device, as the loop prepares it."""
+    from limner.core import precision
+
+    torch.manual_seed(seed)
+    method = recipes.build(composed(preset, *settings), shape, ())
+    prepare_module(method, precision.device())
+    return method.train()
+
+
+def pictures_like(count: int, shape: tuple[int, int, int], seed: int = 0, device: torch.device | None = None) -> torch.Tensor:
+    """[count, C, H, W] in [-1, 1], soft enough to be learned."""
+    height, width, channels = shape
+    coarse = torch.randn(count, channels, 4, 4, generator=torch.Generator().manual_seed(seed))
+    soft = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear").tanh()
+    return soft.to(device or "cpu").contiguous(memory_format=torch.channels_last)
+
+
+def drawer(images: torch.Tensor) -> Callable[[int, int, int], Batch]:
+    """Hands out rows of `images`, endlessly."""
+
+    def draw(stream: int, start: int, size: int) -> Batch:
+        return Batch(images[(torch.arange(start, start + size) + stream) % len(images)])
+
+    return draw
+
+
+def stepper_of(method: Method, batch: int, chunks: int = 1, number_format: Any = "fp32", seed: int = 0) -> Stepper:
+    return Stepper(method, batch, chunks, number_format, seed)
+
+
+def without_dropout(method: Method) -> Method:
+    for layer in method.modules():
+        if isinstance(layer, Dropout):
+            layer.rate, layer.threshold = 0.0, 0
+    return method
+
+
+@contextmanager
+def at_images(images: int, act: Callable[[Stepper], None]) -> Iterator[None]:
+    """Within the block, `act` is called once, just before the step that starts at `images`."""
+    original, done = Stepper.step, []
+
+    def step(self: Stepper, draw: Any, at: At, iteration: int) -> dict[str, torch.Tensor]:
+        if at.images >= images and not done:
+            done.append(at.images)
+            act(self)
+        return original(self, draw, at, iteration)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stepper, "step", step)
+        yield
+    assert done, f"the run never came to {images} images"
+
+
+def ask_to_stop(_: Stepper) -> None:
+    """As a person's Ctrl-C or the system's SIGTERM."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """A Python of its own, in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | child_environment() | environment, start_new_session=True,
+    )  # fmt: skip
+
+
+def child_environment() -> dict[str, str]:
+    """What makes another process compute the very same bits, and find the tests' modules."""
+    here = Path(__file__).resolve().parents[1]
+    source = here.parent / "src"
+    path = os.pathsep.join([str(source), str(here), os.environ.get("PYTHONPATH", "")])
+    return {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": path.rstrip(os.pathsep)}
+
+
+def finished(process: subprocess.Popen[str], seconds: float = 240) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr)."""
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"still running after {seconds} s:\n{out}\n{err}") from None
+    return process.returncode, out, err

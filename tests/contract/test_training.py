@@ -1,0 +1,213 @@
+"""Every preset builds, trains, moves only who should move, and samples, at odd shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from contract.helpers import (
+    SHAPES,
+    assert_metrics_once,
+    composed,
+    drawer,
+    every_preset,
+    method_of,
+    pictures_like,
+    run_of,
+    stepper_of,
+)
+
+import limner
+from limner import recipe as recipes
+from limner.core.method import At, generate
+from limner.core.step import Stepper
+
+VARIANTS = [
+    *((preset, ()) for preset in sorted(recipes.PRESETS)),
+    ("dcgan", ("method.updates=alternating", "method.discriminator.norm=batch")),
+    ("gan", ("method.updates=alternating",)),
+    ("gan", ("method.r1_gamma=1.0", "method.r1_every=1")),
+    ("dcgan", ("method.updates=alternating", "method.r1_gamma=1.0", "method.r1_every=2", "batch.chunks=2")),
+]
+
+
+@every_preset
+def test_recipe_survives_yaml_and_its_portable_form(preset: str, tmp_path: Path) -> None:
+    recipe = composed(preset, "seed=5", "batch.chunks=2", "data.source=/somewhere/cats", "init_from=/some/run")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe.to_yaml())
+    assert recipes.read(path) == recipe
+    import json
+
+    portable = recipes.parse(json.loads(recipe.portable()), "portable")
+    assert portable.method == recipe.method
+    assert portable.data.source == "cats"
+    assert portable.init_from is None
+    assert "/some" not in recipe.portable()
+    assert portable.portable() == recipe.portable()
+
+
+@every_preset
+def test_a_mistyped_key_names_its_nearest_neighbour(preset: str) -> None:
+    with pytest.raises(limner.InputError, match=r"method\.latnt.*did you mean 'method\.latent'"):
+        recipes.compose(preset, ["method.latnt=8"])
+    with pytest.raises(limner.InputError, match="did you mean"):
+        recipes.parse(recipes.preset_tree(preset) | {"bacth": {"size": 3}}, "file")
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+@every_preset
+def test_trains_and_samples_at_every_shape(
+    preset: str, shape: tuple[int, int, int], sources: Mapping[tuple[int, int, int], Path], tmp_path: Path
+) -> None:
+    run = run_of(preset, tmp_path, "batch.size=8", source=sources[shape], images=16)
+    assert_metrics_once(run)
+    assert run.checkpoint().images == 16
+    fresh = recipes.build(run.recipe(), shape, ())
+    initial = {name: value.shape for name, value in fresh.state_dict().items()}
+    assert {name: value.shape for name, value in run.checkpoint().tensors("model").items()} == initial
+    images = limner.load(run.path).sample(range(3))
+    assert images.shape == (3, *shape)
+    assert images.dtype == np.uint8
+    assert not np.array_equal(images[0], images[1])
+    assert (run.path / "previews" / "000000016.png").is_file()
+
+
+@pytest.mark.parametrize("number_format", ["fp32", "bf16"])
+@pytest.mark.parametrize(("preset", "settings"), VARIANTS)
+def test_each_phase_moves_its_players_and_nothing_else(preset: str, settings: tuple[str, ...], number_format: str) -> None:
+    shape = (8, 8, 1)
+    chunks = 2 if "batch.chunks=2" in settings else 1
+    method = method_of(preset, shape, *settings)
+    stepper = stepper_of(method, 8, chunks, number_format)
+    draw = drawer(pictures_like(16, shape, device=method.device))
+    phases = [phase for phase in method.phases() if phase.joins is None]
+    for phase in phases:
+        joined = [other for other in method.phases() if other.joins == phase.name]
+        movers = {player for part in [phase, *joined] for player in part.players}
+        moved_modules = {method.players()[player].module for player in movers}
+        before = {name: value.clone() for name, value in method.state_dict().items()}
+        places = {part.name: place for place, part in enumerate(stepper.phases)}
+        stepper._move([(places[part.name], part) for part in [phase, *joined]], draw, At(0, 0.5))
+        for name, value in method.state_dict().items():
+            mine = any(name.startswith(f"{module}.") for module in moved_modules)
+            same = torch.equal(value, before[name])
+            if not mine:
+                assert same, f"phase {phase.name} moved {name}, which belongs to another player"
+        for player in movers:
+            module = method.players()[player].module
+            still = [
+                name for name, weight in method.get_submodule(module).named_parameters()
+                if torch.equal(weight, before[f"{module}.{name}"])
+            ]  # fmt: skip
+            # A weight may have no gradient at its start (behind a zero-initialised convolution), never most of them.
+            assert len(still) < 0.5 * len(list(method.get_submodule(module).parameters())), still
+    moved = {player for phase in method.phases() for player in phase.players}
+    assert moved == set(method.players()), "a player that no phase moves"
+
+
+@every_preset
+def test_a_phase_sees_its_batches_and_all_of_it_is_repeatable(preset: str) -> None:
+    """Two steppers from one seed make the same step; another seed makes another."""
+    after = []
+    for seed in (1, 1, 2):
+        method = method_of(preset, (8, 8, 1), seed=9)
+        stepper = stepper_of(method, 8, seed=seed)
+        stepper.step(drawer(pictures_like(16, (8, 8, 1), device=method.device)), At(0, 0.2), 0)
+        after.append({name: value.clone() for name, value in method.state_dict().items()})
+    assert all(torch.equal(after[0][name], after[1][name]) for name in after[0])
+    assert any(not torch.equal(after[0][name], after[2][name]) for name in after[0])
+
+
+def test_r1_joins_only_every_so_many_iterations() -> None:
+    method = method_of("dcgan", (8, 8, 1), "method.r1_gamma=100.0", "method.r1_every=3", "method.updates=alternating")
+    seen: list[str] = []
+    original = method.losses
+    method.losses = lambda phase, batches, at: (seen.append(phase), original(phase, batches, at))[1]  # type: ignore[method-assign]
+    stepper = stepper_of(method, 4)
+    draw = drawer(pictures_like(8, (8, 8, 1), device=method.device))
+    for iteration in range(4):
+        stepper.step(draw, At(4 * iteration, 0.1), iteration)
+    assert seen == ["discriminator", "r1", "generator"] + ["discriminator", "generator"] * 2 + ["discriminator", "r1", "generator"]
+
+
+@every_preset
+def test_methods_that_reconstruct_overfit_eight_images(preset: str) -> None:
+    from limner.core.method import Reconstructs
+    from limner.metrics.reconstruction import mean_psnr
+
+    shape = (16, 16, 1)
+    method = method_of(preset, shape)
+    if not isinstance(method, Reconstructs):
+        pytest.skip(f"{preset} has no encoder")
+    images = pictures_like(8, shape, device=method.device)
+    stepper = stepper_of(method, 8)
+
+    def seen() -> float:
+        return mean_psnr(((images + 1) / 2).cpu(), ((method.decode(method.encode(images)) + 1) / 2).cpu())
+
+    before = seen()
+    for iteration in range(400):
+        stepper.step(lambda stream, start, size: drawer(images)(0, 0, size), At(8 * iteration, 0.3), iteration)
+    assert before < 20, "too easy to tell anything"
+    assert seen() > 25
+
+
+@pytest.mark.gpu
+@every_preset
+def test_the_gpu_agrees_with_the_cpu(preset: str) -> None:
+    """One set of weights, one batch, one noise: the losses and samples of both devices agree to rounding."""
+    from contract.helpers import without_dropout
+
+    from limner.core.cond import Batch, Cond
+
+    shape = (28, 28, 1)
+    torch.manual_seed(0)
+    cpu = without_dropout(recipes.build(composed(preset), shape, ())).train()
+    torch.manual_seed(0)
+    gpu = without_dropout(recipes.build(composed(preset), shape, ())).train()
+    gpu.load_state_dict(cpu.state_dict())
+    gpu.to("cuda")
+    images, noise = pictures_like(8, shape), torch.randn(8, 4096)
+
+    def draw(size: tuple[int, ...], device: torch.device) -> torch.Tensor:
+        return noise[: size[0], : size[1]].to(device)
+
+    for phase in cpu.phases():
+        mine = cpu.losses(phase.name, (Batch(images, Cond(), draw),) * phase.batches, At(0, 0.5))
+        theirs = gpu.losses(phase.name, (Batch(images.cuda(), Cond(), draw),) * phase.batches, At(0, 0.5))
+        for player in mine.of:
+            torch.testing.assert_close(theirs.of[player].cpu(), mine.of[player], rtol=2e-3, atol=2e-3)
+    a, b = generate(cpu.eval(), range(4)), generate(gpu.eval(), range(4))
+    torch.testing.assert_close(b.cpu(), a, rtol=5e-3, atol=5e-3)
+
+
+def test_stepper_gives_the_optimiser_gradients_in_the_weights_own_memory_order() -> None:
+    """The fused kernels run through memory: a gradient in another order would move the wrong weights, silently."""
+    from limner.core.cond import Batch
+
+    method = method_of("dcgan", (32, 48, 3))
+    stepper = stepper_of(method, 4)
+    reference = {name: weight.detach().clone() for name, weight in method.named_parameters()}
+    gradients: dict[str, torch.Tensor] = {}
+    original = stepper._apply
+
+    def scrambled(player: str, found: list[torch.Tensor], at: At) -> None:
+        found = [g.contiguous(memory_format=torch.contiguous_format).clone() for g in found]
+        gradients.update({stepper.names[w]: g for w, g in zip(stepper.weights[player], found, strict=True)})
+        original(player, found, at)
+
+    stepper._apply = scrambled  # type: ignore[method-assign]
+    stepper.step(lambda stream, start, size: Batch(pictures_like(size, (32, 48, 3), device=method.device)), At(0, 0.1), 0)
+    checked = 0
+    for name, weight in method.named_parameters():
+        gradient = gradients[name]
+        moved = weight.detach() - reference[name]
+        clear = gradient.abs() > 1e-5  # Adam's first step is lr times the sign
+        assert torch.equal(moved.sign()[clear], -gradient.sign()[clear]), name
+        checked += int(clear.sum()) if gradient.dim() == 4 else 0
+    assert checked > 1000
+    assert isinstance(stepper, Stepper)
