@@ -18,7 +18,8 @@ from torch import Tensor
 from limner.core.errors import InputError
 from limner.core.images import batches_of
 from limner.core.seeds import fold
-from limner.metrics.statistics import Moments
+from limner.metrics.statistics import SMALL, Moments
+from limner.metrics.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,15 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 def frechet_to(reference: Moments) -> Callable[[Moments], float]:
     """The distance to one reference, whose factor is computed once."""
-    mean, covariance = reference.mean, reference.covariance
-    basis, trace = factor(covariance), covariance.trace()
+    with one_thread(reference.dim <= SMALL):
+        mean, covariance = reference.mean, reference.covariance
+        basis, trace = factor(covariance), covariance.trace()
 
     def distance(moments: Moments) -> float:
-        other = moments.covariance
-        roots = torch.linalg.eigvalsh(basis.T @ other @ basis).clamp_min(0).sqrt()
-        squared = (moments.mean - mean).square().sum() + other.trace() + trace - 2 * roots.sum()
+        with one_thread(reference.dim <= SMALL):
+            other = moments.covariance
+            roots = torch.linalg.eigvalsh(basis.T @ other @ basis).clamp_min(0).sqrt()
+            squared = (moments.mean - mean).square().sum() + other.trace() + trace - 2 * roots.sum()
         return max(float(squared), 0.0)
 
     return distance

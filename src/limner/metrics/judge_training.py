@@ -8,8 +8,7 @@ judge; the same machine and number of threads give the same weights to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +23,7 @@ from limner.core.images import batches_of
 from limner.core.seeds import fold, order
 from limner.metrics.judge import HALF, WIDTHS, WORK, Judge, JudgeCard, JudgeNet
 from limner.metrics.pixels import Source, exact, standard, take, work_size
+from limner.metrics.threads import one_thread
 
 MOST_IMAGES = 65_536  # that are kept in memory at working size; of more, a seeded choice
 PASSES = 40  # over the images, within the two bounds below
@@ -64,7 +64,12 @@ def train_judge(
     pixels = _pack(images, rows, work)
     seen = min(max(PASSES * len(rows), LEAST_SEEN), MOST_SEEN)
     how = precision.choose(torch.device("cpu"))
-    with _threads(work), torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+    with (
+        one_thread(work[0] * work[1] <= _SMALL),
+        torch.random.fork_rng(devices=[]),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
         torch.manual_seed(fold(seed, "judge weights"))
         net = JudgeNet(channels, work, classes if targets is not None else 0, norm=True)
         net.train()
@@ -90,22 +95,6 @@ def accuracy(judge: Judge, images: Source, labels: NDArray[np.int64]) -> float:
     known = labels >= 0
     right: NDArray[np.bool_] = (logits.argmax(1).numpy() == labels)[known]
     return float(right.mean()) if len(right) else 0.0
-
-
-@contextmanager
-def _threads(work: tuple[int, int]) -> Iterator[None]:
-    """One thread for small pictures, as many as there are otherwise.
-
-    Layers this small take microseconds: a second thread saves a third to a half on idle cores, and where another program runs
-    beside, waiting for it costs twelve times as much (measured on digits: 45 s against 4).
-    """
-    before = torch.get_num_threads()
-    try:
-        if work[0] * work[1] <= _SMALL:
-            torch.set_num_threads(1)
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _pack(images: Source, rows: NDArray[np.int64], work: tuple[int, int]) -> NDArray[np.uint8]:

@@ -10,7 +10,9 @@ from limner.metrics.classes import class_distance, class_error, class_null
 from limner.metrics.coverage import NEIGHBOUR_SCORES, neighbour_counts, neighbour_null
 from limner.metrics.frechet import Null, frechet_distance, frechet_error, frechet_null, split
 from limner.metrics.statistics import Moments
+from limner.metrics.threads import one_thread
 
+_SMALL = 1 << 23  # distances between two sets up to which one thread measures them
 LOWER_IS_BETTER = frozenset({"frechet", "class_distance"})
 
 
@@ -68,8 +70,9 @@ def score(
             frechet_null(pool, m, repeats, seed, m=n) if split(len(pool), m, n) else None,
         )
     }
-    counts = neighbour_counts(sample_features, reference_features)
-    values, errors, nulls = counts.scores(), counts.errors(), neighbour_null(pool, m, repeats, seed, m=n)
+    with one_thread(m * n <= _SMALL):
+        counts, nulls = neighbour_counts(sample_features, reference_features), neighbour_null(pool, m, repeats, seed, m=n)
+    values, errors = counts.scores(), counts.errors()
     for name in NEIGHBOUR_SCORES:
         found[name] = scored(name, getattr(values, name), getattr(errors, name), nulls.get(name))
     if sample_logits is not None and reference_logits is not None:

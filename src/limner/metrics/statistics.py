@@ -13,7 +13,9 @@ from torch import Tensor
 
 from limner.core.errors import InputError
 from limner.core.images import batches_of
+from limner.metrics.threads import one_thread
 
+SMALL = 512  # dimensions up to which one thread does the algebra
 CHUNK = 4096  # rows that are widened to float64 at a time; bounds memory, changes nothing
 
 
@@ -49,8 +51,9 @@ class Moments:
             chunk = features[rows].detach().to("cpu", torch.float64)
             if not bool(torch.isfinite(chunk).all()):
                 raise InputError("a feature is not a finite number: the images to be judged, or the judge, are damaged")
-            self.total += chunk.sum(0)
-            self.outer += chunk.T @ chunk
+            with one_thread(self.dim <= SMALL):
+                self.total += chunk.sum(0)
+                self.outer += chunk.T @ chunk
             self.n += len(chunk)
 
     def merge(self, other: Moments) -> Moments:
