@@ -12,9 +12,9 @@ import torch
 def one_thread(small: bool) -> Iterator[None]:
     """One thread inside where the work is `small`, as many as there are otherwise; also usable as a decorator.
 
-    Small layers and matrices take microseconds. A second thread saves a third to a half on idle cores; where another program runs
-    beside, each waits for the other. Measured on two busy cores: a judge of digits 45 s against 4, a Fréchet distance in 128
-    dimensions 3 s against .01.
+    Small layers and matrices take microseconds. A second thread saves a third to a half on idle cores; where another program
+    runs beside, each waits for the other. Measured on two busy cores: a judge of digits 45 s against 4, a Fréchet distance in
+    128 dimensions 3 s against .01.
     """
     before = torch.get_num_threads()
     try:
