@@ -1,8 +1,8 @@
 """limner trains, judges and uses image generators on a person's own pictures.
 
-    >>> import limner
-    >>> limner.train("cats", preset="dcgan", minutes=10)
-    >>> limner.load("runs/0001").sample(seeds=range(16))
+>>> import limner
+>>> limner.train("cats", preset="dcgan", minutes=10)
+>>> limner.load("runs/0001").sample(seeds=range(16))
 """
 
 from __future__ import annotations

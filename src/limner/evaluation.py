@@ -47,7 +47,13 @@ def judge_for(dataset: Dataset) -> Judge:
         rows = dataset.indices("val")
         held_out = (dataset.images.gather(rows), dataset.labels[rows])
     judge = train_judge(
-        dataset.images, dataset.indices("train"), dataset.labels, len(dataset.classes), JUDGE_SEED, held_out, dataset.fingerprint
+        dataset.images,
+        dataset.indices("train"),
+        dataset.labels,
+        len(dataset.classes),
+        JUDGE_SEED,
+        held_out,
+        dataset.fingerprint,
     )
     judge.save(path)
     return judge
@@ -207,6 +213,10 @@ def _detector(name: str, dataset: Dataset) -> Detector:
 def _psnr(model: Loaded, real: NDArray[np.uint8]) -> dict[str, Any]:
     """Of reconstructions of the reference, in dB, mean over images; with the standard error of that mean."""
     values = psnr(model.reconstruct(real), real)
-    return {"value": float(values.mean()), "error": float(values.std() / max(len(values), 1) ** 0.5), "null": None, "z": None, "p": None}
-
-
+    return {
+        "value": float(values.mean()),
+        "error": float(values.std() / max(len(values), 1) ** 0.5),
+        "null": None,
+        "z": None,
+        "p": None,
+    }

@@ -37,7 +37,9 @@ class Loaded:
         Errors: `InputError` where `label` is asked of a model that knows no classes.
         """
         if label is not None:
-            raise InputError(f"{self.run.path} was trained without classes, so it cannot be asked for '{label}'; leave --label out")
+            raise InputError(
+                f"{self.run.path} was trained without classes, so it cannot be asked for '{label}'; leave --label out"
+            )
         rows = [
             pictures.to_uint8(generate(self.method, list(seeds)[part], Cond()))
             for part in pictures.batches_of(len(seeds), 32 * self.method.chunk)

@@ -175,7 +175,7 @@ class Loop:
             self.run.write_status("training", images=self.place.images, seconds=self.place.seconds)
 
     def _stage_progress(self) -> float:
-        """Of the current stage's share of the budget, 0..1; from where the stage began, so that a longer budget stretches it."""
+        """Of the current stage's share of the budget, 0..1; from where the stage began: a longer budget stretches it."""
         total = self.plan.total(self.place.images)
         if total is None:
             return 0.0
@@ -236,7 +236,7 @@ class Loop:
         return parallel.from_lead(orders - {"pause"})
 
     def _pause(self, wish: Wish, now: float) -> set[str]:
-        """Waits at second `now` until ``control/pause`` is gone or somebody asks to stop; gives what else was asked meanwhile."""
+        """Waits at second `now` until ``control/pause`` is gone or somebody asks to stop; gives what else was asked."""
         orders: set[str] = set()
         beat = -math.inf
         while True:
@@ -313,7 +313,9 @@ class Loop:
         self.place.scoring_seconds += self.spent_scoring
         best = all(row["frechet"] < other["frechet"] for other in self.run.scores())
         self.run.append_score(row)
-        self.run.log(f"score at {self.place.images} images: Fréchet distance {row['frechet']:.4g} (real images: {row['null']:.4g})")
+        self.run.log(
+            f"score at {self.place.images} images: Fréchet distance {row['frechet']:.4g} (real images: {row['null']:.4g})"
+        )
         return best
 
     def save(self) -> Checkpoint:
@@ -354,7 +356,9 @@ class Loop:
         seconds = self.place.seconds
         if seconds - self.beat > 5:
             self.beat = seconds
-            self.run.write_status("training", images=self.place.images, seconds=seconds, total=self.plan.total(self.place.images))
+            self.run.write_status(
+                "training", images=self.place.images, seconds=seconds, total=self.plan.total(self.place.images)
+            )
         if seconds - self.told > 0.2:
             self.told = seconds
             self.tell(self.progress())
@@ -387,4 +391,3 @@ def mend_memory(run: Run, recipe: Recipe) -> InputError:
     if more is None:
         return InputError(f"out of memory with one image at a time; use a smaller data.size or narrower networks ({run.path})")
     return InputError(f"out of memory with batch.chunks={chunks}; try `limner resume {run.path} batch.chunks={more}`")
-

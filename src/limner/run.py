@@ -89,11 +89,11 @@ class Run:
 
     @staticmethod
     def open(path: Path | str) -> Run:
-        """A run by its folder, or by a unique beginning of it such as ``runs/0007``."""
+        """A run by its folder, by a unique beginning of it such as ``runs/0007``, or by its name, such as ``runs/demo``."""
         path = Path(path)
         if not (path / "recipe.yaml").is_file():
             siblings = [p for p in path.parent.glob("*") if (p / "recipe.yaml").is_file()] if path.parent.is_dir() else []
-            begins = [p for p in siblings if p.name.startswith(path.name)]
+            begins = [p for p in siblings if p.name.startswith(path.name) or p.name.partition("-")[2] == path.name]
             if len(begins) != 1:
                 hint = nearest(path.name, [p.name for p in siblings])
                 several = f" (several begin so: {', '.join(sorted(p.name for p in begins))})" if begins else ""
@@ -120,7 +120,7 @@ class Run:
         self._append("plan.jsonl", {"at": at, "images": images})
 
     def replan(self, start: int, images: int | None) -> None:
-        """From `start` on the budget is `images` (None: minutes, yet to be measured); what was planned for later is forgotten."""
+        """From `start` on the budget is `images` (None: minutes, yet to be measured); later plans are forgotten."""
         rows = [row for row in self.plan() if row[0] < start or (row[0] == start and images is not None)]
         rows += [(start, images)] if images is not None else []
         write_text(self.path / "plan.jsonl", "".join(json.dumps({"at": at, "images": total}) + "\n" for at, total in rows))
@@ -190,7 +190,9 @@ class Run:
         scored = [(row["frechet"], row["images"]) for row in self.scores() if row["images"] in there]
         return min(scored)[1] if scored else max(there, default=None)
 
-    def save(self, images: int, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], recipe: Recipe) -> Checkpoint:
+    def save(
+        self, images: int, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], recipe: Recipe
+    ) -> Checkpoint:
         """Writes a whole checkpoint or none; one that is there already under this number is taken to be the same."""
         path = self.path / "checkpoints" / f"{images:09d}"
         if (path / "COMPLETE").is_file():
@@ -200,7 +202,7 @@ class Run:
         with atomic_folder(path) as folder:
             for name, tensors in parts.items():
                 own = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-                metadata = {"format": "limner", "part": name, "recipe": recipe.portable()}
+                metadata = {"recipe": recipe.portable()}  # one key: safetensors writes several in an order of chance
                 (folder / f"{name}.safetensors").write_bytes(safetensors.torch.save(own, metadata))
             (folder / "state.json").write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", encoding="utf-8")
             (folder / "COMPLETE").write_text("", encoding="utf-8")
@@ -218,7 +220,11 @@ class Run:
 
     def sweep(self) -> None:
         """Removes what a killed process left half-written."""
-        for leftover in [*self.path.glob(".*.tmp"), *(self.path / "checkpoints").glob("*"), *(self.path / "previews").glob(".*.tmp")]:
+        for leftover in [
+            *self.path.glob(".*.tmp"),
+            *(self.path / "checkpoints").glob("*"),
+            *(self.path / "previews").glob(".*.tmp"),
+        ]:
             if leftover.is_file():
                 leftover.unlink()
             elif not (leftover / "COMPLETE").is_file():
@@ -293,7 +299,7 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
     """Every run in `folder`, with what one wants to know at a glance."""
     if not folder.is_dir():
         raise InputError(f"no folder at {folder}; give the folder that holds your runs")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in sorted(p.parent for p in folder.glob("*/recipe.yaml")):
         run = Run(path)
         try:
@@ -340,5 +346,3 @@ def _json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is missing") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
-
-

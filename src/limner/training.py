@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import sys
@@ -128,7 +127,7 @@ def dry_run(
     dataset = _dataset(recipe, _silent)
     recipe = _resolve(recipe, dataset)
     precision.keep_memory()
-    loop = Loop(Run(Path(os.devnull)), recipe, dataset, None, _silent)
+    loop = Loop(Run(Path("dry-run")), recipe, dataset, None, _silent)
     loop.build(None)
     size = recipe.batch.size
     took: list[float] = []
@@ -151,7 +150,11 @@ def dry_run(
         "images_per_second": round(speed, 1),
         "images": budget.images or round(speed * estimate),
         "seconds_estimate": round(estimate, 1),
-        "data": {"path": str(dataset.path), "shape": list(dataset.shape), "splits": {k: len(v) for k, v in dataset.splits.items()}},
+        "data": {
+            "path": str(dataset.path),
+            "shape": list(dataset.shape),
+            "splits": {k: len(v) for k, v in dataset.splits.items()},
+        },
     }
 
 
@@ -170,7 +173,10 @@ def _go(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
     except BaseException as error:
         if parallel.leads():
             images = run.checkpoints()[-1].images if run.checkpoints() else 0
-            run.write_status("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", images=images, error=str(error))
+            run.write_status(
+                "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", images=images, error=str(error)
+            )
+            error.add_note(f"log: {run.path / 'log.txt'}")
             mendable = isinstance(error, InputError | KeyboardInterrupt)
             run.log(f"{type(error).__name__}: {error}" if mendable else traceback.format_exc())
         raise
@@ -231,7 +237,9 @@ def _train(loop: Loop) -> str:
 def _compose(
     source: str | Path, preset: str, images: int | None, minutes: float | None, seed: int | None, settings: Sequence[str]
 ) -> Recipe:
-    recipe = recipes.compose(preset, settings, data__source=str(source), budget__images=images, budget__minutes=minutes, seed=seed)
+    recipe = recipes.compose(
+        preset, settings, data__source=str(source), budget__images=images, budget__minutes=minutes, seed=seed
+    )
     if images is None and minutes is not None and recipe.budget.images is not None:
         recipe = recipe.model_copy(update={"budget": recipes.BudgetConfig(minutes=minutes)})
     if recipe.budget.images is None and recipe.budget.minutes is None:
@@ -280,7 +288,9 @@ def _go_on(run: Run, recipe: Recipe, images: int | None, minutes: float | None, 
     """The recipe with what is to change from here on, written down as a segment before it is used."""
     for setting in settings:
         if not setting.startswith(ON_RESUME):
-            raise InputError(f"'{setting}' cannot change while a run goes on ({', '.join(ON_RESUME)} can); start a new one with init_from=")
+            raise InputError(
+                f"'{setting}' cannot change while a run goes on ({', '.join(ON_RESUME)} can); start a new one with init_from="
+            )
     there = run.checkpoints()
     start = there[-1].images if there else 0
     if images is not None and images <= start:
@@ -305,10 +315,12 @@ def _in_images(run: Run, start: int, minutes: float, batch: int) -> int | None:
     """A new total in minutes, by the speed so far; the clock corrects it on the way. None where nothing was measured yet."""
     if start == 0:
         return None
-    seconds = run.checkpoints()[-1].state()["seconds"]
+    seconds = float(run.checkpoints()[-1].state()["seconds"])
     left = 60 * minutes - seconds
     if left <= 0:
-        raise InputError(f"{run.path} has trained for {seconds / 60:.1f} minutes already; --minutes is the new total, so give more")
+        raise InputError(
+            f"{run.path} has trained for {seconds / 60:.1f} minutes already; --minutes is the new total, so give more"
+        )
     return start + max(1, round(start / seconds * left / batch)) * batch
 
 

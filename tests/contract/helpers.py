@@ -44,7 +44,9 @@ def composed(preset: str, *settings: str) -> Recipe:
     return recipes.compose(preset, (*NARROW.get(preset, ()), "precision=fp32", *settings))
 
 
-def run_of(preset: str, out: Path, *settings: str, source: str | Path = "digits", images: int = 96, seed: int = 3, **more: Any) -> Run:
+def run_of(
+    preset: str, out: Path, *settings: str, source: str | Path = "digits", images: int = 96, seed: int = 3, **more: Any
+) -> Run:
     """A small finished run."""
     return Run(outcome_of(preset, out, *settings, source=source, images=images, seed=seed, **more).run)
 

@@ -131,7 +131,11 @@ def test_r1_joins_only_every_so_many_iterations() -> None:
     draw = drawer(pictures_like(8, (8, 8, 1), device=method.device))
     for iteration in range(4):
         stepper.step(draw, At(4 * iteration, 0.1), iteration)
-    assert seen == ["discriminator", "r1", "generator"] + ["discriminator", "generator"] * 2 + ["discriminator", "r1", "generator"]
+    assert seen == ["discriminator", "r1", "generator"] + ["discriminator", "generator"] * 2 + [
+        "discriminator",
+        "r1",
+        "generator",
+    ]
 
 
 @every_preset

@@ -44,8 +44,8 @@ class Clock:
     """Turns a budget in seconds into rows of a plan."""
 
     budget: float
-    last: tuple[float, int] = (0.0, 0)
-    """Seconds and images at the last correction, since when the speed is measured."""
+    since: tuple[float, int] = (0.0, 0)
+    """Seconds and images since when the speed is measured: the start, then the end of the warm-up, which is slower."""
     reserve: float = 0.0
     """Seconds that the end of the run will take: the last preview, score and checkpoint."""
 
@@ -54,12 +54,14 @@ class Clock:
         if plan.decided(images):
             return None
         if plan.total(images) is None:
-            due = images >= self.last[1] + 3 * batch and seconds - self.last[0] >= min(10.0, max(1.0, 0.02 * self.budget))
+            due = images >= self.since[1] + 3 * batch and seconds - self.since[0] >= min(10.0, max(1.0, 0.02 * self.budget))
         else:
             due = any(plan.progress(before) < mark <= plan.progress(images) for mark in MARKS)
         if not due:
             return None
-        speed = (images - self.last[1]) / max(seconds - self.last[0], 1e-6)
+        speed = (images - self.since[1]) / max(seconds - self.since[0], 1e-6)
         left = max(self.budget - seconds - self.reserve, 0.0)
-        self.last = (seconds, images)
-        return images, images + max(round(speed * left / batch), 1 if plan.total(images) is None else 0) * batch
+        row = images, images + max(round(speed * left / batch), 1 if plan.total(images) is None else 0) * batch
+        if plan.total(images) is None:
+            self.since = (seconds, images)
+        return row

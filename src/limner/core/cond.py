@@ -41,7 +41,7 @@ class Batch:
         return self.images.shape[0]
 
     def noise(self, *shape: int) -> Tensor:
-        """Standard normal noise [B, *shape] on the images' device. Every draw goes through here, so that a test can repeat it."""
+        """Standard normal noise [B, *shape] on the images' device. Every draw goes through here; a test can repeat it."""
         return self.draw((len(self), *shape), self.images.device)
 
     def drawing(self, draw: Draw) -> Batch:

@@ -1,8 +1,8 @@
 """The contract of a Method.
 
-Training a generator is a game between players: each is some of the weights with an optimiser, and minimises its own loss on its
-own weights alone. One player is ordinary training, two are a GAN. A phase is one forward pass, and says which players move on it
-and how often. A Method says *what to minimise, for which weights, how often*; the loop says *how*.
+Training a generator is a game between players: each is some of the weights with an optimiser, and minimises its own loss
+on its own weights alone. One player is ordinary training, two are a GAN. A phase is one forward pass, and says which players
+move on it and how often. A Method says *what to minimise, for which weights, how often*; the loop says *how*.
 """
 
 from __future__ import annotations
@@ -83,10 +83,12 @@ class Codec(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one encoded image, without the batch axis."""
+
     @property
     def vocabulary(self) -> int | None: ...
     def encode(self, images: Tensor) -> Tensor:
         """[B, C, H, W] in [-1, 1] -> [B, *shape]. Deterministic: the mean, or the indices."""
+
     def decode(self, latents: Tensor) -> Tensor: ...
 
 

@@ -41,7 +41,7 @@ class Clip(BaseModel):
     limit: float = Field(1.0, gt=0)
 
     def apply(self, gradients: Sequence[Tensor]) -> None:
-        """In place. `norm`: the joint 2-norm is at most `limit`; `value`: each entry is; `normalised`: the norm equals `limit`."""
+        """In place. `norm`: the joint 2-norm is at most `limit`; `value`: each entry is; `normalised`: the norm is `limit`."""
         if self.by == "value":
             for gradient in gradients:
                 gradient.clamp_(-self.limit, self.limit)
@@ -52,7 +52,8 @@ class Clip(BaseModel):
 
 def norm(gradients: Sequence[Tensor]) -> Tensor:
     """The joint 2-norm of all entries, as a 0-d tensor."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+    joint: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+    return joint
 
 
 def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
@@ -77,7 +78,9 @@ def load_state_tensors(optimiser: torch.optim.Optimizer, names: Mapping[Tensor, 
         name, slot = key.rsplit("/", 1)
         weight = by_name.get(name)
         if weight is None or (slot != "step" and value.shape != weight.shape):
-            raise InputError(f"optimiser state '{key}' does not fit this recipe's networks; the checkpoint is of another recipe")
+            raise InputError(
+                f"optimiser state '{key}' does not fit this recipe's networks; the checkpoint is of another recipe"
+            )
         slots: dict[str, Any] = optimiser.state[weight]
         if slot == "step":  # fused optimisers want it where the weight is
             slots[slot] = value.to(weight.device) if weight.is_cuda else value

@@ -33,7 +33,7 @@ def _cpu_flags() -> frozenset[str]:
 
 
 def choose(where: torch.device | None = None) -> Precision:
-    """bf16 only where the hardware multiplies it (avx512_bf16 or amx on a CPU, Ampere and later on a GPU); emulated it is slower."""
+    """bf16 where the hardware multiplies it (avx512_bf16 or amx on a CPU, Ampere and later on a GPU); emulated it is slow."""
     where = where or device()
     if where.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(where)[0] >= 8 else "fp32"

@@ -42,7 +42,7 @@ def _permutation(seed: int, stream: int, epoch: int, count: int) -> NDArray[np.i
 def order(seed: int, stream: int, start: int, size: int, count: int) -> NDArray[np.int64]:
     """Which of `count` training images stand at places start … start+size-1 of an endless shuffled reading.
 
-    Every epoch is a fresh permutation, so that each image is seen once before any is seen twice; a batch may straddle two epochs.
+    Every epoch is a fresh permutation: each image is seen once before any is seen twice. A batch may straddle two epochs.
     """
     places = np.arange(start, start + size, dtype=np.int64)
     rows = np.empty(size, dtype=np.int64)

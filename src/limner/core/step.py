@@ -33,7 +33,7 @@ class Stepper:
         self.phases = method.phases()
         self.weights = {name: list(method.get_submodule(p.module).parameters()) for name, p in self.players.items()}
         self.optimisers = {name: p.optimiser.build(self.weights[name]) for name, p in self.players.items()}
-        self.names = {weight: name for name, weight in method.named_parameters()}
+        self.names: dict[Tensor, str] = {weight: name for name, weight in method.named_parameters()}
 
     def step(self, draw: Drawer, at: At, iteration: int) -> dict[str, Tensor]:
         """One iteration. Returns the losses and logs, each averaged over the batch, as 0-d tensors on the device."""
@@ -110,9 +110,11 @@ class Stepper:
         known = {self.names[weight] for weights in self.weights.values() for weight in weights}
         for key in tensors:
             if key.rsplit("/", 1)[0] not in known:
-                raise InputError(f"optimiser state '{key}' belongs to no weight of this recipe; the checkpoint is of another recipe")
+                raise InputError(
+                    f"optimiser state '{key}' belongs to no weight of this recipe; the checkpoint is of another recipe"
+                )
         for player, optimiser in self.optimisers.items():
-            own = {weight: self.names[weight] for weight in self.weights[player]}
+            own: dict[Tensor, str] = {weight: self.names[weight] for weight in self.weights[player]}
             mine = set(own.values())
             optim.load_state_tensors(optimiser, own, {k: v for k, v in tensors.items() if k.rsplit("/", 1)[0] in mine})
 

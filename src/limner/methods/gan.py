@@ -203,7 +203,9 @@ def _networks(config: GanConfig, shape: tuple[int, ...]) -> tuple[nn.Module, nn.
             MlpDiscriminator(shape, d.widths, d.dropout),
         )
     if len(shape) != 3 or min(shape[1:]) < 8:
-        raise InputError(f"method.networks=dcgan needs images of at least 8x8, not {'x'.join(map(str, shape[1:]))}; use method.networks=mlp")
+        raise InputError(
+            f"method.networks=dcgan needs images of at least 8x8, not {'x'.join(map(str, shape[1:]))}; use method.networks=mlp"
+        )
     return (
         DcganGenerator(config.latent, (shape[0], shape[1], shape[2]), g.width, g.narrowest, g.norm),
         DcganDiscriminator((shape[0], shape[1], shape[2]), d.width, d.widest, d.norm, d.dropout),

@@ -71,7 +71,7 @@ class ConvDecoder(nn.Module):
             )
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.seed(z).unflatten(1, self.seed_shape).contiguous(memory_format=torch.channels_last)
+        x: Tensor = self.seed(z).unflatten(1, self.seed_shape).contiguous(memory_format=torch.channels_last)
         for place, up in enumerate(self.ups):
             height, width = self.sizes[place + 1]
             x = up(x)

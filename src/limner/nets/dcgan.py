@@ -51,7 +51,7 @@ class DcganGenerator(nn.Module):
         init_normal(self)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.seed(z).unflatten(1, self.seed_shape).contiguous(memory_format=torch.channels_last)
+        x: Tensor = self.seed(z).unflatten(1, self.seed_shape).contiguous(memory_format=torch.channels_last)
         x = F.relu(self.seed_norm(x))
         for place, up in enumerate(self.ups):
             height, width = self.sizes[place + 1]
@@ -89,4 +89,5 @@ class DcganDiscriminator(nn.Module):
         init_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.layers(x).flatten(1)).flatten()
+        logits: Tensor = self.head(self.layers(x).flatten(1)).flatten()
+        return logits

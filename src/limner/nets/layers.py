@@ -81,9 +81,11 @@ class Dropout(nn.Module):
             return F.dropout(x, self.rate)
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
         # The mask takes x's own strides, so that the product runs straight through memory.
-        drawn = words.view(torch.uint8)[: x.numel()].as_strided(x.shape, x.stride()) if dense(x) else words.view(torch.uint8)[
-            : x.numel()
-        ].view(x.shape)
+        drawn = (
+            words.view(torch.uint8)[: x.numel()].as_strided(x.shape, x.stride())
+            if dense(x)
+            else words.view(torch.uint8)[: x.numel()].view(x.shape)
+        )
         return x * (drawn >= self.threshold).to(x.dtype).mul_(256 / (256 - self.threshold))
 
 

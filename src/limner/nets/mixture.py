@@ -32,7 +32,8 @@ class GaussianMixture(nn.Module):
         whitened = torch.linalg.solve_triangular(self.factors, centred, upper=False)
         log_det = self.factors.diagonal(dim1=1, dim2=2).log().sum(1)
         constant = 0.5 * x.shape[1] * math.log(2 * math.pi)
-        return (self.shares.log() - log_det - constant)[None] - 0.5 * whitened.square().sum(1).T
+        joint: Tensor = (self.shares.log() - log_det - constant)[None] - 0.5 * whitened.square().sum(1).T
+        return joint
 
     @torch.no_grad()
     def fit(self, x: Tensor, seed: int, rounds: int = 30) -> None:
@@ -73,7 +74,7 @@ class GaussianMixture(nn.Module):
 
 
 def _spread_centres(x: Tensor, components: int, generator: torch.Generator) -> Tensor:
-    """k-means++ (Arthur & Vassilvitskii 2007): each next centre is drawn in proportion to the squared distance to the nearest."""
+    """k-means++ (Arthur & Vassilvitskii 2007): each next centre is drawn in proportion to its squared distance."""
     centres = [x[int(torch.randint(len(x), (1,), generator=generator))]]
     for _ in range(components - 1):
         distance = torch.cdist(x, torch.stack(centres)).square().min(1).values.cpu()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ def mlp(
 ) -> nn.Sequential:
     """Linear layers of `sizes`, with LeakyReLU between them; the last layer is bare."""
     layers: list[nn.Module] = []
-    for place, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for place, (before, after) in enumerate(pairwise(sizes)):
         inner = place < len(sizes) - 2
         layers.append(nn.Linear(before, after, bias=not (norm and inner)))
         if inner:
@@ -36,7 +37,8 @@ class MlpGenerator(nn.Module):
         self.layers = mlp([latent, *widths, math.prod(shape)], norm=norm)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(z).tanh().unflatten(1, self.shape)
+        images: Tensor = self.layers(z).tanh().unflatten(1, self.shape)
+        return images
 
 
 class MlpDiscriminator(nn.Module):
@@ -47,4 +49,5 @@ class MlpDiscriminator(nn.Module):
         self.layers = mlp([math.prod(shape), *widths, 1], dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x.flatten(1)).flatten()
+        logits: Tensor = self.layers(x.flatten(1)).flatten()
+        return logits
