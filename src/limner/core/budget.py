@@ -51,7 +51,7 @@ class Clock:
 
     def correct(self, plan: Plan, before: int, images: int, seconds: float, batch: int) -> tuple[int, int] | None:
         """The row to write down at `images` after a step from `before`, or None where nothing is due."""
-        if plan.decided(images):
+        if plan.decided(images - 1):  # at `images` itself included: what was decided here is replayed, not decided twice
             return None
         if plan.total(images) is None:
             due = images >= self.since[1] + 3 * batch and seconds - self.since[0] >= min(10.0, max(1.0, 0.02 * self.budget))

@@ -1,0 +1,147 @@
+"""What holds for the losses of every method: duplication changes nothing, and one pass equals two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from contract.helpers import every_preset, method_of, pictures_like, without_dropout
+from torch import Tensor
+
+from limner.core.cond import Batch, Cond
+from limner.core.method import At, Losses, Method
+from limner.methods.gan import Gan, discriminator_loss, generator_loss
+
+SHAPE = (12, 10, 3)
+HALFWAY = At(1000, 0.5)
+
+
+class Repeated:
+    """Noise that is the same for every copy of an image: row i of a batch gets row i mod `count` of what was drawn first."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.drawn, self.turn = count, list[Tensor](), 0
+
+    def __call__(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        if self.turn == len(self.drawn):
+            own = torch.Generator().manual_seed(self.turn)
+            self.drawn.append(torch.randn(self.count, *shape[1:], generator=own, dtype=torch.float64))
+        rows = self.drawn[self.turn].to(device, torch.get_default_dtype())
+        self.turn += 1
+        return rows.repeat(shape[0] // self.count, *[1] * (len(shape) - 1))
+
+    def again(self) -> Repeated:
+        self.turn = 0
+        return self
+
+
+def gradients(method: Method, phase_name: str, losses: Losses, count: int) -> dict[str, Tensor]:
+    """Of the mean over the batch, of each mover's own weights, as the stepper takes them."""
+    phase = next(phase for phase in method.phases() if phase.name == phase_name)
+    found: dict[str, Tensor] = {}
+    for player in phase.players:
+        start = losses.joint if losses.joint is not None else losses.of[player]
+        named = dict(method.get_submodule(method.players()[player].module).named_parameters())
+        values = torch.autograd.grad(start.sum() / count, list(named.values()), retain_graph=True, materialize_grads=True)
+        found |= {f"{player}.{name}": value for name, value in zip(named, values, strict=True)}
+    return found
+
+
+@pytest.mark.parametrize(
+    "settings", [(), ("method.r1_gamma=2.0",), ("method.updates=alternating",)], ids=["", "r1", "alternating"]
+)
+@every_preset
+def test_duplicating_the_batch_and_its_noise_changes_nothing(preset: str, settings: Sequence[str]) -> None:
+    """Losses per image, and the gradient of their mean; a loss that sums where it should average fails here."""
+    if settings and preset == "vae":
+        pytest.skip("no such setting")
+    method = without_dropout(method_of(preset, SHAPE, *settings))
+    images = pictures_like(6, SHAPE, device=method.device)
+    for phase in method.phases():
+        noise = Repeated(6)
+        once = method.losses(phase.name, (Batch(images, Cond(), noise),) * phase.batches, HALFWAY)
+        small = gradients(method, phase.name, once, 6)
+        twice = method.losses(phase.name, (Batch(images.repeat(3, 1, 1, 1), Cond(), noise.again()),) * phase.batches, HALFWAY)
+        large = gradients(method, phase.name, twice, 18)
+        for player, loss in once.of.items():
+            assert loss.shape == (6,)
+            assert twice.of[player].shape == (18,)
+            torch.testing.assert_close(twice.of[player], loss.repeat(3), rtol=1e-4, atol=1e-4)
+        for name, value in small.items():
+            scale = float(value.abs().max())
+            torch.testing.assert_close(large[name], value, rtol=1e-3, atol=2e-4 * max(scale, 1e-6))
+        assert any(float(value.abs().max()) > 0 for value in small.values())
+
+
+def _pair(networks: str, norm: str) -> tuple[Gan, Gan]:
+    """The same float64 weights with shared and with alternating updates."""
+    found = []
+    for updates in ("shared", "alternating"):
+        preset = "dcgan" if networks == "dcgan" else "gan"
+        method = method_of(
+            preset, SHAPE, f"method.updates={updates}", f"method.generator.norm={norm}", "method.smooth=0.1", seed=4
+        )
+        method = without_dropout(method.cpu().double())
+        with torch.no_grad():  # the DCGAN start is nearly flat; make the logits and their gradients large enough to differ
+            for weight in method.parameters():
+                weight.mul_(3.0)
+        assert isinstance(method, Gan)
+        found.append(method)
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize("networks", ["mlp", "dcgan"])
+def test_the_shared_pass_equals_two_passes(networks: str, norm: str) -> None:
+    """In float64 to 1e-10, for both players, though one backward serves them."""
+    shared, apart = _pair(networks, norm)
+    images, noise = pictures_like(8, SHAPE).double(), torch.randn(8, shared.config.latent, dtype=torch.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tensor, "float", lambda tensor: tensor)  # the methods' fp32 islands, in float64 for once
+        batch = (Batch(images, Cond(), lambda shape, device: noise),)
+        both = gradients(shared, "both", shared.losses("both", batch, HALFWAY), 8)
+        two = gradients(apart, "generator", apart.losses("generator", batch, HALFWAY), 8)
+        two |= gradients(apart, "discriminator", apart.losses("discriminator", batch, HALFWAY), 8)
+    assert set(both) == set(two)
+    assert any(name.startswith("generator") for name in both)
+    for name, value in two.items():
+        assert both[name].dtype == torch.float64
+        scale = float(value.abs().max())
+        assert scale > 0, name
+        torch.testing.assert_close(both[name], value, rtol=1e-10, atol=1e-10 * max(scale, 1e-3))
+
+
+def test_the_shared_pass_is_finite_where_the_discriminator_is_sure() -> None:
+    """A logit of −100: e^100 · 0 would be no number."""
+    method = without_dropout(method_of("gan", (8, 8, 1)))
+    assert isinstance(method, Gan)
+    with torch.no_grad():
+        last = [layer for layer in method.discriminator.modules() if isinstance(layer, torch.nn.Linear)][-1]
+        last.bias.fill_(-100.0)
+    losses = method.losses("both", (Batch(pictures_like(4, (8, 8, 1), device=method.device)),), HALFWAY)
+    assert float(losses.of["generator"].min()) > 90
+    found = gradients(method, "both", losses, 4)
+    assert all(bool(value.isfinite().all()) for value in found.values())
+
+
+@pytest.mark.parametrize("logit", [-50.0, -30.0, -1.0, 0.0, 2.0, 30.0])
+def test_turned_gradient_is_the_generators_own(logit: float) -> None:
+    """One image, one logit: d softplus(−l)/dl through the turned pass, against autograd on the loss itself."""
+    from limner.methods.gan import Turned
+
+    def seen(double: bool) -> tuple[float, float]:
+        dtype = torch.float64 if double else torch.float32
+        image = torch.full((1, 1), logit, dtype=dtype, requires_grad=True)
+        cell: list[Tensor] = []
+        through = Turned.apply(image, cell).flatten()
+        cell.append(through.detach())
+        (turned,) = torch.autograd.grad(discriminator_loss(torch.zeros(1, dtype=dtype), through).sum(), image)
+        plain = torch.tensor([logit], dtype=dtype, requires_grad=True)
+        (own,) = torch.autograd.grad(generator_loss(plain).sum(), plain)
+        return float(turned), float(own)
+
+    turned, own = seen(True)
+    assert turned == pytest.approx(own, rel=1e-12, abs=1e-15)
+    turned, own = seen(False)
+    assert turned == pytest.approx(own, rel=1e-5, abs=1e-12)

@@ -1,0 +1,102 @@
+"""Two processes with a chunk each equal one process with both."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from contract.helpers import NARROW, QUIET, finished, run_of, start
+
+from limner.recipe import PRESETS
+from limner.run import Run
+
+TWO = "batch.chunks=2"
+VARIANTS = {
+    **{preset: (preset, ()) for preset in sorted(PRESETS)},
+    "dcgan-apart": (
+        "dcgan",
+        ("method.updates=alternating", "method.discriminator.norm=batch", "method.r1_gamma=0.5", "checkpoints.keep=9"),
+    ),
+}
+DRIVER = """
+import json, sys
+from limner.core import parallel
+from limner.training import resume, train
+with parallel.processes():
+    for name, (preset, settings, out) in json.loads(sys.argv[1]).items():
+        done = train("digits", preset=preset, out=out, images=96, seed=3, settings=settings)
+    print("LONGER", done.run)
+    resume(done.run, images=160)
+"""
+"""Trains every variant in one group of processes, since starting one costs seconds; then goes on with the last of them."""
+
+
+def torchrun(*arguments: str) -> tuple[int, str, str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port), *arguments)
+    return finished(start(*words, OMP_NUM_THREADS="1"))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """The runs of two processes."""
+    base = tmp_path_factory.mktemp("two")
+    script = base / "driver.py"
+    script.write_text(DRIVER)
+    told = {
+        name: (preset, [*NARROW.get(preset, ()), *QUIET, TWO, *settings], str(base / name))
+        for name, (preset, settings) in VARIANTS.items()
+    }
+    status, out, err = torchrun(str(script), json.dumps(told))
+    assert status == 0, err[-3000:]
+    return {name: Run(next((base / name).iterdir())) for name in VARIANTS}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_two_processes_equal_one(name: str, shared: dict[str, Run], tmp_path: Path) -> None:
+    preset, settings = VARIANTS[name]
+    torch.set_num_threads(1)
+    one, two = run_of(preset, tmp_path, TWO, *settings), shared[name]
+    start_of = run_of(preset, tmp_path / "start", TWO, *settings, images=16)
+    for part in ("model", "ema"):
+        mine, theirs = one.checkpoint("96").tensors(part), two.checkpoint("96").tensors(part) if _has(two) else {}
+        if not theirs:
+            pytest.fail("the two processes left no checkpoint at 96 images")
+        first = start_of.checkpoint().tensors(part)
+        for key, value in mine.items():
+            if key.startswith("prior"):
+                continue  # estimated by expectation-maximisation, which may tip over on a rounding
+            moved = max(float((value.double() - first[key].double()).abs().max()), 1e-6)
+            differs = float((value.double() - theirs[key].double()).abs().max())
+            assert differs <= 0.02 * moved + 1e-6, (
+                f"{part} {key}: differs by {differs:.2e} where training moved it by {moved:.2e}"
+            )
+    assert two.provenance()["hardware"]["processes"] == 2
+    a, b = one.metrics()[-1], two.metrics()[0] if two.metrics()[0]["images"] == 96 else two.metrics()[-1]
+    assert a["losses"].keys() == b["losses"].keys()
+    assert len(two.plan()) >= 1
+
+
+def _has(run: Run) -> bool:
+    return any(checkpoint.images == 96 for checkpoint in run.checkpoints())
+
+
+def test_a_longer_plan_reaches_both_processes(shared: dict[str, Run]) -> None:
+    last = shared[list(VARIANTS)[-1]]
+    assert last.plan() == [(0, 96), (96, 160)]
+    assert last.status()["images"] == 160
+    assert [segment.images for segment in last.recipe().segments] == [160]
+
+
+def test_more_processes_than_chunks_name_the_setting(tmp_path: Path) -> None:
+    status, out, err = torchrun("-m", "limner", "train", "digits", "--images", "64", "--out", str(tmp_path), "score.points=0")
+    assert status != 0
+    assert "2 processes" in err
+    assert "batch.chunks" in err
+    assert "Traceback" not in err.split("torch/distributed")[0]
+    assert not list(tmp_path.iterdir())
