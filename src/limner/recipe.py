@@ -67,6 +67,9 @@ class _Tree(BaseModel):
 class DataConfig(_Tree):
     """What is trained on; the arguments of `limner.prepare`."""
 
+    # On the command line, data.split=0.1 and a folder called 2024 look like numbers.
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
     source: str = ""
     size: int | str | None = None
     """Side, or "HxW"; none keeps the pictures' own size where they share one."""
@@ -248,7 +251,9 @@ def preset_tree(preset: str) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """YAML's idea of a value, but for 1e-4, which YAML 1.1 takes for a word."""
+    """YAML's idea of a value, but for 1e-4, which YAML 1.1 takes for a word, and #ffffff, which it takes for a comment."""
+    if text.startswith("#"):
+        return text
     try:
         value = yaml.safe_load(text) if text else None
     except yaml.YAMLError as error:

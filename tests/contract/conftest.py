@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract.helpers import SHAPES
-from made import encoded, textured, write
 
+from contract.helpers import SHAPES
 from limner.data import prepare
+from made import encoded, textured, write
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from contract.helpers import every_preset, method_of, pictures_like, without_dropout
 from torch import Tensor
 
+from contract.helpers import every_preset, method_of, pictures_like, without_dropout
 from limner.core.cond import Batch, Cond
 from limner.core.method import At, Losses, Method
 from limner.methods.gan import Gan, discriminator_loss, generator_loss

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract.helpers import NARROW, QUIET, finished, run_of, start
 
+from contract.helpers import NARROW, QUIET, finished, run_of, start
 from limner.recipe import PRESETS
 from limner.run import Run
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+
+import limner
 from contract.helpers import (
     NARROW,
     QUIET,
@@ -26,8 +28,6 @@ from contract.helpers import (
     start,
     weights,
 )
-
-import limner
 from limner.loop import Loop
 from limner.run import Run
 from limner.training import resume
@@ -66,7 +66,11 @@ def test_killed_and_resumed_equals_uninterrupted(preset: str, tmp_path: Path) ->
     """kill -9 at a random moment of a process that saves often; the moment is drawn anew in each session, and told."""
     settings = (*NARROW.get(preset, ()), *QUIET, "checkpoints.every=0.1", "previews.every=0.1")
     moment = random.uniform(0.0, 1.5)
-    code = "import json, sys, limner; limner.train('digits', preset=sys.argv[1], out=sys.argv[2], images=4800, seed=3, settings=json.loads(sys.argv[3]))"
+    code = (
+        "import json, sys, limner\n"
+        "chosen = json.loads(sys.argv[3])\n"
+        "limner.train('digits', preset=sys.argv[1], out=sys.argv[2], images=4800, seed=3, settings=chosen)"
+    )
     process = start("-c", code, preset, str(tmp_path / "killed"), json.dumps(settings))
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("killed/*/status.json")) and time.monotonic() < deadline and process.poll() is None:
@@ -108,7 +112,6 @@ def test_optimiser_state_returns_in_the_weights_memory_order(
 ) -> None:
     """Convolution weights lie channels last; state read back in row order would be silently permuted by the fused kernel."""
     from contract.helpers import drawer, method_of, pictures_like, stepper_of
-
     from limner.core.method import At
 
     shape = (16, 16, 3)

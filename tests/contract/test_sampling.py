@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from contract.helpers import every_preset, finished, run_of, start
 from PIL import Image
 
 import limner
+from contract.helpers import every_preset, finished, run_of, start
 from limner.core.method import generate
 from limner.recipe import PRESETS
 from limner.run import Run

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from contract.helpers import QUIET, ask_to_stop, assert_metrics_once, assert_same_weights, at_images
 
 import limner
+from contract.helpers import QUIET, ask_to_stop, assert_metrics_once, assert_same_weights, at_images
 from limner.methods.gan import Gan
 from limner.methods.vae import Vae
 from limner.run import Run

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+import limner
 from contract.helpers import (
     SHAPES,
     assert_metrics_once,
@@ -19,8 +21,6 @@ from contract.helpers import (
     run_of,
     stepper_of,
 )
-
-import limner
 from limner import recipe as recipes
 from limner.core.method import At, generate
 from limner.core.step import Stepper
@@ -165,7 +165,6 @@ def test_methods_that_reconstruct_overfit_eight_images(preset: str) -> None:
 def test_the_gpu_agrees_with_the_cpu(preset: str) -> None:
     """One set of weights, one batch, one noise: the losses and samples of both devices agree to rounding."""
     from contract.helpers import without_dropout
-
     from limner.core.cond import Batch, Cond
 
     shape = (28, 28, 1)

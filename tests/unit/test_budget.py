@@ -1,0 +1,100 @@
+"""Plans in images, and minutes that become images."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from limner.core.budget import MARKS, Clock, Plan
+
+BATCH = 64
+
+
+def test_a_plan_in_images() -> None:
+    plan = Plan([(0, 1000)])
+    assert plan.progress(0) == 0
+    assert plan.progress(250) == 0.25
+    assert plan.progress(2000) == 1
+    assert not plan.finished(999)
+    assert plan.finished(1000)
+
+
+def test_a_plan_that_was_made_longer() -> None:
+    plan = Plan([(0, 1000), (1000, 4000)])
+    assert not plan.finished(1000)
+    assert plan.progress(500) == 0.5
+    assert plan.progress(1000) == 0.25
+    assert plan.finished(4000)
+
+
+def test_without_rows_nothing_is_known() -> None:
+    plan = Plan()
+    assert plan.total(100) is None
+    assert plan.progress(100) == 0.0
+    assert not plan.finished(10**9)
+
+
+def simulate(
+    plan: Plan, clock: Clock, speed: float, seed: int, *, start: int = 0, seconds: float = 0.0
+) -> tuple[int, float, list[int]]:
+    """Steps at `speed` images a second, give or take half; (images, seconds, where corrections were made)."""
+    images, corrections, draw = start, [], random.Random(seed)
+    while not plan.finished(images):
+        before = images
+        images += BATCH
+        seconds += BATCH / speed * draw.uniform(0.5, 1.5)
+        row = clock.correct(plan, before, images, seconds, BATCH)
+        if row is not None:
+            assert row[0] == images
+            plan.rows.append(row)
+            corrections.append(images)
+    return images, seconds, corrections
+
+
+@pytest.mark.parametrize("minutes", [0.2, 1.0, 5.0])
+@pytest.mark.parametrize("speed", [300.0, 2000.0])
+def test_a_budget_in_minutes_ends_in_time(minutes: float, speed: float) -> None:
+    plan = Plan()
+    images, seconds, corrections = simulate(plan, Clock(60 * minutes), speed, 1)
+    assert seconds == pytest.approx(60 * minutes, rel=0.05, abs=3 * BATCH / speed)
+    assert plan.rows[-1][1] == images
+    assert 3 <= len(corrections) <= 3 * len(MARKS), "at fixed points, not all the time"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_written_plan_is_replayed_to_the_image_on_another_machine(seed: int) -> None:
+    """Half as fast, resumed from anywhere: no new decision is made, and it ends at the same image."""
+    plan = Plan()
+    images, _, _ = simulate(plan, Clock(20.0), 1500.0, seed)
+    places = [0, *(at for at, _ in plan.rows), *(at - BATCH for at, _ in plan.rows), BATCH * (images // BATCH // 2)]
+    for start in places:
+        again = Plan(list(plan.rows))
+        end, _, corrections = simulate(again, Clock(20.0, (1.0, start)), 700.0, seed + 1, start=start, seconds=1.0)
+        assert end == images, f"resumed at {start}"
+        assert corrections == []
+
+
+def test_a_run_killed_half_way_goes_on_deciding() -> None:
+    plan = Plan()
+    simulate(plan, Clock(20.0), 1500.0, 0)
+    begun = Plan(plan.rows[:2])
+    start = begun.rows[-1][0] + BATCH
+    done = 20.0 * start / plan.rows[-1][1]
+    images, seconds, corrections = simulate(begun, Clock(20.0, (done, start)), 3000.0, 3, start=start, seconds=done)
+    assert corrections
+    assert seconds == pytest.approx(20.0, rel=0.1)
+    assert images > plan.rows[-1][1], "a faster machine sees more"
+
+
+def test_the_end_of_the_run_is_reserved() -> None:
+    plan = Plan()
+    _, seconds, _ = simulate(plan, Clock(60.0, reserve=10.0), 1000.0, 0)
+    assert seconds == pytest.approx(50.0, rel=0.05)
+
+
+def test_a_budget_too_short_for_its_warm_up_ends_soon() -> None:
+    plan = Plan()
+    images, seconds, _ = simulate(plan, Clock(0.5), 100.0, 0)
+    assert plan.finished(images)
+    assert seconds < 5

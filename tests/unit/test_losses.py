@@ -1,0 +1,151 @@
+"""Losses against golden values, closed forms and torch.distributions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
+
+from limner.methods.gan import discriminator_loss, generator_loss, r1_penalty
+from limner.methods.vae import gaussian_nll, kl_to_standard, optimal_log_sigma
+
+NONE = torch.tensor([-1e9])  # a fake so surely known that its term is zero
+
+
+def test_binary_cross_entropy_golden_values() -> None:
+    """Logit 1: target 1 gives .3132616, target 0 gives 1.3132616."""
+    one = torch.tensor([1.0])
+    assert float(generator_loss(one)) == pytest.approx(0.3132616, abs=1e-6)
+    assert float(discriminator_loss(one, NONE)) == pytest.approx(0.3132616, abs=1e-6)
+    assert float(discriminator_loss(-NONE, one)) == pytest.approx(1.3132616, abs=1e-6)
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.1, 0.3])
+def test_discriminator_loss_is_cross_entropy_with_smoothed_targets(smooth: float) -> None:
+    torch.manual_seed(0)
+    real, fake = 4 * torch.randn(50), 4 * torch.randn(50)
+    bce = nn.functional.binary_cross_entropy_with_logits
+    expected = bce(real, torch.full_like(real, 1 - smooth), reduction="none") + bce(
+        fake, torch.zeros_like(fake), reduction="none"
+    )
+    torch.testing.assert_close(discriminator_loss(real, fake, smooth), expected)
+
+
+def test_generator_gradient_does_not_vanish_where_it_is_needed() -> None:
+    """At logit −30 it is −1; a loss written with log(σ + ε) has −9e-6 there."""
+    logit = torch.tensor([-30.0], requires_grad=True)
+    (gradient,) = torch.autograd.grad(generator_loss(logit).sum(), logit)
+    assert float(gradient) == pytest.approx(-1.0, abs=1e-6)
+    far = torch.tensor([-1e4], requires_grad=True)
+    assert float(generator_loss(far).detach()) == pytest.approx(1e4)
+    (gradient,) = torch.autograd.grad(generator_loss(far).sum(), far)
+    assert float(gradient) == -1.0
+
+
+class LinearCritic(nn.Module):
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1) @ self.weight
+
+
+def test_r1_of_a_linear_critic_is_its_squared_norm() -> None:
+    """For every image, whatever the batch; and its gradient by the weight is 2w, so that γ/2·|∇D|² pulls with γw."""
+    torch.manual_seed(0)
+    weight = torch.randn(12, dtype=torch.float32)
+    critic = LinearCritic(weight)
+    for size in (1, 5):
+        penalty = r1_penalty(critic, torch.randn(size, 3, 2, 2))
+        assert penalty.shape == (size,)
+        torch.testing.assert_close(penalty, weight.square().sum().expand(size))
+    gamma = 4.0
+    (gradient,) = torch.autograd.grad((gamma / 2 * r1_penalty(critic, torch.randn(7, 3, 2, 2))).mean(), critic.weight)
+    torch.testing.assert_close(gradient, gamma * weight)
+
+
+def test_r1_is_scaled_for_how_seldom_it_is_taken() -> None:
+    from limner import recipe as recipes
+    from limner.core.cond import Batch
+    from limner.core.method import At
+
+    torch.manual_seed(1)
+    images = torch.randn(4, 1, 8, 8)
+    found = {}
+    for every in (1, 4):
+        torch.manual_seed(0)
+        settings = ["method.r1_gamma=3.0", f"method.r1_every={every}", "method.discriminator.dropout=0"]
+        method = recipes.build(recipes.compose("gan", settings), (8, 8, 1), ())
+        found[every] = method.losses("r1", (Batch(images),), At(0, 0)).of["discriminator"].detach()
+        (phase,) = [phase for phase in method.phases() if phase.name == "r1"]
+        assert phase.every == every
+        expected = 0.5 * 3.0 * every * r1_penalty(method.discriminator, images).detach()  # type: ignore[arg-type]
+        torch.testing.assert_close(found[every], expected)
+    torch.testing.assert_close(found[4], 4 * found[1])
+    assert float(found[1].min()) > 0
+
+
+def test_kl_against_torch_distributions() -> None:
+    torch.manual_seed(0)
+    mean, log_variance = torch.randn(9, 5), torch.randn(9, 5)
+    expected = kl_divergence(Normal(mean, (0.5 * log_variance).exp()), Normal(0.0, 1.0)).sum(1)
+    torch.testing.assert_close(kl_to_standard(mean, log_variance), expected)
+    assert float(kl_to_standard(torch.zeros(1, 3), torch.zeros(1, 3))) == 0.0
+
+
+def test_gaussian_nll_against_torch_distributions() -> None:
+    torch.manual_seed(0)
+    images, means, log_sigma = torch.randn(6, 3, 4, 5), torch.randn(6, 3, 4, 5), torch.tensor(-0.7)
+    expected = -Normal(means, log_sigma.exp()).log_prob(images).flatten(1).sum(1)
+    torch.testing.assert_close(gaussian_nll(images, means, log_sigma), expected)
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.3, 2.0])
+def test_calibrated_sigma_is_where_the_derivative_vanishes(spread: float) -> None:
+    """The softened bound at −6 leaves what is above it alone to within its own small shift."""
+    torch.manual_seed(0)
+    images = torch.randn(8, 1, 6, 6, dtype=torch.float64)
+    means = images + spread * torch.randn_like(images)
+    best = optimal_log_sigma(images, means)
+    exact = 0.5 * (images - means).square().mean().log()
+    assert float(best - exact) == pytest.approx(math.log1p(math.exp(-(float(exact) + 6))), abs=1e-9)
+    at = exact.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(gaussian_nll(images, means, at).mean(), at)
+    assert float(slope) == pytest.approx(0.0, abs=1e-9)
+    around = [float(gaussian_nll(images, means, best + shift).mean()) for shift in (-0.2, 0.0, 0.2)]
+    assert around[1] < around[0]
+    assert around[1] < around[2]
+
+
+def test_calibrated_sigma_stays_above_its_floor() -> None:
+    images = torch.ones(2, 1, 4, 4)
+    assert float(optimal_log_sigma(images, images)) == pytest.approx(-6.0, abs=1e-2)
+    assert math.isfinite(float(gaussian_nll(images, images, optimal_log_sigma(images, images)).sum()))
+
+
+def test_elbo_of_a_linear_gaussian_model_is_exact_with_the_true_posterior() -> None:
+    """x = Wz + b + σε: with the true posterior, E[nll] + KL equals −log p(x), a multivariate normal in closed form."""
+    torch.manual_seed(0)
+    size, latent, sigma = 6, 2, 0.4
+    w, b = torch.randn(size, latent, dtype=torch.float64), torch.randn(size, dtype=torch.float64)
+    images = torch.randn(5, size, dtype=torch.float64)
+    precision = torch.eye(latent, dtype=torch.float64) + w.T @ w / sigma**2
+    # An orthogonal change of latents makes the true posterior diagonal, as an encoder's is.
+    values, rotation = torch.linalg.eigh(precision)
+    w = w @ rotation
+    variance = 1 / values
+    means = (images - b) @ w * variance / sigma**2
+    kl = kl_to_standard(means, variance.log().expand_as(means))
+    at_mean = gaussian_nll(images, means @ w.T + b, torch.tensor(math.log(sigma), dtype=torch.float64))
+    expected_nll = at_mean + 0.5 * (w.square().sum(0) * variance).sum() / sigma**2
+    truth = MultivariateNormal(b, w @ w.T + sigma**2 * torch.eye(size, dtype=torch.float64)).log_prob(images)
+    torch.testing.assert_close(expected_nll + kl, -truth, rtol=1e-10, atol=1e-10)
+    off = kl_to_standard(means + 0.3, variance.log().expand_as(means))
+    moved = gaussian_nll(images, (means + 0.3) @ w.T + b, torch.tensor(math.log(sigma), dtype=torch.float64))
+    worse = moved + 0.5 * (w.square().sum(0) * variance).sum() / sigma**2 + off
+    assert bool((worse > -truth).all()), "it is a bound"
+    assert Independent(Normal(means, variance.sqrt()), 1).event_shape == (latent,)

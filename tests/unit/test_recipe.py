@@ -1,0 +1,165 @@
+"""Recipes: where settings come from, what they accept, and how a mistake is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from limner import recipe as recipes
+from limner.core.errors import InputError
+from limner.methods.gan import Gan, GanConfig
+from limner.methods.vae import VaeConfig
+from limner.recipe import METHODS, PRESETS, Recipe, compose, known_keys, parse, put, read
+
+
+def test_every_preset_is_of_a_family_and_names_its_paper() -> None:
+    assert {row["name"] for row in recipes.methods_table()} == set(PRESETS)
+    for name, preset in PRESETS.items():
+        recipe = compose(name)
+        assert recipe.preset == name
+        assert recipe.method.kind == preset.family
+        assert isinstance(recipe.method, METHODS[preset.family].config)
+        assert "arXiv:" in preset.paper
+
+
+def test_command_line_over_environment_over_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = compose("vae")
+    assert isinstance(base.method, VaeConfig)
+    monkeypatch.setenv("LIMNER_SETTINGS", "batch.size=48 method.latent=9 data.background='#ff0000'")
+    recipe = compose("vae", ["method.latent=7"], seed=5, budget__images=100, data__source=None)
+    assert (recipe.batch.size, recipe.method.latent, recipe.seed, recipe.budget.images) == (48, 7, 5, 100)  # type: ignore[union-attr]
+    assert recipe.data.background == "#ff0000"
+    assert recipe.method.optimiser == base.method.optimiser  # type: ignore[union-attr]
+
+
+def test_a_recipe_file_is_a_preset(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(compose("vae", ["method.latent=5"]).to_yaml())
+    recipe = compose(str(path), ["seed=3"])
+    assert (recipe.preset, recipe.method.latent, recipe.seed) == ("vae", 5, 3)  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="no recipe at"):
+        compose(str(tmp_path / "none.yaml"))
+    path.write_text("- a\n- b\n")
+    with pytest.raises(InputError, match="holds no keys"):
+        compose(str(path))
+    path.write_text("a: [")
+    with pytest.raises(InputError, match="not readable as YAML"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "dotted", "value"),
+    [
+        ("method.generator.optimiser.lr=1e-4", "method.generator.optimiser.lr.value", 1e-4),
+        ("method.generator.optimiser.lr.warmup=0.1", "method.generator.optimiser.lr.warmup", 0.1),
+        ("method.generator.optimiser.betas=[0.0, 0.9]", "method.generator.optimiser.betas", [0.0, 0.9]),
+        ("data.size=64x96", "data.size", "64x96"),
+        ("data.size=64", "data.size", 64),
+        ("data.split=0.1", "data.split", "0.1"),
+        ("data.split=0.1,0.2", "data.split", "0.1,0.2"),
+        ("data.split=none", "data.split", "none"),
+        ("data.source=2024", "data.source", "2024"),
+        ("data.background=#ffeedd", "data.background", "#ffeedd"),
+        ("data.mirror=true", "data.mirror", True),
+        ("method.generator.clip.limit=2", "method.generator.clip.limit", 2.0),
+        ("method.generator.clip=", "method.generator.clip", None),
+        ("score.points=0", "score.points", 0),
+    ],
+)
+def test_settings_mean_what_a_person_would_think(setting: str, dotted: str, value: object) -> None:
+    recipe = compose("dcgan", [setting])
+    assert recipe != compose("dcgan") or value == 0 or value is None
+    found: object = json.loads(json.dumps(recipe.model_dump(mode="json")))
+    for part in dotted.split("."):
+        found = found if not isinstance(found, dict) else found[part]
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("bacth.size=3", "did you mean 'batch.size'"),
+        ("method.generatr.width=3", "did you mean 'method.generator.width'"),
+        ("method.beta=3", "unknown setting 'method.beta' for this method"),
+        ("batch.size", "write key=value"),
+        ("batch.size=0", "batch.size"),
+        ("batch.size=many", "not 'many'"),
+        ("batch.chunks=7", "does not divide batch.size"),
+        ("method.kind=gann", "did you mean 'gan'"),
+        ("data.fit=squash", "data.fit"),
+        ("seed=-1", "seed"),
+        ("budget.images=1.5", "budget.images"),
+    ],
+)
+def test_a_mistake_is_one_line_that_helps(setting: str, words: str) -> None:
+    with pytest.raises(InputError) as error:
+        compose("dcgan", [setting])
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_preset_names_its_nearest_neighbour() -> None:
+    with pytest.raises(InputError, match="did you mean 'dcgan'"):
+        compose("dcagn")
+
+
+def test_known_keys_hold_every_family() -> None:
+    assert {
+        "batch.size",
+        "method.beta",
+        "method.generator.optimiser.lr.warmup",
+        "method.optimiser.lr",
+        "stages",
+    } <= known_keys()
+
+
+def test_a_recipe_cannot_be_changed_in_place() -> None:
+    with pytest.raises(Exception, match="frozen"):
+        compose("gan").seed = 4  # type: ignore[misc]
+
+
+def test_put_turns_a_bare_schedule_into_a_tree() -> None:
+    tree: dict[str, object] = {"method": {"generator": {"optimiser": {"lr": 0.5}}}}
+    put(tree, "method.generator.optimiser.lr.warmup=0.2")
+    assert tree == {"method": {"generator": {"optimiser": {"lr": {"value": 0.5, "warmup": 0.2}}}}}
+
+
+def test_precision_is_resolved_before_use() -> None:
+    assert compose("gan", ["precision=bf16"]).number_format() == "bf16"
+    with pytest.raises(InputError, match="precision"):
+        compose("gan").number_format()
+
+
+def test_stages_share_the_budget_and_hand_their_codec_on() -> None:
+    vae = {"kind": "vae", "latent": 3, "width": 8, "widest": 8}
+    gan = {"kind": "gan", "networks": "mlp", "generator": {"widths": [8]}, "discriminator": {"widths": [8]}}
+    recipe = parse({"stages": [{"name": "codec", "share": 0.25, "method": vae}], "method": gan}, "test")
+    assert [(name, share) for name, share, _ in recipes.stage_configs(recipe)] == [("codec", 0.25), ("main", 0.75)]
+    first, last = recipes.build(recipe, (16, 16, 1), (), 0), recipes.build(recipe, (16, 16, 1), ())
+    assert first.codec.shape == (1, 16, 16)
+    assert isinstance(last, Gan)
+    assert last.codec.shape == (3,)
+    assert not any(weight.requires_grad for weight in last.codec.parameters())  # type: ignore[attr-defined]
+    assert all(weight.requires_grad for weight in last.generator.parameters())
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"networks": "dcgan", "discriminator": {"norm": "batch"}}, "method.updates=alternating"),
+        ({"networks": "mlp"}, None),
+        ({"networks": "dcgan"}, "at least 8x8"),
+    ],
+)
+def test_what_does_not_fit_says_so_when_it_is_built(tree: dict[str, object], words: str | None) -> None:
+    recipe = parse({"method": {"kind": "gan"} | tree}, "test")
+    assert isinstance(recipe.method, GanConfig)
+    shape = (16, 16, 1) if words and "alternating" in words else (6, 16, 1)
+    if words is None:
+        recipes.build(recipe, shape, ())
+        return
+    with pytest.raises(InputError, match=words):
+        recipes.build(recipe, shape, ())

@@ -1,0 +1,206 @@
+"""The run folder as an interface between processes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from limner.core import files
+from limner.core.errors import InputError
+from limner.recipe import compose
+from limner.run import Run, list_runs, load_weights, prune
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.create(tmp_path / "runs", "cats", compose("gan", ["data.source=/pictures/cats"]))
+
+
+def save(run: Run, images: int, value: float = 0.0) -> None:
+    parts = {name: {"w": torch.full((2, 2), value)} for name in ("model", "ema", "optim")}
+    run.save(images, parts, {"images": images}, run.recipe())
+
+
+def test_numbers_and_names(tmp_path: Path) -> None:
+    recipe = compose("gan")
+    names = [Run.create(tmp_path, name, recipe).path.name for name in ("a", "b / c: ü", "..", "")]
+    assert names == ["0001-a", "0002-b-c", "0003-run", "0004-run"]
+    (tmp_path / "0041-old").mkdir()
+    (tmp_path / "notes").mkdir()
+    assert Run.create(tmp_path, "x", recipe).path.name == "0042-x"
+    assert Run(tmp_path / "0042-x").recipe() == recipe
+
+
+def test_open_by_a_unique_beginning(tmp_path: Path) -> None:
+    recipe = compose("gan")
+    for name in ("a", "b"):
+        Run.create(tmp_path, name, recipe)
+    assert Run.open(tmp_path / "0002").path == tmp_path / "0002-b"
+    assert Run.open(str(tmp_path / "0001-a")).path == tmp_path / "0001-a"
+    with pytest.raises(InputError, match=r"several begin so: 0001-a, 0002-b"):
+        Run.open(tmp_path / "000")
+    with pytest.raises(InputError, match="did you mean '0001-a'"):
+        Run.open(tmp_path / "0001-z")
+    with pytest.raises(InputError, match="no run at"):
+        Run.open(tmp_path / "nowhere" / "x")
+
+
+def test_checkpoints_last_best_and_by_number(run: Run) -> None:
+    with pytest.raises(InputError, match="no complete checkpoint yet"):
+        run.checkpoint()
+    for images in (300, 1000, 200):
+        save(run, images, images)
+    assert [checkpoint.images for checkpoint in run.checkpoints()] == [200, 300, 1000]
+    assert run.checkpoint().images == run.checkpoint("best").images == 1000
+    for images, frechet in ((200, 3.0), (300, 2.0), (400, 1.0), (1000, 2.5)):
+        run.append_score({"images": images, "frechet": frechet})
+    assert run.best() == 300, "the best of those that are still there"
+    assert run.checkpoint("best").tensors("ema")["w"].unique().tolist() == [300.0]
+    assert run.checkpoint("200").state() == {"images": 200}
+    for wrong in ("400", "newest", "-1"):
+        with pytest.raises(InputError, match="there are: last, best, 200, 300, 1000"):
+            run.checkpoint(wrong)
+
+
+@pytest.mark.parametrize(("keep", "left"), [(0, [200, 500]), (1, [200, 400, 500]), (9, [100, 200, 300, 400, 500])])
+def test_prune_keeps_last_best_and_the_newest(run: Run, keep: int, left: list[int]) -> None:
+    for images in range(100, 600, 100):
+        save(run, images)
+        run.append_score({"images": images, "frechet": abs(images - 200.0)})
+    gone = run.prune(keep)
+    assert [checkpoint.images for checkpoint in run.checkpoints()] == left
+    assert len(gone) == 5 - len(left)
+    assert not any(path.exists() for path in gone)
+
+
+def test_equal_weights_are_equal_files(run: Run, tmp_path: Path) -> None:
+    other = Run.create(tmp_path / "elsewhere", "dogs", compose("gan", ["data.source=/other/place/cats"]))
+    digests = set()
+    for _ in range(8):  # safetensors writes several metadata keys in an order of chance
+        for one in (run, other):
+            save(one, 10, 1.5)
+            digests.add(one.checkpoint().digest())
+            files.shutil.rmtree(one.checkpoint().path)
+    assert len(digests) == 1
+    save(run, 20, 1.0)
+    assert run.checkpoint().digest() not in digests
+    assert run.checkpoint().recipe().data.source == "cats"
+
+
+def test_a_checkpoint_is_whole_or_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("killed half-way")
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(RuntimeError):
+        save(run, 10)
+    assert run.checkpoints() == []
+    assert list((run.path / "checkpoints").iterdir()) == []
+
+
+def test_rows_survive_a_line_cut_short(run: Run) -> None:
+    for images in (10, 20):
+        run.append_metrics({"images": images})
+        run.add_plan(images, images * 10)
+    for name in ("metrics.jsonl", "plan.jsonl"):
+        with (run.path / name).open("a") as file:
+            file.write('{"images": 30, "at"')
+    assert [row["images"] for row in run.metrics()] == [10, 20]
+    run.append_metrics({"images": 40})
+    run.add_plan(40, 400)
+    assert [row["images"] for row in run.metrics()] == [10, 20, 40], "the row after a cut one is not swallowed"
+    assert run.plan() == [(10, 100), (20, 200), (40, 400)]
+
+
+def test_forget_what_is_about_to_be_lived_again(run: Run) -> None:
+    for images in (10, 20, 30):
+        run.append_metrics({"images": images})
+        run.append_score({"images": images, "frechet": 1.0})
+        (run.path / "previews" / f"{images:09d}.png").write_bytes(b"x")
+    (run.path / "previews" / "reals.png").write_bytes(b"x")
+    run.forget_after(20)
+    assert [row["images"] for row in run.metrics()] == [row["images"] for row in run.scores()] == [10, 20]
+    assert sorted(path.name for path in (run.path / "previews").iterdir()) == ["000000010.png", "000000020.png", "reals.png"]
+
+
+def test_replan(run: Run) -> None:
+    for row in ((0, 100), (50, 120), (90, 110)):
+        run.add_plan(*row)
+    run.replan(50, 400)
+    assert run.plan()[-1] == (50, 400)
+    assert run.plan()[0] == (0, 100)
+    run.replan(0, None)
+    assert run.plan() == [], "minutes are measured anew"
+
+
+def test_orders_are_taken_away_by_asking(run: Run) -> None:
+    assert run.asked() == set()
+    for name in ("pause", "stop", "save-now", "nonsense"):
+        (run.path / "control" / name).touch()
+    assert run.asked() == {"pause", "stop", "save-now"}
+    assert run.asked() == {"pause"}
+
+
+def test_status_of_a_new_and_of_a_silent_run(run: Run) -> None:
+    assert run.status() == {"state": "new", "images": 0}
+    run.write_status("training", images=70)
+    row = list_runs(run.path.parent)[0]
+    assert (row["state"], row["images"], row["preset"], row["data"]) == ("training", 70, "gan", "cats")
+    status = run.status() | {"heartbeat": 0}
+    (run.path / "status.json").write_text(json.dumps(status))
+    assert list_runs(run.path.parent)[0]["state"] == "interrupted"
+    (run.path / "recipe.yaml").write_text("{")
+    assert "unreadable" in list_runs(run.path.parent)[0]["state"]
+    with pytest.raises(InputError, match="no folder"):
+        list_runs(run.path / "nowhere")
+
+
+def test_prune_of_a_folder_leaves_a_run_in_training_alone(run: Run) -> None:
+    for images in (10, 20, 30):
+        save(run, images)
+    with run.locked():
+        assert prune(run.path.parent) == {"removed": []}
+    assert len(prune(run.path.parent)["removed"]) == 2
+
+
+def test_load_weights_copies_all_or_nothing() -> None:
+    method = torch.nn.Linear(2, 2)
+    before = method.weight.clone()
+    good = {"weight": torch.ones(2, 2), "bias": torch.ones(2)}
+    for bad, words in (
+        ({"weight": good["weight"]}, "lacks 'bias'"),
+        (good | {"extra": torch.ones(1)}, "holds an unknown 'extra'"),
+        (good | {"weight": torch.ones(3, 2)}, r"'weight' has shape \(3, 2\)"),
+    ):
+        with pytest.raises(InputError, match=words):
+            load_weights(method, bad, Path("here"))  # type: ignore[arg-type]
+        assert torch.equal(method.weight, before)
+    load_weights(method, {"bias": torch.full((2,), 7.0)}, Path("here"), ["bias"])  # type: ignore[arg-type]
+    assert method.bias.tolist() == [7, 7]
+    assert torch.equal(method.weight, before)
+
+
+def test_atomic_writes_leave_the_old_file_when_they_fail(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="Out of range"):
+        files.write_json(path, {"a": float("nan")})
+    with pytest.raises(RuntimeError), files.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [entry.name for entry in path.parent.iterdir()] == ["file.json"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(28, "no space left"), (122, "no space left"), (13, "no permission"), (30, "no permission")]
+)
+def test_the_systems_refusals_are_one_line(code: int, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words), files.mended(tmp_path):
+        raise OSError(code, "no")
+    with pytest.raises(OSError, match="other"), files.mended(tmp_path):
+        raise OSError(5, "other")
