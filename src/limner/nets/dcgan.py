@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.nets.layers import BatchNorm, Dropout, halvings, init_normal
+from limner.nets.layers import BatchNorm, Conv2d, ConvTranspose2d, Dropout, halvings, init_normal
 
 Norm = Literal["batch", "none"]
 
@@ -37,14 +37,14 @@ class DcganGenerator(nn.Module):
         self.flat = len(self.sizes) <= 2
         if self.flat:
             half = max(narrowest, width // 2)
-            self.ups.append(nn.ConvTranspose2d(width, half, 3, 1, 1, bias=norm == "none"))
+            self.ups.append(ConvTranspose2d(width, half, 3, 1, 1, bias=norm == "none"))
             self.norms.append(_norm(norm, half))
             self.sizes.insert(0, self.sizes[0])
             width = half
         for place in range(len(self.norms), len(self.sizes) - 1):
             last = place == len(self.sizes) - 2
             after = channels if last else max(narrowest, width // 2)
-            self.ups.append(nn.ConvTranspose2d(width, after, 4, 2, 1, bias=last or norm == "none"))
+            self.ups.append(ConvTranspose2d(width, after, 4, 2, 1, bias=last or norm == "none"))
             if not last:
                 self.norms.append(_norm(norm, after))
             width = after
@@ -77,7 +77,7 @@ class DcganDiscriminator(nn.Module):
         for place, stride in enumerate(strides):
             after = min(widest, width * 2**place)
             normed = place > 0 and norm == "batch"
-            layers.append(nn.Conv2d(before, after, 2 + stride, stride, 1, bias=not normed))
+            layers.append(Conv2d(before, after, 2 + stride, stride, 1, bias=not normed))
             if normed:
                 layers.append(_norm(norm, after))
             layers.append(nn.LeakyReLU(0.2))
@@ -89,5 +89,7 @@ class DcganDiscriminator(nn.Module):
         init_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.layers(x).flatten(1)).flatten()
-        return logits
+        x = self.layers(x)
+        # The head's weights take the order in which x lies in memory, not the other way round: they are fewer.
+        weight = self.head.weight.view(1, *x.shape[1:]).permute(0, 2, 3, 1).flatten(1)
+        return F.linear(x.permute(0, 2, 3, 1).flatten(1), weight, self.head.bias).flatten()

@@ -1,0 +1,614 @@
+"""Training speed of limner's `dcgan`, side by side with the same networks in plain PyTorch and in TensorFlow/Keras.
+
+One sitting, one machine: every contender lives in a process of its own (allocator settings and thread pools must not leak), and
+the rounds are interleaved A B C A B C …, so that whatever else the machine does meets all of them alike. What counts is the
+ratio within a round; the table gives the median of those.
+
+    python benchmarks/throughput.py
+    python benchmarks/throughput.py --keras-python /tmp/v/tf/bin/python --rounds 7 --json throughput.json
+    python benchmarks/throughput.py --contenders limner-fp32,eager        # a processor without bf16
+
+limner      Stepper + Feed + Ema, what `limner train` does in every iteration, in the precision it chooses by itself
+limner-fp32 the same with precision=fp32
+eager       the textbook: nn.Sequential, two discriminator passes, then the generator's turn; float32, Adam
+keras       tf.function over both gradient tapes, as in TensorFlow's DCGAN tutorial; float32, channels last
+keras-bf16  the same under mixed_bfloat16
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+
+Layer = list[Any]
+"""A layer in words that every framework can build, such as ["conv", 1, 64, 4, 2, 1, True]:
+channels in and out, kernel, stride, padding, bias."""
+
+
+# The networks, read off limner's own modules, so that nobody has to keep three copies in step.
+
+
+def described(method: Any) -> dict[str, list[Layer]]:
+    """Both networks of a `dcgan` as lists of layers."""
+    from torch import nn
+
+    from limner.nets.dcgan import DcganDiscriminator, DcganGenerator
+    from limner.nets.layers import BatchNorm, Dropout
+
+    def one(layer: nn.Module) -> list[Layer]:
+        if isinstance(layer, nn.Linear):
+            return [["linear", layer.in_features, layer.out_features, layer.bias is not None]]
+        if isinstance(layer, nn.ConvTranspose2d | nn.Conv2d):
+            kind = "up" if isinstance(layer, nn.ConvTranspose2d) else "conv"
+            sizes = [layer.in_channels, layer.out_channels, layer.kernel_size[0], layer.stride[0], layer.padding[0]]
+            return [[kind, *sizes, layer.bias is not None]]
+        if isinstance(layer, BatchNorm):
+            return [["norm", layer.weight.numel(), layer.momentum, layer.eps]]
+        if isinstance(layer, nn.LeakyReLU):
+            return [["leaky", layer.negative_slope]]
+        if isinstance(layer, Dropout):
+            return [["dropout", layer.rate]]
+        if isinstance(layer, nn.Identity):
+            return []
+        raise SystemExit(f"the benchmark does not know the layer {layer}; teach `described`")
+
+    g, d = method.generator, method.discriminator
+    if not isinstance(g, DcganGenerator) or not isinstance(d, DcganDiscriminator):
+        raise SystemExit("the benchmark compares method.networks=dcgan")
+    layers = [*one(g.seed), ["unflatten", *g.seed_shape], *one(g.seed_norm), ["relu"]]
+    for place, up in enumerate(g.ups):
+        layers += [*one(up), ["crop", *g.sizes[place + 1]]]
+        layers += [*one(g.norms[place]), ["relu"]] if place < len(g.norms) else [["tanh"]]
+    inner = [made for layer in d.layers for made in one(layer)]
+    return {"generator": layers, "discriminator": [*inner, ["flatten"], *one(d.head)]}
+
+
+def flop(layers: Sequence[Layer], size: tuple[int, int]) -> int:
+    """Floating-point operations of one forward pass of one image through its convolutions and dense layers."""
+    total, (height, width) = 0, size
+    for kind, *rest in layers:
+        if kind == "linear":
+            total += 2 * rest[0] * rest[1]
+        elif kind == "unflatten":
+            _, height, width = rest
+        elif kind == "crop":
+            height, width = rest
+        elif kind == "up":
+            before, after, kernel, stride, padding, _ = rest
+            total += 2 * height * width * before * after * kernel**2
+            height, width = ((n - 1) * stride - 2 * padding + kernel for n in (height, width))
+        elif kind == "conv":
+            before, after, kernel, stride, padding, _ = rest
+            height, width = ((n + 2 * padding - kernel) // stride + 1 for n in (height, width))
+            total += 2 * height * width * before * after * kernel**2
+    return total
+
+
+# The contenders. Each sets itself up from a task and returns (what does n iterations, what it has to say about itself).
+
+Contender = tuple[Callable[[int], None], dict[str, Any]]
+
+
+def limner_contender(task: dict[str, Any]) -> Contender:
+    import torch
+
+    from limner import recipe as recipes
+    from limner.core import precision, seeds
+    from limner.core.ema import Ema
+    from limner.core.method import At
+    from limner.core.step import Stepper, prepare_module
+    from limner.data import open_dataset
+    from limner.data.feed import Feed
+
+    precision.keep_memory()
+    recipe, device = recipes.parse(task["recipe"], "task"), torch.device(task["device"])
+    chosen = precision.choose(device) if task["precision"] == "auto" else task["precision"]
+    dataset = open_dataset(Path(task["data"]))
+    seeds.seed_all(0, "init", 0)
+    method = recipes.build(recipe, dataset.shape, dataset.classes)
+    prepare_module(method, device)
+    method.train()
+    ema, feed = Ema(method), Feed(dataset, "train", device, 0)
+    stepper = Stepper(method, recipe.batch.size, recipe.batch.chunks, chosen, 0)
+    place = [0]
+
+    def run(iterations: int) -> None:
+        for _ in range(iterations):
+            images = place[0] * recipe.batch.size
+            logs = stepper.step(feed.draw, At(images, 0.3), place[0])
+            ema.update(recipe.batch.size, 10_000.0)
+            if device.type == "cpu":
+                finite = [float(value) for value in logs.values()]  # the loop looks whether they are finite
+                assert all(value == value for value in finite)
+            place[0] += 1
+
+    return run, {"precision": chosen, "version": f"torch {torch.__version__}", "parameters": _counts(method)}
+
+
+def sequential(layers: Sequence[Layer]) -> Any:
+    """The layers as a textbook `nn.Sequential`, with the initialisation of the DCGAN tutorials."""
+    from torch import nn
+
+    class Crop(nn.Module):
+        def __init__(self, height: int, width: int) -> None:
+            super().__init__()
+            self.height, self.width = height, width
+
+        def forward(self, x: Any) -> Any:
+            return x if tuple(x.shape[2:]) == (self.height, self.width) else x[:, :, : self.height, : self.width]
+
+    def norm(channels: int, momentum: float, eps: float) -> nn.Module:
+        return nn.BatchNorm2d(channels, momentum=momentum, eps=eps)
+
+    make: dict[str, Callable[..., nn.Module]] = {
+        "linear": lambda before, after, bias: nn.Linear(before, after, bias=bias),
+        "unflatten": lambda *shape: nn.Unflatten(1, shape),
+        "flatten": nn.Flatten,
+        "norm": norm,
+        "relu": lambda: nn.ReLU(True),
+        "leaky": lambda slope: nn.LeakyReLU(slope, inplace=True),
+        "dropout": nn.Dropout,
+        "tanh": nn.Tanh,
+        "crop": Crop,
+        "up": lambda *sizes: nn.ConvTranspose2d(*sizes[:5], bias=sizes[5]),
+        "conv": lambda *sizes: nn.Conv2d(*sizes[:5], bias=sizes[5]),
+    }
+    network = nn.Sequential(*(make[kind](*rest) for kind, *rest in layers))
+    for layer in network:
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+    return network
+
+
+class Textbook:
+    """The alternating loop of the DCGAN tutorials: the discriminator on real and on generated images, then the generator."""
+
+    def __init__(self, networks: dict[str, list[Layer]], latent: int, device: str = "cpu") -> None:
+        import torch
+
+        self.torch, self.latent, self.device = torch, latent, device
+        self.generator = sequential(networks["generator"]).to(device)
+        self.discriminator = sequential(networks["discriminator"]).to(device)
+        self.opt_g = torch.optim.Adam(self.generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+        self.opt_d = torch.optim.Adam(self.discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+
+    def step(self, real: Any) -> tuple[Any, Any]:
+        torch, d = self.torch, self.discriminator
+        bce = torch.nn.functional.binary_cross_entropy_with_logits
+        ones, zeros = torch.ones(len(real), 1, device=self.device), torch.zeros(len(real), 1, device=self.device)
+        self.opt_d.zero_grad()
+        loss_real = bce(d(real), ones)
+        loss_real.backward()
+        fake = self.generator(torch.randn(len(real), self.latent, device=self.device))
+        loss_fake = bce(d(fake.detach()), zeros)
+        loss_fake.backward()
+        self.opt_d.step()
+        self.opt_g.zero_grad()
+        loss_g = bce(d(fake), ones)
+        loss_g.backward()
+        self.opt_g.step()
+        return (loss_real + loss_fake).detach(), loss_g.detach()
+
+
+def eager_contender(task: dict[str, Any]) -> Contender:
+    import torch
+
+    pixels = torch.from_numpy(_pixels(task)).permute(0, 3, 1, 2).contiguous().to(task["device"])  # all in memory, once
+    game = Textbook(task["networks"], task["latent"], task["device"])
+
+    def run(iterations: int) -> None:
+        for _ in range(iterations):
+            game.step(pixels[torch.randint(len(pixels), (task["batch"],), device=pixels.device)])
+
+    return run, {"precision": "fp32", "version": f"torch {torch.__version__}", "parameters": _counts(game)}
+
+
+def keras_contender(task: dict[str, Any]) -> Contender:
+    import numpy as np
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(task["threads"])
+    tf.config.threading.set_inter_op_parallelism_threads(task["threads"])
+    if task["precision"] == "bf16":
+        tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    keras, normal = tf.keras, tf.keras.initializers.RandomNormal(0.0, 0.02)
+
+    def network(layers: Sequence[Layer], shape: tuple[int, ...]) -> Any:
+        x = inputs = keras.Input(shape)
+        for kind, *rest in layers:
+            if kind == "linear":
+                x = keras.layers.Dense(rest[1], use_bias=rest[2], kernel_initializer=normal)(x)
+            elif kind == "unflatten":
+                x = keras.layers.Reshape((rest[1], rest[2], rest[0]))(x)
+            elif kind == "flatten":
+                x = keras.layers.Flatten()(x)
+            elif kind == "norm":
+                x = keras.layers.BatchNormalization(momentum=1 - rest[1], epsilon=rest[2])(x)
+            elif kind in ("relu", "tanh"):
+                x = keras.layers.Activation(kind)(x)
+            elif kind == "leaky":
+                x = keras.layers.LeakyReLU(negative_slope=rest[0])(x)
+            elif kind == "dropout":
+                x = keras.layers.Dropout(rest[0])(x)
+            elif kind == "crop":
+                height, width = x.shape[1] - rest[0], x.shape[2] - rest[1]
+                x = keras.layers.Cropping2D(((0, height), (0, width)))(x) if height or width else x
+            else:
+                _, after, kernel, stride, padding, bias = rest
+                # "same" pads as torch does here where the size is even or the stride 1; elsewhere it is done by hand.
+                make = keras.layers.Conv2DTranspose if kind == "up" else keras.layers.Conv2D
+                by_hand = kind == "conv" and stride > 1 and (x.shape[1] % stride or x.shape[2] % stride)
+                x = keras.layers.ZeroPadding2D(padding)(x) if by_hand else x
+                how = "valid" if by_hand else "same"
+                x = make(after, kernel, stride, how, use_bias=bias, kernel_initializer=normal)(x)
+        return keras.Model(inputs, keras.layers.Activation("linear", dtype="float32")(x))
+
+    pixels, (height, width, channels) = _pixels(task), task["shape"]
+    g = network(task["networks"]["generator"], (task["latent"],))
+    d = network(task["networks"]["discriminator"], (height, width, channels))
+    opt_g, opt_d = keras.optimizers.Adam(2e-4, beta_1=0.5), keras.optimizers.Adam(2e-4, beta_1=0.5)
+    bce = keras.losses.BinaryCrossentropy(from_logits=True)
+
+    @tf.function
+    def step(real: Any) -> None:
+        z = tf.random.normal([task["batch"], task["latent"]])
+        with tf.GradientTape() as tape_g, tf.GradientTape() as tape_d:
+            fake = g(z, training=True)
+            real_logits, fake_logits = d(real, training=True), d(fake, training=True)
+            loss_g = bce(tf.ones_like(fake_logits), fake_logits)
+            loss_d = bce(tf.ones_like(real_logits), real_logits) + bce(tf.zeros_like(fake_logits), fake_logits)
+        grads_g = tape_g.gradient(loss_g, g.trainable_variables)
+        grads_d = tape_d.gradient(loss_d, d.trainable_variables)
+        opt_g.apply_gradients(zip(grads_g, g.trainable_variables, strict=True))
+        opt_d.apply_gradients(zip(grads_d, d.trainable_variables, strict=True))
+
+    random = np.random.default_rng(0)
+
+    def run(iterations: int) -> None:
+        for _ in range(iterations):
+            step(tf.constant(pixels[random.integers(len(pixels), size=task["batch"])]))
+        d.trainable_variables[0].numpy()  # waits
+
+    counts = {
+        name: int(sum(np.prod(w.shape) for w in network.trainable_variables))
+        for name, network in (("generator", g), ("discriminator", d))
+    }
+    return run, {"precision": task["precision"], "version": f"tensorflow {tf.__version__}", "parameters": counts}
+
+
+CONTENDERS: dict[str, tuple[Callable[[dict[str, Any]], Contender], str]] = {
+    "limner": (limner_contender, "auto"),
+    "limner-fp32": (limner_contender, "fp32"),
+    "limner-bf16": (limner_contender, "bf16"),
+    "eager": (eager_contender, "fp32"),
+    "keras": (keras_contender, "fp32"),
+    "keras-bf16": (keras_contender, "bf16"),
+}
+
+
+def _counts(game: Any) -> dict[str, int]:
+    """What is trained in each of a game's two networks."""
+    return {name: sum(p.numel() for p in getattr(game, name).parameters()) for name in ("generator", "discriminator")}
+
+
+def _pixels(task: dict[str, Any]) -> Any:
+    """[N, H, W, C] float32 in [-1, 1]."""
+    import numpy as np
+
+    return np.load(task["pixels"]).astype(np.float32) / 127.5 - 1
+
+
+# What is spent outside the networks.
+
+
+def outside(task: dict[str, Any]) -> dict[str, Any]:
+    """Trains a real run and times what is neither a forward, nor a backward pass, nor the optimiser."""
+    import torch
+
+    import limner
+    from limner.core import seeds
+    from limner.core.ema import Ema
+    from limner.core.step import Stepper
+    from limner.data.feed import Feed
+    from limner.loop import Loop
+    from limner.methods.gan import Gan
+
+    spent: dict[str, float] = {}
+    open_at: list[str] = []
+
+    def timed(owner: Any, name: str, what: str) -> None:
+        plain = getattr(owner, name)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if open_at and open_at[-1] in ("events",):  # what runs inside an event belongs to the event
+                return plain(*args, **kwargs)
+            if task["device"] != "cpu":
+                torch.cuda.synchronize()
+            open_at.append(what)
+            began = time.perf_counter()
+            try:
+                return plain(*args, **kwargs)
+            finally:
+                if task["device"] != "cpu":
+                    torch.cuda.synchronize()
+                took = time.perf_counter() - began
+                open_at.pop()
+                spent[what] = spent.get(what, 0.0) + took
+                if open_at:  # what is inside another is not counted there again
+                    spent[open_at[-1]] = spent.get(open_at[-1], 0.0) - took
+
+        setattr(owner, name, wrapped)
+
+    timed(Loop, "train", "the rest of the loop")
+    timed(Loop, "_event", "events")
+    timed(Loop, "_note", "notes and the finite check")
+    timed(Loop, "_between", "metrics, status, progress")
+    timed(Ema, "update", "moving average")
+    timed(Feed, "draw", "data")
+    timed(seeds, "seed_all", "seeding")
+    timed(Gan, "losses", "forward")
+    timed(Stepper, "_differentiate", "backward")
+    timed(Stepper, "_apply", "optimiser")
+    timed(Gan, "after_step", "batch norm's moments")
+    with tempfile.TemporaryDirectory() as folder:
+        limner.train(
+            task["data"], preset=task["preset"], out=folder, images=task["images"],
+            settings=["score.points=0", *task["settings"]],
+        )  # fmt: skip
+    steps = sum(spent.values()) - spent.get("events", 0.0)
+    inside = sum(spent[name] for name in ("forward", "backward", "optimiser"))
+    events = spent.pop("events", 0.0)
+    return {
+        "outside": 1 - inside / steps,
+        "events": events / (steps + events),
+        "parts": {name: seconds / steps for name, seconds in sorted(spent.items(), key=lambda item: -item[1])},
+        "images": task["images"],
+    }
+
+
+# The sitting.
+
+
+def child() -> None:
+    """Reads a task, then numbers of seconds, from stdin; answers each in one line of JSON."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # frameworks may print what they like
+    task = json.loads(sys.stdin.readline())
+    if task["kind"] != "keras" and task["kind"] != "keras-bf16":
+        sys.path.insert(0, str(SOURCE))
+        import torch
+
+        torch.set_num_threads(task["threads"])
+    if task["kind"] == "outside":
+        answers.write(json.dumps(outside(task)) + "\n")
+        return
+    make, task["precision"] = CONTENDERS[task["kind"]]
+    run, about = make(task)
+    wait: Callable[[], None] = lambda: None  # noqa: E731
+    if task["device"] != "cpu":
+        import torch
+
+        wait = torch.cuda.synchronize
+    run(task["warmup"])
+    wait()
+    began = time.perf_counter()
+    run(5)
+    wait()
+    few = max(5, round(0.5 * 5 / (time.perf_counter() - began)))  # about half a second
+    answers.write(json.dumps(about) + "\n")
+    for line in sys.stdin:
+        seconds, count, began = float(line), 0, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            run(few)
+            wait()
+            count += few
+        answers.write(json.dumps(count * task["batch"] / (time.perf_counter() - began)) + "\n")
+
+
+class Worker:
+    """A contender in its own process."""
+
+    def __init__(self, task: dict[str, Any], python: str, quiet: bool = True) -> None:
+        # Child processes get the plain environment: what speeds limner up it has to do by itself.
+        environment = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "MALLOC_CONF")}
+        environment |= {"OMP_NUM_THREADS": str(task["threads"]), "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  as long as the process lives
+        command, pipe = [python, __file__, "--child"], subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self.log, text=True, env=environment)
+        self.name, self.about = task["kind"], self.ask(json.dumps(task))
+
+    def ask(self, line: str) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            self.log.seek(0)
+            raise SystemExit(f"{json.loads(line)['kind'] if line[0] == '{' else self.name} failed:\n{self.log.read()[-3000:]}")
+        return json.loads(answer)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(60)
+
+
+@contextlib.contextmanager
+def prepared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The task that all contenders get: the networks of the preset at this size, and real pictures for all of them."""
+    import numpy as np
+
+    sys.path.insert(0, str(SOURCE))
+    from limner import prepare
+    from limner import recipe as recipes
+
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = prepare("digits", size=arguments.size, channels=arguments.channels, out=Path(folder) / "data")
+        recipe = recipes.compose(arguments.preset, arguments.set, data__source="digits", batch__size=arguments.batch)
+        method = recipes.build(recipe, dataset.shape, dataset.classes)
+        np.save(Path(folder) / "pixels.npy", dataset.images.gather(dataset.indices("train")))
+        yield {
+            "recipe": recipe.model_dump(mode="json"), "networks": described(method), "latent": recipe.method.latent,
+            "batch": recipe.batch.size, "shape": list(dataset.shape), "data": str(dataset.path), "threads": arguments.threads,
+            "pixels": str(Path(folder) / "pixels.npy"), "device": arguments.device, "preset": arguments.preset,
+            "settings": [*arguments.set, f"batch.size={recipe.batch.size}"], "warmup": 20 if arguments.device == "cpu" else 100,
+            "images": arguments.outside_images,
+        }  # fmt: skip
+
+
+def peak(device: str, threads: int) -> dict[str, float]:
+    """Measured GFLOP/s of a large matrix product, per number format: what the machine gives to anyone who asks nicely."""
+    import torch
+
+    torch.set_num_threads(threads)
+    n, found = (8192 if device != "cpu" else 2048), {}
+    for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a, b = (torch.randn(n, n, device=device).to(kind) for _ in range(2))
+        best = float("inf")
+        image, kernel = a.t().reshape(1, n, n, 1).contiguous(memory_format=torch.channels_last), b.view(n, n, 1, 1)
+        # On a CPU the product in float32 is MKL's, which is slow on some processors; a 1x1 convolution is the same product.
+        ways = [lambda: a @ b] if device != "cpu" else [lambda: a @ b, lambda: torch.conv2d(image, kernel)]  # noqa: B023
+        for number in range(12):
+            began = time.perf_counter()
+            for _ in range(2 if device == "cpu" else 20):
+                ways[number % len(ways)]()
+            if device != "cpu":
+                torch.cuda.synchronize()
+            best = min(best, (time.perf_counter() - began) / (2 if device == "cpu" else 20))
+        found[name] = 2 * n**3 / best / 1e9
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--contenders", default="limner,limner-fp32,eager,keras", help=f"of {', '.join(CONTENDERS)}")
+    parser.add_argument("--skip", action="append", default=[], help="a contender to leave out, such as keras")
+    parser.add_argument("--keras-python", help="an interpreter that has tensorflow-cpu (see requirements-keras.txt)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each contender in each round")
+    parser.add_argument("--size", type=int, default=28)
+    parser.add_argument("--channels", type=int, choices=(1, 3), default=1)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--preset", default="dcgan")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the recipe")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    parser.add_argument("--precision", choices=("auto", "fp32"), default="auto", help="fp32: without `limner`")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--outside-images", type=int, default=64 * 400, help="images of the run that times the loop; 0: none")
+    parser.add_argument("--json", type=Path, help="write everything there")
+    arguments = parser.parse_args()
+    if arguments.child:
+        child()
+        return
+    names = [name for name in arguments.contenders.split(",") if name not in arguments.skip]
+    if arguments.precision == "fp32":
+        names = [name for name in names if name != "limner"]
+    if arguments.device == "cuda":
+        names = [name for name in names if not name.startswith("keras")]
+    if arguments.keras_python is None and any(name.startswith("keras") for name in names):
+        print("no --keras-python: leaving Keras out", file=sys.stderr)
+        names = [name for name in names if not name.startswith("keras")]
+    with prepared(arguments) as task:
+        result = sitting(arguments, task, names)
+    print(table(result))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def sitting(arguments: argparse.Namespace, task: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    from limner.core import precision
+
+    outer = None
+    if arguments.outside_images:
+        print("timing what is outside the networks …", file=sys.stderr)
+        worker = Worker(task | {"kind": "outside"}, sys.executable)
+        outer = worker.about
+        worker.close()
+    print("starting the contenders …", file=sys.stderr)
+    pythons = {name: arguments.keras_python if name.startswith("keras") else sys.executable for name in names}
+    workers = [Worker(task | {"kind": name}, python) for name, python in pythons.items()]
+    counts = {json.dumps(worker.about["parameters"], sort_keys=True) for worker in workers}
+    assert len(counts) == 1, f"the contenders' networks differ: {counts}"
+    speeds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(arguments.rounds):
+        for worker in workers:
+            speeds[worker.name].append(worker.ask(str(arguments.seconds)))
+        print(f"round {number + 1}: " + ", ".join(f"{name} {speeds[name][-1]:.0f}" for name in names), file=sys.stderr)
+    for worker in workers:
+        worker.close()
+    size = (task["shape"][0], task["shape"][1])
+    forward = {name: flop(layers, size) for name, layers in task["networks"].items()}
+    # One generated and one real image: a forward pass and twice that for a backward one.
+    per_image = 3 * forward["generator"] + 6 * forward["discriminator"]
+    return {
+        "processor": precision.processor(),
+        "threads": arguments.threads,
+        "device": arguments.device,
+        "shape": task["shape"],
+        "batch": task["batch"],
+        "preset": arguments.preset,
+        "parameters": workers[0].about.pop("parameters"),
+        "flop_per_image": per_image,
+        "peak_gflops": peak(arguments.device, arguments.threads),
+        "contenders": {
+            worker.name: {**{k: v for k, v in worker.about.items() if k != "parameters"}, "images_per_second": speeds[worker.name]}
+            for worker in workers
+        },
+        "outside": outer,
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """Markdown: medians, ratios round by round, and the share of what a matrix product gets."""
+    made, peers = result["contenders"], [name for name in result["contenders"] if not name.startswith("limner")]
+    height, width, channels = result["shape"]
+    lines = [
+        f"{result['processor']}, {result['threads']} threads.",
+        f"{result['preset']} at {height}×{width}×{channels}, batch {result['batch']}; "  # noqa: ISC004
+        f"parameters {result['parameters']['generator']:,} + {result['parameters']['discriminator']:,}.",
+        f"Peak, measured on large products: {result['peak_gflops']['bf16']:,.0f} GFLOP/s in bf16, "  # noqa: ISC004
+        f"{result['peak_gflops']['fp32']:,.0f} in fp32.",
+        "",
+        "| | precision | images/s | lowest – highest | " + " | ".join(f"× {peer}" for peer in peers) + " | of the peak |",
+        "|---|---|---|---|" + "---|" * (len(peers) + 1),
+    ]
+    for name, about in made.items():
+        speeds = about["images_per_second"]
+        ratios = [
+            statistics.median(mine / other for mine, other in zip(speeds, made[peer]["images_per_second"], strict=True))
+            for peer in peers
+        ]  # fmt: skip
+        share = statistics.median(speeds) * result["flop_per_image"] / 1e9 / result["peak_gflops"][about["precision"]]
+        lines.append(
+            f"| {name} ({about['version']}) | {about['precision']} | {statistics.median(speeds):,.0f} | "
+            f"{min(speeds):,.0f} – {max(speeds):,.0f} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + f" | {share:.1%} |"
+        )
+    if result["outside"]:
+        outer = result["outside"]
+        parts = ", ".join(f"{name} {share:.1%}" for name, share in outer["parts"].items())
+        lines += [
+            "",
+            f"Outside the networks and the optimiser, over {outer['images']:,} images of a real run: {outer['outside']:.1%} "  # noqa: ISC004
+            f"of a step, pictures and checkpoints aside (those: {outer['events']:.1%} of this short run). Parts: {parts}.",
+        ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Every fast path beside its plain twin: the same function and the same gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from limner.methods.gan import Turned, discriminator_loss, generator_loss
+from limner.nets.dcgan import DcganDiscriminator, DcganGenerator
+from limner.nets.layers import Conv2d, ConvTranspose2d, Dropout
+
+CASES = [
+    (Conv2d, 1, 8, 4, 2, 1), (Conv2d, 3, 8, 3, 1, 1), (Conv2d, 4, 8, 5, 2, 2), (Conv2d, 8, 16, 4, 2, 1),
+    (Conv2d, 8, 16, 3, 1, 1),
+    (ConvTranspose2d, 8, 1, 4, 2, 1), (ConvTranspose2d, 8, 3, 3, 1, 1), (ConvTranspose2d, 16, 8, 4, 2, 1),
+    (ConvTranspose2d, 16, 8, 5, 2, 2),
+]  # fmt: skip
+"""Layer, channels in and out, kernel, stride, padding; up to four channels go one way, more the other."""
+
+
+Pair = tuple[nn.Module, nn.Module]
+
+
+def pair(kind: type[nn.Module], *sizes: int, bias: bool = True, dtype: torch.dtype = torch.float64) -> Pair:
+    """The layer and torch's own, with the same weights."""
+    torch.manual_seed(0)
+    fast = kind(*sizes, bias=bias).to(dtype, memory_format=torch.channels_last)
+    plain = (nn.Conv2d if kind is Conv2d else nn.ConvTranspose2d)(*sizes, bias=bias).to(dtype)
+    plain.load_state_dict(fast.state_dict())
+    return fast, plain
+
+
+def images(channels: int, height: int = 9, width: int = 12, dtype: torch.dtype = torch.float64) -> Tensor:
+    x = torch.randn(5, channels, height, width, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    return x.requires_grad_()
+
+
+def all_gradients(layer: nn.Module, x: Tensor, bf16: bool = False) -> list[Tensor]:
+    """The output, and what each input's and weight's gradient is for a fixed direction."""
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        y = layer(x)
+    direction = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(y.dtype)
+    return [y, *torch.autograd.grad(y, [x, *layer.parameters()], direction)]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_convolutions_are_torchs(case: tuple, bias: bool) -> None:
+    kind, *sizes = case
+    fast, plain = pair(kind, *sizes, bias=bias)
+    for mine, theirs in zip(all_gradients(fast, x := images(sizes[0])), all_gradients(plain, x), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_in_bfloat16_they_are_as_near_to_the_truth_as_torchs(case: tuple, bias: bool) -> None:
+    kind, *sizes = case
+    fast, plain = pair(kind, *sizes, bias=bias, dtype=torch.float32)
+    x = images(sizes[0], dtype=torch.float32)
+    exact = all_gradients(pair(kind, *sizes, bias=bias)[1], x.detach().double().requires_grad_())
+    for mine, theirs, truth in zip(all_gradients(fast, x, bf16=True), all_gradients(plain, x, bf16=True), exact, strict=True):
+        scale = truth.norm()
+        assert (mine.double() - truth).norm() / scale < 1.5 * (theirs.double() - truth).norm() / scale + 1e-3
+        assert mine.shape == theirs.shape
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_they_can_be_differentiated_twice(case: tuple, bf16: bool) -> None:
+    """The R1 penalty does: the gradient of the norm of a gradient."""
+    kind, *sizes = case
+    dtype = torch.float32 if bf16 else torch.float64
+    fast, plain = pair(kind, *sizes, dtype=dtype)
+    x, found = images(sizes[0], dtype=dtype), []
+    for layer in (fast, plain):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            y = layer(x).float().sin().sum() if bf16 else layer(x).sin().sum()
+        (gradient,) = torch.autograd.grad(y, x, create_graph=True)
+        found.append(torch.autograd.grad(gradient.square().sum(), [x, *layer.parameters()]))
+    for mine, theirs in zip(*found, strict=True):
+        assert (mine - theirs).norm() <= (0.05 if bf16 else 1e-9) * theirs.norm()
+
+
+@pytest.mark.parametrize("kind", [Conv2d, ConvTranspose2d])
+@pytest.mark.parametrize(("before", "after"), [(1, 8), (8, 1), (8, 8)])
+def test_output_lies_channels_last(kind: type[nn.Module], before: int, after: int) -> None:
+    """Two orders of memory meeting in one elementwise product cost forty times its price."""
+    fast, _ = pair(kind, before, after, 4, 2, 1, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = fast(images(before, 8, 8, dtype=torch.float32))
+    assert after == 1 or y.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_is_dropout(channels_last: bool, dtype: torch.dtype) -> None:
+    layer = Dropout(0.3)
+    x = (torch.rand(16, 24, 20, 20) + 0.5).to(dtype)
+    x = (x.contiguous(memory_format=torch.channels_last) if channels_last else x).requires_grad_()
+    torch.manual_seed(1)
+    y = layer(x)
+    kept = y != 0
+    scale = torch.tensor(256 / (256 - 77)).to(dtype)
+    torch.testing.assert_close(y, torch.where(kept, x * scale, torch.zeros((), dtype=dtype)))
+    assert abs(kept.float().mean().item() - (1 - 77 / 256)) < 0.003
+    # No two places hang together, along no axis of memory.
+    bits = kept.float() - kept.float().mean()
+    for axis in range(4):
+        assert abs((bits * bits.roll(1, axis)).mean().item()) < 0.003
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(gradient, kept * scale)
+    torch.manual_seed(1)
+    assert torch.equal(layer(x), y)
+    assert layer.eval()(x) is x
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 48), (1, 8, 8)])
+def test_discriminators_head_is_a_dense_layer_on_the_flattened_features(shape: tuple[int, int, int]) -> None:
+    network = DcganDiscriminator(shape, 8, 64, "none", 0.0).double()
+    x = torch.randn(4, *shape, dtype=torch.float64)
+    torch.testing.assert_close(network(x), network.head(network.layers(x).flatten(1)).flatten())
+
+
+def test_one_backward_pass_serves_both_players() -> None:
+    """Against two passes, in float64, with losses far from balance."""
+    torch.manual_seed(0)
+    generator = DcganGenerator(6, (1, 12, 12), 16, 8, "batch").double()
+    discriminator = DcganDiscriminator((1, 12, 12), 8, 16, "none", 0.0).double()
+    nn.init.normal_(discriminator.head.weight, 0.0, 3.0)
+    real, z = torch.rand(5, 1, 12, 12, dtype=torch.float64), torch.randn(5, 6, dtype=torch.float64)
+    mine, theirs = list(generator.parameters()), list(discriminator.parameters())
+    cell: list[Tensor] = []
+    fake = Turned.apply(generator(z), cell)
+    real_logits, fake_logits = discriminator(torch.cat([real, fake])).chunk(2)
+    cell.append(fake_logits.detach())
+    once = torch.autograd.grad(discriminator_loss(real_logits, fake_logits).sum(), [*mine, *theirs])
+    fake = generator(z)
+    of_generator = torch.autograd.grad(generator_loss(discriminator(fake)).sum(), mine)
+    of_discriminator = torch.autograd.grad(discriminator_loss(discriminator(real), discriminator(fake.detach())).sum(), theirs)
+    for shared, apart in zip(once, [*of_generator, *of_discriminator], strict=True):
+        torch.testing.assert_close(shared, apart, rtol=1e-9, atol=1e-12)
+
+
+def test_a_generator_of_a_bfloat16_step_equals_the_plain_one_nearly() -> None:
+    """Whole networks: the fast layers do not add to bfloat16's own error."""
+    torch.manual_seed(0)
+    network = DcganGenerator(16, (1, 28, 28), 32, 16, "batch").to(memory_format=torch.channels_last)
+    z = torch.randn(8, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = network(z)
+    assert F.mse_loss(rounded.float(), network(z)) < 1e-4
