@@ -189,9 +189,14 @@ def test_atomic_writes_leave_the_old_file_when_they_fail(tmp_path: Path) -> None
     files.write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="Out of range"):
         files.write_json(path, {"a": float("nan")})
-    with pytest.raises(RuntimeError), files.atomic(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def fail_half_way() -> None:
+        with files.atomic(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert json.loads(path.read_text()) == {"a": 1}
     assert [entry.name for entry in path.parent.iterdir()] == ["file.json"]
 
