@@ -563,12 +563,12 @@ def sitting(arguments: argparse.Namespace, task: dict[str, Any], names: Sequence
         "shape": task["shape"],
         "batch": task["batch"],
         "preset": arguments.preset,
-        "parameters": workers[0].about.pop("parameters"),
+        "parameters": workers[0].about["parameters"],
         "flop_per_image": per_image,
         "peak_gflops": peak(arguments.device, arguments.threads),
         "contenders": {
-            worker.name: {**{k: v for k, v in worker.about.items() if k != "parameters"}, "images_per_second": speeds[worker.name]}
-            for worker in workers
+            w.name: {"precision": w.about["precision"], "version": w.about["version"], "images_per_second": speeds[w.name]}
+            for w in workers
         },
         "outside": outer,
     }

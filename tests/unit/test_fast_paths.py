@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limner.core import seeds as randomness
 from limner.methods.gan import Turned, discriminator_loss, generator_loss
 from limner.nets.dcgan import DcganDiscriminator, DcganGenerator
 from limner.nets.layers import Conv2d, ConvTranspose2d, Dropout
@@ -142,6 +143,13 @@ def test_one_backward_pass_serves_both_players() -> None:
     of_discriminator = torch.autograd.grad(discriminator_loss(discriminator(real), discriminator(fake.detach())).sum(), theirs)
     for shared, apart in zip(once, [*of_generator, *of_discriminator], strict=True):
         torch.testing.assert_close(shared, apart, rtol=1e-9, atol=1e-12)
+
+
+def test_seeding_is_torchs() -> None:
+    randomness.seed_all(3, "phase", 0)
+    mine = torch.randn(4)
+    torch.manual_seed(randomness.fold(3, "phase", 0))
+    assert torch.equal(mine, torch.randn(4))
 
 
 def test_a_generator_of_a_bfloat16_step_equals_the_plain_one_nearly() -> None:

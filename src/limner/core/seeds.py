@@ -24,8 +24,14 @@ def fold(*parts: int | str) -> int:
 
 
 def seed_all(*parts: int | str) -> None:
-    """Seeds torch's own generators (CPU and accelerator) from `parts`."""
-    torch.manual_seed(fold(*parts))
+    """Seeds torch's own generators (CPU and accelerator) from `parts`.
+
+    `torch.manual_seed` does the same and notes a traceback for every accelerator that is not there: a percent of a small step.
+    """
+    seed = fold(*parts)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
 
 
 def noise(seeds: Sequence[int], *shape: int, stream: str = "latent") -> Tensor:
