@@ -27,9 +27,9 @@ from limner.nets.mlp import MlpDiscriminator, MlpGenerator
 class GeneratorConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    width: int = Field(256, ge=1)
-    """Channels at the seed (dcgan), halved at every doubling of the size."""
-    narrowest: int = Field(32, ge=1)
+    width: int = Field(64, ge=1)
+    """Channels at half the image's size (dcgan), doubled at every halving towards the seed."""
+    widest: int = Field(512, ge=1)
     widths: tuple[int, ...] = (256, 512, 1024)
     """Hidden layers (mlp)."""
     norm: Norm = "batch"
@@ -60,13 +60,14 @@ class GanConfig(BaseModel):
     networks: Literal["mlp", "dcgan"] = "dcgan"
     latent: int = Field(100, ge=1)
     """Entries of the standard normal noise z."""
-    updates: Literal["shared", "alternating"] = "shared"
+    updates: Literal["auto", "shared", "alternating"] = "auto"
     """`shared`: both players move on one forward pass, at once. `alternating`: the discriminator moves first, then the
-    generator on a fresh pass, as in the papers. Batch norm in the discriminator needs `alternating`."""
+    generator on a fresh pass, as in the papers; batch norm in the discriminator needs it. `auto`: shared where it can be."""
     smooth: float = Field(0.0, ge=0, lt=0.5)
     """One-sided label smoothing (Salimans et al. 2016): the target of real images is 1 - smooth."""
     r1_gamma: float = Field(0.0, ge=0)
-    """γ of the R1 penalty γ/2·|∇D(x)|² on real images (Mescheder et al. 2018); 0 is none."""
+    """γ of the R1 penalty γ/2·|∇D(x)|² on real images (Mescheder et al. 2018); 0 is none. It is a penalty per image, so it
+    is left out where batch norm in the discriminator couples them."""
     r1_every: int = Field(8, ge=1)
     """Iterations between two of them; the penalty is scaled up accordingly (Karras et al. 2020)."""
     generator: GeneratorConfig = GeneratorConfig()
@@ -121,9 +122,12 @@ class Gan(Method):
         super().__init__(codec)
         self.config = config
         self.generator, self.discriminator = _networks(config, codec.shape)
-        if config.updates == "shared" and any(isinstance(layer, BatchNorm) for layer in self.discriminator.modules()):
+        coupled = any(isinstance(layer, BatchNorm) for layer in self.discriminator.modules())
+        self.shared = config.updates == "shared" or (config.updates == "auto" and not coupled)
+        self.penalised = config.r1_gamma > 0 and not coupled
+        if self.shared and coupled:
             raise InputError(
-                "method.updates=shared needs a discriminator without batch norm; set method.updates=alternating "
+                "method.updates=shared needs a discriminator without batch norm; set method.updates=auto "
                 "or method.discriminator.norm=none"
             )
 
@@ -135,11 +139,11 @@ class Gan(Method):
         }
 
     def phases(self) -> tuple[Phase, ...]:
-        if self.config.updates == "shared":
+        if self.shared:
             game: tuple[Phase, ...] = (Phase("both", ("generator", "discriminator")),)
         else:
             game = (Phase("discriminator", ("discriminator",)), Phase("generator", ("generator",)))
-        if self.config.r1_gamma:
+        if self.penalised:
             game += (Phase("r1", ("discriminator",), every=self.config.r1_every, joins=game[0].name),)
         return game
 
@@ -207,6 +211,6 @@ def _networks(config: GanConfig, shape: tuple[int, ...]) -> tuple[nn.Module, nn.
             f"method.networks=dcgan needs images of at least 8x8, not {'x'.join(map(str, shape[1:]))}; use method.networks=mlp"
         )
     return (
-        DcganGenerator(config.latent, (shape[0], shape[1], shape[2]), g.width, g.narrowest, g.norm),
+        DcganGenerator(config.latent, (shape[0], shape[1], shape[2]), g.width, g.widest, g.norm),
         DcganDiscriminator((shape[0], shape[1], shape[2]), d.width, d.widest, d.norm, d.dropout),
     )

@@ -22,32 +22,28 @@ def _norm(kind: Norm, channels: int) -> nn.Module:
 
 
 class DcganGenerator(nn.Module):
-    """[B, latent] -> [B, C, H, W] in [-1, 1]. `width` channels at the seed, halved at every layer down to `narrowest`."""
+    """[B, latent] -> [B, C, H, W] in [-1, 1]. `width` channels at half size, doubled at every halving up to `widest`."""
 
-    def __init__(self, latent: int, shape: tuple[int, int, int], width: int, narrowest: int, norm: Norm) -> None:
+    def __init__(self, latent: int, shape: tuple[int, int, int], width: int, widest: int, norm: Norm) -> None:
         super().__init__()
         channels, height, tall = shape
         self.sizes = halvings(height, tall)[::-1]
-        self.seed_shape = (width, *self.sizes[0])
-        self.seed = nn.Linear(latent, width * self.sizes[0][0] * self.sizes[0][1], bias=norm == "none")
-        self.seed_norm = _norm(norm, width)
+        if len(self.sizes) == 2:  # little to grow (8x8): a layer at the seed's own size gives depth, the tutorial's first
+            self.sizes.insert(0, self.sizes[0])
+        steps = len(self.sizes) - 1
+        widths = [min(widest, width * 2**place) for place in range(steps)][::-1]
+        self.seed_shape = (widths[0], *self.sizes[0])
+        self.seed = nn.Linear(latent, widths[0] * self.sizes[0][0] * self.sizes[0][1], bias=norm == "none")
+        self.seed_norm = _norm(norm, widths[0])
         self.ups = nn.ModuleList()
         self.norms = nn.ModuleList()
-        # Where there is little to grow (8x8), a layer at the seed's own size gives depth: the tutorial's first, stride 1.
-        self.flat = len(self.sizes) <= 2
-        if self.flat:
-            half = max(narrowest, width // 2)
-            self.ups.append(ConvTranspose2d(width, half, 3, 1, 1, bias=norm == "none"))
-            self.norms.append(_norm(norm, half))
-            self.sizes.insert(0, self.sizes[0])
-            width = half
-        for place in range(len(self.norms), len(self.sizes) - 1):
-            last = place == len(self.sizes) - 2
-            after = channels if last else max(narrowest, width // 2)
-            self.ups.append(ConvTranspose2d(width, after, 4, 2, 1, bias=last or norm == "none"))
+        for place, before in enumerate(widths):
+            last = place == steps - 1
+            after = channels if last else widths[place + 1]
+            kernel, stride = (3, 1) if self.sizes[place] == self.sizes[place + 1] else (4, 2)
+            self.ups.append(ConvTranspose2d(before, after, kernel, stride, 1, bias=last or norm == "none"))
             if not last:
                 self.norms.append(_norm(norm, after))
-            width = after
         init_normal(self)
 
     def forward(self, z: Tensor) -> Tensor:
