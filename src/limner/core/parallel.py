@@ -50,6 +50,8 @@ def processes() -> Iterator[None]:
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=2))
     try:
         yield
+        # All leave together: torchrun ends the others as soon as one is gone amiss, and the leading one may still be writing.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 
