@@ -27,7 +27,7 @@ SHAPES = ((8, 8, 1), (28, 28, 1), (32, 48, 3), (96, 64, 3))
 """(H, W, C): the smallest, one whose halves are odd, wide, tall."""
 
 NARROW: Mapping[str, Sequence[str]] = {
-    "dcgan": ("method.generator.width=32", "method.generator.narrowest=16", "method.discriminator.width=16"),
+    "dcgan": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
     "gan": ("method.generator.widths=[32,48]", "method.discriminator.widths=[32,16]"),
     "vae": ("method.width=8", "method.widest=16", "method.latent=8", "method.components=3"),
 }

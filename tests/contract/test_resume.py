@@ -33,7 +33,7 @@ from limner.run import Run
 from limner.training import resume
 
 VARIANTS = {
-    "dcgan": ("method.updates=alternating", "method.discriminator.norm=batch", "method.r1_gamma=0.5", "method.r1_every=3"),
+    "dcgan": ("method.updates=alternating", "method.discriminator.norm=batch", "method.discriminator.dropout=0.3"),
     "gan": ("method.r1_gamma=0.5", "method.r1_every=3", "batch.chunks=2", "data.mirror=true"),
     "vae": ("method.prior=normal", "precision=bf16"),
 }

@@ -72,7 +72,8 @@ def test_trains_and_samples_at_every_shape(
     images = limner.load(run.path).sample(range(3))
     assert images.shape == (3, *shape)
     assert images.dtype == np.uint8
-    assert not np.array_equal(images[0], images[1])
+    first, second, _ = generate(limner.load(run.path).method, range(3))  # so young, they may round to the same bytes
+    assert not torch.equal(first, second)
     assert (run.path / "previews" / "000000016.png").is_file()
 
 

@@ -149,7 +149,8 @@ def test_stages_share_the_budget_and_hand_their_codec_on() -> None:
 @pytest.mark.parametrize(
     ("tree", "words"),
     [
-        ({"networks": "dcgan", "discriminator": {"norm": "batch"}}, "method.updates=alternating"),
+        ({"networks": "dcgan", "updates": "shared", "discriminator": {"norm": "batch"}}, "method.updates=auto"),
+        ({"networks": "dcgan", "discriminator": {"norm": "batch"}}, None),
         ({"networks": "mlp"}, None),
         ({"networks": "dcgan"}, "at least 8x8"),
     ],
@@ -157,9 +158,19 @@ def test_stages_share_the_budget_and_hand_their_codec_on() -> None:
 def test_what_does_not_fit_says_so_when_it_is_built(tree: dict[str, object], words: str | None) -> None:
     recipe = parse({"method": {"kind": "gan"} | tree}, "test")
     assert isinstance(recipe.method, GanConfig)
-    shape = (16, 16, 1) if words and "alternating" in words else (6, 16, 1)
+    shape = (6, 16, 1) if tree == {"networks": "dcgan"} or tree["networks"] == "mlp" else (16, 16, 1)
     if words is None:
         recipes.build(recipe, shape, ())
         return
     with pytest.raises(InputError, match=words):
         recipes.build(recipe, shape, ())
+
+
+def test_updates_are_shared_where_they_can_be() -> None:
+    def phases(*settings: str) -> list[str]:
+        return [phase.name for phase in recipes.build(compose("gan", settings), (16, 16, 1), ()).phases() if not phase.joins]
+
+    apart = ["discriminator", "generator"]
+    assert phases("method.updates=auto") == phases("method.updates=shared") == ["both"]
+    assert phases("method.updates=alternating") == apart
+    assert phases("method.updates=auto", "method.networks=dcgan", "method.discriminator.norm=batch") == apart
