@@ -68,9 +68,10 @@ def test_presets_learn_the_digits(preset: str, tmp_path: Path) -> None:
     run = Run(train("digits", preset=preset, out=tmp_path, images=100_000, settings=settings).run)
     scores = run.scores()
     best = min(score["frechet"] for score in scores)
-    early = train("digits", preset=preset, out=tmp_path, images=640, settings=settings).run
-    assert best < 0.35 * Run(early).scores()[-1]["frechet"]
-    assert max(score["coverage"] for score in scores) > 0.3
+    early = Run(train("digits", preset=preset, out=tmp_path, images=640, settings=settings).run).scores()[-1]
+    assert best < 0.35 * early["frechet"]
+    # 500 samples cover few of the real digits at best; a collapsed model covers hardly more than an untrained one.
+    assert max(score["coverage"] for score in scores) > early["coverage"] + 0.15
     assert (
         run.best()
         == min(
