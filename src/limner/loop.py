@@ -286,12 +286,11 @@ class Loop:
             self.ema.method.fit(self._fit_batches(), "checkpoint")
         if showing:
             self.preview()
-        best = scoring and self._score()
+        best = scoring and self._score(began)
         if saving or best:
             self.save()
-        if finished:
-            return
-        self.event_cost = max(self.event_cost, time.monotonic() - began) if saving and scoring else self.event_cost
+        if saving and scoring:
+            self.event_cost = max(self.event_cost, time.monotonic() - began)
 
     def preview(self) -> None:
         """The same seeds every time, beside the real ones."""
@@ -304,10 +303,9 @@ class Loop:
         fake = pictures.to_uint8(generate(self.ema.method, range(count)))
         pictures.save_png(folder / f"{self.place.images:09d}.png", pictures.grid(fake))
 
-    def _score(self) -> bool:
-        """Writes a row of scores; whether it is the best so far."""
+    def _score(self, began: float) -> bool:
+        """Writes a row of scores; whether it is the best so far. What was prepared for it since `began` counts as its cost."""
         assert self.scorer is not None
-        began = time.monotonic()
         row = {"images": self.place.images, "seconds": round(self.place.seconds, 3), **self.scorer(self.ema.method)}
         self.spent_scoring = time.monotonic() - began
         self.place.scoring_seconds += self.spent_scoring

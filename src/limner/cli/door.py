@@ -113,6 +113,8 @@ def verb(as_json: bool, *, run: Path | None = None) -> Iterator[Reply]:
     try:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             yield lambda answer, show: answered.append((answer, show))
+        if os.environ.get("RANK", "0") != "0":
+            return  # torchrun started several of us; one of them speaks
         for answer, show in answered:
             if as_json:
                 print_json(answer)

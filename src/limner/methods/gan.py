@@ -6,7 +6,8 @@ cross-entropy on logits; the generator's is the non-saturating one of the paper'
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from limner.core import seeds as randomness
 from limner.core.cond import Batch, Cond
 from limner.core.errors import InputError
-from limner.core.method import At, Codec, Losses, Method, Phase, Player
+from limner.core.method import At, Codec, Losses, Method, Phase, Pixels, Player
 from limner.core.optim import Clip, Optimiser
 from limner.nets.dcgan import DcganDiscriminator, DcganGenerator, Norm
 from limner.nets.layers import BatchNorm, moments_of, move_moments
@@ -118,10 +119,16 @@ def r1_penalty(discriminator: nn.Module, images: Tensor) -> Tensor:
 class Gan(Method):
     """Generator and discriminator on whatever the codec gives (pixels, or an autoencoder's latents)."""
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(self, config: GanConfig, codec: Codec) -> None:
         super().__init__(codec)
         self.config = config
         self.generator, self.discriminator = _networks(config, codec.shape)
+        # What the generator's tanh spans: pixels as they are, an autoencoder's latents within three standard deviations.
+        self.register_buffer("centre", torch.zeros(codec.shape))
+        self.register_buffer("spread", torch.ones(codec.shape))
         coupled = any(isinstance(layer, BatchNorm) for layer in self.discriminator.modules())
         self.shared = config.updates == "shared" or (config.updates == "auto" and not coupled)
         self.penalised = config.r1_gamma > 0 and not coupled
@@ -149,7 +156,7 @@ class Gan(Method):
 
     def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
         (batch,) = batches
-        real = self.codec.encode(batch.images)
+        real = (self.codec.encode(batch.images) - self.centre) / self.spread
         if phase == "r1":
             scale = 0.5 * self.config.r1_gamma * self.config.r1_every
             return Losses({"discriminator": scale * r1_penalty(self.discriminator, real)})
@@ -191,7 +198,15 @@ class Gan(Method):
     @torch.no_grad()
     def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
         z = randomness.noise(seeds, self.config.latent).to(self.device)
-        return self.codec.decode(self.generator(z))
+        return self.codec.decode(self.generator(z) * self.spread + self.centre)
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
+        """At the start, on latents: their place and three times their spread, from 2,000 images."""
+        if when == "start" and not isinstance(self.codec, Pixels):
+            latents = torch.cat([self.codec.encode(batch.images) for batch in itertools.islice(batches, 2_000 // 64)])
+            self.centre.copy_(latents.mean(0))
+            self.spread.copy_(3 * latents.std(0).clamp(min=1e-6))
 
 
 def _shares(real: Tensor, fake: Tensor) -> dict[str, Tensor]:

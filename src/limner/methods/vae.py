@@ -46,7 +46,7 @@ class VaeConfig(BaseModel):
     prior: Literal["mixture", "normal"] = "mixture"
     """What samples are decoded from: `mixture` is fitted to the latents of training images at every checkpoint, since the
     latents of a trained VAE never quite fill the standard normal; `normal` is the paper's N(0, 1)."""
-    components: int = Field(32, ge=1)
+    components: int = Field(24, ge=1)
     """Gaussians in the mixture."""
     optimiser: Optimiser = Optimiser(lr=Schedule(value=1e-3))
     clip: Clip | None = Clip(by="norm", limit=1000.0)
@@ -130,11 +130,11 @@ class Vae(Method):
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
-        """At a checkpoint: the mixture, on up to 10,000 draws of the aggregate posterior q(z|x)."""
+        """At a checkpoint: the mixture, on up to 5,000 draws of the aggregate posterior q(z|x)."""
         if when == "start" or self.config.prior == "normal":
             return
         latents: list[Tensor] = []
-        for batch in itertools.islice(batches, 10_000 // 64):
+        for batch in itertools.islice(batches, 5_000 // 64):
             mean, log_variance = self.posterior(batch.images)
             latents.append(mean + (0.5 * log_variance).exp() * batch.noise(self.config.latent))
         self.prior.fit(torch.cat(latents), seed=0)
