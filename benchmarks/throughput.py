@@ -10,6 +10,7 @@ ratio within a round; the table gives the median of those.
 
 limner      Stepper + Feed + Ema, what `limner train` does in every iteration, in the precision it chooses by itself
 limner-fp32 the same with precision=fp32
+limner-r1   with the gradient penalty of the preset, where it has one; the others, and all peers, go without
 eager       the textbook: nn.Sequential, two discriminator passes, then the generator's turn; float32, Adam
 keras       tf.function over both gradient tapes, as in TensorFlow's DCGAN tutorial; float32, channels last
 keras-bf16  the same under mixed_bfloat16
@@ -114,6 +115,8 @@ def limner_contender(task: dict[str, Any]) -> Contender:
 
     precision.keep_memory()
     recipe, device = recipes.parse(task["recipe"], "task"), torch.device(task["device"])
+    if task["kind"] != "limner-r1":
+        recipe = recipe.model_copy(update={"method": recipe.method.model_copy(update={"r1_gamma": 0.0})})
     chosen = precision.choose(device) if task["precision"] == "auto" else task["precision"]
     dataset = open_dataset(Path(task["data"]))
     seeds.seed_all(0, "init", 0)
@@ -294,6 +297,7 @@ CONTENDERS: dict[str, tuple[Callable[[dict[str, Any]], Contender], str]] = {
     "limner": (limner_contender, "auto"),
     "limner-fp32": (limner_contender, "fp32"),
     "limner-bf16": (limner_contender, "bf16"),
+    "limner-r1": (limner_contender, "auto"),
     "eager": (eager_contender, "fp32"),
     "keras": (keras_contender, "fp32"),
     "keras-bf16": (keras_contender, "bf16"),
@@ -419,6 +423,22 @@ def child() -> None:
         answers.write(json.dumps(count * task["batch"] / (time.perf_counter() - began)) + "\n")
 
 
+def _busy(process: int) -> tuple[float, float]:
+    """Processor seconds used since the start: by everything on this machine, and by this process (Linux)."""
+    tick = os.sysconf("SC_CLK_TCK")
+    user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
+    mine = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (user + nice + system) / tick, (int(mine[11]) + int(mine[12])) / tick
+
+
+def _others(seconds: float, process: int) -> float:
+    """Processors that others keep busy, watched for so long."""
+    total, mine = _busy(process)
+    time.sleep(seconds)
+    later = _busy(process)
+    return (later[0] - total - (later[1] - mine)) / seconds
+
+
 class Worker:
     """A contender in its own process."""
 
@@ -441,6 +461,20 @@ class Worker:
             self.log.seek(0)
             raise SystemExit(f"{json.loads(line)['kind'] if line[0] == '{' else self.name} failed:\n{self.log.read()[-3000:]}")
         return json.loads(answer)
+
+    def measure(self, seconds: float, quiet: float) -> float:
+        """Images per second; with `quiet`, again and again until others left the machine alone, or so many seconds passed."""
+        given_up = time.monotonic() + quiet
+        while True:
+            while quiet and _others(0.2, self.process.pid) > 0.05 and time.monotonic() < given_up:
+                pass
+            before, began = _busy(self.process.pid), time.monotonic()
+            found: float = self.ask(str(seconds))
+            total, mine = (after - b for after, b in zip(_busy(self.process.pid), before, strict=True))
+            if not quiet or (total - mine) / (time.monotonic() - began) < 0.05:
+                return found
+            if time.monotonic() > given_up:
+                raise SystemExit(f"the machine was not quiet for {quiet:g} seconds")
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -472,25 +506,33 @@ def prepared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def peak(device: str, threads: int) -> dict[str, float]:
-    """Measured GFLOP/s of a large matrix product, per number format: what the machine gives to anyone who asks nicely."""
+    """Measured GFLOP/s per number format, the better of a large matrix product and a large convolution.
+
+    (On a CPU the float32 product is MKL's, which gives some processors half of what the convolution gets.)
+    """
     import torch
 
     torch.set_num_threads(threads)
-    n, found = (8192 if device != "cpu" else 2048), {}
+    n, batch, channels, side = (8192, 256, 512, 32) if device != "cpu" else (2048, 16, 256, 16)
+    found = {}
     for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        last = {"memory_format": torch.channels_last}
         a, b = (torch.randn(n, n, device=device).to(kind) for _ in range(2))
-        best = float("inf")
-        image, kernel = a.t().reshape(1, n, n, 1).contiguous(memory_format=torch.channels_last), b.view(n, n, 1, 1)
-        # On a CPU the product in float32 is MKL's, which is slow on some processors; a 1x1 convolution is the same product.
-        ways = [lambda: a @ b] if device != "cpu" else [lambda: a @ b, lambda: torch.conv2d(image, kernel)]  # noqa: B023
-        for number in range(12):
+        x = torch.randn(batch, channels, side, side, device=device).to(kind).contiguous(**last)
+        kernel = torch.randn(channels, channels, 3, 3, device=device).to(kind).contiguous(**last)
+        work = [
+            (2 * n**3, torch.mm, (a, b)),
+            (2 * batch * side**2 * channels**2 * 9, torch.conv2d, (x, kernel, None, 1, 1)),
+        ]
+        best = 0.0
+        for operations, run, what in work * 6:
             began = time.perf_counter()
-            for _ in range(2 if device == "cpu" else 20):
-                ways[number % len(ways)]()
+            for _ in range(3 if device == "cpu" else 20):
+                run(*what)
             if device != "cpu":
                 torch.cuda.synchronize()
-            best = min(best, (time.perf_counter() - began) / (2 if device == "cpu" else 20))
-        found[name] = 2 * n**3 / best / 1e9
+            best = max(best, (3 if device == "cpu" else 20) * operations / (time.perf_counter() - began) / 1e9)
+        found[name] = best
     return found
 
 
@@ -502,6 +544,8 @@ def main() -> None:
     parser.add_argument("--keras-python", help="an interpreter that has tensorflow-cpu (see requirements-keras.txt)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each contender in each round")
+    parser.add_argument("--quiet", type=float, default=0.0, metavar="SECONDS",
+                        help="measure only while nothing else runs, and wait so long for it (Linux)")  # fmt: skip
     parser.add_argument("--size", type=int, default=28)
     parser.add_argument("--channels", type=int, choices=(1, 3), default=1)
     parser.add_argument("--batch", type=int, default=64)
@@ -548,7 +592,7 @@ def sitting(arguments: argparse.Namespace, task: dict[str, Any], names: Sequence
     speeds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(arguments.rounds):
         for worker in workers:
-            speeds[worker.name].append(worker.ask(str(arguments.seconds)))
+            speeds[worker.name].append(worker.measure(arguments.seconds, arguments.quiet))
         print(f"round {number + 1}: " + ", ".join(f"{name} {speeds[name][-1]:.0f}" for name in names), file=sys.stderr)
     for worker in workers:
         worker.close()

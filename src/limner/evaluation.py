@@ -179,7 +179,7 @@ def _samples(what: str | Path, model: Loaded | None, count: int, shape: tuple[in
     """[n, H, W, C] uint8. From a run on seeds that are shown to nobody; from files as many as there are, up to `count`."""
     if model is not None:
         if parallel.leads():
-            precision.keep_memory()
+            precision.settle()
         return model.sample(range(SCORED_SEEDS, SCORED_SEEDS + count))
     if Path(what).suffix == ".npz":
         return _npz(Path(what))[:count]

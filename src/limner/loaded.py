@@ -75,7 +75,7 @@ def load(run: Path | str, checkpoint: str = "last") -> Loaded:
     recipe = opened.recipe()
     chosen = opened.checkpoint(checkpoint)
     stage = chosen.state()["stage"]
-    precision.keep_memory()
+    precision.settle()
     height, width = (int(side) for side in str(recipe.data.size).split("x"))
     method = recipes.build(recipe, (height, width, recipe.data.channels or 3), (), stage)
     load_weights(method, chosen.tensors("ema"), chosen.path, averaged(method))

@@ -126,7 +126,7 @@ def dry_run(
     recipe = _compose(source, preset, images, minutes, seed, settings)
     dataset = _dataset(recipe, _silent)
     recipe = _resolve(recipe, dataset)
-    precision.keep_memory()
+    precision.settle()
     loop = Loop(Run(Path("dry-run")), recipe, dataset, None, _silent)
     loop.build(None)
     size = recipe.batch.size
@@ -165,7 +165,7 @@ def _alone(run: Run) -> AbstractContextManager[None]:
 
 def _go(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
     """Trains, and leaves the run's status, log and report telling the truth, whatever happens."""
-    precision.keep_memory()
+    precision.settle()
     try:
         if parallel.leads():
             run.sweep()

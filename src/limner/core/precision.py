@@ -60,6 +60,16 @@ def processor() -> str:
     return f"{name} ({', '.join(special)})" if special else name
 
 
+def settle() -> None:
+    """Once per process, before torch is worked hard: memory is kept, and every matrix product uses the same threads.
+
+    Until the number of threads is set, MKL may take fewer than it has as it sees fit, and sums split otherwise round otherwise:
+    an exact resume wants one answer.
+    """
+    keep_memory()
+    torch.set_num_threads(torch.get_num_threads())
+
+
 def keep_memory() -> bool:
     """Tells glibc to keep freed memory instead of handing every large tensor back to the kernel and faulting it in again.
 
