@@ -103,6 +103,7 @@ Contender = tuple[Callable[[int], None], dict[str, Any]]
 
 
 def limner_contender(task: dict[str, Any]) -> Contender:
+    import limner  # noqa: F401, I001  (before torch: it says how long torch's threads spin)
     import torch
 
     from limner import recipe as recipes

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["InputError", "Recipe", "Run", "evaluate", "load", "prepare", "resume", "sample", "train"]
 __version__ = "0.1.0"
+
+# torch's threads wait for each other by spinning. Where another process wants a core too, the one they wait for is not running,
+# and training was measured ten to twenty times slower; a short spin costs a tenth on a quiet machine (docs/lab-notes.md). It is
+# read when torch is loaded, so it stands here; whoever has set it keeps it.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOMES = {
     "InputError": "limner.core.errors", "Recipe": "limner.recipe", "Run": "limner.run", "evaluate": "limner.evaluation",
