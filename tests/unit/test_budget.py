@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -98,3 +99,12 @@ def test_a_budget_too_short_for_its_warm_up_ends_soon() -> None:
     images, seconds, _ = simulate(plan, Clock(0.5), 100.0, 0)
     assert plan.finished(images)
     assert seconds < 5
+
+
+def test_a_mark_is_corrected_at_once_only() -> None:
+    """A correction that makes the budget longer moves progress back over its mark, which then came up again and again."""
+    for seed in range(20):
+        plan = Plan()
+        simulate(plan, Clock(60.0), 1000.0, seed)
+        assert len(plan.rows) <= 1 + len(MARKS)
+        assert all(later > at for (at, _), (later, _) in itertools.pairwise(plan.rows))

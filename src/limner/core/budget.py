@@ -48,17 +48,21 @@ class Clock:
     """Seconds and images since when the speed is measured: the start, then the end of the warm-up, which is slower."""
     reserve: float = 0.0
     """Seconds that the end of the run will take: the last preview, score and checkpoint."""
+    reached: float = 0.0
+    """Progress up to which marks are settled: a correction that moves it back must not bring the same mark up again."""
 
     def correct(self, plan: Plan, before: int, images: int, seconds: float, batch: int) -> tuple[int, int] | None:
         """The row to write down at `images` after a step from `before`, or None where nothing is due."""
+        self.reached = max(self.reached, plan.progress(before))
         if plan.decided(images - 1):  # at `images` itself included: what was decided here is replayed, not decided twice
             return None
         if plan.total(images) is None:
             due = images >= self.since[1] + 3 * batch and seconds - self.since[0] >= min(10.0, max(1.0, 0.02 * self.budget))
         else:
-            due = any(plan.progress(before) < mark <= plan.progress(images) for mark in MARKS)
+            due = any(self.reached < mark <= plan.progress(images) for mark in MARKS)
         if not due:
             return None
+        self.reached = max(self.reached, plan.progress(images))
         speed = (images - self.since[1]) / max(seconds - self.since[0], 1e-6)
         left = max(self.budget - seconds - self.reserve, 0.0)
         row = images, images + max(round(speed * left / batch), 1 if plan.total(images) is None else 0) * batch
