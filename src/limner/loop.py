@@ -149,7 +149,7 @@ class Loop:
                 self.place.iteration += 1
                 self._note(logs)
                 if clock is not None:
-                    self._correct(clock, before)
+                    self._correct(clock)
                 self._average(batch)  # after the correction, which a replay knows beforehand
                 orders = self._orders(wish)
                 self._between(before, orders)
@@ -214,10 +214,10 @@ class Loop:
             if not math.isfinite(float(value)):
                 raise NotFinite(name)
 
-    def _correct(self, clock: Clock, before: int) -> None:
+    def _correct(self, clock: Clock) -> None:
         self.place.seconds = time.monotonic() - self.started
         clock.reserve = self.event_cost
-        row = clock.correct(self.plan, before, self.place.images, self.place.seconds, self.recipe.batch.size)
+        row = clock.correct(self.plan, self.place.images, self.place.seconds, self.recipe.batch.size)
         row = parallel.from_lead(row)
         if row is not None:
             if parallel.leads():

@@ -42,10 +42,9 @@ def simulate(
     """Steps at `speed` images a second, give or take half; (images, seconds, where corrections were made)."""
     images, corrections, draw = start, [], random.Random(seed)
     while not plan.finished(images):
-        before = images
         images += BATCH
         seconds += BATCH / speed * draw.uniform(0.5, 1.5)
-        row = clock.correct(plan, before, images, seconds, BATCH)
+        row = clock.correct(plan, images, seconds, BATCH)
         if row is not None:
             assert row[0] == images
             plan.rows.append(row)

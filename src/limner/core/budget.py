@@ -7,6 +7,7 @@ correction is a row, written down before it is used, so that a resumed run repla
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 MARKS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
 """Fractions of the budget at which a plan in minutes is corrected."""
@@ -34,6 +35,10 @@ class Plan:
         """Whether the rows still hold decisions for later than `images`, which are replayed before new ones are made."""
         return bool(self.rows) and self.rows[-1][0] > images
 
+    def settled(self) -> float:
+        """Progress up to which marks have led to a row. A row that moves progress back must not bring its mark up again."""
+        return max((at / total for (_, total), (at, _) in pairwise(self.rows)), default=0.0)
+
     def finished(self, images: int) -> bool:
         total = self.total(images)
         return total is not None and images >= total and not self.decided(images)
@@ -48,21 +53,17 @@ class Clock:
     """Seconds and images since when the speed is measured: the start, then the end of the warm-up, which is slower."""
     reserve: float = 0.0
     """Seconds that the end of the run will take: the last preview, score and checkpoint."""
-    reached: float = 0.0
-    """Progress up to which marks are settled: a correction that moves it back must not bring the same mark up again."""
 
-    def correct(self, plan: Plan, before: int, images: int, seconds: float, batch: int) -> tuple[int, int] | None:
-        """The row to write down at `images` after a step from `before`, or None where nothing is due."""
-        self.reached = max(self.reached, plan.progress(before))
+    def correct(self, plan: Plan, images: int, seconds: float, batch: int) -> tuple[int, int] | None:
+        """The row to write down at `images` or None where nothing is due."""
         if plan.decided(images - 1):  # at `images` itself included: what was decided here is replayed, not decided twice
             return None
         if plan.total(images) is None:
             due = images >= self.since[1] + 3 * batch and seconds - self.since[0] >= min(10.0, max(1.0, 0.02 * self.budget))
         else:
-            due = any(self.reached < mark <= plan.progress(images) for mark in MARKS)
+            due = any(plan.settled() < mark <= plan.progress(images) for mark in MARKS)
         if not due:
             return None
-        self.reached = max(self.reached, plan.progress(images))
         speed = (images - self.since[1]) / max(seconds - self.since[0], 1e-6)
         left = max(self.budget - seconds - self.reserve, 0.0)
         row = images, images + max(round(speed * left / batch), 1 if plan.total(images) is None else 0) * batch
