@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core import images as pictures
-from limner.core import parallel, precision
 from limner.core.errors import InputError, nearest
 from limner.core.files import cache_folder, write_json
 from limner.core.method import Method, Reconstructs, generate
@@ -157,10 +157,16 @@ def _reference(what: str | Path, data: str | None, model: Loaded | None) -> Data
     if model is not None:
         told = model.recipe.data
         chosen = told if data is None else told.model_copy(update={"source": data, "split": None, "limit": None})
-        return prepare(
+        reference = prepare(
             chosen.source, size=parse_size(str(told.size)), fit=told.fit, channels=told.channels, background=told.background,
             split=chosen.split, limit=chosen.limit, labels=told.labels,
         )  # fmt: skip
+        if data is None and reference.fingerprint != told.fingerprint:
+            raise InputError(
+                f"{told.source} is no longer what {model.run.path} was trained on (its fingerprint differs), so its held-out "
+                "pictures may have been trained on; bring the pictures back, or name others with --data SRC"
+            )
+        return reference
     if data is None:
         raise InputError(f"{what} is not a run, so say what it is to be compared with: --data SRC")
     if Path(what).suffix == ".npz":
@@ -178,8 +184,6 @@ def _channels(count: int) -> Any:
 def _samples(what: str | Path, model: Loaded | None, count: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """[n, H, W, C] uint8. From a run on seeds that are shown to nobody; from files as many as there are, up to `count`."""
     if model is not None:
-        if parallel.leads():
-            precision.settle()
         return model.sample(range(SCORED_SEEDS, SCORED_SEEDS + count))
     if Path(what).suffix == ".npz":
         return _npz(Path(what))[:count]
@@ -190,11 +194,11 @@ def _samples(what: str | Path, model: Loaded | None, count: int, shape: tuple[in
 
 def _npz(path: Path) -> NDArray[np.uint8]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             found: NDArray[np.uint8] = file["images"]
     except FileNotFoundError as error:
         raise InputError(f"no file at {path}") from error
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} holds no array 'images': {error}") from error
     if found.dtype != np.uint8 or found.ndim != 4:
         raise InputError(f"{path}: 'images' must be uint8 [N, H, W, C], not {found.dtype} {list(found.shape)}")

@@ -116,9 +116,9 @@ class Loop:
         self.method.train()
         if place.stage:
             self.method.codec.eval()  # type: ignore[attr-defined]
-        if recipe.init_from is not None and place.images == 0:
-            source = Run.open(recipe.init_from).checkpoint()
-            load_weights(self.method, source.tensors("ema"), source.path, averaged(self.method))
+        if recipe.init_from is not None and place.images == place.stage_start and place.stage == len(self.stages) - 1:
+            source = Run.open(recipe.init_from).checkpoint()  # averaged where there is an average: a discriminator has none
+            load_weights(self.method, source.tensors("model") | source.tensors("ema"), source.path)
         if place.images == place.stage_start:
             self.method.fit(self._fit_batches(), "start")
         self.ema = Ema(self.method)
@@ -268,20 +268,29 @@ class Loop:
         scoring = self.scorer is not None and recipe.score.points > 0 and passed(1 / recipe.score.points)
         first = before < recipe.previews.first <= images
         showing = "sample-now" in orders or first or passed(recipe.previews.every)
+        broken = None
         if parallel.leads():
-            self._rows(finished or saving)
-            self._speak()
-            if saving or scoring or showing:
-                self._event(saving, scoring and self._affordable(finished), showing, finished)
+            try:
+                self._rows(finished or saving)
+                self._speak()
+                if saving or scoring or showing:
+                    self._event(saving, scoring and self._affordable(finished), showing)
+            except NotFinite as error:
+                broken = str(error)
+        broken = parallel.from_lead(broken)  # all go back together, or none
+        if broken is not None:
+            raise NotFinite(broken)
 
     def _affordable(self, finished: bool) -> bool:
         """Scoring may take its share of the time and no more; the first and the last point are always taken."""
         spent = self.place.scoring_seconds
         return finished or spent == 0 or spent + self.spent_scoring <= self.recipe.score.share * self.place.seconds
 
-    def _event(self, saving: bool, scoring: bool, showing: bool, finished: bool) -> None:
+    def _event(self, saving: bool, scoring: bool, showing: bool) -> None:
         began = time.monotonic()
-        self._check(dict(self.losses))
+        for name, weight in self.method.named_parameters():  # a finite loss can still have had a gradient that was not
+            if not bool(weight.isfinite().all()):
+                raise NotFinite(name)
         if saving or scoring:
             self.ema.method.fit(self._fit_batches(), "checkpoint")
         if showing:
@@ -319,9 +328,6 @@ class Loop:
     def save(self) -> Checkpoint:
         """A whole checkpoint; older ones go, but for the best and as many as the recipe keeps."""
         self.place.seconds = time.monotonic() - self.started
-        for name, weight in self.method.named_parameters():  # a finite loss can still have had a gradient that was not
-            if not bool(weight.isfinite().all()):
-                raise NotFinite(name)
         live, mean = self.method.state_dict(), self.ema.method.state_dict()
         mean = {name: mean[name] for name in averaged(self.method)}
         parts = {"model": live, "ema": mean, "optim": self.stepper.state()}

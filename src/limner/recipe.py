@@ -242,12 +242,16 @@ def compose(preset: str, settings: Sequence[str] = (), **given: Any) -> Recipe:
 def preset_tree(preset: str) -> dict[str, Any]:
     """The preset's own settings, as plain data."""
     if preset.endswith((".yaml", ".yml")):
-        return _yaml(Path(preset))
+        tree = {"preset": Path(preset).stem, **_yaml(Path(preset))}
+        for segment in tree.pop("segments", ()):  # a run that was made longer is rerun at its full length, in one go
+            longer = {key: segment.get(key) for key in ("images", "minutes")}
+            if any(longer.values()):
+                tree["budget"] = longer
+        return tree
     if preset not in PRESETS:
         raise InputError(f"unknown preset '{preset}'{nearest(preset, PRESETS)} (there are: {', '.join(sorted(PRESETS))})")
     text = (resources.files("limner") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
-    tree: dict[str, Any] = yaml.safe_load(text)
-    return {"preset": preset, **tree}
+    return {"preset": preset, **yaml.safe_load(text)}
 
 
 def _value(text: str) -> Any:

@@ -26,8 +26,6 @@ from limner.core.method import Method
 from limner.recipe import Recipe
 
 CONTROLS = ("pause", "stop", "sample-now", "save-now")
-STALE = 60.0
-"""Seconds without a heartbeat after which a run that says it is training is taken for interrupted."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +210,7 @@ class Run:
         """Removes all checkpoints but the last, the best and the `keep` newest others; gives what went."""
         there = self.checkpoints()
         others = [c for c in there if c.images not in {there[-1].images, self.best()}] if there else []
-        gone = others[: len(others) - keep] if keep else others
+        gone = others[: max(0, len(others) - keep)]
         for checkpoint in gone:
             (checkpoint.path / "COMPLETE").unlink()  # from here on it does not exist, even if we are killed half-way
             shutil.rmtree(checkpoint.path, ignore_errors=True)
@@ -227,7 +225,7 @@ class Run:
         ]:
             if leftover.is_file():
                 leftover.unlink()
-            elif not (leftover / "COMPLETE").is_file():
+            elif leftover.suffix == ".tmp" or not (leftover / "COMPLETE").is_file():
                 shutil.rmtree(leftover, ignore_errors=True)
 
     # How others speak to it.
@@ -243,12 +241,22 @@ class Run:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One process trains a run at a time. Errors: `InputError` where another one does."""
-        with mended(self.path), (self.path / ".lock").open("w") as handle:
+        with mended(self.path):
+            handle = (self.path / ".lock").open("w")
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise InputError(f"{self.path} is being trained by another process; wait for it, or stop it first") from error
             yield
+
+    def busy(self) -> bool:
+        """Whether a process trains it just now: the kernel lets go of a dead one's lock."""
+        try:
+            with self.locked():
+                return False
+        except InputError:
+            return True
 
     def _append(self, name: str, row: Mapping[str, Any], durable: bool = True) -> None:
         with mended(self.path / name), (self.path / name).open("a+b") as file:
@@ -309,7 +317,7 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
             continue
         status, scores = run.status(), run.scores()
         state = status["state"]
-        if state in {"starting", "training", "paused"} and time.time() - status.get("heartbeat", 0) > STALE:
+        if state in {"starting", "training", "paused"} and not run.busy():
             state = "interrupted"
         plan = run.plan()
         rows.append(
@@ -330,12 +338,13 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
 
 def prune(folder: Path, keep: int = 0) -> dict[str, Any]:
     """Frees the space of old checkpoints in every run of `folder` that is not being trained: last and best stay."""
+    rows = list_runs(folder)
     gone: list[str] = []
-    for row in list_runs(folder):
+    for row in rows:
         run = Run(Path(row["run"]))
         with suppress(InputError), run.locked():
             gone += [str(path) for path in run.prune(keep)]
-    return {"removed": gone}
+    return {"runs": [row["run"] for row in rows], "removed": gone}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from limner.core import parallel, precision
 from limner.core.errors import InputError
 from limner.core.files import write_json
 from limner.core.method import At
-from limner.data import parse_size, prepare
+from limner.data import BUILT_IN, parse_size, prepare
 from limner.data.dataset import Dataset
 from limner.evaluation import Watch
 from limner.loop import Loop, NotFinite, Progress, Tell, mend_memory, out_of_memory
@@ -169,7 +169,7 @@ def _go(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
     try:
         if parallel.leads():
             run.sweep()
-        return _loop(run, recipe, dataset, tell)
+        return _mended(run, recipe, dataset, tell)
     except BaseException as error:
         if parallel.leads():
             images = run.checkpoints()[-1].images if run.checkpoints() else 0
@@ -180,6 +180,16 @@ def _go(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
             mendable = isinstance(error, InputError | KeyboardInterrupt)
             run.log(f"{type(error).__name__}: {error}" if mendable else traceback.format_exc())
         raise
+
+
+def _mended(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
+    """`_loop`; memory that does not suffice, wherever it ran out, is something a person can mend."""
+    try:
+        return _loop(run, recipe, dataset, tell)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise mend_memory(run, recipe) from error
 
 
 def _loop(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
@@ -213,7 +223,7 @@ def _loop(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
 
 
 def _train(loop: Loop) -> str:
-    """`Loop.train`, with the two things that a person can mend half-way: memory, and losses that are not finite."""
+    """`Loop.train`, going back once where a loss is not finite and the recipe says so."""
     while True:
         try:
             return loop.train()
@@ -228,10 +238,6 @@ def _train(loop: Loop) -> str:
             loop.run.log(f"the loss '{broken}' is not finite at {loop.place.images} images; going back once: {good}")
             loop.build(there[-1])
             loop.roll_back()
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
-            raise mend_memory(loop.run, loop.recipe) from error
 
 
 def _compose(
@@ -269,11 +275,13 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     height, width, channels = dataset.shape
     source = recipe.data.source
     data = {
-        "source": str(Path(source).resolve()) if Path(source).exists() else source,
+        "source": source if source in BUILT_IN or not Path(source).exists() else str(Path(source).resolve()),
         "size": f"{height}x{width}", "channels": channels, "fingerprint": dataset.fingerprint,
     }  # fmt: skip
     chosen = precision.choose() if recipe.precision == "auto" else recipe.precision
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update=data), "precision": chosen})
+    init_from = None if recipe.init_from is None else str(Run.open(recipe.init_from).checkpoint().path.parents[1].resolve())
+    update = {"data": recipe.data.model_copy(update=data), "precision": chosen, "init_from": init_from}
+    return recipe.model_copy(update=update)
 
 
 def _check_processes(recipe: Recipe) -> None:
@@ -295,6 +303,10 @@ def _go_on(run: Run, recipe: Recipe, images: int | None, minutes: float | None, 
     start = there[-1].images if there else 0
     if images is not None and images <= start:
         raise InputError(f"{run.path} has seen {start} images already; --images is the new total, so give more than that")
+    if minutes is not None and (images is not None or minutes <= 0):
+        if images is None:
+            raise InputError(f"--minutes is the new total, so give more than {minutes:g}")
+        minutes = None  # as `train` has it: a budget in images says more
     if images is None and minutes is None and not settings:
         return recipe
     tree = recipe.model_dump(mode="json")

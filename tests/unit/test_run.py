@@ -66,7 +66,9 @@ def test_checkpoints_last_best_and_by_number(run: Run) -> None:
             run.checkpoint(wrong)
 
 
-@pytest.mark.parametrize(("keep", "left"), [(0, [200, 500]), (1, [200, 400, 500]), (9, [100, 200, 300, 400, 500])])
+@pytest.mark.parametrize(
+    ("keep", "left"), [(0, [200, 500]), (1, [200, 400, 500]), (4, [100, 200, 300, 400, 500]), (9, [100, 200, 300, 400, 500])]
+)
 def test_prune_keeps_last_best_and_the_newest(run: Run, keep: int, left: list[int]) -> None:
     for images in range(100, 600, 100):
         save(run, images)
@@ -148,10 +150,9 @@ def test_orders_are_taken_away_by_asking(run: Run) -> None:
 def test_status_of_a_new_and_of_a_silent_run(run: Run) -> None:
     assert run.status() == {"state": "new", "images": 0}
     run.write_status("training", images=70)
-    row = list_runs(run.path.parent)[0]
-    assert (row["state"], row["images"], row["preset"], row["data"]) == ("training", 70, "gan", "cats")
-    status = run.status() | {"heartbeat": 0}
-    (run.path / "status.json").write_text(json.dumps(status))
+    with run.locked():
+        row = list_runs(run.path.parent)[0]
+        assert (row["state"], row["images"], row["preset"], row["data"]) == ("training", 70, "gan", "cats")
     assert list_runs(run.path.parent)[0]["state"] == "interrupted"
     (run.path / "recipe.yaml").write_text("{")
     assert "unreadable" in list_runs(run.path.parent)[0]["state"]
@@ -163,7 +164,7 @@ def test_prune_of_a_folder_leaves_a_run_in_training_alone(run: Run) -> None:
     for images in (10, 20, 30):
         save(run, images)
     with run.locked():
-        assert prune(run.path.parent) == {"removed": []}
+        assert prune(run.path.parent) == {"runs": [str(run.path)], "removed": []}
     assert len(prune(run.path.parent)["removed"]) == 2
 
 

@@ -58,11 +58,9 @@ class Clock:
         """The row to write down at `images` or None where nothing is due."""
         if plan.decided(images - 1):  # at `images` itself included: what was decided here is replayed, not decided twice
             return None
-        if plan.total(images) is None:
-            due = images >= self.since[1] + 3 * batch and seconds - self.since[0] >= min(10.0, max(1.0, 0.02 * self.budget))
-        else:
-            due = any(plan.settled() < mark <= plan.progress(images) for mark in MARKS)
-        if not due:
+        measured = images >= self.since[1] + 3 * batch and seconds - self.since[0] >= min(10.0, max(1.0, 0.02 * self.budget))
+        known = plan.total(images) is not None
+        if not measured or (known and not any(plan.settled() < mark <= plan.progress(images) for mark in MARKS)):
             return None
         speed = (images - self.since[1]) / max(seconds - self.since[0], 1e-6)
         left = max(self.budget - seconds - self.reserve, 0.0)

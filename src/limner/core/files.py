@@ -17,6 +17,7 @@ from typing import Any
 
 from limner.core.errors import InputError
 
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -30,6 +31,10 @@ def mended(path: Path) -> Iterator[None]:
             raise InputError(f"no space left while writing {path}; free some space, then run the same command again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise InputError(f"no permission to write {path}; choose another folder or change its permissions") from error
+        if error.errno in _IN_THE_WAY:
+            raise InputError(
+                f"cannot write {path}: a file stands where a folder should, or the reverse; choose another name"
+            ) from error
         raise
 
 

@@ -47,7 +47,9 @@ def processes() -> Iterator[None]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank() % torch.cuda.device_count())
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=2))
+    # nccl wants a card for each process of a node; where they share one, gloo serves.
+    alone = torch.cuda.is_available() and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count()
+    dist.init_process_group("nccl" if alone else "gloo", timeout=timedelta(hours=2))
     try:
         yield
         # All leave together: torchrun ends the others as soon as one is gone amiss, and the leading one may still be writing.

@@ -105,14 +105,17 @@ class Vae(Method):
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, [B, latent] each, in float32; the log variance is kept within ±10, softly."""
-        mean, log_variance = self.coder.encoder(self.codec.encode(images)).float().chunk(2, dim=1)
+        return self._posterior(self.codec.encode(images))
+
+    def _posterior(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_variance = self.coder.encoder(encoded).float().chunk(2, dim=1)
         return mean, 10 * torch.tanh(log_variance / 10)
 
     def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
         (batch,) = batches
-        mean, log_variance = self.posterior(batch.images)
-        z = mean + (0.5 * log_variance).exp() * batch.noise(self.config.latent)
         target = self.codec.encode(batch.images)
+        mean, log_variance = self._posterior(target)
+        z = mean + (0.5 * log_variance).exp() * batch.noise(self.config.latent)
         decoded = self.coder.decoder(z).float()
         if self.config.decoder == "calibrated":
             log_sigma = optimal_log_sigma(target, decoded)
