@@ -241,7 +241,9 @@ def test_a_closed_pipe_is_quiet() -> None:
 
 def test_an_interrupt_of_the_process() -> None:
     code = (
-        "import sys, time\nfrom limner import doctor\nfrom limner.cli import main\n"
+        # A shell's background job ignores SIGINT, and so would its children, this one among them.
+        "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from limner import doctor\nfrom limner.cli import main\n"
         "def examine():\n    print('ready', file=sys.stderr, flush=True)\n    time.sleep(60)\n"
         "doctor.examine = examine\nsys.exit(main(['doctor', '--json']))"
     )
