@@ -56,11 +56,22 @@ def test_grid_holds_every_image_at_its_place() -> None:
 
 
 def test_small_images_are_enlarged_by_whole_pixels() -> None:
-    image = np.random.default_rng(0).integers(0, 250, (1, 8, 8, 1), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 250, (1, 16, 16, 1), dtype=np.uint8)
     sheet = grid(image)
-    assert sheet.shape == (8 * 7 + 4, 8 * 7 + 4, 1)
-    assert np.array_equal(sheet[2:-2, 2:-2].reshape(8, 7, 8, 7)[:, 3, :, 3], image[0, ..., 0])
-    assert np.array_equal(sheet[2:-2:7, 2:-2:7], sheet[8:-2:7, 8:-2:7])
+    assert sheet.shape == (16 * 3 + 4, 16 * 3 + 4, 1)
+    assert np.array_equal(sheet[2:-2, 2:-2].reshape(16, 3, 16, 3)[:, 1, :, 1], image[0, ..., 0])
+    assert np.array_equal(sheet[2:-2:3, 2:-2:3], sheet[4:-2:3, 4:-2:3])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiny_images_are_enlarged_smoothly(channels: int) -> None:
+    """A ramp stays a ramp: every step between neighbours is small, where whole pixels would jump; and it ends where it did."""
+    ramp = np.broadcast_to(np.arange(8, dtype=np.uint8)[None, None, :, None] * 30, (1, 8, 8, channels))
+    sheet = grid(np.ascontiguousarray(ramp))[2:-2, 2:-2].astype(int)
+    assert sheet.shape == (56, 56, channels)
+    assert np.abs(np.diff(sheet, axis=1)).max() < 10
+    assert sheet.min() <= 3
+    assert sheet.max() >= 207
 
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (64, 8), (10, 4)])

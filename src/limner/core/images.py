@@ -15,6 +15,9 @@ from torch import Tensor
 
 from limner.core.files import atomic
 
+TINY = 16
+"""Pixels below which a side is enlarged smoothly in grids."""
+
 
 def to_tensor(images: NDArray[np.uint8], device: torch.device | None = None) -> Tensor:
     """[N, H, W, C] uint8 -> [N, C, H, W] float32 in [-1, 1], channels last in memory (as it already lies)."""
@@ -32,12 +35,18 @@ def to_uint8(images: Tensor) -> NDArray[np.uint8]:
 def grid(images: NDArray[np.uint8], columns: int | None = None, gap: int = 2) -> NDArray[np.uint8]:
     """One picture [H', W', C] of all `images` [N, H, W, C], row by row on white; as near to a square as N allows.
 
-    Small images are enlarged by whole pixels so that a person can see them.
+    Small images are enlarged by whole pixels so that a person can see them; tiny ones smoothly, since nobody reads a digit off
+    eight by eight squares.
     """
     count, height, width, channels = images.shape
     columns = columns or max(1, math.ceil(math.sqrt(count * height / width)))
     zoom = max(1, 56 // max(height, width))
-    images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    if max(height, width) < TINY:
+        side = (width * zoom, height * zoom)
+        smooth = [np.asarray(picture(image).resize(side, Image.Resampling.BICUBIC)) for image in images]
+        images = np.stack(smooth).reshape(count, *side[::-1], channels)
+    else:
+        images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
     height, width = height * zoom, width * zoom
     rows = math.ceil(count / columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, dtype=np.uint8)
