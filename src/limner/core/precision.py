@@ -63,8 +63,8 @@ def processor() -> str:
 def settle() -> None:
     """Once per process, before torch is worked hard: memory is kept, and every matrix product uses the same threads.
 
-    Setting the number of threads, even to what it is, also stops MKL from choosing fewer by itself: a sum split otherwise rounds
-    otherwise, and an exact resume wants one answer. A precaution; no run was seen to differ for it.
+    Setting the number of threads, even to what it is, also stops MKL from choosing fewer by itself: a sum split otherwise
+    rounds otherwise, and an exact resume wants one answer. A precaution; no run was seen to differ for it.
     """
     keep_memory()
     torch.set_num_threads(torch.get_num_threads())
