@@ -77,7 +77,7 @@ def load(run: Path | str, checkpoint: str = "last") -> Loaded:
     stage = chosen.state()["stage"]
     precision.settle()
     height, width = (int(side) for side in str(recipe.data.size).split("x"))
-    method = recipes.build(recipe, (height, width, recipe.data.channels or 3), (), stage)
+    method = recipes.build(recipe, (height, width, recipe.data.channels or 3), recipe.data.classes, stage)
     load_weights(method, chosen.tensors("ema"), chosen.path, averaged(method))
     prepare_module(method, precision.device())
     return Loaded(opened, chosen, recipe, method.eval().requires_grad_(False))

@@ -83,6 +83,8 @@ class DataConfig(_Tree):
     """Show every picture mirrored half of the time (not for letters or digits)."""
     fingerprint: str | None = None
     """Of the prepared set; filled in when the run starts, and checked when it resumes."""
+    classes: tuple[str, ...] = ()
+    """Their names, in the order of the labels; filled in when the run starts."""
 
 
 class BatchConfig(_Tree):

@@ -276,7 +276,7 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     source = recipe.data.source
     data = {
         "source": source if source in BUILT_IN or not Path(source).exists() else str(Path(source).resolve()),
-        "size": f"{height}x{width}", "channels": channels, "fingerprint": dataset.fingerprint,
+        "size": f"{height}x{width}", "channels": channels, "fingerprint": dataset.fingerprint, "classes": dataset.classes,
     }  # fmt: skip
     chosen = precision.choose() if recipe.precision == "auto" else recipe.precision
     init_from = None if recipe.init_from is None else str(Run.open(recipe.init_from).checkpoint().path.parents[1].resolve())

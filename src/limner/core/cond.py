@@ -44,6 +44,10 @@ class Batch:
         """Standard normal noise [B, *shape] on the images' device. Every draw goes through here; a test can repeat it."""
         return self.draw((len(self), *shape), self.images.device)
 
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform in [0, 1), [B, *shape]: the same draws, through the normal distribution function."""
+        return torch.special.ndtr(self.noise(*shape)).clamp(max=1 - 2**-24)
+
     def drawing(self, draw: Draw) -> Batch:
         """The same batch with another source of noise."""
         return replace(self, draw=draw)

@@ -100,6 +100,17 @@ class Reconstructs(Protocol):
     def decode(self, latents: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
+class Latents(Protocol):
+    """A Method whose pictures are a smooth function of a vector: what can be inverted, interpolated and truncated."""
+
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        """[len(seeds), dim]: what `sample` decodes; row i depends on seeds[i] alone."""
+
+    def picture(self, latents: Tensor, cond: Cond) -> Tensor:
+        """[B, dim] -> [B, C, H, W] in [-1, 1], differentiable in `latents`."""
+
+
 @dataclass(frozen=True)
 class Pixels:
     """The identity: images themselves. Pixel and latent models share one path."""
