@@ -45,8 +45,8 @@ def described(method: Any) -> dict[str, list[Layer]]:
     """Both networks of a `dcgan` as lists of layers."""
     from torch import nn
 
-    from limner.nets.dcgan import DcganDiscriminator, DcganGenerator
-    from limner.nets.layers import BatchNorm, Dropout
+    from limner.nets.dcgan import DcganGenerator, DcganTrunk
+    from limner.nets.layers import BatchNorm, Dropout, Plain
 
     def one(layer: nn.Module) -> list[Layer]:
         if isinstance(layer, nn.Linear):
@@ -61,19 +61,19 @@ def described(method: Any) -> dict[str, list[Layer]]:
             return [["leaky", layer.negative_slope]]
         if isinstance(layer, Dropout):
             return [["dropout", layer.rate]]
-        if isinstance(layer, nn.Identity):
+        if isinstance(layer, Plain):
             return []
         raise SystemExit(f"the benchmark does not know the layer {layer}; teach `described`")
 
-    g, d = method.generator, method.discriminator
-    if not isinstance(g, DcganGenerator) or not isinstance(d, DcganDiscriminator):
+    g, d, head = method.generator.network, method.discriminator.trunk, method.discriminator.head
+    if not isinstance(g, DcganGenerator) or not isinstance(d, DcganTrunk):
         raise SystemExit("the benchmark compares method.networks=dcgan")
     layers = [*one(g.seed), ["unflatten", *g.seed_shape], *one(g.seed_norm), ["relu"]]
     for place, up in enumerate(g.ups):
         layers += [*one(up), ["crop", *g.sizes[place + 1]]]
         layers += [*one(g.norms[place]), ["relu"]] if place < len(g.norms) else [["tanh"]]
     inner = [made for layer in d.layers for made in one(layer)]
-    return {"generator": layers, "discriminator": [*inner, ["flatten"], *one(d.head)]}
+    return {"generator": layers, "discriminator": [*inner, ["flatten"], *one(head)]}
 
 
 def flop(layers: Sequence[Layer], size: tuple[int, int]) -> int:

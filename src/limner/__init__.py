@@ -17,10 +17,16 @@ if TYPE_CHECKING:
     from limner.loaded import load
     from limner.recipe import Recipe
     from limner.run import Run
+    from limner.tasks.interpolate import interpolate
+    from limner.tasks.invert import invert
+    from limner.tasks.reconstruct import reconstruct
     from limner.tasks.sample import sample
     from limner.training import resume, train
 
-__all__ = ["InputError", "Recipe", "Run", "evaluate", "load", "prepare", "resume", "sample", "train"]
+__all__ = [
+    "InputError", "Recipe", "Run", "evaluate", "interpolate", "invert", "load", "prepare", "reconstruct", "resume", "sample",
+    "train",
+]  # fmt: skip
 __version__ = "0.1.0"
 
 # torch's threads wait for each other by spinning. Where another process wants a core too, the one they wait for is not running,
@@ -30,8 +36,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOMES = {
     "InputError": "limner.core.errors", "Recipe": "limner.recipe", "Run": "limner.run", "evaluate": "limner.evaluation",
-    "load": "limner.loaded", "prepare": "limner.data", "resume": "limner.training", "sample": "limner.tasks.sample",
-    "train": "limner.training",
+    "interpolate": "limner.tasks.interpolate", "invert": "limner.tasks.invert", "load": "limner.loaded",
+    "prepare": "limner.data", "reconstruct": "limner.tasks.reconstruct", "resume": "limner.training",
+    "sample": "limner.tasks.sample", "train": "limner.training",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,14 @@ from limner.core import images as pictures
 from limner.core import precision
 from limner.core.cond import Cond
 from limner.core.ema import averaged
-from limner.core.errors import InputError
-from limner.core.method import Method, Reconstructs, generate
+from limner.core.errors import InputError, nearest
+from limner.core.method import Latents, Method, Reconstructs, generate
 from limner.core.step import prepare_module
 from limner.recipe import Recipe
 from limner.run import Checkpoint, Run, load_weights
+
+MOST_SHOWN = 12
+"""Classes that an error names."""
 
 
 @dataclass(frozen=True)
@@ -31,26 +35,59 @@ class Loaded:
     recipe: Recipe
     method: Method
 
-    def sample(self, seeds: Sequence[int] = range(16), label: str | None = None) -> NDArray[np.uint8]:
+    def sample(self, seeds: Sequence[int] = range(16), label: str | None = None, truncation: float = 1.0) -> NDArray[np.uint8]:
         """[len(seeds), H, W, C] uint8. Image i is a function of seeds[i] alone, to the bit, whatever stands beside it.
 
-        Errors: `InputError` where `label` is asked of a model that knows no classes.
+        `label` is the name of a class (or its number, where no class is called so); without it, a model that knows classes
+        draws them as often as they were in training. `truncation` multiplies the latents: below 1 nearer to their mean, more
+        typical and less varied (Brock et al. 2018, arXiv:1809.11096, scaled instead of cut).
+
+        Errors: `InputError` where the model does not know `label`, or cannot be truncated.
         """
-        if label is not None:
+        if not (math.isfinite(truncation) and truncation > 0):
+            raise InputError(f"truncation {truncation:g} is out of range; give a number above 0, such as 0.7 (1 is none)")
+        knobs = {} if truncation == 1.0 else {"truncation": truncation}
+        if knobs and not isinstance(self.method, Latents):
+            raise InputError(f"{self.run.path} ({self.recipe.preset}) has no latents to truncate; leave truncation out")
+        chosen = self.class_of(label)
+        rows = []
+        for part in pictures.batches_of(len(seeds), 32 * self.method.chunk):
+            some = list(seeds)[part]
+            rows.append(pictures.to_uint8(generate(self.method, some, self.cond(chosen, len(some)), **knobs)))
+        return np.concatenate(rows) if rows else np.empty((0, *self.shape), np.uint8)
+
+    def class_of(self, label: str | None) -> int | None:
+        """The number of a class by its name, or by that number as text where no class is called so; None for None.
+
+        Errors: `InputError` where the model knows no classes, or not this one.
+        """
+        if label is None:
+            return None
+        if not self.method.conditional:
             raise InputError(
                 f"{self.run.path} was trained without classes, so it cannot be asked for '{label}'; leave --label out"
             )
-        rows = [
-            pictures.to_uint8(generate(self.method, list(seeds)[part], Cond()))
-            for part in pictures.batches_of(len(seeds), 32 * self.method.chunk)
-        ]
-        return np.concatenate(rows) if rows else np.empty((0, *self.shape), np.uint8)
+        classes = self.recipe.data.classes
+        if label in classes:
+            return classes.index(label)
+        if label.isascii() and label.isdigit() and len(label) < 10 and int(label) < len(classes):
+            return int(label)
+        shown = ", ".join(classes[:MOST_SHOWN]) + (
+            f" and {len(classes) - MOST_SHOWN} more" if len(classes) > MOST_SHOWN else ""
+        )
+        raise InputError(f"{self.run.path} knows no class '{label}'{nearest(label, classes)} (there are: {shown})")
+
+    def cond(self, chosen: int | None, count: int) -> Cond:
+        """`count` times the class of that number; empty for None."""
+        return Cond() if chosen is None else Cond(label=torch.full((count,), chosen, device=self.method.device))
 
     def reconstruct(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """[N, H, W, C] uint8, through the latents and back. Errors: `InputError` where the method has no encoder."""
         method = self.method
         if not isinstance(method, Reconstructs):
-            raise InputError(f"{self.run.path} has no encoder ({self.recipe.preset}), so it cannot reconstruct; train a vae")
+            raise InputError(
+                f"{self.run.path} has no encoder ({self.recipe.preset}); `limner reconstruct` looks for the latents instead"
+            )
         rows = []
         with torch.inference_mode():
             for part in pictures.batches_of(len(images), 128):

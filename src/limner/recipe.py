@@ -20,9 +20,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from limner.core.errors import InputError, nearest
-from limner.core.method import Codec, Method, Pixels
+from limner.core.method import Codec, Facts, Method, Pixels
 from limner.core.precision import Precision
-from limner.methods.gan import GanConfig
+from limner.methods.gan_config import GanConfig
 from limner.methods.vae import VaeConfig
 
 SCHEMA_VERSION = 1
@@ -53,10 +53,18 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
+    "cgan": Preset("gan", "conditional GAN: pictures of the class that is asked for", "Mirza & Osindero 2014, arXiv:1411.1784"),
     "dcgan": Preset("gan", "convolutional GAN: sharp pictures in minutes", "Radford et al. 2015, arXiv:1511.06434"),
+    "densegan": Preset("gan", "GAN of densely connected networks", "Huang et al. 2017, arXiv:1608.06993"),
     "gan": Preset("gan", "the first, fully connected GAN", "Goodfellow et al. 2014, arXiv:1406.2661"),
+    "lsgan": Preset("gan", "least squares in the place of cross-entropy", "Mao et al. 2016, arXiv:1611.04076"),
+    "r3gan": Preset("gan", "relativistic pairs and two penalties: the best GAN here", "Huang et al. 2024, arXiv:2501.05441"),
+    "sngan": Preset("gan", "residual networks, spectral normalisation, hinge loss", "Miyato et al. 2018, arXiv:1802.05957"),
     "vae": Preset("vae", "variational autoencoder: soft pictures, never collapses, reconstructs", "Kingma & Welling 2013, "
                   "arXiv:1312.6114; calibrated decoder: Rybkin et al. 2021, arXiv:2006.13202"),
+    "wgan": Preset("gan", "Wasserstein distance, by a critic with clipped weights", "Arjovsky et al. 2017, arXiv:1701.07875"),
+    "wgan-gp": Preset("gan", "Wasserstein distance, by a critic with a gradient penalty", "Gulrajani et al. 2017, "
+                      "arXiv:1704.00028"),
 }  # fmt: skip
 
 
@@ -351,6 +359,12 @@ def build(recipe: Recipe, image_shape: tuple[int, int, int], classes: tuple[str,
         method = configs[place][2].build(codec, classes)
     assert method is not None
     return method
+
+
+def settled(recipe: Recipe, facts: Facts) -> Recipe:
+    """With numbers for everything that methods leave to the size of the images and of the budget."""
+    stages = tuple(stage.model_copy(update={"method": stage.method.settled(facts)}) for stage in recipe.stages)
+    return recipe.model_copy(update={"stages": stages, "method": recipe.method.settled(facts)})
 
 
 def methods_table() -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ from limner import recipe as recipes
 from limner.core import parallel, precision
 from limner.core.errors import InputError
 from limner.core.files import write_json
-from limner.core.method import At
+from limner.core.method import At, Facts
 from limner.data import BUILT_IN, parse_size, prepare
 from limner.data.dataset import Dataset
 from limner.evaluation import Watch
@@ -281,7 +281,10 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     chosen = precision.choose() if recipe.precision == "auto" else recipe.precision
     init_from = None if recipe.init_from is None else str(Run.open(recipe.init_from).checkpoint().path.parents[1].resolve())
     update = {"data": recipe.data.model_copy(update=data), "precision": chosen, "init_from": init_from}
-    return recipe.model_copy(update=update)
+    budget = recipe.budget
+    accelerated = precision.device().type == "cuda"
+    facts = Facts((channels, height, width), recipe.batch.size, budget.images, budget.minutes, accelerated)
+    return recipes.settled(recipe.model_copy(update=update), facts)
 
 
 def _check_processes(recipe: Recipe) -> None:

@@ -25,6 +25,8 @@ VERBS = [
     "train",
     "resume",
     "sample",
+    "reconstruct",
+    "interpolate",
     "evaluate",
     "runs",
     "report",

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from limner import recipe as recipes
-from limner.core.cond import Batch
+from limner.core.cond import Batch, Cond
 from limner.core.method import At, Method
 from limner.core.step import Stepper, prepare_module
 from limner.nets.layers import Dropout
@@ -28,13 +28,32 @@ SHAPES = ((8, 8, 1), (28, 28, 1), (32, 48, 3), (96, 64, 3))
 
 NARROW: Mapping[str, Sequence[str]] = {
     "dcgan": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
+    "cgan": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
+    "densegan": (
+        "method.generator.width=4", "method.generator.widest=8", "method.generator.blocks=1", "method.discriminator.width=8",
+        "method.discriminator.widest=8", "method.discriminator.blocks=1",
+    ),
+    "lsgan": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
+    "r3gan": (
+        "method.generator.width=8", "method.generator.widest=16", "method.generator.group=8", "method.generator.blocks=1",
+        "method.discriminator.width=8", "method.discriminator.widest=16", "method.discriminator.group=8",
+        "method.discriminator.blocks=1",
+    ),
+    "sngan": (
+        "method.generator.width=8", "method.generator.widest=16", "method.discriminator.width=8",
+        "method.discriminator.widest=16", "method.discriminator.blocks=1",
+    ),
+    "wgan": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
+    "wgan-gp": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
     "gan": ("method.generator.widths=[32,48]", "method.discriminator.widths=[32,16]"),
     "vae": ("method.width=8", "method.widest=16", "method.latent=8", "method.components=3"),
-}
+}  # fmt: skip
 """What makes a preset small enough for a test; a new preset works without, only slower."""
 
 QUIET = ("score.points=0", "previews.count=4", "previews.every=1", "checkpoints.every=1", "batch.size=16", "precision=fp32")
 """No judge, few pictures, one checkpoint at the end."""
+
+CLASSES = tuple("0123456789")
 
 every_preset = pytest.mark.parametrize("preset", sorted(PRESETS))
 
@@ -89,7 +108,7 @@ def method_of(preset: str, shape: tuple[int, int, int], *settings: str, seed: in
     from limner.core import precision
 
     torch.manual_seed(seed)
-    method = recipes.build(composed(preset, *settings), shape, ())
+    method = recipes.build(composed(preset, *settings), shape, CLASSES)
     prepare_module(method, precision.device())
     return method.train()
 
@@ -106,7 +125,8 @@ def drawer(images: torch.Tensor) -> Callable[[int, int, int], Batch]:
     """Hands out rows of `images`, endlessly."""
 
     def draw(stream: int, start: int, size: int) -> Batch:
-        return Batch(images[(torch.arange(start, start + size) + stream) % len(images)])
+        rows = (torch.arange(start, start + size) + stream) % len(images)
+        return Batch(images[rows], Cond(label=rows.to(images.device) % len(CLASSES)))
 
     return draw
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from contract.helpers import every_preset, method_of, pictures_like, without_dropout
 from limner.core.cond import Batch, Cond
 from limner.core.method import At, Losses, Method
-from limner.methods.gan import Gan, discriminator_loss, generator_loss
+from limner.methods.adversarial import GAMES
+from limner.methods.gan import Gan
 
 SHAPE = (12, 10, 3)
 HALFWAY = At(1000, 0.5)
@@ -49,7 +50,15 @@ def gradients(method: Method, phase_name: str, losses: Losses, count: int) -> di
 
 
 @pytest.mark.parametrize(
-    "settings", [(), ("method.r1_gamma=2.0",), ("method.updates=alternating",)], ids=["", "r1", "alternating"]
+    "settings",
+    [
+        (),
+        ("method.r1_gamma=2.0", "method.r2_gamma=1.0", "method.penalty_every=1"),
+        ("method.updates=alternating",),
+        ("method.labels=true", "method.discriminator.labels=auxiliary", "method.augment.kind=diff"),
+        ("method.augment.mix=0.5", "method.instance_noise=0.1"),
+    ],
+    ids=["", "penalties", "alternating", "auxiliary", "mix"],
 )
 @every_preset
 def test_duplicating_the_batch_and_its_noise_changes_nothing(preset: str, settings: Sequence[str]) -> None:
@@ -60,9 +69,11 @@ def test_duplicating_the_batch_and_its_noise_changes_nothing(preset: str, settin
     images = pictures_like(6, SHAPE, device=method.device)
     for phase in method.phases():
         noise = Repeated(6)
-        once = method.losses(phase.name, (Batch(images, Cond(), noise),) * phase.batches, HALFWAY)
+        label = torch.arange(6, device=images.device) % 3
+        once = method.losses(phase.name, (Batch(images, Cond(label), noise),) * phase.batches, HALFWAY)
         small = gradients(method, phase.name, once, 6)
-        twice = method.losses(phase.name, (Batch(images.repeat(3, 1, 1, 1), Cond(), noise.again()),) * phase.batches, HALFWAY)
+        again = Batch(images.repeat(3, 1, 1, 1), Cond(label.repeat(3)), noise.again())
+        twice = method.losses(phase.name, (again,) * phase.batches, HALFWAY)
         large = gradients(method, phase.name, twice, 18)
         for player, loss in once.of.items():
             assert loss.shape == (6,)
@@ -74,14 +85,16 @@ def test_duplicating_the_batch_and_its_noise_changes_nothing(preset: str, settin
         assert any(float(value.abs().max()) > 0 for value in small.values())
 
 
-def _pair(networks: str, norm: str) -> tuple[Gan, Gan]:
+def _pair(networks: str, norm: str, loss: str) -> tuple[Gan, Gan]:
     """The same float64 weights with shared and with alternating updates."""
     found = []
     for updates in ("shared", "alternating"):
         preset = "dcgan" if networks == "dcgan" else "gan"
+        smooth = 0.1 if GAMES[loss].labels else 0.0
         method = method_of(
-            preset, SHAPE, f"method.updates={updates}", f"method.generator.norm={norm}", "method.smooth=0.1", seed=4
-        )
+            preset, SHAPE, f"method.updates={updates}", f"method.generator.norm={norm}", f"method.smooth={smooth}",
+            f"method.loss={loss}", "method.r1_gamma=1.0", "method.penalty_every=1", seed=4,
+        )  # fmt: skip
         method = without_dropout(method.cpu().double())
         with torch.no_grad():  # the DCGAN start is nearly flat; make the logits and their gradients large enough to differ
             for weight in method.parameters():
@@ -92,10 +105,10 @@ def _pair(networks: str, norm: str) -> tuple[Gan, Gan]:
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
-@pytest.mark.parametrize("networks", ["mlp", "dcgan"])
-def test_the_shared_pass_equals_two_passes(networks: str, norm: str) -> None:
-    """In float64 to 1e-10, for both players, though one backward serves them."""
-    shared, apart = _pair(networks, norm)
+@pytest.mark.parametrize(("networks", "loss"), [("mlp", "non-saturating"), *(("dcgan", loss) for loss in GAMES)])
+def test_the_shared_pass_equals_two_passes(networks: str, loss: str, norm: str) -> None:
+    """In float64 to 1e-10, for both players, though one pass serves them; the penalty within it stays the discriminator's."""
+    shared, apart = _pair(networks, norm, loss)
     images, noise = pictures_like(8, SHAPE).double(), torch.randn(8, shared.config.latent, dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Tensor, "float", lambda tensor: tensor)  # the methods' fp32 islands, in float64 for once
@@ -128,17 +141,22 @@ def test_the_shared_pass_is_finite_where_the_discriminator_is_sure() -> None:
 @pytest.mark.parametrize("logit", [-50.0, -30.0, -1.0, 0.0, 2.0, 30.0])
 def test_turned_gradient_is_the_generators_own(logit: float) -> None:
     """One image, one logit: d softplus(−l)/dl through the turned pass, against autograd on the loss itself."""
-    from limner.methods.gan import Turned
+    from limner.methods.adversarial import Turned
+
+    game = GAMES["non-saturating"]
+    assert game.turn is not None
+    turn = game.turn
 
     def seen(double: bool) -> tuple[float, float]:
         dtype = torch.float64 if double else torch.float32
         image = torch.full((1, 1), logit, dtype=dtype, requires_grad=True)
         cell: list[Tensor] = []
         through = Turned.apply(image, cell).flatten()
-        cell.append(through.detach())
-        (turned,) = torch.autograd.grad(discriminator_loss(torch.zeros(1, dtype=dtype), through).sum(), image)
+        none = torch.zeros(1, dtype=dtype)
+        cell.append(turn(none, through.detach()))
+        (turned,) = torch.autograd.grad(game.discriminator(none, through, 0.0).sum(), image)
         plain = torch.tensor([logit], dtype=dtype, requires_grad=True)
-        (own,) = torch.autograd.grad(generator_loss(plain).sum(), plain)
+        (own,) = torch.autograd.grad(game.generator(none, plain).sum(), plain)
         return float(turned), float(own)
 
     turned, own = seen(True)

@@ -33,8 +33,15 @@ from limner.run import Run
 from limner.training import resume
 
 VARIANTS = {
-    "dcgan": ("method.updates=alternating", "method.discriminator.norm=batch", "method.discriminator.dropout=0.3"),
-    "gan": ("method.r1_gamma=0.5", "method.r1_every=3", "batch.chunks=2", "data.mirror=true"),
+    "dcgan": (
+        "method.updates=alternating",
+        "method.discriminator.norm=batch",
+        "method.discriminator.dropout=0.3",
+        "method.r1_gamma=0",
+    ),
+    "gan": ("method.r1_gamma=0.5", "method.penalty_every=3", "batch.chunks=2", "data.mirror=true"),
+    "r3gan": ("method.augment.kind=adaptive", "method.augment.start=0.5", "method.augment.speed=500"),
+    "sngan": ("method.labels=true", "method.critic_steps=2", "method.augment.kind=diff"),
     "vae": ("method.prior=normal", "precision=bf16"),
 }
 """A second set of settings per preset: what has state of its own, or counts iterations."""

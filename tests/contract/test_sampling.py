@@ -12,9 +12,14 @@ from PIL import Image
 
 import limner
 from contract.helpers import every_preset, finished, run_of, start
-from limner.core.method import generate
+from limner.core import images as pictures
+from limner.core.cond import Cond
+from limner.core.method import Latents, generate, latents_of, render
+from limner.metrics.reconstruction import psnr
 from limner.recipe import PRESETS
 from limner.run import Run
+from limner.tasks.interpolate import interpolate
+from limner.tasks.invert import invert
 from limner.tasks.sample import sample
 
 
@@ -105,6 +110,73 @@ def test_png_text_says_where_a_picture_comes_from(trained: dict[str, Run], tmp_p
 def test_a_model_without_classes_refuses_a_label(trained: dict[str, Run]) -> None:
     with pytest.raises(limner.InputError, match="without classes"):
         limner.load(trained["gan"].path).sample([1], label="3")
+
+
+@every_preset
+def test_the_latents_of_a_seed_give_its_picture(preset: str, trained: dict[str, Run]) -> None:
+    """The same bits by `latents_of` and `render` as by `generate`, whichever rows; a gradient; and truncation."""
+    method = limner.load(trained[preset].path).method
+    if not isinstance(method, Latents):
+        pytest.skip("no latents")
+    seeds = [5, 17, 64, 99, *range(40)]
+    latents, labels = latents_of(method, seeds), method.labels(seeds)
+    assert (labels is not None) == method.conditional
+    whole = render(method, latents, Cond(label=labels))
+    assert torch.equal(whole, generate(method, seeds))
+    one = Cond(label=None if labels is None else labels[1:2])
+    assert torch.equal(render(method, latents_of(method, [17]), one)[0], whole[1])
+    half = generate(method, seeds, truncation=0.5)
+    if method.gaussian:
+        assert torch.equal(half, render(method, 0.5 * latents, Cond(label=labels)))
+    assert not torch.equal(half, whole)
+    z = latents[:2].requires_grad_(True)
+    (gradient,) = torch.autograd.grad(method.picture(z, Cond(label=None if labels is None else labels[:2])).sum(), z)
+    assert bool(gradient.isfinite().all())
+    assert float(gradient.abs().max()) > 0
+
+
+@every_preset
+def test_an_interpolation_ends_at_its_samples(preset: str, trained: dict[str, Run], tmp_path: Path) -> None:
+    run = trained[preset]
+    answer = interpolate(run.path, seeds=[3, 12, 7], steps=4, out=tmp_path)
+    assert len(answer["files"]) == 7
+    frames = np.stack([np.asarray(Image.open(file))[..., None] for file in answer["files"]])
+    assert np.array_equal(frames[[0, 3, 6]], limner.load(run.path).sample([3, 12, 7]))
+    assert len(np.unique(frames.reshape(7, -1), axis=0)) == 7
+
+
+@pytest.mark.parametrize("preset", ["cgan", "dcgan"])
+def test_a_picture_that_a_gan_made_is_found_again(preset: str, trained: dict[str, Run]) -> None:
+    model = limner.load(trained[preset].path)
+    made = model.sample(range(900, 904))
+    found = invert(model, made, steps=150)
+    assert found.pictures.shape == made.shape
+    near, far = psnr(found.pictures, made), psnr(model.sample(range(4)), made)
+    assert float(near.min()) > 30, near
+    assert bool((near > far + 10).all()), (near, far)
+
+
+def test_a_class_is_what_was_asked_for(trained: dict[str, Run], tmp_path: Path) -> None:
+    """By name, in the pictures, the PNG's text and the folder; without one, by the seed."""
+    run = trained["cgan"]
+    model = limner.load(run.path)
+    assert model.recipe.data.classes == tuple("0123456789")
+    asked = torch.full((2,), 3, device=model.method.device)
+    threes = model.sample([5, 9], label="3")
+    assert np.array_equal(threes, pictures.to_uint8(generate(model.method, [5, 9], Cond(label=asked))))
+    assert not np.array_equal(threes, model.sample([5, 9], label="4"))
+    drawn = model.method.labels(range(200))
+    assert drawn is not None
+    assert len(set(drawn.tolist())) == 10
+    for seed in (0, 1, 2):
+        assert np.array_equal(model.sample([seed]), model.sample([seed], label=str(int(drawn[seed]))))
+    with pytest.raises(limner.InputError, match=r"knows no class '12'.*0, 1, 2"):
+        model.sample([1], label="12")
+    answer = sample(run.path, seeds=[5], label="3", truncation=0.5)
+    assert Path(answer["files"][0]) == run.path / "samples" / "3" / "seed000005.png"
+    with Image.open(answer["files"][0]) as image:
+        assert image.text["label"] == "3"  # type: ignore[attr-defined]
+        assert image.text["truncation"] == "0.5"  # type: ignore[attr-defined]
 
 
 def test_only_a_method_with_an_encoder_reconstructs(trained: dict[str, Run]) -> None:

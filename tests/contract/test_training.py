@@ -11,6 +11,7 @@ import torch
 
 import limner
 from contract.helpers import (
+    CLASSES,
     SHAPES,
     assert_metrics_once,
     composed,
@@ -27,10 +28,18 @@ from limner.core.step import Stepper
 
 VARIANTS = [
     *((preset, ()) for preset in sorted(recipes.PRESETS)),
-    ("dcgan", ("method.updates=alternating", "method.discriminator.norm=batch")),
+    ("dcgan", ("method.updates=alternating", "method.discriminator.norm=batch", "method.r1_gamma=0")),
     ("gan", ("method.updates=alternating",)),
-    ("gan", ("method.r1_gamma=1.0", "method.r1_every=1")),
-    ("dcgan", ("method.updates=alternating", "method.r1_gamma=1.0", "method.r1_every=2", "batch.chunks=2")),
+    ("gan", ("method.r1_gamma=1.0", "method.penalty_every=1")),
+    ("dcgan", ("method.updates=alternating", "method.r1_gamma=1.0", "method.penalty_every=2", "batch.chunks=2")),
+    ("dcgan", ("method.loss=minimax", "method.smooth=0.1", "method.instance_noise=0.1", "method.discriminator.dropout=0.3")),
+    ("dcgan", ("method.labels=true", "method.generator.labels=norm", "method.discriminator.labels=auxiliary")),
+    ("gan", ("method.labels=true", "method.discriminator.labels=concat")),
+    ("sngan", ("method.critic_steps=2", "method.labels=true", "method.generator.labels=norm")),
+    ("lsgan", ("method.discriminator.normalise=gradient", "method.r1_gamma=0", "method.generator.clip.by=normalised")),
+    ("r3gan", ("method.augment.kind=diff", "method.penalty_every=1")),
+    ("wgan-gp", ("method.augment.kind=adaptive", "method.augment.start=0.5", "method.penalty_every=1")),
+    ("densegan", ("method.augment.mix=0.5", "method.loss=hinge")),
 ]
 
 
@@ -66,7 +75,7 @@ def test_trains_and_samples_at_every_shape(
     run = run_of(preset, tmp_path, "batch.size=8", source=sources[shape], images=16)
     assert_metrics_once(run)
     assert run.checkpoint().images == 16
-    fresh = recipes.build(run.recipe(), shape, ())
+    fresh = recipes.build(run.recipe(), shape, run.recipe().data.classes)
     initial = {name: value.shape for name, value in fresh.state_dict().items()}
     assert {name: value.shape for name, value in run.checkpoint().tensors("model").items()} == initial
     images = limner.load(run.path).sample(range(3))
@@ -124,7 +133,7 @@ def test_a_phase_sees_its_batches_and_all_of_it_is_repeatable(preset: str) -> No
 
 
 def test_r1_joins_only_every_so_many_iterations() -> None:
-    method = method_of("dcgan", (8, 8, 1), "method.r1_gamma=100.0", "method.r1_every=3", "method.updates=alternating")
+    method = method_of("dcgan", (8, 8, 1), "method.r1_gamma=100.0", "method.penalty_every=3", "method.updates=alternating")
     seen: list[str] = []
     original = method.losses
     method.losses = lambda phase, batches, at: (seen.append(phase), original(phase, batches, at))[1]  # type: ignore[method-assign]
@@ -132,9 +141,9 @@ def test_r1_joins_only_every_so_many_iterations() -> None:
     draw = drawer(pictures_like(8, (8, 8, 1), device=method.device))
     for iteration in range(4):
         stepper.step(draw, At(4 * iteration, 0.1), iteration)
-    assert seen == ["discriminator", "r1", "generator"] + ["discriminator", "generator"] * 2 + [
+    assert seen == ["discriminator", "penalty", "generator"] + ["discriminator", "generator"] * 2 + [
         "discriminator",
-        "r1",
+        "penalty",
         "generator",
     ]
 
@@ -170,9 +179,9 @@ def test_the_gpu_agrees_with_the_cpu(preset: str) -> None:
 
     shape = (28, 28, 1)
     torch.manual_seed(0)
-    cpu = without_dropout(recipes.build(composed(preset), shape, ())).train()
+    cpu = without_dropout(recipes.build(composed(preset), shape, CLASSES)).train()
     torch.manual_seed(0)
-    gpu = without_dropout(recipes.build(composed(preset), shape, ())).train()
+    gpu = without_dropout(recipes.build(composed(preset), shape, CLASSES)).train()
     gpu.load_state_dict(cpu.state_dict())
     gpu.to("cuda")
     images, noise = pictures_like(8, shape), torch.randn(8, 4096)

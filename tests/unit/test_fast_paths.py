@@ -8,13 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.core import seeds as randomness
-from limner.methods.gan import Turned, discriminator_loss, generator_loss
-from limner.nets.dcgan import DcganDiscriminator, DcganGenerator
-from limner.nets.layers import Conv2d, ConvTranspose2d, Dropout
+from limner.methods.adversarial import GAMES, Turned
+from limner.nets.dcgan import DcganGenerator, DcganTrunk
+from limner.nets.layers import Conv2d, ConvTranspose2d, Dropout, flat
+from limner.nets.players import Discriminator
 
 CASES = [
     (Conv2d, 1, 8, 4, 2, 1), (Conv2d, 3, 8, 3, 1, 1), (Conv2d, 4, 8, 5, 2, 2), (Conv2d, 8, 16, 4, 2, 1),
     (Conv2d, 8, 16, 3, 1, 1),
+    (Conv2d, 3, 8, 1, 1, 0), (Conv2d, 8, 16, 1, 1, 0), (Conv2d, 8, 16, 1, 2, 0),
     (ConvTranspose2d, 8, 1, 4, 2, 1), (ConvTranspose2d, 8, 3, 3, 1, 1), (ConvTranspose2d, 16, 8, 4, 2, 1),
     (ConvTranspose2d, 16, 8, 5, 2, 2),
 ]  # fmt: skip
@@ -118,29 +120,43 @@ def test_dropout_is_dropout(channels_last: bool, dtype: torch.dtype) -> None:
     assert layer.eval()(x) is x
 
 
+def critic_of(shape: tuple[int, int, int], width: int = 8, widest: int = 16) -> Discriminator:
+    trunk = DcganTrunk(shape, width, widest, "none", 0.0)
+    return Discriminator(trunk, trunk.features, shape[1:], 0, "projection", False)
+
+
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 48), (1, 8, 8)])
-def test_discriminators_head_is_a_dense_layer_on_the_flattened_features(shape: tuple[int, int, int]) -> None:
-    network = DcganDiscriminator(shape, 8, 64, "none", 0.0).double()
-    x = torch.randn(4, *shape, dtype=torch.float64)
-    torch.testing.assert_close(network(x), network.head(network.layers(x).flatten(1)).flatten())
+def test_flat_is_a_view_of_channels_last_memory(shape: tuple[int, int, int]) -> None:
+    """The head reads features in the order in which they lie; that order is rows, columns, channels."""
+    network = critic_of(shape).double().to(memory_format=torch.channels_last)
+    x = torch.randn(4, *shape, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    features = network.trunk(x)
+    assert flat(features).data_ptr() == features.data_ptr()
+    weights = network.head.weight.view(*features.shape[2:], features.shape[1])
+    by_hand = torch.einsum("bchw,hwc->b", features, weights) + network.head.bias
+    torch.testing.assert_close(network(x), by_hand)
 
 
-def test_one_backward_pass_serves_both_players() -> None:
+@pytest.mark.parametrize("loss", [name for name, game in GAMES.items() if game.turn is not None])
+def test_one_backward_pass_serves_both_players(loss: str) -> None:
     """Against two passes, in float64, with losses far from balance."""
     torch.manual_seed(0)
+    game = GAMES[loss]
     generator = DcganGenerator(6, (1, 12, 12), 16, 8, "batch").double()
-    discriminator = DcganDiscriminator((1, 12, 12), 8, 16, "none", 0.0).double()
+    discriminator = critic_of((1, 12, 12)).double()
     nn.init.normal_(discriminator.head.weight, 0.0, 3.0)
     real, z = torch.rand(5, 1, 12, 12, dtype=torch.float64), torch.randn(5, 6, dtype=torch.float64)
     mine, theirs = list(generator.parameters()), list(discriminator.parameters())
     cell: list[Tensor] = []
     fake = Turned.apply(generator(z), cell)
     real_logits, fake_logits = discriminator(torch.cat([real, fake])).chunk(2)
-    cell.append(fake_logits.detach())
-    once = torch.autograd.grad(discriminator_loss(real_logits, fake_logits).sum(), [*mine, *theirs])
+    assert game.turn is not None
+    cell.append(game.turn(real_logits.detach(), fake_logits.detach()))
+    once = torch.autograd.grad(game.discriminator(real_logits, fake_logits, 0.0).sum(), [*mine, *theirs])
     fake = generator(z)
-    of_generator = torch.autograd.grad(generator_loss(discriminator(fake)).sum(), mine)
-    of_discriminator = torch.autograd.grad(discriminator_loss(discriminator(real), discriminator(fake.detach())).sum(), theirs)
+    of_generator = torch.autograd.grad(game.generator(discriminator(real), discriminator(fake)).sum(), mine)
+    both = game.discriminator(discriminator(real), discriminator(fake.detach()), 0.0)
+    of_discriminator = torch.autograd.grad(both.sum(), theirs)
     for shared, apart in zip(once, [*of_generator, *of_discriminator], strict=True):
         torch.testing.assert_close(shared, apart, rtol=1e-9, atol=1e-12)
 

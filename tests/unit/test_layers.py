@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from limner.nets.convae import ConvDecoder, ConvEncoder
-from limner.nets.dcgan import DcganDiscriminator, DcganGenerator
+from limner.nets.dcgan import DcganGenerator, DcganTrunk
 from limner.nets.layers import BatchNorm, Dropout, dense, halvings, init_normal, moments_of, move_moments
+from limner.nets.players import Discriminator
 
 
 @pytest.mark.parametrize("shape", [(16, 5), (6, 5, 4, 3)])
@@ -136,10 +137,11 @@ def test_networks_fit_every_shape_and_use_every_pixel(shape: tuple[int, int, int
         images = generator(z)
         assert images.shape == (2, *shape)
         assert bool((images[0] != images[1]).all()), "a pixel that no latent reaches"
-    for critic in (DcganDiscriminator(shape, 8, 32, "none", 0.0), ConvEncoder(shape, 5, 8, 16, 1)):
+    trunk = DcganTrunk(shape, 8, 32, "none", 0.0)
+    for critic in (Discriminator(trunk, trunk.features, shape[1:], 0, "projection", False), ConvEncoder(shape, 5, 8, 16, 1)):
         (gradient,) = torch.autograd.grad(critic(x).sum(), x)
         assert bool((gradient != 0).all()), "a pixel that is not seen"
-    assert DcganDiscriminator(shape, 8, 32, "none", 0.0)(x).shape == (2,)
+    assert trunk(x).flatten(1).shape == (2, trunk.features)
     assert ConvEncoder(shape, 5, 8, 16, 1)(x).shape == (2, 5)
 
 

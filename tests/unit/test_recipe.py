@@ -9,7 +9,8 @@ import pytest
 
 from limner import recipe as recipes
 from limner.core.errors import InputError
-from limner.methods.gan import Gan, GanConfig
+from limner.methods.gan import Gan
+from limner.methods.gan_config import GanConfig
 from limner.methods.vae import VaeConfig
 from limner.recipe import METHODS, PRESETS, Recipe, compose, known_keys, parse, put, read
 
@@ -173,4 +174,6 @@ def test_updates_are_shared_where_they_can_be() -> None:
     apart = ["discriminator", "generator"]
     assert phases("method.updates=auto") == phases("method.updates=shared") == ["both"]
     assert phases("method.updates=alternating") == apart
-    assert phases("method.updates=auto", "method.networks=dcgan", "method.discriminator.norm=batch") == apart
+    assert (
+        phases("method.updates=auto", "method.networks=dcgan", "method.discriminator.norm=batch", "method.r1_gamma=0") == apart
+    )

@@ -95,10 +95,10 @@ def test_optimiser_state_round_trip(kind: str) -> None:
             generator = torch.Generator().manual_seed(step)
             for weight in own:
                 weight.grad = torch.empty_like(weight).copy_(torch.randn(weight.shape, generator=generator))
-            optim.set_lr(optimiser, 0.1)
+            optim.tune(optimiser, spec, 0.0)
             optimiser.step()
 
-    spec = Optimiser(kind=kind, betas=(0.9, 0.95), weight_decay=0.01)
+    spec = Optimiser(kind=kind, lr=0.1, betas=(0.9, 0.95), weight_decay=0.01)
     names, whole = weights()
     one = spec.build(whole)
     steps(one, whole, 0)

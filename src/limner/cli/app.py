@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from limner.cli import look, make, prepare
+from limner.cli import latent, look, make, prepare
 from limner.cli.door import FAILED, INTERRUPTED, MENDABLE, complain
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app.command("methods")(look.methods)
 app.command("train")(make.train)
 app.command("resume")(make.resume)
 app.command("sample")(make.sample)
+app.command("reconstruct")(latent.reconstruct)
+app.command("interpolate")(latent.interpolate)
 app.command("evaluate")(look.evaluate)
 app.command("runs")(look.runs)
 app.command("report")(look.report)

@@ -29,6 +29,7 @@ from limner.cli.options import (
     Seeds,
     Settings,
     Source,
+    Truncation,
 )
 from limner.cli.parse import check_settings, choose_seeds
 
@@ -104,6 +105,7 @@ def sample(
     seeds: Seeds = None,
     count: SeedCount = None,
     label: Label = None,
+    truncation: Truncation = 1.0,
     checkpoint: Checkpoint = "last",
     grid: Grid = False,
     npz: Npz = None,
@@ -118,7 +120,8 @@ def sample(
 
         reply(
             draw(
-                run, seeds=chosen, label=label, checkpoint=checkpoint, grid=grid, npz=npz, out=out, metadata=not no_metadata
+                run, seeds=chosen, label=label, truncation=truncation, checkpoint=checkpoint, grid=grid, npz=npz, out=out,
+                metadata=not no_metadata,
             ),
             show.samples,
         )  # fmt: skip

@@ -38,10 +38,21 @@ Checkpoint = Annotated[str, Option("--checkpoint", metavar="last|best|N", help="
 Seeds = Annotated[str | None, Option("--seeds", metavar="0-15,42", help="Which pictures: one seed is one picture.")]
 SeedCount = Annotated[int | None, Option("--count", help="The first so many seeds; default 16.")]
 Label = Annotated[str | None, Option("--label", metavar="CLASS", help="Draw this class, where the model knows classes.")]
+Truncation = Annotated[float, Option("--truncation", metavar="PSI", help="Below 1: more typical, less varied pictures.")]
 Grid = Annotated[bool, Option("--grid", help="Also lay them out in one picture.")]
 Npz = Annotated[Path | None, Option("--npz", metavar="FILE", help="Write one array file instead of single pictures.")]
 PicturesOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where pictures go; default: a folder in the run.")]
 NoMetadata = Annotated[bool, Option("--no-metadata", help="Leave recipe, seed and model hash out of the PNGs.")]
+
+# Pictures given to a run: `reconstruct`, `interpolate`
+Given = Annotated[list[Path], Argument(metavar="IMAGES…", help="Picture files, or folders of them.")]
+Ends = Annotated[list[Path] | None, Argument(metavar="IMAGES…", help="Two pictures or more, in the place of --seeds.")]
+EndSeeds = Annotated[str | None, Option("--seeds", metavar="3,7,12", help="The pictures to pass through, by seed.")]
+Starts = Annotated[int, Option("--starts", help="Latents that the search starts from, where there is no encoder.")]
+SearchSteps = Annotated[int, Option("--steps", help="Steps of the search, where there is no encoder.")]
+Encoder = Annotated[bool, Option("--encoder", help="Train an encoder first, for one more start of the search.")]
+PathSteps = Annotated[int, Option("--steps", help="Pictures from one end to the next, both among them.")]
+KnownLabel = Annotated[str | None, Option("--label", metavar="CLASS", help="Of this class, where the model knows classes.")]
 
 # Judging
 What = Annotated[str, Argument(metavar="WHAT", help="A run, a folder of pictures, or an .npz of images.")]

@@ -8,6 +8,7 @@ from typing import Any
 
 Answer = Mapping[str, Any]
 _ABSENT = "–"
+MOST_ROWS = 20
 
 
 def span(seconds: float | None) -> str:
@@ -188,6 +189,36 @@ def samples(answer: Answer) -> None:
             ("grid", str(answer["grid"]) if answer.get("grid") else None),
             ("npz", str(answer["npz"]) if answer.get("npz") else None),
             ("speed", f"{answer['images_per_second']:,.0f} images/s"),
+        ]
+    )
+
+
+def reconstructions(answer: Answer) -> None:
+    values = sorted(answer["psnr"])
+    rows = zip(answer["images"], answer["classes"] or [None] * len(values), answer["psnr"], strict=True)
+    for name, known, value in list(rows)[:MOST_ROWS]:
+        print(f"{value:6.2f} dB  {name}" + (f"  ({known})" if known else ""))
+    if len(values) > MOST_ROWS:
+        print(f"… and {len(values) - MOST_ROWS} more (all of them with --json)")
+    lines(
+        [
+            ("by", {"encoder": "the encoder", "inversion": "looking for the latents"}[answer["method"]]),
+            ("psnr", f"{sum(values) / len(values):.2f} dB on average, {values[0]:.2f} at worst"),
+            ("sheet", answer["sheet"]),
+            ("time", span(answer["seconds"])),
+        ]
+    )
+
+
+def interpolation(answer: Answer) -> None:
+    from pathlib import Path
+
+    lines(
+        [
+            ("pictures", f"{len(answer['files']):,} in {Path(answer['files'][0]).parent}"),
+            ("path", answer["path"]),
+            ("sheet", answer["sheet"]),
+            ("time", span(answer["seconds"])),
         ]
     )
 

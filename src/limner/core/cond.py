@@ -46,7 +46,8 @@ class Batch:
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform in [0, 1), [B, *shape]: the same draws, through the normal distribution function."""
-        return torch.special.ndtr(self.noise(*shape)).clamp(max=1 - 2**-24)
+        uniform: Tensor = torch.special.ndtr(self.noise(*shape))
+        return uniform.clamp(max=1 - 2**-24)
 
     def drawing(self, draw: Draw) -> Batch:
         """The same batch with another source of noise."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from limner.core.cond import Batch, Cond
@@ -75,6 +76,33 @@ class Losses:
     """[B]: where one backward serves several players at once, what it starts from."""
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a recipe may depend on that nobody writes into it: known when a run starts."""
+
+    shape: tuple[int, int, int]
+    """(C, H, W)."""
+    batch: int
+    images: int | None
+    """The budget, or else `minutes`."""
+    minutes: float | None
+    accelerated: bool
+
+
+class MethodConfig(BaseModel, ABC):
+    """A family's own choices: a part of the recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @abstractmethod
+    def build(self, codec: Codec, classes: tuple[str, ...]) -> Method:
+        """The untrained Method. Errors: `InputError` for choices that do not go together, or do not fit the images."""
+
+    def settled(self, facts: Facts) -> Self:
+        """With numbers in the place of "auto"; the run writes them down and starts."""
+        return self
+
+
 class Codec(Protocol):
     """What a Method works *in*: pixels, or the latents of a trained autoencoder."""
 
@@ -132,6 +160,11 @@ class Method(nn.Module, ABC):
     chunk: ClassVar[int] = 32
     """Images per sampling pass. Short passes are padded to it, so that an image's bits do not depend on its neighbours."""
 
+    conditional: bool = False
+    """Whether `sample` heeds `cond.label`; where none is asked for, the method draws one by the seed."""
+    gaussian: bool = True
+    """Whether its latents, where it has any, are standard normal; paths between them then run along the sphere."""
+
     def __init__(self, codec: Codec) -> None:
         super().__init__()
         self.codec = codec  # where this is a module, it is frozen and travels in the snapshot
@@ -155,6 +188,10 @@ class Method(nn.Module, ABC):
     def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
         """Optional. Bounded, seeded, kept in buffers: what is estimated rather than descended to."""
 
+    def labels(self, seeds: Sequence[int], asked: Tensor | None = None) -> Tensor | None:
+        """[len(seeds)]: the classes that `sample` draws: `asked`, or by the seed where that is nothing (-1, or None)."""
+        return asked
+
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
@@ -167,21 +204,42 @@ def generate(method: Method, seeds: Sequence[int], cond: Cond | None = None, **k
     """
     rows: list[Tensor] = []
     for start in range(0, len(seeds), method.chunk):
-        part = list(seeds[start : start + method.chunk])
-        padded = part + part[-1:] * (method.chunk - len(part))
-        rows.append(method.sample(padded, _rows(cond, start, method.chunk), **knobs)[: len(part)])
+        padded = _seeds(seeds, start, method.chunk)
+        rows.append(method.sample(padded, _rows(cond, start, method.chunk), **knobs)[: len(seeds) - start])
     return torch.cat(rows)
+
+
+@torch.no_grad()
+def latents_of(method: Method, seeds: Sequence[int]) -> Tensor:
+    """[len(seeds), dim]: what `generate` decodes, to the bit. The method must have `Latents`."""
+    assert isinstance(method, Latents)
+    starts = range(0, len(seeds), method.chunk)
+    return torch.cat([method.latents(_seeds(seeds, s, method.chunk))[: len(seeds) - s] for s in starts])
+
+
+@torch.no_grad()
+def render(method: Method, latents: Tensor, cond: Cond | None = None) -> Tensor:
+    """[N, dim] -> [N, C, H, W] in [-1, 1], in the same passes as `generate`: the latents of a seed give its very bits."""
+    assert isinstance(method, Latents)
+    rows: list[Tensor] = []
+    for start in range(0, len(latents), method.chunk):
+        padded = _cut(latents, start, method.chunk)
+        rows.append(method.picture(padded, _rows(cond, start, method.chunk))[: len(latents) - start])
+    return torch.cat(rows)
+
+
+def _seeds(seeds: Sequence[int], start: int, size: int) -> list[int]:
+    part = list(seeds[start : start + size])
+    return part + part[-1:] * (size - len(part))
+
+
+def _cut(rows: Tensor, start: int, size: int) -> Tensor:
+    part = rows[start : start + size]
+    return torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])])
 
 
 def _rows(cond: Cond | None, start: int, size: int) -> Cond:
     """Rows start … start+size-1 of every door that is open, the last row repeated where there are too few."""
     if cond is None:
         return Cond()
-
-    def cut(rows: Tensor | None) -> Tensor | None:
-        if rows is None:
-            return None
-        part = rows[start : start + size]
-        return torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])])
-
-    return Cond(cut(cond.label), cut(cond.text), cut(cond.image))
+    return Cond(*(None if rows is None else _cut(rows, start, size) for rows in (cond.label, cond.text, cond.image)))

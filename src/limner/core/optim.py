@@ -20,8 +20,8 @@ class Optimiser(BaseModel):
 
     kind: Literal["adam", "adamw", "sgd"] = "adam"
     lr: Scheduled = Schedule(value=2e-4)
-    betas: tuple[float, float] = (0.9, 0.999)
-    """For sgd, the first is the momentum."""
+    betas: tuple[float, Scheduled] = (0.9, Schedule(value=0.999))
+    """For sgd, the first is the momentum. The second may be a schedule of progress."""
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.0, ge=0)
 
@@ -29,7 +29,14 @@ class Optimiser(BaseModel):
         if self.kind == "sgd":
             return torch.optim.SGD(weights, lr=0.0, momentum=self.betas[0], weight_decay=self.weight_decay, fused=True)
         kind = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
-        return kind(weights, lr=0.0, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, fused=True)
+        return kind(
+            weights,
+            lr=0.0,
+            betas=(self.betas[0], self.betas[1].value),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
 
 
 class Clip(BaseModel):
@@ -56,9 +63,12 @@ def norm(gradients: Sequence[Tensor]) -> Tensor:
     return joint
 
 
-def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
+def tune(optimiser: torch.optim.Optimizer, told: Optimiser, progress: float) -> None:
+    """Sets what `told` says for `progress` of the budget."""
     for group in optimiser.param_groups:
-        group["lr"] = lr
+        group["lr"] = told.lr.at(progress)
+        if "betas" in group:
+            group["betas"] = (told.betas[0], told.betas[1].at(progress))
 
 
 def state_tensors(optimiser: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:

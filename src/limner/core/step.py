@@ -96,7 +96,7 @@ class Stepper:
         for weight, gradient in zip(self.weights[player], gradients, strict=True):
             # `autograd.grad` promises no memory order, and the fused kernels run through memory without looking at strides.
             weight.grad = gradient if gradient.stride() == weight.stride() else torch.empty_like(weight).copy_(gradient)
-        optim.set_lr(self.optimisers[player], spec.optimiser.lr.at(at.progress))
+        optim.tune(self.optimisers[player], spec.optimiser, at.progress)
         self.optimisers[player].step()
         for weight in self.weights[player]:
             weight.grad = None

@@ -1,7 +1,7 @@
-"""Generative adversarial networks (Goodfellow et al. 2014, arXiv:1406.2661; Radford et al. 2015, arXiv:1511.06434).
+"""Generative adversarial networks (Goodfellow et al. 2014, arXiv:1406.2661), as a recipe of independent choices.
 
-Two players: the discriminator learns to tell real images from generated ones, the generator to be told wrong. Losses are binary
-cross-entropy on logits; the generator's is the non-saturating one of the paper's section 3.
+Two players: the discriminator learns to tell real images from generated ones, the generator to be told wrong. What each of them
+minimises is a game of `adversarial.py`; which networks they are, one of `nets/`; everything else here is *who sees what, when*.
 """
 
 from __future__ import annotations
@@ -11,109 +11,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from limner.core import seeds as randomness
 from limner.core.cond import Batch, Cond
 from limner.core.errors import InputError
 from limner.core.method import At, Codec, Losses, Method, Phase, Pixels, Player
-from limner.core.optim import Clip, Optimiser
-from limner.nets.dcgan import DcganDiscriminator, DcganGenerator, Norm
+from limner.methods.adversarial import GAMES, Turned, gradient_normalised, gradient_penalty, zero_centred_penalty
+from limner.methods.gan_config import Gamma, GanConfig, networks
+from limner.nets import spectral
+from limner.nets.augment import Augmenter
 from limner.nets.layers import BatchNorm, moments_of, move_moments
-from limner.nets.mlp import MlpDiscriminator, MlpGenerator
+from limner.nets.players import cross_entropy
 
-
-class GeneratorConfig(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    width: int = Field(64, ge=1)
-    """Channels at half the image's size (dcgan), doubled at every halving towards the seed."""
-    widest: int = Field(512, ge=1)
-    widths: tuple[int, ...] = (256, 512, 1024)
-    """Hidden layers (mlp)."""
-    norm: Norm = "batch"
-    optimiser: Optimiser = Optimiser()
-    clip: Clip | None = None
-
-
-class DiscriminatorConfig(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    width: int = Field(64, ge=1)
-    """Channels after the first convolution (dcgan), doubled at every halving of the size."""
-    widest: int = Field(512, ge=1)
-    widths: tuple[int, ...] = (512, 256)
-    """Hidden layers (mlp)."""
-    norm: Norm = "none"
-    dropout: float = Field(0.3, ge=0, lt=1)
-    optimiser: Optimiser = Optimiser()
-    clip: Clip | None = None
-
-
-class GanConfig(BaseModel):
-    """A GAN's own choices."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["gan"] = "gan"
-    networks: Literal["mlp", "dcgan"] = "dcgan"
-    latent: int = Field(100, ge=1)
-    """Entries of the standard normal noise z."""
-    updates: Literal["auto", "shared", "alternating"] = "auto"
-    """`shared`: both players move on one forward pass, at once. `alternating`: the discriminator moves first, then the
-    generator on a fresh pass, as in the papers; batch norm in the discriminator needs it. `auto`: shared where it can be."""
-    smooth: float = Field(0.0, ge=0, lt=0.5)
-    """One-sided label smoothing (Salimans et al. 2016): the target of real images is 1 - smooth."""
-    r1_gamma: float = Field(0.0, ge=0)
-    """γ of the R1 penalty γ/2·|∇D(x)|² on real images (Mescheder et al. 2018); 0 is none. It is a penalty per image, so it
-    is left out where batch norm in the discriminator couples them."""
-    r1_every: int = Field(8, ge=1)
-    """Iterations between two of them; the penalty is scaled up accordingly (Karras et al. 2020)."""
-    generator: GeneratorConfig = GeneratorConfig()
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
-
-    def build(self, codec: Codec, classes: tuple[str, ...]) -> Gan:
-        return Gan(self, codec)
-
-
-def discriminator_loss(real: Tensor, fake: Tensor, smooth: float = 0.0) -> Tensor:
-    """[B]: −(1−s)·log σ(real) − s·log(1−σ(real)) − log(1−σ(fake)) on logits [B] (Goodfellow 2014, eq. 1; s = `smooth`)."""
-    return F.softplus(-real) + smooth * real + F.softplus(fake)
-
-
-def generator_loss(fake: Tensor) -> Tensor:
-    """[B]: −log σ(fake), the non-saturating loss (Goodfellow 2014, section 3)."""
-    return F.softplus(-fake)
-
-
-class Turned(torch.autograd.Function):
-    """The identity, whose backward turns the discriminator's gradient into the generator's, image by image.
-
-    With l the logit of a fake image, the discriminator descends softplus(l), whose derivative is σ(l); the generator descends
-    softplus(−l), with −σ(−l) = −e^(−l)·σ(l). Where no statistic couples the images of a batch, the gradient at image i is then
-    the other's times −e^(−l_i), and one backward pass serves both players. Clamped: e^100·0 is not a number.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, fake: Tensor, logits: list[Tensor]) -> Tensor:
-        ctx.logits = logits
-        return fake.view_as(fake)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = gradients
-        factor = -torch.exp(-ctx.logits[0].clamp(min=-60.0))
-        return gradient * factor.to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1)), None
-
-
-def r1_penalty(discriminator: nn.Module, images: Tensor) -> Tensor:
-    """[B]: |∇D(x)|² per image (Mescheder et al. 2018, eq. 9, without its γ/2), in float32."""
-    with torch.autocast(images.device.type, enabled=False):
-        images = images.float().requires_grad_()
-        (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
-        return gradient.square().flatten(1).sum(1)
+MOST_COUNTED = 10_000
+"""Training images whose labels say how often each class is drawn where none is asked for."""
 
 
 class Gan(Method):
@@ -121,22 +33,44 @@ class Gan(Method):
 
     centre: Tensor
     spread: Tensor
+    shares: Tensor
 
-    def __init__(self, config: GanConfig, codec: Codec) -> None:
+    def __init__(self, config: GanConfig, codec: Codec, classes: tuple[str, ...]) -> None:
         super().__init__(codec)
         self.config = config
-        self.generator, self.discriminator = _networks(config, codec.shape)
+        if config.labels and not classes:
+            raise InputError("method.labels=true needs pictures with classes (sub-folders, or a label column); these have none")
+        self.conditional = config.labels
+        self.generator, self.discriminator = networks(config, codec.shape, len(classes) if config.labels else 0)
+        self.augment = Augmenter(config.augment, _image_shape(codec.shape))
+        self.game = GAMES[config.loss]
         # What the generator's tanh spans: pixels as they are, an autoencoder's latents within three standard deviations.
         self.register_buffer("centre", torch.zeros(codec.shape))
         self.register_buffer("spread", torch.ones(codec.shape))
+        self.register_buffer("shares", torch.full((max(len(classes), 1),), 1 / max(len(classes), 1)))
+        self._decide()
+
+    def _decide(self) -> None:
+        """Which passes can be shared. Errors: `InputError` for choices that contradict each other."""
+        config = self.config
         coupled = any(isinstance(layer, BatchNorm) for layer in self.discriminator.modules())
-        self.shared = config.updates == "shared" or (config.updates == "auto" and not coupled)
-        self.penalised = config.r1_gamma > 0 and not coupled
-        if self.shared and coupled:
+        if coupled and (config.penalised or config.discriminator.normalise == "gradient"):
             raise InputError(
-                "method.updates=shared needs a discriminator without batch norm; set method.updates=auto "
-                "or method.discriminator.norm=none"
+                "gradient penalties and the gradient-normalised critic are per image, and batch norm in the discriminator "
+                "couples images; set method.discriminator.norm=none, or method.r1_gamma=0 "
+                "method.r2_gamma=0 method.gradient_penalty=0"
             )
+        if config.updates == "shared" and (coupled or config.critic_steps > 1):
+            raise InputError(
+                "method.updates=shared needs a discriminator without batch norm and method.critic_steps=1; "
+                "set method.updates=auto or method.discriminator.norm=none"
+            )
+        if config.smooth and not self.game.labels:
+            raise InputError(f"method.smooth changes the target of real images, and the loss '{config.loss}' has none")
+        self.shared = config.updates == "shared" or (config.updates == "auto" and not coupled and config.critic_steps == 1)
+        auxiliary = config.labels and config.discriminator.labels == "auxiliary"
+        self.turned = self.shared and self.game.turn is not None and not auxiliary and not self.augment.couples
+        self.lazy = config.penalised and config.penalty_every > 1
 
     def players(self) -> Mapping[str, Player]:
         g, d = self.config.generator, self.config.discriminator
@@ -149,42 +83,123 @@ class Gan(Method):
         if self.shared:
             game: tuple[Phase, ...] = (Phase("both", ("generator", "discriminator")),)
         else:
-            game = (Phase("discriminator", ("discriminator",)), Phase("generator", ("generator",)))
-        if self.penalised:
-            game += (Phase("r1", ("discriminator",), every=self.config.r1_every, joins=game[0].name),)
+            turn = Phase("generator", ("generator",), every=self.config.critic_steps)
+            game = (Phase("discriminator", ("discriminator",)), turn)
+        if self.lazy:
+            game += (Phase("penalty", ("discriminator",), every=self.config.penalty_every, joins=game[0].name),)
         return game
 
     def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
         (batch,) = batches
         real = (self.codec.encode(batch.images) - self.centre) / self.spread
-        if phase == "r1":
-            scale = 0.5 * self.config.r1_gamma * self.config.r1_every
-            return Losses({"discriminator": scale * r1_penalty(self.discriminator, real)})
+        label = batch.cond.label if self.conditional else None
         z = batch.noise(self.config.latent)
         if phase == "both":
-            return self._shared(real, z)
+            return self._both(batch, real, z, label, at)
         if phase == "generator":
-            fake = self.discriminator(self.generator(z)).float()
-            return Losses({"generator": generator_loss(fake)}, sums=self._moments("generator"))
+            return self._generator(batch, real, z, label, at)
         with torch.no_grad():
-            images = self.generator(z)
-        real_logits, fake_logits = self.discriminator(real).float(), self.discriminator(images).float()
-        loss = discriminator_loss(real_logits, fake_logits, self.config.smooth)
-        return Losses({"discriminator": loss}, logs=_shares(real_logits, fake_logits), sums=self._moments("discriminator"))
+            fake = self.generator(z, label)
+        images, labels = self._shown(batch, real, fake, at), _twice(label)
+        if phase == "penalty":
+            return Losses({"discriminator": self._penalties(batch, images, labels, at)}, sums=self._moments())
+        logits, classes = self._verdict(images, labels)
+        return self._losses(batch, images, labels, logits, classes, at, ("discriminator",))
 
-    def _shared(self, real: Tensor, z: Tensor) -> Losses:
+    def _both(self, batch: Batch, real: Tensor, z: Tensor, label: Tensor | None, at: At) -> Losses:
+        """One pass of both networks serves both players."""
         cell: list[Tensor] = []
-        fake = Turned.apply(self.generator(z), cell)  # type: ignore[no-untyped-call]
-        logits = self.discriminator(torch.cat([real.to(fake.dtype), fake])).float()
-        real_logits, fake_logits = logits.chunk(2)
-        cell.append(fake_logits.detach())
-        loss = discriminator_loss(real_logits, fake_logits, self.config.smooth)
-        return Losses(
-            {"generator": generator_loss(fake_logits.detach()), "discriminator": loss.detach()},
-            logs=_shares(real_logits, fake_logits),
-            sums=self._moments("generator", "discriminator"),
-            joint=loss,
-        )
+        fake = self.generator(z, label)
+        if self.turned:
+            fake = Turned.apply(fake, cell)  # type: ignore[no-untyped-call]
+        images, labels = self._shown(batch, real, fake, at), _twice(label)
+        logits, classes = self._verdict(images, labels)
+        if self.turned and self.game.turn is not None:
+            cell.append(self.game.turn(*logits.detach().chunk(2)))
+        return self._losses(batch, images, labels, logits, classes, at, ("generator", "discriminator"))
+
+    def _generator(self, batch: Batch, real: Tensor, z: Tensor, label: Tensor | None, at: At) -> Losses:
+        """The generator's own pass; it looks at real images only where its loss, or what it shares with them, does."""
+        fake = self.generator(z, label)
+        if self.config.loss != "relativistic" and not self.augment.couples:
+            logits, classes = self._verdict(self._shown(batch, real[:0], fake, at), label)
+            loss = self.game.generator(logits, logits)
+        else:
+            both, classes = self._verdict(self._shown(batch, real, fake, at), _twice(label))
+            loss = self.game.generator(*both.chunk(2))
+        if classes is not None and label is not None:
+            loss = loss + cross_entropy(classes[-len(label) :], label)
+        return Losses({"generator": loss}, sums=self._moments("generator"))
+
+    def _losses(
+        self, batch: Batch, images: Tensor, labels: Tensor | None, logits: Tensor, classes: Tensor | None, at: At,
+        movers: tuple[str, ...],
+    ) -> Losses:  # fmt: skip
+        """Of `movers`, from the verdict on real images and as many generated ones."""
+        real, fake = logits.chunk(2)
+        critic = self.game.discriminator(real, fake, self.config.smooth)
+        of: dict[str, Tensor] = {"generator": self.game.generator(real, fake)} if "generator" in movers else {}
+        if classes is not None and labels is not None:
+            on_real, on_fake = cross_entropy(classes, labels).chunk(2)
+            critic = critic + on_real  # what it learns from generated images would be their faults
+            of = {name: loss + on_fake for name, loss in of.items()}
+        if self.config.penalised and not self.lazy and torch.is_grad_enabled():
+            critic = critic + self._penalties(batch, images, labels, at)
+        logs, right = self._shares(real, fake)
+        sums = self._moments(*movers) | {"signs": right.sum().view(1), "seen": torch.full_like(right[:1], len(right))}
+        joint = None
+        if self.turned and "generator" in movers:
+            of, joint = {name: loss.detach() for name, loss in of.items()}, critic
+        return Losses(of | {"discriminator": critic.detach() if joint is not None else critic}, logs, sums, joint)
+
+    def _shown(self, batch: Batch, real: Tensor, fake: Tensor, at: At) -> Tensor:
+        """What the discriminator gets to see: real and generated images, augmented alike (Zhao et al. 2020)."""
+        parts = [part for part in (real.to(fake.dtype), fake) if len(part)]
+        if self.augment.active:  # each by itself: where neighbours are mixed, real ones are mixed with real ones
+            parts = [self.augment(part, batch.uniform(self.augment.draws)) for part in parts]
+        images = torch.cat(parts)
+        sigma = self.config.instance_noise.at(at.progress)
+        if sigma > 0:  # Sønderby et al. 2017, arXiv:1610.04490
+            noise = torch.cat([batch.noise(*images.shape[1:]) for _ in parts])
+            images = images + sigma * noise.to(images.dtype)
+        return images
+
+    def _verdict(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Logits [N] in float32, and those of the classes where there is an auxiliary classifier."""
+        if self.config.discriminator.normalise == "gradient":
+            return gradient_normalised(lambda x: self.discriminator(x, labels), images), None
+        logits, classes = self.discriminator.verdict(images, labels)
+        return logits.float(), classes
+
+    def _penalties(self, batch: Batch, images: Tensor, labels: Tensor | None, at: At) -> Tensor:
+        """[B]: R1 on the real half of `images`, R2 on the generated half, and the gradient penalty between the two, each with
+        its weight, and as many times as strong as it is seldom taken (Karras et al. 2020, arXiv:1912.04958, appendix B)."""
+        config, (real, fake) = self.config, images.detach().chunk(2)
+        label = None if labels is None else labels[: len(real)]
+        total = torch.zeros(len(real), device=images.device)
+        gammas = [self._gamma(gamma, at) for gamma in (config.r1_gamma, config.r2_gamma)]
+        for gamma, seen in zip(gammas, (real, fake), strict=True):
+            if gamma > 0:
+                total = total + gamma * zero_centred_penalty(lambda x: self.discriminator(x, label), seen)
+        if config.gradient_penalty > 0:
+            alpha = batch.uniform()
+            total = total + config.gradient_penalty * gradient_penalty(
+                lambda x: self.discriminator(x, label), real, fake, alpha
+            )
+        return config.penalty_every * total
+
+    def _gamma(self, gamma: Gamma, at: At) -> float:
+        if gamma == "auto":
+            raise InputError('γ="auto" is settled when a run starts; give a number')
+        return gamma.at(at.progress)
+
+    def _shares(self, real: Tensor, fake: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """How often the discriminator is right, and the signs of its verdicts on real images [B]. Where a loss has no absolute
+        zero, the middle between both means is taken for it."""
+        real, fake = real.detach(), fake.detach()
+        middle = {"least-squares": 0.5, "wasserstein": None, "relativistic": None}.get(self.config.loss, 0.0)
+        edge = (real.mean() + fake.mean()) / 2 if middle is None else torch.full_like(real[0], middle)
+        return {"right_on_real": (real > edge).float(), "right_on_fake": (fake < edge).float()}, (real - edge).sign()
 
     def _moments(self, *movers: str) -> dict[str, Tensor]:
         """What batch norm noted, of the networks that move on this phase; what the others noted is dropped."""
@@ -194,38 +209,59 @@ class Gan(Method):
     def after_step(self, phase: str, sums: Mapping[str, Tensor], at: At) -> None:
         move_moments(self.generator, "generator", sums)
         move_moments(self.discriminator, "discriminator", sums)
+        if phase not in ("both", "discriminator"):
+            return
+        if self.config.discriminator.spectral:
+            spectral.iterate(self.discriminator)
+        if self.config.weight_clip is not None:  # Arjovsky et al. 2017, algorithm 1
+            with torch.no_grad():
+                for weight in self.discriminator.parameters():
+                    weight.clamp_(-self.config.weight_clip, self.config.weight_clip)
+        self.augment.adapt(sums["signs"][0], sums["seen"][0])
+
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        """[len(seeds), latent], standard normal."""
+        return randomness.noise(seeds, self.config.latent).to(self.device)
+
+    def picture(self, latents: Tensor, cond: Cond) -> Tensor:
+        images = self.generator(latents, cond.label if self.conditional else None)
+        return self.codec.decode(images.float() * self.spread + self.centre)
 
     @torch.no_grad()
-    def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
-        z = randomness.noise(seeds, self.config.latent).to(self.device)
-        return self.codec.decode(self.generator(z) * self.spread + self.centre)
+    def sample(self, seeds: Sequence[int], cond: Cond, truncation: float = 1.0, **knobs: Any) -> Tensor:
+        """`truncation` scales the noise towards its mean: fewer odd pictures, and less variety (Brock et al. 2018)."""
+        return self.picture(self.latents(seeds) * truncation, Cond(label=self.labels(seeds, cond.label)))
+
+    def labels(self, seeds: Sequence[int], asked: Tensor | None = None) -> Tensor | None:
+        """What was asked for; where that is nothing (-1), a class drawn by the seed, as often as it was in training."""
+        if not self.conditional:
+            return None
+        place = torch.special.ndtr(randomness.noise(seeds, stream="label")).to(self.device)
+        drawn = torch.searchsorted(self.shares.cumsum(0), place).clamp(max=len(self.shares) - 1)
+        return drawn if asked is None else torch.where(asked.to(drawn.device) >= 0, asked.to(drawn.device), drawn)
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
-        """At the start, on latents: their place and three times their spread, from 2,000 images."""
-        if when == "start" and not isinstance(self.codec, Pixels):
+        """At the start: how often each class is there; on latents, their place and three times their spread."""
+        if when != "start":
+            return
+        if self.conditional:
+            labels = [
+                batch.cond.label for batch in itertools.islice(batches, MOST_COUNTED // 64) if batch.cond.label is not None
+            ]
+            known = torch.cat(labels)
+            counts = torch.bincount(known[known >= 0], minlength=len(self.shares)).float()
+            self.shares.copy_(counts / counts.sum().clamp(min=1))
+        if not isinstance(self.codec, Pixels):
             latents = torch.cat([self.codec.encode(batch.images) for batch in itertools.islice(batches, 2_000 // 64)])
             self.centre.copy_(latents.mean(0))
             self.spread.copy_(3 * latents.std(0).clamp(min=1e-6))
 
 
-def _shares(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    """How often the discriminator is right; both near 1 means that the generator has lost touch."""
-    return {"right_on_real": (real > 0).float().detach(), "right_on_fake": (fake < 0).float().detach()}
+def _twice(label: Tensor | None) -> Tensor | None:
+    return None if label is None else torch.cat([label, label])
 
 
-def _networks(config: GanConfig, shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
-    g, d = config.generator, config.discriminator
-    if config.networks == "mlp":
-        return (
-            MlpGenerator(config.latent, shape, g.widths, g.norm == "batch"),
-            MlpDiscriminator(shape, d.widths, d.dropout),
-        )
-    if len(shape) != 3 or min(shape[1:]) < 8:
-        raise InputError(
-            f"method.networks=dcgan needs images of at least 8x8, not {'x'.join(map(str, shape[1:]))}; use method.networks=mlp"
-        )
-    return (
-        DcganGenerator(config.latent, (shape[0], shape[1], shape[2]), g.width, g.widest, g.norm),
-        DcganDiscriminator((shape[0], shape[1], shape[2]), d.width, d.widest, d.norm, d.dropout),
-    )
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """An autoencoder's latent vector is an image of one row to the augmenter, which leaves it alone."""
+    return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (1, 1, shape[0])

@@ -12,23 +12,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from limner.core import seeds as randomness
 from limner.core.cond import Batch, Cond
 from limner.core.errors import InputError
-from limner.core.method import At, Codec, Losses, Method, Phase, Player
+from limner.core.method import At, Codec, Losses, Method, MethodConfig, Phase, Player
 from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule, Scheduled
 from limner.nets.convae import ConvDecoder, ConvEncoder
 from limner.nets.mixture import GaussianMixture
 
 
-class VaeConfig(BaseModel):
+class VaeConfig(MethodConfig):
     """A VAE's own choices."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["vae"] = "vae"
     latent: int = Field(32, ge=1)
@@ -96,6 +94,7 @@ class Vae(Method):
         self.shape = (config.latent,)
         self.coder = Coder(config, (codec.shape[0], codec.shape[1], codec.shape[2]))
         self.prior = GaussianMixture(config.components if config.prior == "mixture" else 1, config.latent)
+        self.gaussian = config.prior == "normal"
 
     def players(self) -> Mapping[str, Player]:
         return {"vae": Player("coder", self.config.optimiser, self.config.clip)}
@@ -126,10 +125,23 @@ class Vae(Method):
         return Losses({"vae": loss}, logs={"nll": nll, "kl": kl, "sigma": log_sigma.exp()})
 
     @torch.no_grad()
-    def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
+    def sample(self, seeds: Sequence[int], cond: Cond, truncation: float = 1.0, **knobs: Any) -> Tensor:
+        """`truncation` shrinks the latents towards the prior's mean."""
+        latents = self.latents(seeds)
+        if truncation != 1.0:
+            latents = torch.lerp(self.prior.shares @ self.prior.means, latents, truncation)
+        return self.picture(latents, cond)
+
+    @torch.no_grad()
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        """[len(seeds), latent], drawn from the prior."""
         uniform = 0.5 + 0.5 * torch.erf(randomness.noise(seeds, stream="component") / math.sqrt(2))
         normal = randomness.noise(seeds, self.config.latent)
-        return self.decode(self.prior.sample(uniform.to(self.device), normal.to(self.device)))
+        return self.prior.sample(uniform.to(self.device), normal.to(self.device))
+
+    def picture(self, latents: Tensor, cond: Cond) -> Tensor:
+        """[B, latent] -> [B, C, H, W] in [-1, 1], differentiable in `latents`."""
+        return self.decode(latents)
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
@@ -147,7 +159,6 @@ class Vae(Method):
         """[B, C, H, W] in [-1, 1] -> [B, latent], the posterior's mean."""
         return self.posterior(images)[0]
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """[B, latent] -> [B, C, H, W] in [-1, 1]: the decoder's mean."""
+        """[B, latent] -> [B, C, H, W] in [-1, 1]: the decoder's mean, differentiable in `latents`."""
         return self.codec.decode(self.coder.decoder(latents).float().clamp(-1, 1))

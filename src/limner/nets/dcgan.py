@@ -12,19 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.nets.layers import BatchNorm, Conv2d, ConvTranspose2d, Dropout, halvings, init_normal
+from limner.nets.layers import BatchNorm, Conv2d, ConvTranspose2d, Dropout, Plain, halvings, init_normal
 
 Norm = Literal["batch", "none"]
 
 
-def _norm(kind: Norm, channels: int) -> nn.Module:
-    return BatchNorm(channels) if kind == "batch" else nn.Identity()
+def norm_of(kind: Norm, channels: int, classes: int = 0) -> nn.Module:
+    return BatchNorm(channels, classes=classes) if kind == "batch" else Plain()
 
 
 class DcganGenerator(nn.Module):
     """[B, latent] -> [B, C, H, W] in [-1, 1]. `width` channels at half size, doubled at every halving up to `widest`."""
 
-    def __init__(self, latent: int, shape: tuple[int, int, int], width: int, widest: int, norm: Norm) -> None:
+    def __init__(self, latent: int, shape: tuple[int, int, int], width: int, widest: int, norm: Norm, classes: int = 0) -> None:
         super().__init__()
         channels, height, tall = shape
         self.sizes = halvings(height, tall)[::-1]
@@ -34,7 +34,7 @@ class DcganGenerator(nn.Module):
         widths = [min(widest, width * 2**place) for place in range(steps)][::-1]
         self.seed_shape = (widths[0], *self.sizes[0])
         self.seed = nn.Linear(latent, widths[0] * self.sizes[0][0] * self.sizes[0][1], bias=norm == "none")
-        self.seed_norm = _norm(norm, widths[0])
+        self.seed_norm = norm_of(norm, widths[0], classes)
         self.ups = nn.ModuleList()
         self.norms = nn.ModuleList()
         for place, before in enumerate(widths):
@@ -43,23 +43,23 @@ class DcganGenerator(nn.Module):
             kernel, stride = (3, 1) if self.sizes[place] == self.sizes[place + 1] else (4, 2)
             self.ups.append(ConvTranspose2d(before, after, kernel, stride, 1, bias=last or norm == "none"))
             if not last:
-                self.norms.append(_norm(norm, after))
+                self.norms.append(norm_of(norm, after, classes))
         init_normal(self)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         x: Tensor = self.seed(z).unflatten(1, self.seed_shape).contiguous(memory_format=torch.channels_last)
-        x = F.relu(self.seed_norm(x))
+        x = F.relu(self.seed_norm(x, label))
         for place, up in enumerate(self.ups):
             height, width = self.sizes[place + 1]
             x = up(x)
             if x.shape[2:] != (height, width):
                 x = x[:, :, :height, :width]
-            x = F.relu(self.norms[place](x)) if place < len(self.norms) else x.tanh()
+            x = F.relu(self.norms[place](x, label)) if place < len(self.norms) else x.tanh()
         return x
 
 
-class DcganDiscriminator(nn.Module):
-    """[B, C, H, W] -> [B] logits. `width` channels after the first convolution, doubled at every halving up to `widest`.
+class DcganTrunk(nn.Module):
+    """[B, C, H, W] -> [B, d, h, w]. `width` channels after the first convolution, doubled at every halving up to `widest`.
 
     The paper has batch norm from the second layer on and no dropout; the widely taught variant dropout .3 and no batch norm.
     """
@@ -75,17 +75,15 @@ class DcganDiscriminator(nn.Module):
             normed = place > 0 and norm == "batch"
             layers.append(Conv2d(before, after, 2 + stride, stride, 1, bias=not normed))
             if normed:
-                layers.append(_norm(norm, after))
+                layers.append(BatchNorm(after))
             layers.append(nn.LeakyReLU(0.2))
             if dropout:
                 layers.append(Dropout(dropout))
             before, height, tall = after, height // stride, tall // stride
         self.layers = nn.Sequential(*layers)
-        self.head = nn.Linear(before * height * tall, 1)
+        self.features = before * height * tall
         init_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layers(x)
-        # The head's weights take the order in which x lies in memory, not the other way round: they are fewer.
-        weight = self.head.weight.view(1, *x.shape[1:]).permute(0, 2, 3, 1).flatten(1)
-        return F.linear(x.permute(0, 2, 3, 1).flatten(1), weight, self.head.bias).flatten()
+        return x

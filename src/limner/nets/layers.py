@@ -15,6 +15,7 @@ class BatchNorm(nn.Module):
 
     A training pass only notes its moments; `moments_of` hands them out, to be added over chunks and processes, and
     `move_moments` applies them once. So 1 process with two chunks and 2 processes with one each end up with the same state.
+    With `classes`, each class has a gain and a bias of its own (de Vries et al. 2017, arXiv:1707.00683).
     """
 
     weight: nn.Parameter
@@ -22,23 +23,44 @@ class BatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5, classes: int = 0) -> None:
         super().__init__()
         self.momentum, self.eps = momentum, eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        shape = (classes, channels) if classes else (channels,)
+        self.weight = nn.Parameter(torch.ones(shape))
+        self.bias = nn.Parameter(torch.zeros(shape))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
         self.noted: list[tuple[Tensor, Tensor]] = []
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """`label` [B] chooses gain and bias; -1 (or none at all) takes their means over the classes."""
+        gain, bias = (self.weight, self.bias) if self.weight.dim() == 1 else (None, None)
         if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        # With momentum 1 the kernel writes the batch's own moments into these two, at no cost.
-        mean, var = torch.empty_like(self.running_mean), torch.empty_like(self.running_var)
-        y = F.batch_norm(x, mean.zero_(), var.zero_(), self.weight, self.bias, True, 1.0, self.eps)
-        self.noted.append((mean, var))
-        return y
+            y = F.batch_norm(x, self.running_mean, self.running_var, gain, bias, False, 0.0, self.eps)
+        else:  # with momentum 1 the kernel writes the batch's own moments into these two, at no cost
+            mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+            y = F.batch_norm(x, mean, var, gain, bias, True, 1.0, self.eps)
+            self.noted.append((mean, var))
+        if gain is not None:
+            return y
+        ends = (-1, x.shape[1], *[1] * (x.dim() - 2))
+        return y * rows_of(self.weight, label).view(ends).to(y.dtype) + rows_of(self.bias, label).view(ends).to(y.dtype)
+
+
+class Plain(nn.Identity):
+    """No normalisation, called like one."""
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return x
+
+
+def rows_of(table: Tensor, label: Tensor | None) -> Tensor:
+    """[classes, d] and [B] labels -> [B, d]; "no label" (-1, or None: [1, d]) is the mean of all rows."""
+    mean = table.mean(0, keepdim=True)
+    if label is None:
+        return mean
+    return torch.where((label >= 0).unsqueeze(1), table[label.clamp(min=0)], mean)
 
 
 def moments_of(module: nn.Module, prefix: str) -> dict[str, Tensor]:
@@ -103,12 +125,15 @@ class Conv2d(nn.Conv2d):
 
     - From up to `FEW` channels: the patches times the weights. The gradient towards the images (which trains a generator)
       otherwise fills one of sixteen lanes, and the output lies channels first, which slows down all that follows.
+    - Of single pixels: a product with the weights, since channels last is a matrix already.
     - In bfloat16: the usual kernel forwards, `_Gemm` backwards.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or self.groups > 1:
             return super().forward(x)
+        if self.kernel_size == (1, 1) and self.stride == (1, 1) and self.padding == (0, 0):
+            return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
         if self.in_channels <= FEW:
             patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)  # type: ignore[arg-type]
             height, width = (
@@ -217,6 +242,11 @@ def init_normal(module: nn.Module, std: float = 0.02) -> None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, BatchNorm):
             nn.init.normal_(layer.weight, 1.0, std)
+
+
+def flat(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, H·W·C] in the order in which channels-last memory lies; [B, C] as it is."""
+    return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x
 
 
 def halvings(height: int, width: int, smallest: int = 4) -> list[tuple[int, int]]:

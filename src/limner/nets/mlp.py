@@ -12,12 +12,12 @@ from limner.nets.layers import BatchNorm, Dropout
 
 
 def mlp(
-    sizes: Sequence[int], *, norm: bool = False, dropout: float = 0.0, slope: float = 0.2, last_norm: bool = False
+    sizes: Sequence[int], *, norm: bool = False, dropout: float = 0.0, slope: float = 0.2, bare: bool = True
 ) -> nn.Sequential:
-    """Linear layers of `sizes`, with LeakyReLU between them; the last layer is bare."""
+    """Linear layers of `sizes`, with LeakyReLU between them; the last layer is bare, unless told otherwise."""
     layers: list[nn.Module] = []
     for place, (before, after) in enumerate(pairwise(sizes)):
-        inner = place < len(sizes) - 2
+        inner = place < len(sizes) - 2 or not bare
         layers.append(nn.Linear(before, after, bias=not (norm and inner)))
         if inner:
             if norm:
@@ -36,18 +36,19 @@ class MlpGenerator(nn.Module):
         self.shape = tuple(shape)
         self.layers = mlp([latent, *widths, math.prod(shape)], norm=norm)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         images: Tensor = self.layers(z).tanh().unflatten(1, self.shape)
         return images
 
 
-class MlpDiscriminator(nn.Module):
-    """[B, *shape] -> [B] logits; 512-256."""
+class MlpTrunk(nn.Module):
+    """[B, *shape] -> [B, features]; 512-256."""
 
     def __init__(self, shape: Sequence[int], widths: Sequence[int], dropout: float) -> None:
         super().__init__()
-        self.layers = mlp([math.prod(shape), *widths, 1], dropout=dropout)
+        self.layers = mlp([math.prod(shape), *widths], dropout=dropout, bare=False)
+        self.features = widths[-1]
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.layers(x.flatten(1)).flatten()
-        return logits
+        x = self.layers(x.flatten(1))
+        return x

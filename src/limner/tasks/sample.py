@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from limner.core import images as pictures
 from limner.core.errors import InputError
 from limner.core.files import atomic
-from limner.loaded import load
+from limner.loaded import Loaded, load
 
 
 def sample(
@@ -20,6 +21,7 @@ def sample(
     *,
     seeds: Sequence[int],
     label: str | None = None,
+    truncation: float = 1.0,
     checkpoint: str = "last",
     grid: bool = False,
     npz: Path | None = None,
@@ -29,17 +31,22 @@ def sample(
     """Draws one picture per seed from the averaged weights of `run`.
 
     `out` (by default ``RUN/samples`` where no `npz` is asked for) takes one PNG per seed and, with `grid`, a sheet of all;
-    `npz` an array ``images`` [N, H, W, C] uint8. `metadata` writes recipe, seed and model hash into each PNG's text.
+    `npz` an array ``images`` [N, H, W, C] uint8. `label` and `truncation` are those of `Loaded.sample`; a class has a folder of
+    its own in ``RUN/samples``. `metadata` writes recipe, seed, model hash and what was asked for into each PNG's text.
     """
     if not seeds:
         raise InputError("no seeds to draw from; give --seeds 0-15 or --count 16")
     model = load(run, checkpoint)
     began = time.perf_counter()
-    images = model.sample(seeds, label)
+    images = model.sample(seeds, label, truncation)
     seconds = time.perf_counter() - began
-    about = {"recipe": model.recipe.portable(), "model": model.checkpoint.digest()} if metadata else {}
+    chosen = model.class_of(label)
+    named = None if chosen is None else model.recipe.data.classes[chosen]
+    about = origin(model, label=named, truncation=None if truncation == 1.0 else f"{truncation:g}") if metadata else {}
     if out is None and (npz is None or grid):
         out = model.run.path / "samples"
+        if named is not None:
+            out /= re.sub(r"[^\w.-]+", "-", named).strip("-.") or "class"
     files: list[str] = []
     sheet: Path | None = None
     if npz is not None:
@@ -58,9 +65,17 @@ def sample(
         "grid": None if sheet is None else str(sheet),
         "npz": None if npz is None else str(npz),
         "seeds": list(seeds),
+        "label": named,
+        "truncation": truncation,
         "images_per_second": round(len(seeds) / max(seconds, 1e-9), 1),
         "checkpoint": model.checkpoint.images,
     }
+
+
+def origin(model: Loaded, **asked: str | None) -> dict[str, str]:
+    """The text of a PNG that says where it comes from: recipe, hash of the weights, and what was asked for."""
+    told = {name: value for name, value in asked.items() if value is not None}
+    return {"recipe": model.recipe.portable(), "model": model.checkpoint.digest()} | told
 
 
 def _spoken(seeds: Sequence[int]) -> str:

@@ -1,0 +1,179 @@
+"""A GAN's choices, and the networks that they name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from limner.core.errors import InputError
+from limner.core.method import Codec, Facts, MethodConfig
+from limner.core.optim import Clip, Optimiser
+from limner.core.schedule import Schedule, Scheduled
+from limner.methods.adversarial import automatic_gamma
+from limner.nets.augment import AugmentConfig
+from limner.nets.dcgan import DcganGenerator, DcganTrunk, Norm
+from limner.nets.densenet import DenseGenerator, DenseTrunk
+from limner.nets.mlp import MlpGenerator, MlpTrunk
+from limner.nets.players import Discriminator, DiscriminatorLabels, Generator, GeneratorLabels
+from limner.nets.r3 import R3Generator, R3Trunk
+from limner.nets.resnet import ResnetGenerator, ResnetTrunk
+
+if TYPE_CHECKING:
+    from limner.methods.gan import Gan
+
+Gamma = Literal["auto"] | Scheduled
+"""γ of a gradient penalty; "auto" is 0.0002 · resolution² / batch."""
+
+Shape = tuple[int, ...]
+
+LEAST = 8
+"""Pixels of a side below which convolutions have nothing to halve."""
+
+
+class NetworkConfig(BaseModel):
+    """What both players' networks share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(64, ge=1)
+    """Channels: dcgan, at half the image's size; resnet and r3, at its full size; densenet, of one layer at full size."""
+    widest: int = Field(512, ge=1)
+    """Widths double at every halving of the size, up to this."""
+    widths: tuple[int, ...] = (256, 512, 1024)
+    """Hidden layers (mlp)."""
+    blocks: int = Field(2, ge=0)
+    """Depth: blocks (r3) or layers (densenet) at every size; the discriminator's blocks after the halvings (resnet)."""
+    expansion: float = Field(2.0, gt=0)
+    """Width inside a bottleneck over the width outside (r3)."""
+    group: int = Field(16, ge=1)
+    """Channels in one group of a bottleneck's convolution (r3)."""
+    patch: Literal[1, 2] = 1
+    """Pixels of a side that the outermost layer takes at once (r3)."""
+    optimiser: Optimiser = Optimiser()
+    clip: Clip | None = None
+
+
+class GeneratorConfig(NetworkConfig):
+    norm: Norm = "batch"
+    labels: GeneratorLabels = "concat"
+    """How the class comes in, where `method.labels` is set: beside the noise, or as gains and biases of every normalisation."""
+
+
+class DiscriminatorConfig(NetworkConfig):
+    widths: tuple[int, ...] = (512, 256)
+    norm: Norm = "none"
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """dcgan and mlp."""
+    spectral: bool = False
+    """Spectral normalisation (Miyato et al. 2018) of every layer."""
+    normalise: Literal["none", "gradient"] = "none"
+    """`gradient`: the critic over the norm of its own gradient (Wu et al. 2021)."""
+    labels: DiscriminatorLabels = "projection"
+    """How the class comes in: as a further channel, by projection, or as a second task."""
+
+
+class GanConfig(MethodConfig):
+    """A GAN's own choices."""
+
+    kind: Literal["gan"] = "gan"
+    networks: Literal["mlp", "dcgan", "resnet", "densenet", "r3"] = "dcgan"
+    loss: Literal["minimax", "non-saturating", "least-squares", "wasserstein", "hinge", "relativistic"] = "non-saturating"
+    latent: int = Field(100, ge=1)
+    """Entries of the standard normal noise z."""
+    labels: bool = False
+    """Learn each class of the data: pictures are then made by class."""
+    updates: Literal["auto", "shared", "alternating"] = "auto"
+    """`shared`: both players move on one forward pass, at once. `alternating`: the discriminator moves first, then the
+    generator on a fresh pass, as in the papers; batch norm in the discriminator needs it. `auto`: shared where it can be."""
+    critic_steps: int = Field(1, ge=1)
+    """Steps of the discriminator for one of the generator."""
+    smooth: float = Field(0.0, ge=0, lt=0.5)
+    """One-sided label smoothing (Salimans et al. 2016): the target of real images is 1 - smooth."""
+    instance_noise: Scheduled = Schedule(value=0.0)
+    """Standard deviation of noise on all that the discriminator sees (Sønderby et al. 2017); may decay."""
+    r1_gamma: Annotated[Gamma, Field(union_mode="left_to_right")] = Schedule(value=0.0)
+    """γ of γ/2·|∇D(x)|² on real images (Mescheder et al. 2018); 0 is none, "auto" goes by size and batch."""
+    r2_gamma: Annotated[Gamma, Field(union_mode="left_to_right")] = Schedule(value=0.0)
+    """The same on generated images."""
+    gradient_penalty: float = Field(0.0, ge=0)
+    """Weight of (|∇D|−1)² between real and generated images (Gulrajani et al. 2017)."""
+    penalty_every: int = Field(8, ge=1)
+    """Iterations between two penalties, which are scaled up accordingly (Karras et al. 2020)."""
+    weight_clip: float | None = Field(None, gt=0)
+    """Bound of the discriminator's weights (Arjovsky et al. 2017)."""
+    augment: AugmentConfig = AugmentConfig()
+    """Of real and generated images alike, for small sets."""
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+
+    @property
+    def penalised(self) -> bool:
+        """Whether there is any gradient penalty."""
+        return self.r1_gamma != Schedule(value=0.0) or self.r2_gamma != Schedule(value=0.0) or self.gradient_penalty > 0
+
+    def settled(self, facts: Facts) -> GanConfig:
+        """γ="auto" as a number."""
+        gamma = Schedule(value=automatic_gamma(*facts.shape[1:], facts.batch))
+        chosen = {name: gamma for name in ("r1_gamma", "r2_gamma") if getattr(self, name) == "auto"}
+        return self.model_copy(update=chosen)
+
+    def build(self, codec: Codec, classes: tuple[str, ...]) -> Gan:
+        from limner.methods.gan import Gan
+
+        return Gan(self, codec, classes)
+
+
+def networks(config: GanConfig, shape: tuple[int, ...], classes: int) -> tuple[Generator, Discriminator]:
+    """Both players' networks for images of `shape` (C, H, W); `classes` is 0 where labels do not matter.
+
+    Errors: `InputError` where the images are too small for them, or they cannot take a label in the way that is asked for.
+    """
+    g, d = config.generator, config.discriminator
+    latent = Generator.inputs(config.latent, classes, g.labels)
+    normed = classes if g.labels == "norm" else 0
+    if normed and (g.norm == "none" or config.networks in ("mlp", "r3")):
+        raise InputError(
+            f"method.generator.labels=norm needs a generator with batch norm (dcgan, resnet, densenet), not {config.networks} "
+            f"with norm={g.norm}; set method.generator.labels=concat"
+        )
+    size = (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
+    if config.networks != "mlp" and min(size) < LEAST:
+        raise InputError(
+            f"method.networks={config.networks} needs images of at least {LEAST}x{LEAST}, not "
+            f"{'x'.join(map(str, shape[1:]))}; use method.networks=mlp, or a larger data.size"
+        )
+    if classes and d.labels == "concat" and len(shape) != 3:
+        raise InputError("method.discriminator.labels=concat needs images; set method.discriminator.labels=projection")
+    seen = (Discriminator.channels(shape[0], classes, d.labels), *shape[1:])
+    maker, trunk = _pair(config, latent, shape, seen, normed)
+    return (
+        Generator(maker, classes, g.labels),
+        Discriminator(trunk, trunk.features, size, classes, d.labels, d.spectral),
+    )
+
+
+Trunk = MlpTrunk | DcganTrunk | ResnetTrunk | DenseTrunk | R3Trunk
+
+
+def _pair(config: GanConfig, latent: int, made: Shape, seen: Shape, normed: int) -> tuple[nn.Module, Trunk]:
+    """The generator's network for images of shape `made`, and the discriminator's for what it sees of them."""
+    g, d = config.generator, config.discriminator
+    if config.networks == "mlp":
+        return MlpGenerator(latent, made, g.widths, g.norm == "batch"), MlpTrunk(seen, d.widths, d.dropout)
+    (c, h, w), (k, *_) = made, seen
+    match config.networks:
+        case "dcgan":
+            maker: nn.Module = DcganGenerator(latent, (c, h, w), g.width, g.widest, g.norm, normed)
+            trunk: Trunk = DcganTrunk((k, h, w), d.width, d.widest, d.norm, d.dropout)
+        case "resnet":
+            maker = ResnetGenerator(latent, (c, h, w), g.width, g.widest, g.norm, normed)
+            trunk = ResnetTrunk((k, h, w), d.width, d.widest, d.blocks)
+        case "densenet":
+            maker = DenseGenerator(latent, (c, h, w), g.width, g.widest, g.blocks, g.norm, normed)
+            trunk = DenseTrunk((k, h, w), d.width, d.widest, d.blocks)
+        case "r3":
+            maker = R3Generator(latent, (c, h, w), g.width, g.widest, g.blocks, g.expansion, g.group, g.patch)
+            trunk = R3Trunk((k, h, w), d.width, d.widest, d.blocks, d.expansion, d.group, d.patch)
+    return maker, trunk

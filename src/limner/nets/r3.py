@@ -1,0 +1,138 @@
+"""The networks of R3GAN, "The GAN is dead; long live the GAN! A Modern Baseline GAN" (Huang, Gokaslan, Kuleshov & Tompkin 2024,
+arXiv:2501.05441), section 4 and its appendix, for any height and width.
+
+ResNets without normalisation, mirror images of each other: bottlenecks of 1x1, grouped 3x3 and 1x1 convolutions around
+LeakyReLU, bilinear resampling with a 1x1 convolution where the width changes, and Fixup's start (Zhang et al. 2019,
+arXiv:1901.09321): the last convolution of every block is zero, so that at first each network is linear in its input.
+
+`patch` is ours: at 1 the networks begin and end at single pixels, as the paper's; at 2 the step between full and half size is
+one strided convolution, which leaves out the largest, dearest stage and serves budgets of minutes.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from limner.nets.layers import Conv2d, ConvTranspose2d, halvings
+from limner.nets.resnet import pooled
+
+SLOPE = 0.2
+
+
+class Bottleneck(nn.Module):
+    """x + 1x1(σ(3x3(σ(1x1(x))))), the 3x3 in groups of `group` channels, `expansion` times as wide inside."""
+
+    def __init__(self, channels: int, expansion: float, group: int, blocks: int) -> None:
+        super().__init__()
+        inner = max(1, round(channels * expansion / group)) * group
+        self.conv1 = Conv2d(channels, inner, 1)
+        self.conv2 = (
+            Conv2d(inner, inner, 3, 1, 1) if inner == group else nn.Conv2d(inner, inner, 3, 1, 1, groups=inner // group)
+        )
+        self.conv3 = Conv2d(inner, channels, 1, bias=False)
+        # Fixup: the first two of a block's three layers start at He's scale times L^(−1/4), with L blocks; the third at zero.
+        for layer in (self.conv1, self.conv2):
+            nn.init.kaiming_normal_(layer.weight, SLOPE, nonlinearity="leaky_relu")
+            layer.weight.data.mul_(blocks**-0.25)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.conv3.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = F.leaky_relu(self.conv1(x), SLOPE)
+        y = self.conv3(F.leaky_relu(self.conv2(y), SLOPE))
+        return x + y
+
+
+def _change(before: int, after: int) -> nn.Module:
+    """Between two widths; nothing where they are equal."""
+    if before == after:
+        return nn.Identity()
+    layer = Conv2d(before, after, 1, bias=False)
+    nn.init.kaiming_normal_(layer.weight, 1.0, nonlinearity="leaky_relu")
+    return layer
+
+
+def _sizes(height: int, width: int, patch: int) -> list[tuple[int, int]]:
+    """From the first stage's size down; the full size is left out where `patch` is 2 and there is a smaller one."""
+    sizes = halvings(height, width)
+    return sizes[1:] if patch == 2 and len(sizes) > 1 else sizes
+
+
+def _widths(sizes: list[tuple[int, int]], width: int, widest: int) -> list[int]:
+    return [min(widest, width * 2**place) for place in range(len(sizes))]
+
+
+class R3Generator(nn.Module):
+    """[B, latent] -> [B, C, H, W], unbounded. `width` channels at full size, doubled at every halving up to `widest`.
+
+    The start is a learned map of 4x4 (7x7 for 28x28) whose channels z scales: the paper's basis layer.
+    """
+
+    def __init__(
+        self, latent: int, shape: tuple[int, int, int], width: int, widest: int, blocks: int, expansion: float, group: int,
+        patch: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        channels, height, tall = shape
+        sizes = _sizes(height, tall, patch)
+        widths = _widths(sizes, width, widest)[::-1]
+        self.sizes = sizes[::-1]
+        self.full = (height, tall)
+        self.basis = nn.Parameter(torch.randn(1, widths[0], *self.sizes[0]))
+        self.scale = nn.Linear(latent, widths[0], bias=False)
+        nn.init.kaiming_normal_(self.scale.weight, 1.0, nonlinearity="leaky_relu")
+        deep = blocks * len(sizes)
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(Bottleneck(now, expansion, group, deep) for _ in range(blocks))) for now in widths
+        )
+        self.changes = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
+        self.last = Conv2d(widths[-1], channels, 1) if sizes[0] == self.full else ConvTranspose2d(widths[-1], channels, 4, 2, 1)
+        nn.init.kaiming_normal_(self.last.weight, 1.0, nonlinearity="leaky_relu")
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        x = (self.basis * self.scale(z)[:, :, None, None]).contiguous(memory_format=torch.channels_last)
+        for place, stage in enumerate(self.stages):
+            if place:  # the 1x1 convolution first: it commutes with resampling, and there is a quarter of the pixels
+                x = self.changes[place - 1](x)
+                x = F.interpolate(x, size=self.sizes[place], mode="bilinear", align_corners=False)
+            x = stage(x)
+        images: Tensor = self.last(x)
+        return images[:, :, : self.full[0], : self.full[1]]
+
+
+class R3Trunk(nn.Module):
+    """[B, C, H, W] -> [B, features]: `R3Generator` mirrored; it ends with a depthwise convolution over the whole last map."""
+
+    def __init__(
+        self, shape: tuple[int, int, int], width: int, widest: int, blocks: int, expansion: float, group: int, patch: int
+    ) -> None:
+        super().__init__()
+        channels, height, tall = shape
+        sizes = _sizes(height, tall, patch)
+        widths = _widths(sizes, width, widest)
+        # An odd side is made even by the padding, so that no row is lost.
+        pad = (1 + height % 2, 1 + tall % 2)
+        self.first = Conv2d(channels, widths[0], 1) if sizes[0] == (height, tall) else Conv2d(channels, widths[0], 4, 2, pad)
+        nn.init.kaiming_normal_(self.first.weight, 1.0, nonlinearity="leaky_relu")
+        nn.init.zeros_(self.first.bias)  # type: ignore[arg-type]
+        deep = blocks * len(sizes)
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(Bottleneck(now, expansion, group, deep) for _ in range(blocks))) for now in widths
+        )
+        self.changes = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
+        self.features = widths[-1]
+        self.classify = nn.Parameter(torch.randn(widths[-1], *sizes[-1]) / math.sqrt(math.prod(sizes[-1])))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for place, stage in enumerate(self.stages):
+            x = stage(x)
+            if place < len(self.changes):
+                x = self.changes[place](pooled(x))
+        return (x * self.classify).sum((2, 3))

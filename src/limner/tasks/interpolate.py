@@ -1,0 +1,125 @@
+"""The way from one picture to the next through a model's latents."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limner.core import images as pictures
+from limner.core.cond import Cond
+from limner.core.errors import InputError
+from limner.core.method import Latents, Reconstructs, latents_of, render
+from limner.loaded import Loaded, load
+from limner.tasks.given import read_pictures
+from limner.tasks.invert import invert
+from limner.tasks.sample import origin
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """[dim], [dim] and [T] in 0..1 -> [T, dim] along the great circle from `a` to `b`; exactly these at 0 and 1.
+
+    Between draws of a Gaussian the straight line leaves the shell on which they all lie (White 2016, "Sampling Generative
+    Networks", arXiv:1609.04468). Lengths that differ pass smoothly into each other; opposite ends have no one circle, and take
+    the straight line.
+    """
+    angle = torch.arccos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
+    if not float(angle.sin()) > 1e-6:
+        return lerp(a, b, t)
+    t = t[:, None]
+    return ((1 - t) * angle).sin() / angle.sin() * a + (t * angle).sin() / angle.sin() * b
+
+
+def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """The same along the straight line."""
+    return (1 - t[:, None]) * a + t[:, None] * b
+
+
+def interpolate(
+    run: Path | str,
+    images: Sequence[Path | str] = (),
+    *,
+    seeds: Sequence[int] = (),
+    steps: int = 8,
+    label: str | None = None,
+    checkpoint: str = "last",
+    out: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """From each of the `seeds`, or of the picture files `images`, to the next, in `steps` pictures, both ends among them.
+
+    Spherical where the method's latents are Gaussian, else straight. A seed's end is its `sample`, to the bit; a picture's end
+    is its reconstruction. A class that differs between two ends changes half-way. ``RUN/interpolations`` or `out` takes every
+    picture once as ``frame0000.png`` …, and ``sheet.png`` with a row per pair. Errors: `InputError`.
+    """
+    if images and seeds:
+        raise InputError("--seeds and pictures exclude each other; give one of them")
+    if not images and len(seeds) < 2:
+        raise InputError("an interpolation needs two ends; give --seeds 3,7 or two pictures")
+    if not 2 <= steps <= 10_000:
+        raise InputError(f"--steps {steps}: choose 2 to 10,000 pictures from one end to the next")
+    model = load(run, checkpoint)
+    if not isinstance(model.method, Latents):
+        raise InputError(f"{model.run.path} ({model.recipe.preset}) has no latents, so there is no way between its pictures")
+    began = time.perf_counter()
+    names: list[str] | None = None
+    if images:
+        names, latents, labels = _of_pictures(model, images, label, progress)
+    else:
+        asked = model.cond(model.class_of(label), len(seeds)).label
+        latents, labels = latents_of(model.method, seeds), model.method.labels(seeds, asked)
+    frames, classes = _between(latents, labels, steps, model.method.gaussian)
+    shown = pictures.to_uint8(render(model.method, frames, Cond(label=classes)))
+    out = out or model.run.path / "interpolations"
+    about = origin(model, label=label) | ({} if images else {"seeds": ",".join(map(str, seeds))})
+    files = []
+    for number, image in enumerate(shown):
+        path = out / f"frame{number:04d}.png"
+        pictures.save_png(path, image, about)
+        files.append(str(path))
+    rows = [pair * (steps - 1) + step for pair in range(len(latents) - 1) for step in range(steps)]
+    pictures.save_png(out / "sheet.png", pictures.grid(shown[rows], columns=steps), about)
+    return {
+        "files": files,
+        "sheet": str(out / "sheet.png"),
+        "seeds": None if images else list(seeds),
+        "images": names,
+        "path": "spherical" if model.method.gaussian else "straight",
+        "seconds": round(time.perf_counter() - began, 2),
+        "checkpoint": model.checkpoint.images,
+    }
+
+
+def _of_pictures(
+    model: Loaded, paths: Sequence[Path | str], label: str | None, progress: Callable[[int, int], None] | None
+) -> tuple[list[str], Tensor, Tensor | None]:
+    """Names, latents [N, dim] and labels [N] of picture files: encoded where the method can, else looked for."""
+    names, images = read_pictures(model, paths)
+    if len(names) < 2:
+        raise InputError(f"an interpolation needs two ends, and {names[0]} is one; give another picture")
+    method = model.method
+    if isinstance(method, Reconstructs):
+        chosen = model.class_of(label)
+        with torch.no_grad():
+            parts = [method.encode(pictures.to_tensor(images[p], method.device)) for p in pictures.batches_of(len(images), 128)]
+        return names, torch.cat(parts), model.cond(chosen, len(names)).label
+    found = invert(model, images, label=label, progress=progress)
+    labels = None if found.labels is None else torch.from_numpy(found.labels).to(method.device)
+    return names, torch.from_numpy(found.latents).to(method.device), labels
+
+
+def _between(latents: Tensor, labels: Tensor | None, steps: int, spherical: bool) -> tuple[Tensor, Tensor | None]:
+    """[N, dim] -> [(N-1)·(steps-1) + 1, dim]: from each to the next, an end that two pairs share once; and their labels."""
+    t = torch.linspace(0, 1, steps, dtype=torch.float64)
+    ends = latents.detach().double().cpu()  # float64, and back: the ends keep their bits
+    ways = [(slerp if spherical else lerp)(a, b, t)[1:] for a, b in pairwise(ends)]
+    frames = torch.cat([ends[:1], *ways]).to(latents)
+    if labels is None:
+        return frames, None
+    near = torch.arange(len(frames)) / (steps - 1)
+    return frames, labels[(near + 0.5).floor().long().clamp(max=len(labels) - 1).to(labels.device)]

@@ -1,0 +1,92 @@
+"""Pictures through a model and back: by its encoder, or by looking for the latents."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.core import images as pictures
+from limner.core.errors import InputError
+from limner.core.method import Latents, Reconstructs
+from limner.loaded import load
+from limner.metrics.reconstruction import CEILING, psnr
+from limner.tasks.given import read_pictures
+from limner.tasks.invert import invert
+from limner.tasks.sample import origin
+
+COLUMNS = 8
+
+
+def reconstruct(
+    run: Path | str,
+    images: Sequence[Path | str],
+    *,
+    starts: int = 8,
+    steps: int = 300,
+    encoder: bool = False,
+    label: str | None = None,
+    checkpoint: str = "last",
+    out: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Reconstructs picture files with the averaged weights of `run`, into ``RUN/reconstructions`` or `out`.
+
+    A method with an encoder encodes and decodes; for others the latents are looked for (`invert`, which takes `starts`,
+    `steps`, `encoder` and `label`). One PNG each, and ``sheet.png`` with every original above its reconstruction. `errors` are
+    mean squared errors on [-1, 1], `psnr` is in dB, at most 100. Errors: `InputError`.
+    """
+    model = load(run, checkpoint)
+    names, originals = read_pictures(model, images)
+    began = time.perf_counter()
+    classes: list[str] | None = None
+    if isinstance(model.method, Reconstructs):
+        model.class_of(label)  # a class asked of a model that knows none is said, not overlooked
+        how, back = "encoder", model.reconstruct(originals)
+    elif isinstance(model.method, Latents):
+        found = invert(
+            model, originals, starts=starts, steps=steps, encoder=encoder, label=label, progress=progress
+        )  # fmt: skip
+        how, back = "inversion", found.pictures
+        if found.labels is not None:
+            classes = [model.recipe.data.classes[number] for number in found.labels]
+    else:
+        raise InputError(
+            f"{model.run.path} ({model.recipe.preset}) has neither an encoder nor latents, so it cannot reconstruct"
+        )
+    seconds = time.perf_counter() - began
+    out = out or model.run.path / "reconstructions"
+    about = origin(model, label=label)
+    files = []
+    for number, (name, image) in enumerate(zip(names, back, strict=True)):
+        path = out / f"{number:03d}-{re.sub(r'[^A-Za-z0-9._-]+', '-', Path(name).stem)[:60]}.png"
+        pictures.save_png(path, image, about | {"of": Path(name).name})
+        files.append(str(path))
+    pictures.save_png(out / "sheet.png", above_each_other(originals, back), about)
+    return {
+        "files": files,
+        "sheet": str(out / "sheet.png"),
+        "images": names,
+        "classes": classes,
+        "errors": np.square((back.astype(np.float64) - originals) * (2 / 255)).mean((1, 2, 3)).tolist(),
+        "psnr": psnr(back, originals).clamp(max=CEILING).tolist(),
+        "seconds": round(seconds, 2),
+        "method": how,
+        "checkpoint": model.checkpoint.images,
+    }
+
+
+def above_each_other(upper: NDArray[np.uint8], lower: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A sheet of [N, H, W, C] and [N, H, W, C]: rows of up to eight, each of `upper` right above its fellow of `lower`."""
+    columns = min(len(upper), COLUMNS)
+    rows = []
+    for part in pictures.batches_of(len(upper), columns):
+        for images in (upper[part], lower[part]):
+            rows.append(np.full((columns, *images.shape[1:]), 255, np.uint8))
+            rows[-1][: len(images)] = images
+    return pictures.grid(np.concatenate(rows), columns)

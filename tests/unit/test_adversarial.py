@@ -1,0 +1,258 @@
+"""Games against golden values, penalties against closed forms on linear critics."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from limner import recipe as recipes
+from limner.core.cond import Batch
+from limner.core.method import At, Facts
+from limner.methods.adversarial import (
+    GAMES,
+    automatic_gamma,
+    gradient_normalised,
+    gradient_penalty,
+    zero_centred_penalty,
+)
+from limner.methods.gan import Gan
+
+ONE, ZERO = torch.tensor([1.0]), torch.tensor([0.0])
+E1 = math.log1p(math.exp(-1))  # softplus(−1) = .3132616…
+
+
+@pytest.mark.parametrize(
+    ("loss", "real", "fake", "critic", "maker"),
+    [
+        # by hand from each paper's equation; the first two columns are logits
+        ("minimax", 1.0, -1.0, 2 * 0.3132616, -0.3132616),
+        ("minimax", 0.0, 1.0, math.log(2) + 1.3132616, -1.3132616),
+        ("non-saturating", 1.0, 1.0, 0.3132616 + 1.3132616, 0.3132616),
+        ("non-saturating", -1.0, -1.0, 1.3132616 + 0.3132616, 1.3132616),
+        ("least-squares", 1.0, 0.0, 0.0, 0.5),
+        ("least-squares", 0.0, 1.0, 1.0, 0.0),
+        ("least-squares", 3.0, -2.0, 0.5 * 4 + 0.5 * 4, 0.5 * 9),
+        ("wasserstein", 2.0, -3.0, -5.0, 3.0),
+        ("hinge", 2.0, -3.0, 0.0, 3.0),
+        ("hinge", 0.25, 0.5, 0.75 + 1.5, -0.5),
+        ("relativistic", 3.0, 2.0, 0.3132616, 1.3132616),
+        ("relativistic", -5.0, -4.0, 1.3132616, 0.3132616),
+    ],
+)
+def test_golden_values(loss: str, real: float, fake: float, critic: float, maker: float) -> None:
+    game = GAMES[loss]
+    r, f = torch.tensor([real]), torch.tensor([fake])
+    assert float(game.discriminator(r, f, 0.0)) == pytest.approx(critic, abs=1e-6)
+    assert float(game.generator(r, f)) == pytest.approx(maker, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", sorted(GAMES))
+def test_losses_are_per_image(loss: str) -> None:
+    torch.manual_seed(0)
+    real, fake = 3 * torch.randn(7), 3 * torch.randn(7)
+    game = GAMES[loss]
+    for found, one in (
+        (game.discriminator(real, fake, 0.0), lambda i: game.discriminator(real[i : i + 1], fake[i : i + 1], 0.0)),
+        (game.generator(real, fake), lambda i: game.generator(real[i : i + 1], fake[i : i + 1])),
+    ):
+        assert found.shape == (7,)
+        torch.testing.assert_close(found, torch.cat([one(i) for i in range(7)]))
+
+
+@pytest.mark.parametrize("loss", sorted(GAMES))
+def test_the_players_want_opposite_things(loss: str) -> None:
+    """Where a generated image's logit is between both targets, one loss falls as the other rises; `turn` is their ratio."""
+    game = GAMES[loss]
+    fake = torch.linspace(-0.9, 0.9, 7, dtype=torch.float64).requires_grad_()
+    real = torch.linspace(0.8, -0.8, 7, dtype=torch.float64)
+    if loss == "least-squares":
+        fake = torch.linspace(0.1, 0.9, 7, dtype=torch.float64).requires_grad_()
+    (down,) = torch.autograd.grad(game.discriminator(real, fake, 0.0).sum(), fake)
+    (up,) = torch.autograd.grad(game.generator(real, fake).sum(), fake)
+    assert bool((down > 0).all())
+    assert bool((up < 0).all())
+    if game.turn is not None:
+        torch.testing.assert_close(game.turn(real, fake.detach()), up / down, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.1, 0.3])
+def test_smoothed_targets(smooth: float) -> None:
+    """Cross-entropy with targets 1−s and 0; squares to 1−s and 0."""
+    torch.manual_seed(0)
+    real, fake = 4 * torch.randn(50), 4 * torch.randn(50)
+    bce = nn.functional.binary_cross_entropy_with_logits
+    expected = bce(real, torch.full_like(real, 1 - smooth), reduction="none")
+    expected = expected + bce(fake, torch.zeros_like(fake), reduction="none")
+    for loss in ("minimax", "non-saturating"):
+        torch.testing.assert_close(GAMES[loss].discriminator(real, fake, smooth), expected)
+    squares = 0.5 * ((real - (1 - smooth)) ** 2 + fake**2)
+    torch.testing.assert_close(GAMES["least-squares"].discriminator(real, fake, smooth), squares)
+
+
+def test_generator_gradient_does_not_vanish_where_it_is_needed() -> None:
+    """At logit −30 it is −1; a loss written with log(σ + ε) has −9e-6 there. The minimax loss, as the paper warns, has none."""
+    logit = torch.tensor([-30.0], requires_grad=True)
+    maker = GAMES["non-saturating"].generator
+    (gradient,) = torch.autograd.grad(maker(logit, logit).sum(), logit)
+    assert float(gradient) == pytest.approx(-1.0, abs=1e-6)
+    far = torch.tensor([-1e4], requires_grad=True)
+    (gradient,) = torch.autograd.grad(maker(far, far).sum(), far)
+    assert float(gradient) == -1.0
+    (gradient,) = torch.autograd.grad(GAMES["minimax"].generator(logit, logit).sum(), logit)
+    assert abs(float(gradient)) < 1e-12
+
+
+class LinearCritic(nn.Module):
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weight
+
+
+def test_zero_centred_penalty_of_a_linear_critic_is_half_its_squared_norm() -> None:
+    """For every image, whatever the batch; by the weight its gradient is w, so that γ times it pulls with γw."""
+    torch.manual_seed(0)
+    critic = LinearCritic(torch.randn(12))
+    for size in (1, 5):
+        penalty = zero_centred_penalty(critic, torch.randn(size, 3, 2, 2))
+        torch.testing.assert_close(penalty, 0.5 * critic.weight.square().sum().expand(size))
+    gamma = 4.0
+    (gradient,) = torch.autograd.grad((gamma * zero_centred_penalty(critic, torch.randn(7, 3, 2, 2))).mean(), critic.weight)
+    torch.testing.assert_close(gradient, gamma * critic.weight)
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_gradient_penalty_of_a_linear_critic(batch: int) -> None:
+    """|w| = 1.5 gives (1.5 − 1)² = .25 for each image. With the norm taken over a batch of 64 it would be far from that."""
+    weight = torch.randn(12, generator=torch.Generator().manual_seed(0))
+    critic = LinearCritic(1.5 * weight / weight.norm())
+    real, fake = torch.randn(batch, 3, 2, 2), torch.randn(batch, 3, 2, 2)
+    penalty = gradient_penalty(critic, real, fake, torch.rand(batch))
+    torch.testing.assert_close(penalty, torch.full((batch,), 0.25))
+
+
+def test_gradient_penalty_looks_between_the_two_images() -> None:
+    """D = ½|x|² has gradient x̂ itself: the penalty tells where it looked, for each image by its own α."""
+    real, fake = torch.full((3, 1, 1, 1), 5.0), torch.full((3, 1, 1, 1), 1.0)
+    alpha = torch.tensor([0.0, 0.25, 1.0])
+    penalty = gradient_penalty(lambda x: 0.5 * x.square().flatten(1).sum(1), real, fake, alpha)
+    torch.testing.assert_close(penalty, (1 + 4 * alpha - 1).square())
+
+
+def test_gradient_normalised_critic() -> None:
+    """Of a linear critic D/(|w| + |D|): within ±1, its slope at most 1 everywhere, and 1 where D is zero."""
+    torch.manual_seed(0)
+    weight = 30 * torch.randn(12)
+    critic = LinearCritic(weight)
+    images = torch.randn(9, 3, 2, 2)
+    images[0] = 0.0
+    images.requires_grad_()
+    found = gradient_normalised(critic, images)
+    plain = images.flatten(1) @ weight
+    torch.testing.assert_close(found, plain / (weight.norm() + plain.abs()))
+    assert float(found.detach().abs().max()) < 1
+    (slope,) = torch.autograd.grad(found.sum(), images)
+    norms = slope.flatten(1).norm(dim=1)
+    assert float(norms.max()) <= 1 + 1e-5
+    assert float(norms[0]) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_penalties_ignore_autocast() -> None:
+    critic = LinearCritic(torch.randn(12))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        penalty = zero_centred_penalty(critic, torch.randn(2, 3, 2, 2))
+    assert penalty.dtype == torch.float32
+    torch.testing.assert_close(penalty, 0.5 * critic.weight.square().sum().expand(2), rtol=1e-6, atol=0)
+
+
+def test_automatic_gamma() -> None:
+    """SG2-ADA's `auto` at 256 px and batch 32: .0002·256²/32 = .4096."""
+    assert automatic_gamma(256, 256, 32) == pytest.approx(0.4096)
+    recipe = recipes.compose("dcgan", ["method.r1_gamma=auto", "batch.size=16"])
+    settled = recipes.settled(recipe, Facts((1, 28, 28), 16, 1000, None, False))
+    assert settled.method.r1_gamma.value == pytest.approx(0.0002 * 784 / 16)  # type: ignore[union-attr]
+    with pytest.raises(recipes.InputError, match="settled when a run starts"):
+        recipes.build(recipe, (28, 28, 1), ()).losses("penalty", (Batch(torch.zeros(2, 1, 28, 28)),), At(0, 0.0))
+
+
+@pytest.mark.parametrize("settings", [("method.r1_gamma=3.0",), ("method.r2_gamma=3.0",), ("method.gradient_penalty=3.0",)])
+def test_penalties_are_scaled_for_how_seldom_they_are_taken(settings: tuple[str, ...]) -> None:
+    """Lazily, every fourth iteration, a penalty counts four times; taken always, it is part of the main phase's loss."""
+    torch.manual_seed(1)
+    images = torch.randn(4, 1, 8, 8)
+    found: dict[int, Tensor] = {}
+    base = ["method.r1_gamma=0", "method.generator.norm=none", *settings]
+
+    def draw(shape: tuple[int, ...], device: torch.device) -> Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)))
+
+    for every in (1, 4):
+        torch.manual_seed(0)
+        method = recipes.build(recipes.compose("gan", [*base, f"method.penalty_every={every}"]), (8, 8, 1), ())
+        names = [phase.name for phase in method.phases()]
+        assert names == (["both"] if every == 1 else ["both", "penalty"])
+        if every == 4:
+            (phase,) = [phase for phase in method.phases() if phase.name == "penalty"]
+            assert (phase.every, phase.joins) == (4, "both")
+            found[4] = method.losses("penalty", (Batch(images, draw=draw),), At(0, 0)).of["discriminator"].detach()
+        else:
+            whole = method.losses("both", (Batch(images, draw=draw),), At(0, 0)).of["discriminator"]
+            torch.manual_seed(0)
+            none = recipes.build(recipes.compose("gan", base[:2]), (8, 8, 1), ())
+            found[1] = (whole - none.losses("both", (Batch(images, draw=draw),), At(0, 0)).of["discriminator"]).detach()
+    torch.testing.assert_close(found[4], 4 * found[1], rtol=1e-4, atol=1e-5)
+    assert float(found[1].min()) > 0
+
+
+def test_r1_equals_r2_at_the_start_of_r3() -> None:
+    """The last convolution of every block is zero, so that the critic is linear: one slope everywhere (R3GAN, appendix)."""
+    torch.manual_seed(0)
+    method = recipes.build(recipes.compose("r3gan", []), (28, 28, 1), ())
+    assert isinstance(method, Gan)
+    real, fake = torch.rand(5, 1, 28, 28) * 2 - 1, method.sample(range(5), Batch(torch.zeros(5)).cond)
+    r1, r2 = (zero_centred_penalty(method.discriminator, images) for images in (real, fake))
+    torch.testing.assert_close(r1, r2, rtol=1e-6, atol=0)
+    torch.testing.assert_close(r1, r1[:1].expand(5), rtol=1e-6, atol=0)
+    assert float(r1[0].detach()) > 1e-4
+    with torch.no_grad():  # and it can fail: a block that does something bends it
+        next(m for n, m in method.discriminator.named_modules() if n.endswith("conv3")).weight.normal_(0, 0.5)
+    r1, r2 = (zero_centred_penalty(method.discriminator, images) for images in (real, fake))
+    assert not torch.allclose(r1, r2, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["method.discriminator.norm=batch"], "batch norm in the discriminator couples"),
+        (["method.updates=shared", "method.critic_steps=2"], "method.critic_steps=1"),
+        (["method.loss=hinge", "method.smooth=0.1"], "has none"),
+        (["method.labels=true"], "needs pictures with classes"),
+        (["method.networks=r3", "method.labels=true", "method.generator.labels=norm"], "method.generator.labels=concat"),
+    ],
+)
+def test_choices_that_contradict_each_other(settings: list[str], words: str) -> None:
+    classes = ("a", "b") if "r3" in settings[0] else ()
+    with pytest.raises(recipes.InputError, match=words) as error:
+        recipes.build(recipes.compose("dcgan", settings), (16, 16, 1), classes)
+    assert "\n" not in str(error.value)
+
+
+def test_too_small_an_image_names_the_way_out() -> None:
+    for preset in ("dcgan", "sngan", "densegan", "r3gan"):
+        with pytest.raises(recipes.InputError, match=r"at least 8x8, not 6x9.*data\.size"):
+            recipes.build(recipes.compose(preset, []), (6, 9, 3), ())
+
+
+def test_weight_clipping_bounds_every_weight_of_the_critic_alone() -> None:
+    from contract.helpers import drawer, method_of, pictures_like, stepper_of
+
+    method = method_of("wgan", (8, 8, 1), "method.weight_clip=0.003")
+    stepper_of(method, 8).step(drawer(pictures_like(8, (8, 8, 1), device=method.device)), At(0, 0.0), 0)
+    assert isinstance(method, Gan)
+    assert max(float(weight.detach().abs().max()) for weight in method.discriminator.parameters()) <= 0.0030001
+    assert max(float(weight.detach().abs().max()) for weight in method.generator.parameters()) > 0.01
