@@ -1,7 +1,7 @@
 """limner trains, judges and uses image generators on a person's own pictures.
 
 >>> import limner
->>> limner.train("cats", preset="dcgan", minutes=10)
+>>> limner.train("cats", minutes=10)
 >>> limner.load("runs/0001").sample(seeds=range(16))
 """
 

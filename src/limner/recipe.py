@@ -234,14 +234,15 @@ def _yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
-def compose(preset: str, settings: Sequence[str] = (), **given: Any) -> Recipe:
+def compose(preset: str, settings: Sequence[str] = (), over: Sequence[str] = (), **given: Any) -> Recipe:
     """The recipe of `preset` (a name, or a recipe file) with ``key=value`` settings and the verb's own arguments laid over it.
 
-    `given` holds dotted keys with `__` for the dot, such as ``data__source``; None means "not given".
+    `over` are settings that belong to the preset. `given` holds dotted keys with `__` for the dot, such as ``data__source``;
+    None means "not given".
     """
     tree = preset_tree(preset)
     environment = shlex.split(os.environ.get("LIMNER_SETTINGS", ""))
-    for setting in [*environment, *settings]:
+    for setting in [*over, *environment, *settings]:
         put(tree, setting)
     for key, value in given.items():
         if value is not None:
@@ -259,7 +260,8 @@ def preset_tree(preset: str) -> dict[str, Any]:
                 tree["budget"] = longer
         return tree
     if preset not in PRESETS:
-        raise InputError(f"unknown preset '{preset}'{nearest(preset, PRESETS)} (there are: {', '.join(sorted(PRESETS))})")
+        there = ", ".join(["auto", *sorted(PRESETS)])
+        raise InputError(f"unknown preset '{preset}'{nearest(preset, PRESETS)} (there are: {there})")
     text = (resources.files("limner") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
     return {"preset": preset, **yaml.safe_load(text)}
 
@@ -365,6 +367,20 @@ def settled(recipe: Recipe, facts: Facts) -> Recipe:
     """With numbers for everything that methods leave to the size of the images and of the budget."""
     stages = tuple(stage.model_copy(update={"method": stage.method.settled(facts)}) for stage in recipe.stages)
     return recipe.model_copy(update={"stages": stages, "method": recipe.method.settled(facts)})
+
+
+def settled_by_size(before: Recipe, after: Recipe) -> list[tuple[str, Any]]:
+    """(key, value) of what `settled` put in the place of "auto" in the method."""
+    one, other = before.method.model_dump(mode="json"), after.method.model_dump(mode="json")
+    return [(f"method.{key}", value) for key, value in _leaves(other) if dict(_leaves(one)).get(key) != value]
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def methods_table() -> list[dict[str, str]]:

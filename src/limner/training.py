@@ -9,13 +9,14 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from limner import recipe as recipes
+from limner.auto import choose
 from limner.core import parallel, precision
 from limner.core.errors import InputError
 from limner.core.files import write_json
@@ -30,6 +31,7 @@ from limner.run import Run
 
 __all__ = ["Outcome", "Progress", "dry_run", "resume", "train"]
 
+AUTO = "auto"
 MINUTES = 10.0
 """The budget where none is given."""
 ON_RESUME = ("batch.chunks", "on_nonfinite", "checkpoints.", "previews.", "score.")
@@ -47,12 +49,15 @@ class Outcome:
     parameters: dict[str, int]
     losses: dict[str, float]
     state: Literal["done", "stopped"]
+    preset: str = ""
+    why: tuple[str, ...] = ()
+    """What was chosen for the person, and the reasons."""
 
 
 def train(
     source: str | Path,
     *,
-    preset: str = "dcgan",
+    preset: str = AUTO,
     out: Path | str = "runs",
     images: int | None = None,
     minutes: float | None = None,
@@ -63,23 +68,23 @@ def train(
 ) -> Outcome:
     """Trains `preset` on the pictures in `source` (see `limner.prepare`) and leaves a run folder in `out`.
 
-    `images` or `minutes` is the budget; `settings` are ``key=value`` over the preset's own. Errors: `InputError` where the
+    `preset` may be a name, a recipe file, or "auto", which chooses by the pictures and the budget and says why. `images` or
+    `minutes` is the budget; `settings` are ``key=value`` over the preset's own. Errors: `InputError` where the
     person can mend something; what was saved until then stays, and `resume` goes on from there.
     """
     tell = progress or _silent
-    recipe = _compose(source, preset, images, minutes, seed, settings)
     with parallel.processes():
-        _check_processes(recipe)
-        dataset = _dataset(recipe, tell)
-        recipe = _resolve(recipe, dataset)
+        recipe, dataset, why = _settle(source, preset, images, minutes, seed, settings, tell)
         recipes.build(recipe, dataset.shape, dataset.classes)  # what does not fit says so before a folder is made
         label = name or f"{dataset.name}-{Path(recipe.preset).stem}"
         run = Run(parallel.from_lead(Run.create(Path(out), label, recipe).path if parallel.leads() else Path()))
         if parallel.leads():
             run.write_status("starting", images=0)
             write_json(run.path / "provenance.json", provenance(recipe, dataset))
+            for line in why:
+                run.log(line)
         with _alone(run):
-            return _go(run, recipe, dataset, tell)
+            return replace(_go(run, recipe, dataset, tell), why=why)
 
 
 def resume(
@@ -113,7 +118,7 @@ def resume(
 def dry_run(
     source: str | Path,
     *,
-    preset: str = "dcgan",
+    preset: str = AUTO,
     out: Path | str = "runs",
     images: int | None = None,
     minutes: float | None = None,
@@ -123,9 +128,7 @@ def dry_run(
     steps: int = 8,
 ) -> dict[str, Any]:
     """What `train` would do: the resolved recipe, parameters, and memory and time from a few timed steps. Leaves nothing."""
-    recipe = _compose(source, preset, images, minutes, seed, settings)
-    dataset = _dataset(recipe, _silent)
-    recipe = _resolve(recipe, dataset)
+    recipe, dataset, why = _settle(source, preset, images, minutes, seed, settings, _silent)
     precision.settle()
     loop = Loop(Run(Path("dry-run")), recipe, dataset, None, _silent)
     loop.build(None)
@@ -144,6 +147,7 @@ def dry_run(
     peak = torch.cuda.max_memory_allocated() if loop.device.type == "cuda" else _peak_memory()
     return {
         "recipe": recipe.model_dump(mode="json"),
+        "why": why,
         "parameters": parameters(loop),
         "weights_bytes": 4 * weights,
         "memory": peak,
@@ -218,7 +222,7 @@ def _loop(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
     seconds = loop.place.seconds
     return Outcome(
         run.path, loop.place.images, seconds, loop.place.images / max(seconds, 1e-9), parameters(loop), loop.losses,
-        "done" if state == "done" else "stopped",
+        "done" if state == "done" else "stopped", recipe.preset,
     )  # fmt: skip
 
 
@@ -240,11 +244,43 @@ def _train(loop: Loop) -> str:
             loop.roll_back()
 
 
+def _settle(
+    source: str | Path, preset: str, images: int | None, minutes: float | None, seed: int | None, settings: Sequence[str],
+    tell: Tell,
+) -> tuple[Recipe, Dataset, tuple[str, ...]]:  # fmt: skip
+    """The recipe with nothing left open, its data, and why it was chosen, where something was."""
+    why: tuple[str, ...] = ()
+    if preset != AUTO:
+        recipe = _compose(source, preset, images, minutes, seed, settings)
+        _check_processes(recipe)
+        dataset = _dataset(recipe, tell)
+    else:  # the pictures first: what is not about the method is the same for every preset
+        common = [setting for setting in settings if not setting.startswith("method.")]
+        probe = _compose(source, Recipe.model_fields["preset"].default, images, minutes, seed, common)
+        dataset = _dataset(probe, tell)
+        choice = choose(len(dataset.splits["train"]), _facts(probe, dataset))
+        recipe = _compose(source, choice.preset, images, minutes, seed, settings, choice.settings)
+        _check_processes(recipe)
+        why = (f"preset {choice.preset}: {choice.why}",)
+    resolved = _resolve(recipe, dataset)
+    why += tuple(f"{key}: {value}" for key, value in recipes.settled_by_size(recipe, resolved))
+    for line in why:
+        tell(Progress("chosen", note=line))
+    return resolved, dataset, why
+
+
+def _facts(recipe: Recipe, dataset: Dataset) -> Facts:
+    height, width, channels = dataset.shape
+    budget, accelerated = recipe.budget, precision.device().type == "cuda"
+    return Facts((channels, height, width), recipe.batch.size, budget.images, budget.minutes, accelerated)
+
+
 def _compose(
-    source: str | Path, preset: str, images: int | None, minutes: float | None, seed: int | None, settings: Sequence[str]
-) -> Recipe:
+    source: str | Path, preset: str, images: int | None, minutes: float | None, seed: int | None, settings: Sequence[str],
+    over: Sequence[str] = (),
+) -> Recipe:  # fmt: skip
     recipe = recipes.compose(
-        preset, settings, data__source=str(source), budget__images=images, budget__minutes=minutes, seed=seed
+        preset, settings, over, data__source=str(source), budget__images=images, budget__minutes=minutes, seed=seed
     )
     if images is None and minutes is not None and recipe.budget.images is not None:
         recipe = recipe.model_copy(update={"budget": recipes.BudgetConfig(minutes=minutes)})
@@ -281,10 +317,7 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     chosen = precision.choose() if recipe.precision == "auto" else recipe.precision
     init_from = None if recipe.init_from is None else str(Run.open(recipe.init_from).checkpoint().path.parents[1].resolve())
     update = {"data": recipe.data.model_copy(update=data), "precision": chosen, "init_from": init_from}
-    budget = recipe.budget
-    accelerated = precision.device().type == "cuda"
-    facts = Facts((channels, height, width), recipe.batch.size, budget.images, budget.minutes, accelerated)
-    return recipes.settled(recipe.model_copy(update=update), facts)
+    return recipes.settled(recipe.model_copy(update=update), _facts(recipe, dataset))
 
 
 def _check_processes(recipe: Recipe) -> None:

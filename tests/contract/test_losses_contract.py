@@ -79,9 +79,11 @@ def test_duplicating_the_batch_and_its_noise_changes_nothing(preset: str, settin
             assert loss.shape == (6,)
             assert twice.of[player].shape == (18,)
             torch.testing.assert_close(twice.of[player], loss.repeat(3), rtol=1e-4, atol=1e-4)
+        # A bias before batch norm has no gradient at all, but for rounding; that is small beside the largest.
+        most = max(float(value.abs().max()) for value in small.values())
         for name, value in small.items():
             scale = float(value.abs().max())
-            torch.testing.assert_close(large[name], value, rtol=1e-3, atol=2e-4 * max(scale, 1e-6))
+            torch.testing.assert_close(large[name], value, rtol=1e-3, atol=max(2e-4 * scale, 1e-6 * most))
         assert any(float(value.abs().max()) > 0 for value in small.values())
 
 
@@ -121,7 +123,7 @@ def test_the_shared_pass_equals_two_passes(networks: str, loss: str, norm: str) 
     for name, value in two.items():
         assert both[name].dtype == torch.float64
         scale = float(value.abs().max())
-        assert scale > 0, name
+        assert scale > 0 or name == "discriminator.head.bias", name  # losses of differences do not see it
         torch.testing.assert_close(both[name], value, rtol=1e-10, atol=1e-10 * max(scale, 1e-3))
 
 

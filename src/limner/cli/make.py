@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def train(
     source: Source,
     settings: Settings = None,
-    preset: Preset = "dcgan",
+    preset: Preset = "auto",
     out: RunsOut = Path("runs"),
     images: Images = None,
     minutes: Minutes = None,

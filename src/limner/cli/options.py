@@ -24,7 +24,7 @@ DataSeed = Annotated[int | None, Option("--seed", help="Decides the split and wh
 DataOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where the packed set goes; default: the cache.")]
 
 # Runs: `train`, `resume`
-Preset = Annotated[str, Option("--preset", help="How to train; 'limner methods' lists them.")]
+Preset = Annotated[str, Option("--preset", help="How to train; 'limner methods' lists them, 'auto' chooses.")]
 Images = Annotated[int | None, Option("--images", help="Budget: so many images seen in all.")]
 Minutes = Annotated[float | None, Option("--minutes", help="Budget: so many minutes of training.")]
 Seed = Annotated[int | None, Option("--seed", help="Decides everything that is drawn.")]

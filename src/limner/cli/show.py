@@ -153,6 +153,7 @@ def plan(answer: Answer) -> None:
 
     lines(
         [
+            *(("chosen", line) for line in answer.get("why", ())),
             ("parameters", answer.get("parameters")),
             ("memory", size(answer.get("memory"))),
             ("images/s", answer.get("images_per_second")),
@@ -170,6 +171,9 @@ def outcome(answer: Answer) -> None:
     lines(
         [
             ("run", str(run)),
+            ("preset", answer.get("preset")),
+            *(("chosen", line) for line in answer.get("why", ())),
+            ("parameters", answer.get("parameters")),
             ("images", f"{answer['images']:,} in {span(answer['seconds'])} ({answer['images_per_second']:,.0f}/s)"),
             ("losses", answer["losses"]),
             ("report", f"{run}/report.html"),
@@ -197,7 +201,7 @@ def reconstructions(answer: Answer) -> None:
     values = sorted(answer["psnr"])
     rows = zip(answer["images"], answer["classes"] or [None] * len(values), answer["psnr"], strict=True)
     for name, known, value in list(rows)[:MOST_ROWS]:
-        print(f"{value:6.2f} dB  {name}" + (f"  ({known})" if known else ""))
+        print(f"{value:6.2f} dB  {name}" + (f"  (drawn as {known})" if known else ""))
     if len(values) > MOST_ROWS:
         print(f"… and {len(values) - MOST_ROWS} more (all of them with --json)")
     lines(

@@ -68,8 +68,9 @@ def invert(
 
     The starts of a picture are the latents of the `starts` pictures nearest to it among many of the model's own. Adam moves
     them down the squared error for a third of `steps`; then the best quarter goes on, and at last the best one alone. With
-    classes and no `label` the nearest classes get a start each, and the best one is found. `encoder` trains an encoder first,
-    whose guess is one more start. `progress` is called with (pictures done, pictures).
+    classes and no `label` the nearest classes get a start each, and the one that comes nearest in pixels wins, which need not
+    be the one a person would name. `encoder` trains an encoder first, whose guess is one more start. `progress` is called with
+    (pictures done, pictures).
 
     Errors: `InputError` where the method has no latents, where it does not know `label`, and for pictures of another shape.
     """

@@ -1,0 +1,63 @@
+"""`--preset auto`: which preset, and why, for somebody who does not know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from limner.core.method import Facts
+
+FEW, SOME = 5_000, 20_000
+"""Training pictures below which a discriminator learns them by heart within minutes, and within hours: 500 flowers without
+augmentation overfit after some 50,000 images seen, 10 % of CIFAR after a few million (Karras et al. 2020, figure 1)."""
+LEAST = 8
+"""Pixels of a side, and below it there is nothing for convolutions to do."""
+WORTH = 100_000
+"""Images of 32x32 that a GAN must see before its pictures are better than a variational autoencoder's."""
+SPEED = {False: 1_500.0, True: 30_000.0}
+"""Images of 32x32 per second, roughly, on two cores and on a card: enough to tell minutes from days."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A preset, settings over it, and the reasons in plain words."""
+
+    preset: str
+    settings: tuple[str, ...]
+    why: str
+
+
+def choose(pictures: int, facts: Facts) -> Choice:
+    """For so many training `pictures` of `facts.shape` within the budget of `facts`."""
+    _, height, width = facts.shape
+    size, seen = f"{height}x{width}", expected(facts)
+    if min(height, width) < LEAST:
+        return Choice("gan", (), f"pictures of {size} are too small for convolutions")
+    if seen * (height * width) / 32**2 < WORTH:
+        why = f"the budget is about {_round(seen)} pictures of {size}, too few for a GAN; a VAE is soft but never collapses"
+        return Choice("vae", (), why)
+    why = f"the best GAN here, and the budget (about {_round(seen)} pictures of {size}) is enough for it"
+    if pictures < FEW:
+        return Choice(
+            "r3gan", ("method.augment.kind=diff",),
+            f"{why}; with DiffAugment, since a discriminator learns {pictures:,} pictures by heart",
+        )  # fmt: skip
+    if pictures < SOME and seen > 20 * pictures:
+        return Choice(
+            "r3gan", ("method.augment.kind=adaptive",),
+            f"{why}; with adaptive augmentation, in case its discriminator begins to learn {pictures:,} pictures by heart",
+        )  # fmt: skip
+    return Choice("r3gan", (), why)
+
+
+def expected(facts: Facts) -> int:
+    """Images that the budget allows, roughly."""
+    if facts.images is not None:
+        return facts.images
+    _, height, width = facts.shape
+    return round(60 * (facts.minutes or 0.0) * SPEED[facts.accelerated] * 32**2 / (height * width))
+
+
+def _round(count: int) -> str:
+    """Two digits, so that nobody takes it for a promise."""
+    digits = max(0, len(str(count)) - 2)
+    return f"{round(count, -digits):,}"
