@@ -23,7 +23,7 @@ from limner.nets.resnet import ResnetGenerator, ResnetTrunk
 if TYPE_CHECKING:
     from limner.methods.gan import Gan
 
-Gamma = Literal["auto"] | Scheduled
+Gamma = Scheduled | Literal["auto"]
 """γ of a gradient penalty; "auto" is 0.0002 · resolution² / batch."""
 
 Shape = tuple[int, ...]

@@ -126,7 +126,7 @@ class Conv2d(nn.Conv2d):
     - From up to `FEW` channels: the patches times the weights. The gradient towards the images (which trains a generator)
       otherwise fills one of sixteen lanes, and the output lies channels first, which slows down all that follows.
     - Of single pixels: a product with the weights, since channels last is a matrix already.
-    - In bfloat16: the usual kernel forwards, `_Gemm` backwards.
+    - In bfloat16, with a stride: the usual kernel forwards, `_Gemm` backwards.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class Conv2d(nn.Conv2d):
             )
             rows = F.linear(patches.transpose(1, 2).reshape(-1, patches.shape[1]), self.weight.flatten(1), self.bias)
             return rows.view(len(x), height, width, -1).permute(0, 3, 1, 2)
-        return _convolve(self, x) if _in_bfloat16(x) else super().forward(x)
+        return _convolve(self, x) if self.stride != (1, 1) and _in_bfloat16(x) else super().forward(x)
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
@@ -180,8 +180,9 @@ def _convolve(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
 class _Gemm(torch.autograd.Function):
     """A convolution whose gradients towards weights (and, transposed, towards inputs) are products with the matrix of patches.
 
-    oneDNN's bfloat16 kernel for them reaches about half of what its matrix product does; gathering the patches of a channels
-    last image costs a twentieth of either. Double backward goes the plain way.
+    oneDNN's bfloat16 kernels for strided convolutions reach about half of what its matrix product does (those without a stride
+    are better than it); gathering the patches of a channels last image costs a twentieth of either. Double backward goes the
+    plain way.
     """
 
     @staticmethod
