@@ -15,7 +15,7 @@ SOURCE = Path(limner.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (  # from the doors down
     ("cli", "studio", "__main__"),
     ("training", "evaluation", "tasks", "report", "doctor", "__init__"),
-    ("loop", "loaded", "auto"),  # what the verbs share: the loop itself, and a trained model with its weights
+    ("loop", "loaded", "auto", "watching"),  # what the verbs share: the loop, what it looks at, a trained model
     ("run",),
     ("recipe",),
     ("methods", "metrics", "data"),

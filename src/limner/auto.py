@@ -13,8 +13,6 @@ LEAST = 8
 """Pixels of a side, and below it there is nothing for convolutions to do."""
 WORTH = 100_000
 """Images of 32x32 that a GAN must see before its pictures are better than a variational autoencoder's."""
-SPEED = {False: 1_500.0, True: 30_000.0}
-"""Images of 32x32 per second, roughly, on two cores and on a card: enough to tell minutes from days."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,10 @@ class Choice:
 def choose(pictures: int, facts: Facts) -> Choice:
     """For so many training `pictures` of `facts.shape` within the budget of `facts`."""
     _, height, width = facts.shape
-    size, seen = f"{height}x{width}", expected(facts)
+    size, seen = f"{height}x{width}", facts.seen
     if min(height, width) < LEAST:
         return Choice("gan", (), f"pictures of {size} are too small for convolutions")
-    if seen * (height * width) / 32**2 < WORTH:
+    if seen * facts.area < WORTH:
         why = f"the budget is about {_round(seen)} pictures of {size}, too few for a GAN; a VAE is soft but never collapses"
         return Choice("vae", (), why)
     why = f"the best GAN here, and the budget (about {_round(seen)} pictures of {size}) is enough for it"
@@ -47,14 +45,6 @@ def choose(pictures: int, facts: Facts) -> Choice:
             f"{why}; with adaptive augmentation, in case its discriminator begins to learn {pictures:,} pictures by heart",
         )  # fmt: skip
     return Choice("r3gan", (), why)
-
-
-def expected(facts: Facts) -> int:
-    """Images that the budget allows, roughly."""
-    if facts.images is not None:
-        return facts.images
-    _, height, width = facts.shape
-    return round(60 * (facts.minutes or 0.0) * SPEED[facts.accelerated] * 32**2 / (height * width))
 
 
 def _round(count: int) -> str:

@@ -10,25 +10,26 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from limner import recipe as recipes
-from limner.core import images as pictures
 from limner.core import parallel, precision, seeds
 from limner.core.budget import Clock, Plan
 from limner.core.cond import Batch
 from limner.core.ema import Ema, averaged
 from limner.core.errors import InputError
 from limner.core.interrupt import Wish, wishes
-from limner.core.method import At, Method, generate
+from limner.core.method import At, Method
 from limner.core.step import Stepper, prepare_module
 from limner.data.dataset import Dataset
 from limner.data.feed import Feed
 from limner.recipe import Recipe
 from limner.run import Checkpoint, Run, load_weights
+from limner.watching import Lookout
 
 FIT_STREAM = 1000
 """The reading of the training split that `Method.fit` is given; no phase draws from it."""
@@ -76,6 +77,7 @@ class Loop:
         self.run, self.recipe, self.dataset, self.scorer, self.tell = run, recipe, dataset, scorer, tell
         self.device = precision.device()
         self.feed = Feed(dataset, "train", self.device, recipe.seed, recipe.data.mirror)
+        self.lookout = Lookout(run, recipe, dataset, self.feed)
         self.stages = recipes.stage_configs(recipe)
         self.place = Place()
         self.plan = Plan(run.plan())
@@ -172,7 +174,8 @@ class Loop:
         self.row_time = self.beat = self.saved = self.place.seconds
         self.row_images = self.place.images
         if parallel.leads():
-            self.run.write_status("training", images=self.place.images, seconds=self.place.seconds)
+            self.lookout.recall(self.place.stage_start)
+            self._status()
 
     def _stage_progress(self) -> float:
         """Of the current stage's share of the budget, 0..1; from where the stage began: a longer budget stretches it."""
@@ -207,7 +210,7 @@ class Loop:
             total, count = self._sums.get(name, (None, 0))
             self._sums[name] = (value if total is None else total + value, count + 1)
         if self.device.type == "cpu":  # elsewhere, reading a value makes the host wait: there it is checked with every row
-            self._check(logs)
+            self._check({name: value for name, value in logs.items() if "/" not in name})
 
     def _check(self, values: Mapping[str, Tensor | float]) -> None:
         for name, value in values.items():
@@ -249,7 +252,8 @@ class Loop:
             if "pause" not in asked or "stop" in orders:
                 break
         self.started = time.monotonic() - now  # the pause is not training time
-        self.run.write_status("training", images=self.place.images, seconds=now, total=self.plan.total(self.place.images))
+        self.place.seconds = now
+        self._status()
         return orders
 
     # Between two steps.
@@ -271,10 +275,12 @@ class Loop:
         broken = None
         if parallel.leads():
             try:
-                self._rows(finished or saving)
+                row = self._row(saving or scoring or showing)
                 self._speak()
                 if saving or scoring or showing:
-                    self._event(saving, scoring and self._affordable(finished), showing)
+                    self._event(row, saving, scoring, showing, finished)
+                elif row is not None:
+                    self.run.append_metrics(row)
             except NotFinite as error:
                 broken = str(error)
         broken = parallel.from_lead(broken)  # all go back together, or none
@@ -282,35 +288,37 @@ class Loop:
             raise NotFinite(broken)
 
     def _affordable(self, finished: bool) -> bool:
-        """Scoring may take its share of the time and no more; the first and the last point are always taken."""
+        """Scoring may take its share of the time, room for the last point left; that one and the first are always taken."""
         spent = self.place.scoring_seconds
-        return finished or spent == 0 or spent + self.spent_scoring <= self.recipe.score.share * self.place.seconds
+        return finished or spent == 0 or spent + 2 * self.spent_scoring <= self.recipe.score.share * self.place.seconds
 
-    def _event(self, saving: bool, scoring: bool, showing: bool) -> None:
+    def _event(self, row: dict[str, Any] | None, saving: bool, scoring: bool, showing: bool, finished: bool) -> None:
+        """`row` of metrics is written on the way, with what there is to see; there is none where nothing was trained since."""
         began = time.monotonic()
         for name, weight in self.method.named_parameters():  # a finite loss can still have had a gradient that was not
             if not bool(weight.isfinite().all()):
                 raise NotFinite(name)
-        if saving or scoring:
+        affordable = scoring and self._affordable(finished)
+        if saving or affordable:
             self.ema.method.fit(self._fit_batches(), "checkpoint")
-        if showing:
-            self.preview()
-        best = scoring and self._score(began)
+        seen = self.lookout.preview(self.ema.method, self.place.images) if showing else {}
+        if scoring or showing:
+            at = At(self.place.images, self._stage_progress())
+            seen |= self.lookout.held_out(self.stepper, at, self.place.seconds, finished)
+        if row is not None:
+            row["watch"] |= seen
+            self.run.append_metrics(row)
+            self._warn()
+        best = affordable and self._score(began)
         if saving or best:
             self.save()
-        if saving and scoring:
+        if saving and affordable:
             self.event_cost = max(self.event_cost, time.monotonic() - began)
 
-    def preview(self) -> None:
-        """The same seeds every time, beside the real ones."""
-        folder, count = self.run.path / "previews", self.recipe.previews.count
-        if not (folder / "reals.png").exists():
-            split = "val" if "val" in self.dataset.splits else "train"
-            rows = self.dataset.indices(split)
-            spread = rows[:: max(1, len(rows) // count)][:count]
-            pictures.save_png(folder / "reals.png", pictures.grid(self.dataset.images.gather(spread)))
-        fake = pictures.to_uint8(generate(self.ema.method, range(count)))
-        pictures.save_png(folder / f"{self.place.images:09d}.png", pictures.grid(fake))
+    def _warn(self) -> None:
+        for warning in self.lookout.warn(self.place.stage_start):
+            self.tell(replace(self.progress(), note=warning.text))
+        self._status()
 
     def _score(self, began: float) -> bool:
         """Writes a row of scores; whether it is the best so far. What was prepared for it since `began` counts as its cost."""
@@ -336,13 +344,15 @@ class Loop:
         self.saved = self.place.seconds
         return checkpoint
 
-    def _rows(self, due: bool) -> None:
-        """A row of metrics: often at first, then about two hundred over the run."""
+    def _row(self, due: bool) -> dict[str, Any] | None:
+        """A row of metrics, where one is `due` or it is time: often at first, then about two hundred over the run."""
         seconds, images = self.place.seconds, self.place.images
         if not self._sums or (not due and seconds - self.row_time < max(0.5, seconds / 200)):
-            return
-        self.losses = {name: float(total) / count for name, (total, count) in self._sums.items()}
+            return None
+        means = {name: float(total) / count for name, (total, count) in self._sums.items()}
         self._sums.clear()
+        self.losses = {name: value for name, value in means.items() if "/" not in name}
+        norms = {name: value for name, value in means.items() if "/" in name and math.isfinite(value)}
         self._check(dict(self.losses))
         speed = (images - self.row_images) / max(seconds - self.row_time, 1e-9)
         lr = {name: p.optimiser.lr.at(self._stage_progress()) for name, p in self.stepper.players.items()}
@@ -351,21 +361,24 @@ class Loop:
             memory = torch.cuda.max_memory_allocated(self.device)
         row = {
             "images": images, "seconds": round(seconds, 3), "images_per_second": round(speed, 2), "memory": memory,
-            "losses": self.losses, "lr": lr,
+            "losses": self.losses, "lr": lr, "watch": norms,
         }  # fmt: skip
-        self.run.append_metrics(row)
         self.row_time, self.row_images = seconds, images
+        return row
 
     def _speak(self) -> None:
         seconds = self.place.seconds
         if seconds - self.beat > 5:
-            self.beat = seconds
-            self.run.write_status(
-                "training", images=self.place.images, seconds=seconds, total=self.plan.total(self.place.images)
-            )
+            self._status()
         if seconds - self.told > 0.2:
             self.told = seconds
             self.tell(self.progress())
+
+    def _status(self) -> None:
+        self.beat, images = self.place.seconds, self.place.images
+        self.run.write_status(
+            "training", images=images, seconds=self.beat, total=self.plan.total(images), warnings=self.lookout.status()
+        )
 
     def progress(self) -> Progress:
         images, seconds = self.place.images, self.place.seconds

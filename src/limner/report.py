@@ -46,6 +46,7 @@ def page(run: Path) -> str:
     title = f"{_data_name(recipe)} · {_text(recipe.get('preset')) or 'limner'}"
     body = [
         _head(run, title, status, metrics, scores),
+        _warnings(status),
         _pictures(run / "previews" / "reals.png", previews),
         _strip(previews),
         _curves(metrics, scores),
@@ -170,6 +171,13 @@ def _head(run: Path, title: str, status: Row, metrics: Sequence[Row], scores: Se
     )
 
 
+def _warnings(status: Row) -> str:
+    told = status.get("warnings")
+    texts = [_text(_mapping(warning).get("text")) for warning in told] if isinstance(told, list) else []
+    items = "".join(f"<p>{escape(text)}</p>" for text in texts if text)
+    return f'<section class="warnings" role="alert"><h2>What goes wrong</h2>{items}</section>' if items else ""
+
+
 def _pictures(reals: Path, previews: Sequence[tuple[int, Path]]) -> str:
     figures = []
     if previews:
@@ -250,8 +258,23 @@ class Curve:
 def _curves(metrics: Sequence[Row], scores: Sequence[Row]) -> str:
     names = [str(name) for name in dict.fromkeys(name for row in metrics for name in _mapping(row.get("losses")))]
     players = {str(name) for row in metrics for name in _mapping(row.get("lr"))} or set(names)
-    losses = [Curve(name, _points(metrics, "losses", name), smooth=True) for name in names if name in players]
-    logs = _together([name for name in names if name not in players])
+
+    def both(group: Iterable[str]) -> list[Curve]:
+        """Curves of training, then the same on held-out pictures."""
+        trained = [Curve(name, _points(metrics, "losses", name), smooth=True) for name in group]
+        return trained + [
+            Curve(f"held_out_{c.name}", _points(metrics, "watch", f"held_out_{c.name}"), dots=True) for c in trained
+        ]
+
+    varied = [
+        Curve("distance between two", _points(metrics, "watch", "diversity"), dots=True),
+        Curve("share with a twin", _points(metrics, "watch", "twins"), dots=True),
+    ]
+    norms = [
+        Curve(player, _points(metrics, "watch", f"gradient_norm/{player}"), smooth=True)
+        for player in names
+        if player in players
+    ]
     judged = [
         Curve("Fréchet distance", _points(scores, "frechet"), dots=True),
         Curve("real against real", _points(scores, "null"), dashed=True),
@@ -261,13 +284,12 @@ def _curves(metrics: Sequence[Row], scores: Sequence[Row]) -> str:
         Curve("coverage", _points(scores, "coverage"), dots=True),
     ]
     charts = [
-        _chart("Losses", losses),
+        _chart("Losses", both(name for name in names if name in players)),
         _chart("Score (lower is better)", judged, zero=True),
         _chart("Classes and coverage", shares, zero=True),
-        *(
-            _chart(title, [Curve(name, _points(metrics, "losses", name), smooth=True) for name in group])
-            for title, group in logs.items()
-        ),
+        *(_chart(title, both(group)) for title, group in _together(name for name in names if name not in players).items()),
+        _chart("Variety of previews (real pictures: 1 and 0)", varied, zero=True),
+        _chart("Norm of the gradient", norms, zero=True),
         _chart("Images per second", [Curve("images/s", _points(metrics, "images_per_second"))], zero=True),
     ]
     inside = "".join(chart for chart in charts if chart)

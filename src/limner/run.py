@@ -132,6 +132,8 @@ class Run:
             return {"state": "new", "images": 0}
 
     def write_status(self, state: str, **more: Any) -> None:
+        """`warnings` stay until others, or none, are given."""
+        more.setdefault("warnings", self.status().get("warnings", []))
         write_json(self.path / "status.json", {"state": state, "heartbeat": time.time(), "pid": os.getpid(), **more})
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:

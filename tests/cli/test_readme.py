@@ -35,7 +35,7 @@ def commands(block: str) -> list[list[str]]:
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    small = "score.points=0 previews.count=4 method.generator.width=16 method.discriminator.width=8 batch.size=32"
+    small = "score.points=0 previews.count=4 batch.size=32"
     monkeypatch.setenv("LIMNER_SETTINGS", small)
 
 

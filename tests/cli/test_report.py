@@ -83,6 +83,36 @@ def test_everything_is_on_the_page(tmp_path: Path) -> None:
     assert seen.count("img") == 2 + 3  # the newest beside the reals, and the strip
 
 
+def test_warnings_stand_in_a_box(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    assert 'class="warnings"' not in page(run)
+    for told, shown in (
+        ([{"kind": "collapse", "text": EVIL}], True),
+        ([], False),
+        ("text", False),
+        ([3, {"text": 4}, {}], False),
+    ):
+        (run / "status.json").write_text(json.dumps({"state": "done", "images": 5, "warnings": told}))
+        seen = _Page(page(run))
+        assert (EVIL in seen.text) == shown
+        assert ('class="warnings"' in page(run)) == shown
+        assert seen.count("script") == 0
+
+
+def test_what_was_watched_is_drawn_beside_what_was_trained(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    losses = {"generator": 1.0, "right_on_real": 0.7, "right_on_fake": 0.6}
+    watch = {"held_out_right_on_real": 0.5, "held_out_generator": 1.1, "diversity": 0.9, "gradient_norm/generator": 2.0}
+    rows = [{"images": 10 * i, "lr": {"generator": 1.0}, "losses": losses, "watch": watch} for i in range(5)]
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    charts = {chart.partition("</strong>")[0].rpartition(">")[2]: chart for chart in page(run).split("<figure")}
+    assert "held_out_generator" in charts["Losses"]
+    for name in ("right_on_real", "right_on_fake", "held_out_right_on_real"):
+        assert f">{name} <b>" in charts["right on"]
+    assert "distance between two" in charts["Variety of previews (real pictures: 1 and 0)"]
+    assert ">generator <b>" in charts["Norm of the gradient"]
+
+
 def test_it_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     text = page(make_run(tmp_path / "run"))
     seen = _Page(text)

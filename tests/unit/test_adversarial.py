@@ -212,7 +212,7 @@ def test_penalties_are_scaled_for_how_seldom_they_are_taken(settings: tuple[str,
 def test_r1_equals_r2_at_the_start_of_r3() -> None:
     """The last convolution of every block is zero, so that the critic is linear: one slope everywhere (R3GAN, appendix)."""
     torch.manual_seed(0)
-    method = recipes.build(recipes.compose("r3gan", []), (28, 28, 1), ())
+    method = recipes.build(recipes.compose("r3gan", ["method.networks=r3"]), (28, 28, 1), ())
     assert isinstance(method, Gan)
     real, fake = torch.rand(5, 1, 28, 28) * 2 - 1, method.sample(range(5), Batch(torch.zeros(5)).cond)
     r1, r2 = (zero_centred_penalty(method.discriminator, images) for images in (real, fake))

@@ -210,3 +210,12 @@ def test_the_systems_refusals_are_one_line(code: int, words: str, tmp_path: Path
         raise OSError(code, "no")
     with pytest.raises(OSError, match="other"), files.mended(tmp_path):
         raise OSError(5, "other")
+
+
+def test_warnings_stay_in_the_status_until_others_are_given(run: Run) -> None:
+    warning = {"kind": "collapse", "text": "all the same"}
+    run.write_status("training", images=1, warnings=[warning])
+    run.write_status("done", images=2)
+    assert run.status()["warnings"] == [warning]
+    run.write_status("done", images=2, warnings=[])
+    assert run.status()["warnings"] == []

@@ -14,7 +14,7 @@ from limner.core.errors import InputError
 from limner.core.method import At, Losses, Method, Phase, Pixels, Player, generate
 from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule
-from limner.core.step import Stepper
+from limner.core.step import NORMS_EVERY, Stepper
 
 
 class Scale(nn.Module):
@@ -108,6 +108,28 @@ def test_a_phase_that_joins_adds_its_gradient_before_the_clip() -> None:
     game = Game(phases, clip=Clip(by="norm", limit=1.0))
     Stepper(game, 1, 1, "fp32", 0).step(reading(2.0), At(0, 0.0), 0)
     assert game.a.value.item() == pytest.approx(0.9)
+
+
+def test_norms_of_gradients_are_taken_now_and_then_before_the_clip() -> None:
+    phases = [Phase("often", ("one",)), Phase("seldom", ("two",), every=5)]
+    stepper = Stepper(Game(phases, clip=Clip(by="norm", limit=0.01)), 2, 1, "fp32", 0)
+    seen = {i: stepper.step(reading(1.0, 3.0), At(2 * i, 0.0), i) for i in range(6 * NORMS_EVERY)}
+    assert float(seen[0]["gradient_norm/one"]) == pytest.approx(abs(2 * (1 - 2) * 1 + 2 * (3 - 2) * 3) / 2)
+    assert float(seen[0]["gradient_norm/two"]) == pytest.approx(802, rel=1e-6), "of the stream that the phase reads"
+    found = {name: [i for i, logs in seen.items() if f"gradient_norm/{name}" in logs] for name in ("one", "two")}
+    assert found == {"one": list(range(0, 6 * NORMS_EVERY, NORMS_EVERY)), "two": [0, 5 * NORMS_EVERY]}
+
+
+def test_looking_takes_every_phase_that_steps_and_moves_nothing() -> None:
+    phases = [Phase("both", ("one", "two")), Phase("joined", ("one",), joins="both"), Phase("late", ("two",), start=0.5)]
+    game = Game(phases)
+    stepper = Stepper(game, 4, 2, "fp32", 0)
+    seen = stepper.look(reading(1.0, 2.0, 3.0, 5.0), At(400, 0.2), 4)
+    assert seen == pytest.approx({"one": (1 + 0 + 1 + 9) / 4, "two": 2 * 2.75, "x": 2.75})
+    assert [name for name, _, _ in game.seen] == ["both", "both"]
+    assert [means for _, means, _ in game.seen] == [[1.0], [3.0]], "from the beginning, wherever the run is"
+    assert game.told == []
+    assert (game.a.value.item(), game.b.value.item()) == (1.0, 2.0)
 
 
 @pytest.mark.parametrize(

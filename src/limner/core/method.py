@@ -88,6 +88,19 @@ class Facts:
     minutes: float | None
     accelerated: bool
 
+    @property
+    def seen(self) -> int:
+        """Images that the budget allows, roughly: enough to tell minutes from days."""
+        if self.images is not None:
+            return self.images
+        speed = 30_000.0 if self.accelerated else 1_500.0  # images of 32x32 per second: a card, or two cores
+        return round(60 * (self.minutes or 0.0) * speed / self.area)
+
+    @property
+    def area(self) -> float:
+        """Of one image, in images of 32x32."""
+        return self.shape[1] * self.shape[2] / 32**2
+
 
 class MethodConfig(BaseModel, ABC):
     """A family's own choices: a part of the recipe."""

@@ -7,6 +7,7 @@ hyper-parameter.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -19,6 +20,8 @@ from limner.core.method import At, Losses, Method, Phase
 
 Drawer = Callable[[int, int, int], Batch]
 """(stream, first place, size) -> those rows of that stream's endless shuffled reading."""
+NORMS_EVERY = 17
+"""Turns of a phase between two looks at its gradients' norms; a prime, so that lazy penalties are met in their true share."""
 
 
 class Stepper:
@@ -36,17 +39,20 @@ class Stepper:
         self.names: dict[Tensor, str] = {weight: name for name, weight in method.named_parameters()}
 
     def step(self, draw: Drawer, at: At, iteration: int) -> dict[str, Tensor]:
-        """One iteration. Returns the losses and logs, each averaged over the batch, as 0-d tensors on the device."""
+        """One iteration. Returns the losses and logs, each averaged over the batch, as 0-d tensors on the device.
+
+        Now and then with ``gradient_norm/<player>``, before clipping; these may be infinite, and nothing is the worse for it.
+        """
         logs: dict[str, Tensor] = {}
         for place, phase in enumerate(self.phases):
             if phase.joins is None and phase.due(iteration, at.progress):
                 joined = [
                     (other, p) for other, p in enumerate(self.phases) if p.joins == phase.name and p.due(iteration, at.progress)
                 ]
-                logs |= self._move([(place, phase), *joined], draw, at)
+                logs |= self._move([(place, phase), *joined], draw, at, iteration // phase.every % NORMS_EVERY == 0)
         return logs
 
-    def _move(self, parts: Sequence[tuple[int, Phase]], draw: Drawer, at: At) -> dict[str, Tensor]:
+    def _move(self, parts: Sequence[tuple[int, Phase]], draw: Drawer, at: At, norms: bool = False) -> dict[str, Tensor]:
         """Forward and backward of one phase and of those that join it, then one step of every player that moves."""
         gradients: dict[str, list[Tensor]] = {}
         logs: dict[str, Tensor] = {}
@@ -66,10 +72,32 @@ class Stepper:
             [g for player in movers for g in gradients[player]] + [t for s in sums for t in s.values()] + list(logs.values())
         )
         for player in movers:
+            if norms:
+                logs[f"gradient_norm/{player}"] = optim.norm(gradients[player])
             self._apply(player, gradients[player], at)
         for (_, phase), total in zip(parts, sums, strict=True):
             self.method.after_step(phase.name, total, at)
         return logs
+
+    @torch.no_grad()
+    def look(self, draw: Drawer, at: At, pictures: int) -> dict[str, float]:
+        """Losses and logs of the phases that step by themselves, averaged over `pictures` that `draw` reads. Nothing moves.
+
+        As in training (its mode, its chunks), but always of the same places with the same draws, and on this process alone;
+        there are no gradients, and sums are dropped.
+        """
+        logs: dict[str, Tensor] = {}
+        passes = math.ceil(pictures * self.chunks / self.batch)
+        for place, phase in enumerate(self.phases):
+            if phase.joins is not None or not phase.due(0, at.progress):
+                continue
+            for chunk in range(passes):
+                seeds.seed_all(self.seed, "look", phase.name, chunk)
+                batches = self._batches(place, phase, chunk, draw, At(0, at.progress))
+                with precision.autocast(self.method.device, self.number_format):
+                    losses = self.method.losses(phase.name, batches, at)
+                _add(logs, {name: value.mean() for name, value in [*losses.of.items(), *losses.logs.items()]})
+        return {name: float(value) / passes for name, value in logs.items()}
 
     def _batches(self, place: int, phase: Phase, chunk: int, draw: Drawer, at: At) -> tuple[Batch, ...]:
         size = self.batch // self.chunks

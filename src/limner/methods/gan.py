@@ -121,7 +121,7 @@ class Gan(Method):
     def _generator(self, batch: Batch, real: Tensor, z: Tensor, label: Tensor | None, at: At) -> Losses:
         """The generator's own pass; it looks at real images only where its loss, or what it shares with them, does."""
         fake = self.generator(z, label)
-        if self.config.loss != "relativistic" and not self.augment.couples:
+        if not self.config.loss.startswith("relativistic") and not self.augment.couples:
             logits, classes = self._verdict(self._shown(batch, real[:0], fake, at), label)
             loss = self.game.generator(logits, logits)
         else:
@@ -177,10 +177,12 @@ class Gan(Method):
         config, (real, fake) = self.config, images.detach().chunk(2)
         label = None if labels is None else labels[: len(real)]
         total = torch.zeros(len(real), device=images.device)
-        gammas = [self._gamma(gamma, at) for gamma in (config.r1_gamma, config.r2_gamma)]
-        for gamma, seen in zip(gammas, (real, fake), strict=True):
-            if gamma > 0:
-                total = total + gamma * zero_centred_penalty(lambda x: self.discriminator(x, label), seen)
+        r1, r2 = (self._gamma(gamma, at) for gamma in (config.r1_gamma, config.r2_gamma))
+        if r1 > 0 and r2 > 0:  # on one pass
+            on_real, on_fake = zero_centred_penalty(lambda x: self.discriminator(x, labels), images).chunk(2)
+            total = r1 * on_real + r2 * on_fake
+        elif r1 > 0 or r2 > 0:
+            total = max(r1, r2) * zero_centred_penalty(lambda x: self.discriminator(x, label), real if r1 > 0 else fake)
         if config.gradient_penalty > 0:
             alpha = batch.uniform()
             total = total + config.gradient_penalty * gradient_penalty(
@@ -197,7 +199,7 @@ class Gan(Method):
         """How often the discriminator is right, and the signs of its verdicts on real images [B]. Where a loss has no absolute
         zero, the middle between both means is taken for it."""
         real, fake = real.detach(), fake.detach()
-        middle = {"least-squares": 0.5, "wasserstein": None, "relativistic": None}.get(self.config.loss, 0.0)
+        middle = {"least-squares": 0.5, "wasserstein": None, "relativistic": None, "relativistic-all": None}.get(self.config.loss, 0.0)
         edge = (real.mean() + fake.mean()) / 2 if middle is None else torch.full_like(real[0], middle)
         return {"right_on_real": (real > edge).float(), "right_on_fake": (fake < edge).float()}, (real - edge).sign()
 

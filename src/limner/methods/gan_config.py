@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,6 +33,11 @@ LEAST = 8
 """Pixels of a side below which convolutions have nothing to halve."""
 
 
+BY_BUDGET = ((2e6, "dcgan", 64), (2e7, "dcgan", 96), (math.inf, "r3", 64))
+"""Images of 32x32 that the budget allows, up to which these networks and this width serve best. With few images a plain strided
+network learns faster than a deep one without normalisation; R3GAN's own networks want tens of millions."""
+
+
 class NetworkConfig(BaseModel):
     """What both players' networks share."""
 
@@ -45,6 +51,8 @@ class NetworkConfig(BaseModel):
     """Hidden layers (mlp)."""
     blocks: int = Field(2, ge=0)
     """Depth: blocks (r3) or layers (densenet) at every size; the discriminator's blocks after the halvings (resnet)."""
+    extra: int = Field(0, ge=0)
+    """Further layers of the discriminator at its smallest size (dcgan)."""
     expansion: float = Field(2.0, gt=0)
     """Width inside a bottleneck over the width outside (r3)."""
     group: int = Field(16, ge=1)
@@ -78,8 +86,9 @@ class GanConfig(MethodConfig):
     """A GAN's own choices."""
 
     kind: Literal["gan"] = "gan"
-    networks: Literal["mlp", "dcgan", "resnet", "densenet", "r3"] = "dcgan"
-    loss: Literal["minimax", "non-saturating", "least-squares", "wasserstein", "hinge", "relativistic"] = "non-saturating"
+    networks: Literal["auto", "mlp", "dcgan", "resnet", "densenet", "r3"] = "dcgan"
+    """`auto`: by the budget, with their widths."""
+    loss: Literal["minimax", "non-saturating", "least-squares", "wasserstein", "hinge", "relativistic", "relativistic-all"] = "non-saturating"
     latent: int = Field(100, ge=1)
     """Entries of the standard normal noise z."""
     labels: bool = False
@@ -114,9 +123,16 @@ class GanConfig(MethodConfig):
         return self.r1_gamma != Schedule(value=0.0) or self.r2_gamma != Schedule(value=0.0) or self.gradient_penalty > 0
 
     def settled(self, facts: Facts) -> GanConfig:
-        """γ="auto" as a number."""
+        """γ="auto" as a number, and networks="auto" as those that the budget is enough for."""
         gamma = Schedule(value=automatic_gamma(*facts.shape[1:], facts.batch))
-        chosen = {name: gamma for name in ("r1_gamma", "r2_gamma") if getattr(self, name) == "auto"}
+        chosen: dict[str, object] = {name: gamma for name in ("r1_gamma", "r2_gamma") if getattr(self, name) == "auto"}
+        if self.networks == "auto":
+            kind, width = next((kind, width) for most, kind, width in BY_BUDGET if facts.seen * facts.area < most)
+            kind = "mlp" if min(facts.shape[1:]) < LEAST else kind
+            chosen["networks"] = kind
+            for name, network in (("generator", self.generator), ("discriminator", self.discriminator)):
+                if "width" not in network.model_fields_set:  # what somebody chose stands
+                    chosen[name] = network.model_copy(update={"width": width})
         return self.model_copy(update=chosen)
 
     def build(self, codec: Codec, classes: tuple[str, ...]) -> Gan:
@@ -164,9 +180,9 @@ def _pair(config: GanConfig, latent: int, made: Shape, seen: Shape, normed: int)
         return MlpGenerator(latent, made, g.widths, g.norm == "batch"), MlpTrunk(seen, d.widths, d.dropout)
     (c, h, w), (k, *_) = made, seen
     match config.networks:
-        case "dcgan":
+        case "dcgan" | "auto":  # a run has settled it; a Method built by itself gets the smallest
             maker: nn.Module = DcganGenerator(latent, (c, h, w), g.width, g.widest, g.norm, normed)
-            trunk: Trunk = DcganTrunk((k, h, w), d.width, d.widest, d.norm, d.dropout)
+            trunk: Trunk = DcganTrunk((k, h, w), d.width, d.widest, d.norm, d.dropout, d.extra)
         case "resnet":
             maker = ResnetGenerator(latent, (c, h, w), g.width, g.widest, g.norm, normed)
             trunk = ResnetTrunk((k, h, w), d.width, d.widest, d.blocks)

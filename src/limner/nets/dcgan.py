@@ -59,19 +59,23 @@ class DcganGenerator(nn.Module):
 
 
 class DcganTrunk(nn.Module):
-    """[B, C, H, W] -> [B, d, h, w]. `width` channels after the first convolution, doubled at every halving up to `widest`.
+    """[B, C, H, W] -> [B, d, h, w]. `width` channels after the first convolution, doubled at every halving up to `widest`, then
+    `extra` 3x3 convolutions at the smallest size.
 
     The paper has batch norm from the second layer on and no dropout; the widely taught variant dropout .3 and no batch norm.
     """
 
-    def __init__(self, shape: tuple[int, int, int], width: int, widest: int, norm: Norm, dropout: float) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], width: int, widest: int, norm: Norm, dropout: float, extra: int = 0
+    ) -> None:
         super().__init__()
         before, height, tall = shape
         layers: list[nn.Module] = []
         small = len(halvings(height, tall)) <= 2  # one halving only: a first layer at full size gives depth (8x8)
-        strides = [1] * int(small) + [2] * max(1, len(halvings(height, tall)) - 1)
+        halves = max(1, len(halvings(height, tall)) - 1)
+        strides = [1] * int(small) + [2] * halves + [1] * extra
         for place, stride in enumerate(strides):
-            after = min(widest, width * 2**place)
+            after = min(widest, width * 2 ** min(place, halves - 1 + int(small)))
             normed = place > 0 and norm == "batch"
             layers.append(Conv2d(before, after, 2 + stride, stride, 1, bias=not normed))
             if normed:

@@ -2,8 +2,8 @@
 
 Generator: *concat*, the label's embedding beside the noise (Mirza & Osindero 2014, arXiv:1411.1784), or *norm*, a gain and
 bias per class in every normalisation (de Vries et al. 2017, arXiv:1707.00683). Discriminator: *concat*, the label's embedding
-as a further channel (the first paper's, for images), *projection* onto the features (Miyato & Koyama 2018, arXiv:1802.05637), or
-*auxiliary*, a second head that names the class (Odena et al. 2017, arXiv:1610.09585).
+as a further channel (the first paper's, for images), *projection* onto the features (Miyato & Koyama 2018, arXiv:1802.05637),
+or *auxiliary*, a second head that names the class (Odena et al. 2017, arXiv:1610.09585).
 """
 
 from __future__ import annotations

@@ -1,0 +1,61 @@
+"""The preset for somebody who does not know: by pictures, size and budget, and always with a reason."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from limner import recipe as recipes
+from limner.auto import choose
+from limner.core.method import Facts
+from limner.methods.gan_config import BY_BUDGET
+
+
+def facts(size: int = 32, *, images: int | None = None, minutes: float | None = None, card: bool = False) -> Facts:
+    return Facts((3, size, size), 64, images, minutes, card)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "known", "preset", "settings", "words"),
+    [
+        (60_000, facts(28, minutes=10), "r3gan", (), "enough"),
+        (60_000, facts(28, images=900_000), "r3gan", (), "900,000"),
+        (500, facts(64, minutes=30), "r3gan", ("method.augment.kind=diff",), "500 pictures by heart"),
+        (10_000, facts(32, minutes=60), "r3gan", ("method.augment.kind=adaptive",), "10,000"),
+        (10_000, facts(32, minutes=2), "r3gan", (), "enough"),
+        (3_000, facts(128, minutes=1), "vae", (), "too few for a GAN"),
+        (3_000, facts(128, minutes=1, card=True), "r3gan", ("method.augment.kind=diff",), "DiffAugment"),
+        (60_000, facts(28, images=5_000), "vae", (), "never collapses"),
+        (500, facts(6, minutes=10), "gan", (), "6x6"),
+    ],
+)
+def test_the_choice_and_its_reason(pictures: int, known: Facts, preset: str, settings: tuple[str, ...], words: str) -> None:
+    choice = choose(pictures, known)
+    assert (choice.preset, choice.settings) == (preset, settings)
+    assert words in choice.why
+    recipes.settled(recipes.compose(choice.preset, (), choice.settings), known)  # and the settings are settings of that preset
+
+
+def test_networks_by_budget() -> None:
+    """Literal rows, in rising order, the last without a bound; what somebody chose stands."""
+    bounds = [most for most, _, _ in BY_BUDGET]
+    assert bounds == sorted(bounds)
+    assert math.isinf(bounds[-1])
+    for most, kind, width in BY_BUDGET:
+        just_below = facts(32, images=int(min(most, 1e12)) - 1)
+        method = recipes.settled(recipes.compose("r3gan", []), just_below).method
+        assert (method.networks, method.generator.width, method.discriminator.width) == (kind, width, width)  # type: ignore[union-attr]
+    chosen = recipes.compose("r3gan", ["method.generator.width=24", "method.networks=auto"])
+    method = recipes.settled(chosen, facts(32, images=10)).method
+    assert (method.generator.width, method.discriminator.width) == (24, BY_BUDGET[0][2])  # type: ignore[union-attr]
+    fixed = recipes.compose("r3gan", ["method.networks=r3"])
+    assert recipes.settled(fixed, facts(32, images=10)).method.networks == "r3"  # type: ignore[union-attr]
+
+
+def test_what_was_settled_is_told() -> None:
+    before = recipes.compose("r3gan", ["method.r1_gamma=auto"])
+    told = dict(recipes.settled_by_size(before, recipes.settled(before, facts(28, images=10))))
+    assert told["method.networks"] == "dcgan"
+    assert told["method.r1_gamma"] == pytest.approx(0.0002 * 28 * 28 / 64)
+    assert recipes.settled_by_size(before, before) == []
