@@ -42,16 +42,6 @@ def _square(real: Tensor, fake: Tensor, smooth: float) -> Tensor:
     return 0.5 * ((real - (1 - smooth)).square() + fake.square())
 
 
-def _differences(real: Tensor, fake: Tensor) -> Tensor:
-    """[B, B]: how far generated image j is above real image i, in row i and column j."""
-    return fake.unsqueeze(0) - real.unsqueeze(1)
-
-
-def _turn_all(real: Tensor, fake: Tensor) -> Tensor:
-    above = torch.sigmoid(_differences(real, fake)).mean(0)
-    return -(1 - above) / above.clamp(min=1e-26)
-
-
 GAMES: Mapping[str, Game] = {
     "minimax": Game(
         _cross_entropy, lambda real, fake: -F.softplus(fake), lambda real, fake: -torch.ones_like(fake), True,
@@ -77,12 +67,6 @@ GAMES: Mapping[str, Game] = {
         lambda real, fake, smooth: F.softplus(fake - real), lambda real, fake: F.softplus(real - fake),
         lambda real, fake: -torch.exp((real - fake).clamp(max=60.0)), False,
         "Jolicoeur-Martineau 2018, arXiv:1807.00734; Huang et al. 2024, arXiv:2501.05441, eq. 2",
-    ),
-    "relativistic-all": Game(
-        # The same expectation over pairs of a real and a generated image, estimated from all B² pairs instead of B of them.
-        lambda real, fake, smooth: F.softplus(_differences(real, fake)).mean(1),
-        lambda real, fake: F.softplus(-_differences(real, fake)).mean(0), _turn_all, False,
-        "Huang et al. 2024, arXiv:2501.05441, eq. 2",
     ),
 }  # fmt: skip
 

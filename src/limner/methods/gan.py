@@ -121,7 +121,7 @@ class Gan(Method):
     def _generator(self, batch: Batch, real: Tensor, z: Tensor, label: Tensor | None, at: At) -> Losses:
         """The generator's own pass; it looks at real images only where its loss, or what it shares with them, does."""
         fake = self.generator(z, label)
-        if not self.config.loss.startswith("relativistic") and not self.augment.couples:
+        if self.config.loss != "relativistic" and not self.augment.couples:
             logits, classes = self._verdict(self._shown(batch, real[:0], fake, at), label)
             loss = self.game.generator(logits, logits)
         else:
@@ -199,7 +199,7 @@ class Gan(Method):
         """How often the discriminator is right, and the signs of its verdicts on real images [B]. Where a loss has no absolute
         zero, the middle between both means is taken for it."""
         real, fake = real.detach(), fake.detach()
-        middle = {"least-squares": 0.5, "wasserstein": None, "relativistic": None, "relativistic-all": None}.get(self.config.loss, 0.0)
+        middle = {"least-squares": 0.5, "wasserstein": None, "relativistic": None}.get(self.config.loss, 0.0)
         edge = (real.mean() + fake.mean()) / 2 if middle is None else torch.full_like(real[0], middle)
         return {"right_on_real": (real > edge).float(), "right_on_fake": (fake < edge).float()}, (real - edge).sign()
 

@@ -88,7 +88,7 @@ class GanConfig(MethodConfig):
     kind: Literal["gan"] = "gan"
     networks: Literal["auto", "mlp", "dcgan", "resnet", "densenet", "r3"] = "dcgan"
     """`auto`: by the budget, with their widths."""
-    loss: Literal["minimax", "non-saturating", "least-squares", "wasserstein", "hinge", "relativistic", "relativistic-all"] = "non-saturating"
+    loss: Literal["minimax", "non-saturating", "least-squares", "wasserstein", "hinge", "relativistic"] = "non-saturating"
     latent: int = Field(100, ge=1)
     """Entries of the standard normal noise z."""
     labels: bool = False
