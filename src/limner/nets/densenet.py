@@ -21,7 +21,8 @@ class DenseLayer(nn.Module):
     def __init__(self, before: int, growth: int, norm: Norm, classes: int) -> None:
         super().__init__()
         self.norm = norm_of(norm, before, classes)
-        self.conv = Conv2d(before, growth, 3, 1, 1)
+        # Where every later layer normalises its channels, a bias would do nothing but drift.
+        self.conv = Conv2d(before, growth, 3, 1, 1, bias=norm == "none")
 
     def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
         return torch.cat([x, self.conv(F.leaky_relu(self.norm(x, label), 0.2))], 1)
@@ -50,7 +51,7 @@ class DenseGenerator(nn.Module):
             self.dense.append(nn.ModuleList(DenseLayer(now + i * more, more, norm, classes) for i in range(layers)))
             now += layers * more
             if place < len(growths) - 1:
-                self.transitions.append(Conv2d(now, now // 2, 1))
+                self.transitions.append(Conv2d(now, now // 2, 1, bias=norm == "none"))
                 now //= 2
         self.norm = norm_of(norm, now, 0)
         self.last = Conv2d(now, channels, 3, 1, 1)
