@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -22,8 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from limner.core.errors import InputError, nearest
 from limner.core.method import Codec, Facts, Method, Pixels
 from limner.core.precision import Precision
+from limner.methods.gan import Gan
 from limner.methods.gan_config import GanConfig
-from limner.methods.vae import VaeConfig
+from limner.methods.vae import Vae, VaeConfig
 
 SCHEMA_VERSION = 1
 
@@ -33,13 +34,18 @@ class Family:
     """A row of the methods table."""
 
     config: type[BaseModel]
+    method: Callable[[Any, Codec, tuple[str, ...]], Method]
+    """(its config, what it works in, names of classes) -> the untrained Method. Errors: `InputError` for choices that do not go
+    together, or do not fit the images."""
     line: str
     paper: str
 
 
 METHODS: Mapping[str, Family] = {
-    "gan": Family(GanConfig, "two networks that play against each other", "Goodfellow et al. 2014, arXiv:1406.2661"),
-    "vae": Family(VaeConfig, "an encoder and a decoder with a known latent space", "Kingma & Welling 2013, arXiv:1312.6114"),
+    "gan": Family(GanConfig, Gan, "two networks that play against each other", "Goodfellow et al. 2014, arXiv:1406.2661"),
+    "vae": Family(
+        VaeConfig, Vae, "an encoder and a decoder with a known latent space", "Kingma & Welling 2013, arXiv:1312.6114"
+    ),
 }
 
 MethodConfig = Annotated[GanConfig | VaeConfig, Field(discriminator="kind")]
@@ -358,7 +364,8 @@ def build(recipe: Recipe, image_shape: tuple[int, int, int], classes: tuple[str,
     for place in range(len(configs) if stage is None else stage + 1):
         if method is not None:
             codec = method.eval().requires_grad_(False)  # type: ignore[assignment]
-        method = configs[place][2].build(codec, classes)
+        config = configs[place][2]
+        method = METHODS[config.kind].method(config, codec, classes)
     assert method is not None
     return method
 

@@ -18,7 +18,7 @@ VARIANTS = {
     **{preset: (preset, ()) for preset in sorted(PRESETS)},
     "dcgan-apart": (
         "dcgan",
-        ("method.updates=alternating", "method.discriminator.norm=batch", "method.r1_gamma=0.5", "checkpoints.keep=9"),
+        ("method.updates=alternating", "method.discriminator.norm=batch", "method.r1_gamma=0", "checkpoints.keep=9"),
     ),
 }
 DRIVER = """

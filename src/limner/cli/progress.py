@@ -72,9 +72,13 @@ class _Bars:
 
     def __init__(self, bar: Bar) -> None:
         self.bar = bar
+        self.note = ""
         self.tasks: dict[str, Any] = {}
 
     def __call__(self, what: str, images: int, total: int, text: str, note: str = "") -> None:
+        if note and note != self.note:  # above the bar, where it stays to be read
+            self.note = note
+            self.bar.console.print(f"{what}: {note}", markup=False, highlight=False)
         if what not in self.tasks:
             self.tasks[what] = self.bar.add_task(what, total=None, text="")
         self.bar.update(self.tasks[what], completed=images, total=total or None, text=text)

@@ -102,14 +102,10 @@ class Facts:
         return self.shape[1] * self.shape[2] / 32**2
 
 
-class MethodConfig(BaseModel, ABC):
+class MethodConfig(BaseModel):
     """A family's own choices: a part of the recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @abstractmethod
-    def build(self, codec: Codec, classes: tuple[str, ...]) -> Method:
-        """The untrained Method. Errors: `InputError` for choices that do not go together, or do not fit the images."""
 
     def settled(self, facts: Facts) -> Self:
         """With numbers in the place of "auto"; the run writes them down and starts."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from limner.core.errors import InputError
-from limner.core.method import Codec, Facts, MethodConfig
+from limner.core.method import Facts, MethodConfig
 from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule, Scheduled
 from limner.methods.adversarial import automatic_gamma
@@ -20,9 +20,6 @@ from limner.nets.mlp import MlpGenerator, MlpTrunk
 from limner.nets.players import Discriminator, DiscriminatorLabels, Generator, GeneratorLabels
 from limner.nets.r3 import R3Generator, R3Trunk
 from limner.nets.resnet import ResnetGenerator, ResnetTrunk
-
-if TYPE_CHECKING:
-    from limner.methods.gan import Gan
 
 Gamma = Scheduled | Literal["auto"]
 """γ of a gradient penalty; "auto" is 0.0002 · resolution² / batch."""
@@ -52,7 +49,7 @@ class NetworkConfig(BaseModel):
     blocks: int = Field(2, ge=0)
     """Depth: blocks (r3) or layers (densenet) at every size; the discriminator's blocks after the halvings (resnet)."""
     extra: int = Field(0, ge=0)
-    """Further layers of the discriminator at its smallest size (dcgan)."""
+    """Further 3x3 layers at the smallest size (dcgan)."""
     expansion: float = Field(2.0, gt=0)
     """Width inside a bottleneck over the width outside (r3)."""
     group: int = Field(16, ge=1)
@@ -135,11 +132,6 @@ class GanConfig(MethodConfig):
                     chosen[name] = network.model_copy(update={"width": width})
         return self.model_copy(update=chosen)
 
-    def build(self, codec: Codec, classes: tuple[str, ...]) -> Gan:
-        from limner.methods.gan import Gan
-
-        return Gan(self, codec, classes)
-
 
 def networks(config: GanConfig, shape: tuple[int, ...], classes: int) -> tuple[Generator, Discriminator]:
     """Both players' networks for images of `shape` (C, H, W); `classes` is 0 where labels do not matter.
@@ -181,7 +173,7 @@ def _pair(config: GanConfig, latent: int, made: Shape, seen: Shape, normed: int)
     (c, h, w), (k, *_) = made, seen
     match config.networks:
         case "dcgan" | "auto":  # a run has settled it; a Method built by itself gets the smallest
-            maker: nn.Module = DcganGenerator(latent, (c, h, w), g.width, g.widest, g.norm, normed)
+            maker: nn.Module = DcganGenerator(latent, (c, h, w), g.width, g.widest, g.norm, normed, g.extra)
             trunk: Trunk = DcganTrunk((k, h, w), d.width, d.widest, d.norm, d.dropout, d.extra)
         case "resnet":
             maker = ResnetGenerator(latent, (c, h, w), g.width, g.widest, g.norm, normed)

@@ -49,9 +49,6 @@ class VaeConfig(MethodConfig):
     optimiser: Optimiser = Optimiser(lr=Schedule(value=1e-3))
     clip: Clip | None = Clip(by="norm", limit=1000.0)
 
-    def build(self, codec: Codec, classes: tuple[str, ...]) -> Vae:
-        return Vae(self, codec)
-
 
 def gaussian_nll(images: Tensor, means: Tensor, log_sigma: Tensor) -> Tensor:
     """[B] nats: −log N(images; means, σ²·1), summed over all entries of an image. `log_sigma` is 0-d."""
@@ -86,7 +83,7 @@ class Vae(Method):
     kind: Literal["continuous", "codes"] = "continuous"
     vocabulary: int | None = None
 
-    def __init__(self, config: VaeConfig, codec: Codec) -> None:
+    def __init__(self, config: VaeConfig, codec: Codec, classes: tuple[str, ...] = ()) -> None:
         super().__init__(codec)
         if len(codec.shape) != 3 or min(codec.shape[1:]) < 8:
             raise InputError(f"the vae needs images of at least 8x8, not {'x'.join(map(str, codec.shape[1:]))}")

@@ -22,9 +22,14 @@ def norm_of(kind: Norm, channels: int, classes: int = 0) -> nn.Module:
 
 
 class DcganGenerator(nn.Module):
-    """[B, latent] -> [B, C, H, W] in [-1, 1]. `width` channels at half size, doubled at every halving up to `widest`."""
+    """[B, latent] -> [B, C, H, W] in [-1, 1].
 
-    def __init__(self, latent: int, shape: tuple[int, int, int], width: int, widest: int, norm: Norm, classes: int = 0) -> None:
+    `width` channels at half size, doubled at every halving up to `widest`; `extra` 3x3 layers at the seed's size come first.
+    """
+
+    def __init__(
+        self, latent: int, shape: tuple[int, int, int], width: int, widest: int, norm: Norm, classes: int = 0, extra: int = 0
+    ) -> None:
         super().__init__()
         channels, height, tall = shape
         self.sizes = halvings(height, tall)[::-1]
@@ -32,6 +37,7 @@ class DcganGenerator(nn.Module):
             self.sizes.insert(0, self.sizes[0])
         steps = len(self.sizes) - 1
         widths = [min(widest, width * 2**place) for place in range(steps)][::-1]
+        widths, self.sizes, steps = widths[:1] * extra + widths, self.sizes[:1] * extra + self.sizes, steps + extra
         self.seed_shape = (widths[0], *self.sizes[0])
         self.seed = nn.Linear(latent, widths[0] * self.sizes[0][0] * self.sizes[0][1], bias=norm == "none")
         self.seed_norm = norm_of(norm, widths[0], classes)
