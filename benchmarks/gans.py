@@ -87,13 +87,15 @@ def main() -> None:
     truth = judge.see(real)
     rows = []
     for row, seed, told in trained:
-        samples = load(told["run"]).sample(range(SCORED_SEEDS, SCORED_SEEDS + arguments.count))
+        model = load(told["run"])
+        samples = model.sample(range(SCORED_SEEDS, SCORED_SEEDS + arguments.count))
         seen = judge.see(samples)
         found = score(seen.features, seen.logits, truth.features, truth.logits)
         history = [json.loads(line) for line in (Path(told["run"]) / "scores.jsonl").read_text().splitlines()]
         best = min(point["frechet"] for point in history)
         rows.append({
             "row": row, "seed": seed, "images": told["images"], "seconds": told["seconds"], "parameters": told["parameters"],
+            "asked": _asked(model, judge, dataset.classes) if model.method.conditional else None,
             "last_over_best": history[-1]["frechet"] / best, **{k: vars(found[k]) for k in SHOWN if k in found},
         })  # fmt: skip
         pictures.save_png(arguments.out / f"{row}-{arguments.minutes:g}-{seed}.png", pictures.grid(samples[:100]))
@@ -108,6 +110,15 @@ def main() -> None:
     print(text)
 
 
+def _asked(model: Any, judge: Any, classes: tuple[str, ...], each: int = 500) -> float:
+    """Share of pictures that the judge finds to be of the class that was asked for."""
+    right = [
+        float((judge.see(model.sample(range(each), label=name)).logits.argmax(1) == number).float().mean())
+        for number, name in enumerate(classes)
+    ]
+    return sum(right) / len(right)
+
+
 def table(report: dict[str, Any]) -> str:
     first = report["rows"][0]
     lines = [
@@ -118,6 +129,9 @@ def table(report: dict[str, Any]) -> str:
         "| preset | seed | images | weights G + D | Fréchet ↓ | precision ↑ | recall ↑ | coverage ↑ | classes ↓ | last/best |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
+    for row in report["rows"]:
+        if row["asked"] is not None:
+            lines.insert(1, f"`{row['row']}`, seed {row['seed']}: {row['asked']:.1%} are of the class that was asked for.")
     for row in sorted(report["rows"], key=lambda row: row["frechet"]["value"]):
         size = row["parameters"]
         cells = [row["row"], row["seed"], f"{row['images']:,}", f"{size['generator']:,} + {size['discriminator']:,}"]

@@ -11,8 +11,8 @@ FEW, SOME = 5_000, 20_000
 augmentation overfit after some 50,000 images seen, 10 % of CIFAR after a few million (Karras et al. 2020, figure 1)."""
 LEAST = 8
 """Pixels of a side, and below it there is nothing for convolutions to do."""
-WORTH = 100_000
-"""Images of 32x32 that a GAN must see before its pictures are better than a variational autoencoder's."""
+WORTH = 50_000
+"""Images that a GAN must see before its pictures are better than a variational autoencoder's."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def choose(pictures: int, facts: Facts) -> Choice:
     size, seen = f"{height}x{width}", facts.seen
     if min(height, width) < LEAST:
         return Choice("gan", (), f"pictures of {size} are too small for convolutions")
-    if seen * facts.area < WORTH:
+    if seen < WORTH:
         why = f"the budget is about {_round(seen)} pictures of {size}, too few for a GAN; a VAE is soft but never collapses"
         return Choice("vae", (), why)
     why = f"the best GAN here, and the budget (about {_round(seen)} pictures of {size}) is enough for it"

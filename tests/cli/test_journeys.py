@@ -71,7 +71,12 @@ def png_header(width: int, height: int) -> bytes:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small finished run; tests that change one take a copy."""
     out = tmp_path_factory.mktemp("runs")
-    assert main(["train", "digits", "--images", "640", "--out", str(out), "--name", "small", "--json", *SMALL]) == 0
+    assert (
+        main(
+            ["train", "digits", "--preset", "dcgan", "--images", "640", "--out", str(out), "--name", "small", "--json", *SMALL]
+        )
+        == 0
+    )
     return next(out.iterdir())
 
 
@@ -107,7 +112,9 @@ def test_from_pictures_to_pictures(ask: Ask, tmp_path: Path) -> None:
     assert code == 0
     assert (tmp_path / "packed" / "images.npy").is_file()
 
-    code, answer, err = ask("train", tmp_path / "packed", "--images", "320", "--out", runs, "--name", "mine", *SMALL)
+    code, answer, err = ask(
+        "train", tmp_path / "packed", "--preset", "dcgan", "--images", "320", "--out", runs, "--name", "mine", *SMALL
+    )
     assert code == 0, err
     assert {"run", "images", "seconds", "images_per_second", "parameters", "losses"} <= set(answer)
     assert answer["images"] >= 320
@@ -165,7 +172,9 @@ def test_evaluate(ask: Ask, trained: Path) -> None:
 
 
 def test_a_dry_run_leaves_nothing(ask: Ask, tmp_path: Path) -> None:
-    code, answer, err = ask("train", "digits", "--dry-run", "--images", "640", "--out", tmp_path / "runs", *SMALL)
+    code, answer, err = ask(
+        "train", "digits", "--preset", "dcgan", "--dry-run", "--images", "640", "--out", tmp_path / "runs", *SMALL
+    )
     assert code == 0, err
     assert {"recipe", "parameters", "memory", "seconds_estimate", "images_per_second"} <= set(answer)
     assert not (tmp_path / "runs").exists()
@@ -332,7 +341,7 @@ def test_a_bug_is_1_with_its_traceback_in_the_log(ask: Ask, copy: Path, monkeypa
 
 
 def test_an_interrupt_leaves_a_run_that_resumes(ask: Ask, tmp_path: Path) -> None:
-    words = ["train", "digits", "--images", "3200000", "--out", str(tmp_path), "--json", *SMALL]
+    words = ["train", "digits", "--preset", "dcgan", "--images", "3200000", "--out", str(tmp_path), "--json", *SMALL]
     process = subprocess.Popen(
         [sys.executable, "-m", "limner", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
     )

@@ -30,7 +30,7 @@ LEAST = 8
 """Pixels of a side below which convolutions have nothing to halve."""
 
 
-BY_BUDGET = ((2e6, "dcgan", 64), (2e7, "dcgan", 96), (math.inf, "r3", 64))
+BY_BUDGET = ((4e6, "dcgan", 64), (2e7, "dcgan", 96), (math.inf, "r3", 64))
 """Images of 32x32 that the budget allows, up to which these networks and this width serve best. With few images a plain strided
 network learns faster than a deep one without normalisation; R3GAN's own networks want tens of millions."""
 
