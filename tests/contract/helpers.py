@@ -45,7 +45,10 @@ NARROW: Mapping[str, Sequence[str]] = {
         "method.discriminator.widest=16", "method.discriminator.blocks=1",
     ),
     "wgan": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
-    "wgan-gp": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
+    "wgan-gp": (
+        "method.generator.width=8", "method.generator.widest=16", "method.discriminator.width=8",
+        "method.discriminator.widest=16", "method.discriminator.blocks=1",
+    ),
     "gan": ("method.generator.widths=[32,48]", "method.discriminator.widths=[32,16]"),
     "vae": ("method.width=8", "method.widest=16", "method.latent=8", "method.components=3"),
 }  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 from limner import recipe as recipes
 from limner.auto import choose
 from limner.core.method import Facts
-from limner.methods.gan_config import BY_BUDGET
+from limner.methods.gan_config import COLOUR, GREY
 
 
 def facts(size: int = 32, *, images: int | None = None, minutes: float | None = None, card: bool = False) -> Facts:
@@ -39,16 +39,18 @@ def test_the_choice_and_its_reason(pictures: int, known: Facts, preset: str, set
 
 def test_networks_by_budget() -> None:
     """Literal rows, in rising order, the last without a bound; what somebody chose stands."""
-    bounds = [most for most, _, _ in BY_BUDGET]
-    assert bounds == sorted(bounds)
-    assert math.isinf(bounds[-1])
-    for most, kind, width in BY_BUDGET:
-        just_below = facts(32, images=int(min(most, 1e12)) - 1)
-        method = recipes.settled(recipes.compose("r3gan", []), just_below).method
-        assert (method.networks, method.generator.width, method.discriminator.width) == (kind, width, width)  # type: ignore[union-attr]
+    for channels, table in ((1, GREY), (3, COLOUR)):
+        bounds = [size[0] for size in table]
+        assert bounds == sorted(bounds)
+        assert math.isinf(bounds[-1])
+        for most, kind, wide, deep, widest in table:
+            just_below = Facts((channels, 32, 32), 64, int(min(most, 1e12)) - 1, None, False)
+            method = recipes.settled(recipes.compose("r3gan", []), just_below).method
+            g, d = method.generator, method.discriminator  # type: ignore[union-attr]
+            assert (method.networks, g.width, d.width, g.widest, d.widest) == (kind, wide, deep, widest, widest)  # type: ignore[union-attr]
     chosen = recipes.compose("r3gan", ["method.generator.width=24", "method.networks=auto"])
     method = recipes.settled(chosen, facts(32, images=10)).method
-    assert (method.generator.width, method.discriminator.width) == (24, BY_BUDGET[0][2])  # type: ignore[union-attr]
+    assert (method.generator.width, method.discriminator.width) == (24, COLOUR[0][3])  # type: ignore[union-attr]
     fixed = recipes.compose("r3gan", ["method.networks=r3"])
     assert recipes.settled(fixed, facts(32, images=10)).method.networks == "r3"  # type: ignore[union-attr]
 
@@ -56,6 +58,6 @@ def test_networks_by_budget() -> None:
 def test_what_was_settled_is_told() -> None:
     before = recipes.compose("r3gan", ["method.r1_gamma=auto"])
     told = dict(recipes.settled_by_size(before, recipes.settled(before, facts(28, images=10))))
-    assert told["method.networks"] == "dcgan"
+    assert told["method.networks"] == COLOUR[0][1]
     assert told["method.r1_gamma"] == pytest.approx(0.0002 * 28 * 28 / 64)
     assert recipes.settled_by_size(before, before) == []
