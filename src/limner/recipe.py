@@ -376,18 +376,14 @@ def settled(recipe: Recipe, facts: Facts) -> Recipe:
     return recipe.model_copy(update={"stages": stages, "method": recipe.method.settled(facts)})
 
 
-def settled_by_size(before: Recipe, after: Recipe) -> list[tuple[str, Any]]:
-    """(key, value) of what `settled` put in the place of "auto" in the method."""
-    one, other = before.method.model_dump(mode="json"), after.method.model_dump(mode="json")
-    return [(f"method.{key}", value) for key, value in _leaves(other) if dict(_leaves(one)).get(key) != value]
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+def chosen(before: BaseModel, after: BaseModel, prefix: str = "method.") -> Iterable[tuple[str, Any]]:
+    """(key, value) of everything that `settled` decided, also where it decided for what was the default."""
+    for name in type(after).model_fields:
+        old, new = getattr(before, name), getattr(after, name)
+        if isinstance(new, BaseModel) and type(old) is type(new):
+            yield from chosen(old, new, f"{prefix}{name}.")
+        elif old != new or (name in after.model_fields_set and name not in before.model_fields_set):
+            yield prefix + name, new.model_dump(mode="json") if isinstance(new, BaseModel) else new
 
 
 def methods_table() -> list[dict[str, str]]:

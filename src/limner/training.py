@@ -263,7 +263,8 @@ def _settle(
         _check_processes(recipe)
         why = (f"preset {choice.preset}: {choice.why}",)
     resolved = _resolve(recipe, dataset)
-    why += tuple(f"{key}: {value}" for key, value in recipes.settled_by_size(recipe, resolved))
+    sized = [f"{key}={value}" for key, value in recipes.chosen(recipe.method, resolved.method)]
+    why += (f"by the pictures and the budget: {' '.join(sized)}",) if sized else ()
     for line in why:
         tell(Progress("chosen", note=line))
     return resolved, dataset, why

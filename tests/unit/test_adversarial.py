@@ -259,7 +259,7 @@ def test_weight_clipping_bounds_every_weight_of_the_critic_alone() -> None:
 
 
 def test_batch_norm_sees_real_and_generated_images_apart() -> None:
-    """Normalised together, the critic's verdict on a real image would depend on the generated ones beside it, and training fails:
+    """Normalised together, the critic's verdict on a real image depends on the generated ones beside it, and training fails:
     on Fashion-MNIST a clipped critic with batch norm then ends at a Fréchet distance of 149, apart at 33."""
     method = recipes.build(recipes.compose("wgan", []), (16, 16, 1), ())
     assert isinstance(method, Gan)

@@ -56,8 +56,13 @@ def test_networks_by_budget() -> None:
 
 
 def test_what_was_settled_is_told() -> None:
-    before = recipes.compose("r3gan", ["method.r1_gamma=auto"])
-    told = dict(recipes.settled_by_size(before, recipes.settled(before, facts(28, images=10))))
-    assert told["method.networks"] == COLOUR[0][1]
-    assert told["method.r1_gamma"] == pytest.approx(0.0002 * 28 * 28 / 64)
-    assert recipes.settled_by_size(before, before) == []
+    before = recipes.compose("r3gan", ["method.r1_gamma=auto", "method.generator.width=7"])
+    told = dict(recipes.chosen(before.method, recipes.settled(before, facts(28, images=10)).method))
+    assert told == {
+        "method.networks": COLOUR[0][1],
+        "method.r1_gamma": pytest.approx(0.0002 * 28 * 28 / 64),
+        "method.generator.widest": COLOUR[0][4],
+        "method.discriminator.width": COLOUR[0][3],
+        "method.discriminator.widest": COLOUR[0][4],
+    }
+    assert list(recipes.chosen(before.method, before.method)) == []
