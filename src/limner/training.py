@@ -316,7 +316,16 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
         "size": f"{height}x{width}", "channels": channels, "fingerprint": dataset.fingerprint, "classes": dataset.classes,
     }  # fmt: skip
     chosen = precision.choose() if recipe.precision == "auto" else recipe.precision
-    init_from = None if recipe.init_from is None else str(Run.open(recipe.init_from).checkpoint().path.parents[1].resolve())
+    init_from = None
+    if recipe.init_from is not None:
+        source_run = Run.open(recipe.init_from)
+        init_from = str(source_run.checkpoint().path.parents[1].resolve())
+        known = source_run.recipe().data.channels
+        if known != channels:
+            raise InputError(
+                f"{source_run.path} draws pictures of {known} channel(s), and these have {channels}; set data.channels={known}, "
+                "or leave init_from out"
+            )
     update = {"data": recipe.data.model_copy(update=data), "precision": chosen, "init_from": init_from}
     return recipes.settled(recipe.model_copy(update=update), _facts(recipe, dataset))
 

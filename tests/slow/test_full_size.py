@@ -61,6 +61,30 @@ def test_an_image_depends_on_its_seed_alone_at_full_width(preset: str, tmp_path:
         assert torch.equal(generate(model.method, [64, 17, 3]), many[[64, 17, 3]])
 
 
+@pytest.mark.data("mnist")
+@pytest.mark.parametrize(
+    ("preset", "settings"),
+    [
+        ("cgan", ()),
+        ("r3gan", ("method.labels=true",)),
+        ("dcgan", ("method.labels=true", "method.generator.labels=norm", "method.discriminator.labels=auxiliary")),
+    ],
+)
+def test_conditional_models_give_the_class_that_is_asked_for(preset: str, settings: tuple[str, ...], tmp_path: Path) -> None:
+    """At least 95 % of 200 pictures of each digit, by a judge that knew nothing of the model."""
+    from limner import prepare
+    from limner.evaluation import judge_for
+
+    run = train("mnist", preset=preset, out=tmp_path, images=150_000, settings=(*SETTINGS, *settings)).run
+    model, judge = limner.load(run), judge_for(prepare("mnist"))
+    right = []
+    for digit in range(10):
+        logits = judge.see(model.sample(range(200), label=str(digit))).logits
+        assert logits is not None
+        right.append(float((logits.argmax(1) == digit).float().mean()))
+    assert sum(right) / 10 >= 0.95, right
+
+
 @every_preset
 def test_presets_learn_the_digits(preset: str, tmp_path: Path) -> None:
     """In the judge's features the samples come far nearer to the real digits than at the start, and cover them."""
