@@ -323,7 +323,7 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
         known = source_run.recipe().data.channels
         if known != channels:
             raise InputError(
-                f"{source_run.path} draws pictures of {known} channel(s), and these have {channels}; set data.channels={known}, "
+                f"{source_run.path} draws pictures of {known} channel(s), these have {channels}; set data.channels={known}, "
                 "or leave init_from out"
             )
     update = {"data": recipe.data.model_copy(update=data), "precision": chosen, "init_from": init_from}

@@ -405,7 +405,7 @@ def test_changed_pictures_are_noticed(tmp_path: Path) -> None:
 
 def test_a_grey_model_given_colour_says_so(tmp_path: Path, sources: Mapping[tuple[int, int, int], Path]) -> None:
     grey = run_of("gan", tmp_path / "grey")
-    with pytest.raises(limner.InputError, match=r"1 channel\(s\), and these have 3; set data\.channels=1") as error:
+    with pytest.raises(limner.InputError, match=r"1 channel\(s\), these have 3; set data\.channels=1") as error:
         run_of("gan", tmp_path / "colour", f"init_from={grey.path}", source=sources[(32, 48, 3)])
     one_line(error)
     assert not (tmp_path / "colour").exists(), "nothing is left behind"
