@@ -84,7 +84,7 @@ def plain_loop(preset: str, size: int, channels: int, pixels: torch.Tensor, labe
         place[0] += 1
         rows = torch.randint(len(pixels), (batch,))
         real, label = pixels[rows], labels[rows] if config.labels else None
-        fake = g(torch.randn(batch, config.latent), label)
+        fake = g(torch.randn(batch, config.latent), label)  # serves both players, as in PyTorch's own tutorial
         loss = method.game.discriminator(d(real, label), d(fake.detach(), label), 0.0).mean()
         if config.penalised and turn % config.penalty_every == 0:
             gammas = (config.r1_gamma.value, config.r2_gamma.value)
@@ -105,9 +105,10 @@ def plain_loop(preset: str, size: int, channels: int, pixels: torch.Tensor, labe
                 for weight in d.parameters():
                     weight.clamp_(-config.weight_clip, config.weight_clip)
         if turn % config.critic_steps == 0:
-            fake = g(torch.randn(batch, config.latent), label)
             opt_g.zero_grad()
-            method.game.generator(d(real, label), d(fake, label)).mean().backward()
+            verdict = d(fake, label)
+            anchor = d(real, label) if config.loss == "relativistic" else verdict
+            method.game.generator(anchor, verdict).mean().backward()
             opt_g.step()
         for layer in method.modules():  # nobody moves the running moments here
             if isinstance(layer, layers.BatchNorm):

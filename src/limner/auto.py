@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from limner.core.method import Facts
+from limner.methods.gan_config import LEAST
 
 FEW, SOME = 5_000, 20_000
 """Training pictures below which a discriminator learns them by heart within minutes, and within hours: 500 flowers without
 augmentation overfit after some 50,000 images seen, 10 % of CIFAR after a few million (Karras et al. 2020, figure 1)."""
-LEAST = 8
-"""Pixels of a side, and below it there is nothing for convolutions to do."""
 WORTH = 50_000
 """Images that a GAN must see before its pictures are better than a variational autoencoder's."""
 
@@ -24,13 +23,13 @@ class Choice:
     why: str
 
 
-def choose(pictures: int, facts: Facts) -> Choice:
-    """For so many training `pictures` of `facts.shape` within the budget of `facts`."""
+def choose(pictures: int, facts: Facts, adversarial: bool = False) -> Choice:
+    """For so many training `pictures` of `facts.shape` within the budget of `facts`; a GAN in any case where `adversarial`."""
     _, height, width = facts.shape
     size, seen = f"{height}x{width}", facts.seen
     if min(height, width) < LEAST:
         return Choice("gan", (), f"pictures of {size} are too small for convolutions")
-    if seen < WORTH:
+    if seen < WORTH and not adversarial:
         why = f"the budget is about {_round(seen)} pictures of {size}, too few for a GAN; a VAE is soft but never collapses"
         return Choice("vae", (), why)
     why = f"the best GAN here, and the budget (about {_round(seen)} pictures of {size}) is enough for it"

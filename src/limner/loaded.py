@@ -88,6 +88,8 @@ class Loaded:
             raise InputError(
                 f"{self.run.path} has no encoder ({self.recipe.preset}); `limner reconstruct` looks for the latents instead"
             )
+        if images.shape[1:] != self.shape:
+            raise InputError(f"pictures of {self.run.path} have the shape {self.shape}, not {tuple(images.shape[1:])}")
         rows = []
         with torch.inference_mode():
             for part in pictures.batches_of(len(images), 128):

@@ -335,7 +335,7 @@ def _models(annotation: Any) -> Iterable[type[BaseModel]]:
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
     kinds = set(METHODS)
-    key = ".".join(str(part) for part in first["loc"] if part not in kinds)
+    key = ".".join(str(part) for part in first["loc"] if part not in kinds and str(part).replace("_", "a").isalnum())
     if first["type"] == "extra_forbidden":
         return f"unknown setting '{key}' for this method{nearest(key, known_keys() - {key})}"
     if first["type"] == "union_tag_invalid":

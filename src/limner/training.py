@@ -258,7 +258,8 @@ def _settle(
         common = [setting for setting in settings if not setting.startswith("method.")]
         probe = _compose(source, Recipe.model_fields["preset"].default, images, minutes, seed, common)
         dataset = _dataset(probe, tell)
-        choice = choose(len(dataset.splits["train"]), _facts(probe, dataset))
+        adversarial = len(common) < len(settings)  # somebody who sets a GAN's own keys has chosen that much
+        choice = choose(len(dataset.splits["train"]), _facts(probe, dataset), adversarial)
         recipe = _compose(source, choice.preset, images, minutes, seed, settings, choice.settings)
         _check_processes(recipe)
         why = (f"preset {choice.preset}: {choice.why}",)

@@ -16,6 +16,7 @@ from limner.run import Run
 TWO = "batch.chunks=2"
 VARIANTS = {
     **{preset: (preset, ()) for preset in sorted(PRESETS)},
+    "r3": ("r3gan", ("method.networks=r3",)),
     "dcgan-apart": (
         "dcgan",
         ("method.updates=alternating", "method.discriminator.norm=batch", "method.r1_gamma=0", "checkpoints.keep=9"),

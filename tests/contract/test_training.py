@@ -38,6 +38,7 @@ VARIANTS = [
     ("sngan", ("method.critic_steps=2", "method.labels=true", "method.generator.labels=norm")),
     ("lsgan", ("method.discriminator.normalise=gradient", "method.r1_gamma=0", "method.generator.clip.by=normalised")),
     ("r3gan", ("method.augment.kind=diff", "method.penalty_every=1")),
+    ("r3gan", ("method.networks=r3",)),
     ("wgan-gp", ("method.augment.kind=adaptive", "method.augment.start=0.5", "method.penalty_every=1")),
     ("densegan", ("method.augment.mix=0.5", "method.loss=hinge")),
 ]

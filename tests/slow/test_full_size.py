@@ -71,7 +71,7 @@ def test_an_image_depends_on_its_seed_alone_at_full_width(preset: str, tmp_path:
     ],
 )
 def test_conditional_models_give_the_class_that_is_asked_for(preset: str, settings: tuple[str, ...], tmp_path: Path) -> None:
-    """At least 95 % of 200 pictures of each digit, by a judge that knew nothing of the model."""
+    """At least 95 % of 2,000 pictures, 200 of each digit, by a judge that knew nothing of the model."""
     from limner import prepare
     from limner.evaluation import judge_for
 

@@ -270,3 +270,74 @@ def test_batch_norm_sees_real_and_generated_images_apart() -> None:
     assert torch.equal(one[:6], two[:6])
     assert not torch.equal(one[6:], two[6:])
     torch.testing.assert_close(one[6:], method.discriminator(fake))
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_a_gamma_that_begins_at_nothing_has_a_gradient_of_nothing(every: int) -> None:
+    settings = ["method.r1_gamma.value=1", "method.r1_gamma.warmup=0.5", f"method.penalty_every={every}"]
+    method = recipes.build(recipes.compose("dcgan", settings), (8, 8, 1), ())
+    phase = "both" if every == 1 else "penalty"
+    loss = method.losses(phase, (Batch(torch.rand(4, 1, 8, 8)),), At(0, 0.0))
+    start = loss.of["discriminator"] if loss.joint is None else loss.joint
+    found = torch.autograd.grad(start.sum(), list(method.discriminator.parameters()), materialize_grads=True)  # type: ignore[arg-type]
+    assert every == 1 or not any(bool(gradient.any()) for gradient in found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["method.r1_gamma=-1"], "r1_gamma cannot be negative"),
+        (["method.instance_noise=-0.1"], "instance_noise cannot be negative"),
+        (["method.r1_gamma=foo"], "method.r1_gamma: "),
+        (["method.discriminator.widths=[]"], "method.discriminator.widths"),
+        (["method.generator.widths=[0]"], "method.generator.widths.0"),
+        (["method.generator.optimiser.betas=[1.5,0.9]"], "method.generator.optimiser.betas.0"),
+        (["method.generator.optimiser.betas=[0.5,1.9]"], "betas lie from 0"),
+    ],
+)
+def test_numbers_out_of_bounds_are_one_line_that_names_the_key(settings: list[str], words: str) -> None:
+    with pytest.raises(recipes.InputError) as error:
+        recipes.compose("gan", settings)
+    assert words in str(error.value)
+    assert "function-" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "words"),
+    [
+        ("sngan", ["method.discriminator.norm=batch"], "is for method.networks=dcgan"),
+        ("sngan", ["method.discriminator.dropout=0.5"], "is for dcgan and mlp"),
+        ("r3gan", ["method.networks=r3", "method.discriminator.spectral=true"], "leave spectral out"),
+        ("dcgan", ["method.discriminator.normalise=gradient"], "method.r1_gamma=0"),
+    ],
+)
+def test_what_a_network_cannot_heed_is_refused(preset: str, settings: list[str], words: str) -> None:
+    with pytest.raises(recipes.InputError, match=words):
+        recipes.build(recipes.compose(preset, settings), (16, 16, 1), ())
+
+
+def test_one_image_has_no_spread_for_batch_norm() -> None:
+    method = recipes.build(recipes.compose("gan", []), (8, 8, 1), ()).train()
+    with pytest.raises(recipes.InputError, match=r"two images or more in a chunk"):
+        method.losses("both", (Batch(torch.zeros(1, 1, 8, 8)),), At(0, 0.0))
+
+
+def test_instance_noise_is_of_the_size_that_is_asked_for_and_decays_on_both_halves() -> None:
+    settings = ["method.instance_noise.value=0.5", "method.instance_noise.decay_from=0"]
+    method = recipes.build(recipes.compose("dcgan", settings), (16, 16, 1), ())
+    assert isinstance(method, Gan)
+    batch = Batch(torch.zeros(64, 1, 16, 16))
+    for progress, sigma in ((0.0, 0.5), (0.5, 0.25), (1.0, 0.0)):
+        shown = method._shown(batch, batch.images, batch.images, At(0, progress))
+        for half in shown.chunk(2):
+            assert float(half.std()) == pytest.approx(sigma, rel=0.03, abs=1e-9)
+
+
+def test_accuracy_by_squares_is_halfway_to_the_smoothed_target() -> None:
+    method = recipes.build(recipes.compose("lsgan", ["method.smooth=0.2"]), (8, 8, 1), ())
+    assert isinstance(method, Gan)
+    logs, signs = method._shares(torch.tensor([0.39, 0.41]), torch.tensor([0.39, 0.41]))
+    assert logs["right_on_real"].tolist() == [0, 1]
+    assert logs["right_on_fake"].tolist() == [1, 0]
+    assert signs.tolist() == [-1, 1]

@@ -37,6 +37,11 @@ def test_the_choice_and_its_reason(pictures: int, known: Facts, preset: str, set
     recipes.settled(recipes.compose(choice.preset, (), choice.settings), known)  # and the settings are settings of that preset
 
 
+def test_who_sets_a_gans_keys_gets_a_gan() -> None:
+    assert choose(3_000, facts(128, minutes=1)).preset == "vae"
+    assert choose(3_000, facts(128, minutes=1), adversarial=True).preset == "r3gan"
+
+
 def test_networks_by_budget() -> None:
     """Literal rows, in rising order, the last without a bound; what somebody chose stands."""
     for channels, table in ((1, GREY), (3, COLOUR)):

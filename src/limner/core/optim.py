@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from limner.core.errors import InputError
@@ -20,10 +20,16 @@ class Optimiser(BaseModel):
 
     kind: Literal["adam", "adamw", "sgd"] = "adam"
     lr: Scheduled = Schedule(value=2e-4)
-    betas: tuple[float, Scheduled] = (0.9, Schedule(value=0.999))
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Scheduled] = (0.9, Schedule(value=0.999))
     """For sgd, the first is the momentum. The second may be a schedule of progress."""
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _momentum(self) -> Optimiser:
+        if not 0 <= self.betas[1].value < 1:
+            raise ValueError(f"betas lie from 0 to below 1, and {self.betas[1].value:g} does not")
+        return self
 
     def build(self, weights: Sequence[Tensor]) -> torch.optim.Optimizer:
         if self.kind == "sgd":

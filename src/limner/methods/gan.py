@@ -52,7 +52,7 @@ class Gan(Method):
 
     def _decide(self) -> None:
         """Which passes can be shared. Errors: `InputError` for choices that contradict each other."""
-        config = self.config
+        config, auxiliary = self.config, self.config.labels and self.config.discriminator.labels == "auxiliary"
         coupled = self.coupled = any(isinstance(layer, BatchNorm) for layer in self.discriminator.modules())
         if coupled and (config.penalised or config.discriminator.normalise == "gradient"):
             raise InputError(
@@ -65,10 +65,16 @@ class Gan(Method):
                 "method.updates=shared needs a discriminator without batch norm and method.critic_steps=1; "
                 "set method.updates=auto or method.discriminator.norm=none"
             )
+        if config.discriminator.normalise == "gradient" and (config.penalised or auxiliary):
+            raise InputError(
+                "the gradient-normalised critic is smooth by itself and has one output; set method.r1_gamma=0 "
+                "method.r2_gamma=0 method.gradient_penalty=0, and method.discriminator.labels=projection"
+            )
+        if self.augment.active and len(self.codec.shape) != 3:
+            raise InputError("method.augment is for images, and this GAN works in an autoencoder's latents; leave it out")
         if config.smooth and not self.game.labels:
             raise InputError(f"method.smooth changes the target of real images, and the loss '{config.loss}' has none")
         self.shared = config.updates == "shared" or (config.updates == "auto" and not coupled and config.critic_steps == 1)
-        auxiliary = config.labels and config.discriminator.labels == "auxiliary"
         self.turned = self.shared and self.game.turn is not None and not auxiliary and not self.augment.couples
         self.lazy = config.penalised and config.penalty_every > 1
 
@@ -181,13 +187,15 @@ class Gan(Method):
         its weight, and as many times as strong as it is seldom taken (Karras et al. 2020, arXiv:1912.04958, appendix B)."""
         config, (real, fake) = self.config, images.detach().chunk(2)
         label = None if labels is None else labels[: len(real)]
-        total = torch.zeros(len(real), device=images.device)
+        # Zero, but of the weights: a γ that is warmed up from nothing still has a gradient.
+        total = 0.0 * self.discriminator.head.bias.float().expand(len(real))
         r1, r2 = (self._gamma(gamma, at) for gamma in (config.r1_gamma, config.r2_gamma))
         if r1 > 0 and r2 > 0:  # on one pass
             on_real, on_fake = zero_centred_penalty(lambda x: self.discriminator(x, labels), images).chunk(2)
-            total = r1 * on_real + r2 * on_fake
+            total = total + r1 * on_real + r2 * on_fake
         elif r1 > 0 or r2 > 0:
-            total = max(r1, r2) * zero_centred_penalty(lambda x: self.discriminator(x, label), real if r1 > 0 else fake)
+            seen = real if r1 > 0 else fake
+            total = total + max(r1, r2) * zero_centred_penalty(lambda x: self.discriminator(x, label), seen)
         if config.gradient_penalty > 0:
             alpha = batch.uniform()
             total = total + config.gradient_penalty * gradient_penalty(
@@ -204,7 +212,8 @@ class Gan(Method):
         """How often the discriminator is right, and the signs of its verdicts on real images [B]. Where a loss has no absolute
         zero, the middle between both means is taken for it."""
         real, fake = real.detach(), fake.detach()
-        middle = {"least-squares": 0.5, "wasserstein": None, "relativistic": None}.get(self.config.loss, 0.0)
+        target = 1 - self.config.smooth
+        middle = {"least-squares": target / 2, "wasserstein": None, "relativistic": None}.get(self.config.loss, 0.0)
         edge = (real.mean() + fake.mean()) / 2 if middle is None else torch.full_like(real[0], middle)
         return {"right_on_real": (real > edge).float(), "right_on_fake": (fake < edge).float()}, (real - edge).sign()
 
@@ -258,7 +267,8 @@ class Gan(Method):
             ]
             known = torch.cat(labels)
             counts = torch.bincount(known[known >= 0], minlength=len(self.shares)).float()
-            self.shares.copy_(counts / counts.sum().clamp(min=1))
+            if int(counts.sum()):
+                self.shares.copy_(counts / counts.sum())
         if not isinstance(self.codec, Pixels):
             latents = torch.cat([self.codec.encode(batch.images) for batch in itertools.islice(batches, 2_000 // 64)])
             self.centre.copy_(latents.mean(0))
@@ -270,5 +280,5 @@ def _twice(label: Tensor | None) -> Tensor | None:
 
 
 def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """An autoencoder's latent vector is an image of one row to the augmenter, which leaves it alone."""
+    """Of what may be augmented; latent vectors are not."""
     return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (1, 1, shape[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from limner.core.errors import InputError
@@ -14,8 +14,9 @@ from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule, Scheduled
 from limner.methods.adversarial import automatic_gamma
 from limner.nets.augment import AugmentConfig
-from limner.nets.dcgan import DcganGenerator, DcganTrunk, Norm
+from limner.nets.dcgan import DcganGenerator, DcganTrunk
 from limner.nets.densenet import DenseGenerator, DenseTrunk
+from limner.nets.layers import Norm
 from limner.nets.mlp import MlpGenerator, MlpTrunk
 from limner.nets.players import Discriminator, DiscriminatorLabels, Generator, GeneratorLabels
 from limner.nets.r3 import R3Generator, R3Trunk
@@ -31,11 +32,13 @@ LEAST = 8
 
 
 Size = tuple[float, str, int, int, int]
-GREY: tuple[Size, ...] = ((2e7, "dcgan", 64, 64, 512), (math.inf, "r3", 64, 64, 512))
-COLOUR: tuple[Size, ...] = ((2e7, "resnet", 32, 32, 128), (math.inf, "r3", 64, 64, 512))
-"""Images of 32x32 that the budget allows, up to which these networks serve best, and their widths: the generator's, the
+GREY: tuple[Size, ...] = ((2e7, "dcgan", 64, 64, 512), (math.inf, "dcgan", 96, 96, 512))
+COLOUR: tuple[Size, ...] = ((2e7, "resnet", 32, 32, 128), (math.inf, "resnet", 64, 64, 256))
+"""Images of 32x32 that the budget allows, up to which these networks serve, and their widths: the generator's, the
 discriminator's, the widest. Grey pictures are learned fastest by plain strided networks, which on colour let the discriminator
-win (Fréchet distance on CIFAR-10 after 30,000 images: 82, residual ones 26); R3GAN's own want tens of millions of images."""
+win (Fréchet distance on CIFAR-10 after 30,000 images: 82, residual ones 26). The last rows are a guess, not a run."""
+
+Positive = Annotated[int, Field(ge=1)]
 
 
 class NetworkConfig(BaseModel):
@@ -47,7 +50,7 @@ class NetworkConfig(BaseModel):
     """Channels: dcgan, at half the image's size; resnet and r3, at its full size; densenet, of one layer at full size."""
     widest: int = Field(512, ge=1)
     """Widths double at every halving of the size, up to this."""
-    widths: tuple[int, ...] = (256, 512, 1024)
+    widths: tuple[Positive, ...] = Field((256, 512, 1024), min_length=1)
     """Hidden layers (mlp)."""
     blocks: int = Field(2, ge=0)
     """Depth: blocks (r3) or layers (densenet) at every size; the discriminator's blocks after the halvings (resnet)."""
@@ -65,13 +68,15 @@ class NetworkConfig(BaseModel):
 
 class GeneratorConfig(NetworkConfig):
     norm: Norm = "batch"
+    """All but r3, which has none."""
     labels: GeneratorLabels = "concat"
-    """How the class comes in, where `method.labels` is set: beside the noise, or as gains and biases of every normalisation."""
+    """How the class comes in, where `method.labels` is set: beside the noise, or as gains and biases of its norms."""
 
 
 class DiscriminatorConfig(NetworkConfig):
-    widths: tuple[int, ...] = (512, 256)
+    widths: tuple[Positive, ...] = Field((512, 256), min_length=1)
     norm: Norm = "none"
+    """dcgan."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """dcgan and mlp."""
     spectral: bool = False
@@ -117,6 +122,14 @@ class GanConfig(MethodConfig):
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
 
+    @model_validator(mode="after")
+    def _not_negative(self) -> GanConfig:
+        for key in ("r1_gamma", "r2_gamma", "instance_noise"):
+            value = getattr(self, key)
+            if value != "auto" and value.value < 0:
+                raise ValueError(f"{key} cannot be negative, as {value.value:g} is")
+        return self
+
     @property
     def penalised(self) -> bool:
         """Whether there is any gradient penalty."""
@@ -152,6 +165,12 @@ def networks(config: GanConfig, shape: tuple[int, ...], classes: int) -> tuple[G
             f"method.generator.labels=norm needs a generator with batch norm (dcgan, resnet, densenet), not {config.networks} "
             f"with norm={g.norm}; set method.generator.labels=concat"
         )
+    if d.norm == "batch" and config.networks not in ("auto", "dcgan"):
+        raise InputError(f"method.discriminator.norm=batch is for method.networks=dcgan, not {config.networks}; leave it out")
+    if d.dropout and config.networks not in ("auto", "dcgan", "mlp"):
+        raise InputError(f"method.discriminator.dropout is for dcgan and mlp, not {config.networks}; leave it out")
+    if d.spectral and config.networks == "r3":
+        raise InputError("method.networks=r3 starts with layers at zero, which have no spectral norm; leave spectral out")
     size = (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
     if config.networks != "mlp" and min(size) < LEAST:
         raise InputError(

@@ -6,19 +6,11 @@ the discriminator halves the image back with strided convolutions. Odd sizes are
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.nets.layers import BatchNorm, Conv2d, ConvTranspose2d, Dropout, Plain, halvings, init_normal
-
-Norm = Literal["batch", "none"]
-
-
-def norm_of(kind: Norm, channels: int, classes: int = 0) -> nn.Module:
-    return BatchNorm(channels, classes=classes) if kind == "batch" else Plain()
+from limner.nets.layers import BatchNorm, Conv2d, ConvTranspose2d, Dropout, Norm, halvings, init_normal, norm_of
 
 
 class DcganGenerator(nn.Module):

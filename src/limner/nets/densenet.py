@@ -10,9 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.nets.dcgan import Norm, norm_of
-from limner.nets.layers import Conv2d, halvings
-from limner.nets.resnet import pooled, resized
+from limner.nets.layers import Conv2d, Norm, halvings, norm_of, pooled, resized
 
 
 class DenseLayer(nn.Module):

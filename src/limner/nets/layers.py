@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from limner.core.errors import InputError
 
 
 class BatchNorm(nn.Module):
@@ -34,7 +36,12 @@ class BatchNorm(nn.Module):
         self.noted: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """`label` [B] chooses gain and bias; -1 (or none at all) takes their means over the classes."""
+        """`label` [B] chooses gain and bias; -1 (or none at all) takes their means over the classes.
+
+        Errors: `InputError` for a single row in training, which has no spread.
+        """
+        if self.training and x.dim() == 2 and len(x) == 1:
+            raise InputError("batch norm needs two images or more in a chunk; raise batch.size, or lower batch.chunks")
         gain, bias = (self.weight, self.bias) if self.weight.dim() == 1 else (None, None)
         if not self.training:
             y = F.batch_norm(x, self.running_mean, self.running_var, gain, bias, False, 0.0, self.eps)
@@ -53,6 +60,13 @@ class Plain(nn.Identity):
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return x
+
+
+Norm = Literal["batch", "none"]
+
+
+def norm_of(kind: Norm, channels: int, classes: int = 0) -> nn.Module:
+    return BatchNorm(channels, classes=classes) if kind == "batch" else Plain()
 
 
 def rows_of(table: Tensor, label: Tensor | None) -> Tensor:
@@ -248,6 +262,19 @@ def init_normal(module: nn.Module, std: float = 0.02) -> None:
 def flat(x: Tensor) -> Tensor:
     """[B, C, H, W] -> [B, H·W·C] in the order in which channels-last memory lies; [B, C] as it is."""
     return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x
+
+
+def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Nearest neighbours, to a size that is at most twice as large."""
+    if x.shape[2:] == size:
+        return x
+    y = F.interpolate(x, scale_factor=2.0, mode="nearest")
+    return y[:, :, : size[0], : size[1]]
+
+
+def pooled(x: Tensor) -> Tensor:
+    """Means of 2x2 pixels; of what there is at an odd edge."""
+    return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
 
 
 def halvings(height: int, width: int, smallest: int = 4) -> list[tuple[int, int]]:

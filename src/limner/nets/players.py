@@ -82,10 +82,12 @@ class Discriminator(nn.Module):
             plane = rows_of(self.planes.weight, label).view(-1, 1, *self.size).to(images.dtype)
             images = torch.cat([images, plane.expand(len(images), -1, -1, -1)], 1).contiguous(memory_format=torch.channels_last)
         features = flat(self.trunk(images))
-        logits = self.head(features).flatten()
-        if self.projection is not None:
-            logits = logits + (rows_of(self.projection.weight, label).to(features.dtype) * features).sum(1)
-        return logits, None if self.classifier is None else self.classifier(features)
+        with torch.autocast(images.device.type, enabled=False):  # a bfloat16 logit of 50 is known to ±.1: too coarse for a game
+            features = features.to(self.head.weight.dtype)
+            logits = self.head(features).flatten()
+            if self.projection is not None:
+                logits = logits + (rows_of(self.projection.weight, label) * features).sum(1)
+            return logits, None if self.classifier is None else self.classifier(features)
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         return self.verdict(images, label)[0]

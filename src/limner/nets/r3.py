@@ -18,8 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.nets.layers import Conv2d, ConvTranspose2d, halvings
-from limner.nets.resnet import pooled
+from limner.nets.layers import Conv2d, ConvTranspose2d, halvings, pooled
 
 SLOPE = 0.2
 

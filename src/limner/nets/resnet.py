@@ -11,21 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.nets.dcgan import Norm, norm_of
-from limner.nets.layers import BatchNorm, Conv2d, halvings
-
-
-def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Nearest neighbours, to a size that is at most twice as large."""
-    if x.shape[2:] == size:
-        return x
-    y = F.interpolate(x, scale_factor=2.0, mode="nearest")
-    return y[:, :, : size[0], : size[1]]
-
-
-def pooled(x: Tensor) -> Tensor:
-    """Means of 2x2 pixels; of what there is at an odd edge."""
-    return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
+from limner.nets.layers import BatchNorm, Conv2d, Norm, halvings, norm_of, pooled, resized
 
 
 class UpBlock(nn.Module):

@@ -77,12 +77,12 @@ def invert(
     method = model.method
     if not isinstance(method, Latents):
         raise InputError(f"{model.run.path} ({model.recipe.preset}) has no latents to look for, so it cannot be inverted")
-    if starts < 1 or steps < 1:
-        raise InputError(f"inversion takes at least 1 start and 1 step, not {starts} and {steps}")
+    if not 1 <= starts <= CANDIDATES or steps < 1:
+        raise InputError(f"inversion takes 1 to {CANDIDATES} starts and at least 1 step, not {starts} and {steps}")
     if images.shape[1:] != model.shape:
         raise InputError(f"pictures of {model.run.path} have the shape {model.shape}, not {tuple(images.shape[1:])}")
     if not len(images):
-        return Inversion(latents_of(method, [0])[:0].numpy(), None, images, np.empty(0))
+        return Inversion(latents_of(method, [0])[:0].cpu().numpy(), None, images, np.empty(0))
     choice = model.class_of(label)
     known: Sequence[int] = range(len(model.recipe.data.classes)) if method.conditional else ()
     classes = known if choice is None else [choice]
