@@ -1,8 +1,8 @@
 """Images per second of every GAN preset, against its own networks in a plain eager loop.
 
-The plain loop is a tutorial's: float32, torch's own layers, the discriminator on real and on generated images, its step, then a
-fresh pass for the generator; the same losses, penalties and lazy intervals, the same batch. Rounds alternate, so that whatever
-else the machine does meets both alike; what counts is the median of the ratios.
+The plain loop is a tutorial's: float32, torch's own layers, the discriminator on real and on generated images, its step, then
+the generator's on the same images; the same losses, penalties and lazy intervals, the same batch. Rounds alternate, so that
+whatever else the machine does meets both alike; what counts is the median of the ratios.
 
     python benchmarks/gan_speed.py --rounds 5 --seconds 1
 """
