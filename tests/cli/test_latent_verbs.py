@@ -67,7 +67,9 @@ def pixels(file: str) -> Any:
 
 @pytest.mark.parametrize(("kind", "method"), [("vae", "encoder"), ("dcgan", "inversion"), ("cgan", "inversion")])
 def test_reconstruct(kind: str, method: str, runs: dict[str, Path], mine: Path, ask: Ask, tmp_path: Path) -> None:
-    code, answer = ask("reconstruct", runs[kind], mine, mine / "1.png", "--steps", "30", "--starts", "3", "--out", tmp_path)
+    code, answer = ask(
+        "reconstruct", runs[kind], mine, mine / "1.png", "--grey", "--steps", "30", "--starts", "3", "--out", tmp_path
+    )
     assert code == 0, answer
     assert {"files", "sheet", "errors", "psnr", "seconds", "method"} <= set(answer)
     assert answer["method"] == method
@@ -86,8 +88,18 @@ def test_reconstruct(kind: str, method: str, runs: dict[str, Path], mine: Path, 
         assert image.text["of"] == "0.png"  # type: ignore[attr-defined]
 
 
+def test_colour_given_to_a_grey_model_is_said(runs: dict[str, Path], mine: Path, ask: Ask) -> None:
+    for verb in (["reconstruct", runs["dcgan"], mine / "0.png"], ["interpolate", runs["vae"], mine / "0.png", mine / "1.png"]):
+        code, answer = ask(*verb)
+        assert code == 2
+        assert f"{mine / '0.png'} is in colour" in answer["error"]
+        assert "--grey" in answer["error"]
+    code, answer = ask("reconstruct", runs["vae"], mine / "more")  # grey in a colour file is grey
+    assert code == 0, answer
+
+
 def test_reconstructions_lie_in_the_run(runs: dict[str, Path], mine: Path, ask: Ask) -> None:
-    code, answer = ask("reconstruct", runs["vae"], mine / "0.png")
+    code, answer = ask("reconstruct", runs["vae"], mine / "0.png", "--grey")
     assert code == 0
     assert Path(answer["files"][0]).parent == runs["vae"] / "reconstructions"
 
@@ -112,18 +124,18 @@ def test_interpolate_between_pictures(
     kind: str, path: str, runs: dict[str, Path], mine: Path, ask: Ask, tmp_path: Path
 ) -> None:
     ends = [mine / "0.png", mine / "2.png"]
-    code, answer = ask("interpolate", runs[kind], *ends, "--steps", "3", "--out", tmp_path / "way")
+    code, answer = ask("interpolate", runs[kind], *ends, "--grey", "--steps", "3", "--out", tmp_path / "way")
     assert code == 0, answer
     assert answer["images"] == [str(end) for end in ends]
     assert (answer["seeds"], answer["path"], len(answer["files"])) == (None, path, 3)
-    _, back = ask("reconstruct", runs[kind], *ends, "--out", tmp_path / "back")
+    _, back = ask("reconstruct", runs[kind], *ends, "--grey", "--out", tmp_path / "back")
     for frame, file in zip((0, 2), back["files"], strict=True):
         assert np.array_equal(pixels(answer["files"][frame]), pixels(file))
 
 
 def test_for_a_person(runs: dict[str, Path], mine: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for words in (
-        ["reconstruct", runs["cgan"], mine / "0.png", "--steps", "3"],
+        ["reconstruct", runs["cgan"], mine / "0.png", "--grey", "--steps", "3"],
         ["interpolate", runs["vae"], "--seeds", "1,2"],
         ["sample", runs["cgan"], "--label", "3", "--truncation", "0.7", "--count", "2"],
     ):
@@ -167,7 +179,7 @@ def test_bad_input_is_named(
     kind: str, words: str, hint: str, runs: dict[str, Path], ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write(tmp_path / "good.png", encoded(textured(1)))
+    write(tmp_path / "good.png", encoded(textured(1, channels=1)))
     write(tmp_path / "bad.png", b"this is no picture")
     write(tmp_path / "folder" / "bad.png", b"")
     (tmp_path / "empty").mkdir()

@@ -10,6 +10,7 @@ from limner.cli.options import (
     Ends,
     EndSeeds,
     Given,
+    Grey,
     Json,
     KnownLabel,
     PathSteps,
@@ -28,6 +29,7 @@ def reconstruct(
     steps: SearchSteps = 300,
     encoder: Encoder = False,
     label: KnownLabel = None,
+    grey: Grey = False,
     checkpoint: Checkpoint = "last",
     out: PicturesOut = None,
     as_json: Json = False,
@@ -42,8 +44,8 @@ def reconstruct(
 
         with counter("searching") as progress:
             answer = redraw(
-                run, images, starts=starts, steps=steps, encoder=encoder, label=label, checkpoint=checkpoint, out=out,
-                progress=progress,
+                run, images, starts=starts, steps=steps, encoder=encoder, label=label, grey=grey, checkpoint=checkpoint,
+                out=out, progress=progress,
             )  # fmt: skip
         reply(answer, show.reconstructions)
 
@@ -54,6 +56,7 @@ def interpolate(
     seeds: EndSeeds = None,
     steps: PathSteps = 8,
     label: KnownLabel = None,
+    grey: Grey = False,
     checkpoint: Checkpoint = "last",
     out: PicturesOut = None,
     as_json: Json = False,
@@ -69,6 +72,7 @@ def interpolate(
 
         with counter("searching") as progress:
             answer = draw(
-                run, images or [], seeds=ends, steps=steps, label=label, checkpoint=checkpoint, out=out, progress=progress
-            )
+                run, images or [], seeds=ends, steps=steps, label=label, grey=grey, checkpoint=checkpoint, out=out,
+                progress=progress,
+            )  # fmt: skip
         reply(answer, show.interpolation)

@@ -47,6 +47,7 @@ def interpolate(
     seeds: Sequence[int] = (),
     steps: int = 8,
     label: str | None = None,
+    grey: bool = False,
     checkpoint: str = "last",
     out: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -69,7 +70,7 @@ def interpolate(
     began = time.perf_counter()
     names: list[str] | None = None
     if images:
-        names, latents, labels = _of_pictures(model, images, label, progress)
+        names, latents, labels = _of_pictures(model, images, label, grey, progress)
     else:
         asked = model.cond(model.class_of(label), len(seeds)).label
         latents, labels = latents_of(model.method, seeds), model.method.labels(seeds, asked)
@@ -77,6 +78,8 @@ def interpolate(
     shown = pictures.to_uint8(render(model.method, frames, Cond(label=classes)))
     out = out or model.run.path / "interpolations"
     about = origin(model, label=label) | ({} if images else {"seeds": ",".join(map(str, seeds))})
+    for old in out.glob("frame[0-9][0-9][0-9][0-9]*.png"):  # a shorter way must not end in frames of a longer one
+        old.unlink()
     files = []
     for number, image in enumerate(shown):
         path = out / f"frame{number:04d}.png"
@@ -96,10 +99,14 @@ def interpolate(
 
 
 def _of_pictures(
-    model: Loaded, paths: Sequence[Path | str], label: str | None, progress: Callable[[int, int], None] | None
+    model: Loaded,
+    paths: Sequence[Path | str],
+    label: str | None,
+    grey: bool,
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[list[str], Tensor, Tensor | None]:
     """Names, latents [N, dim] and labels [N] of picture files: encoded where the method can, else looked for."""
-    names, images = read_pictures(model, paths)
+    names, images = read_pictures(model, paths, grey)
     if len(names) < 2:
         raise InputError(f"an interpolation needs two ends, and {names[0]} is one; give another picture")
     method = model.method

@@ -31,6 +31,7 @@ def reconstruct(
     steps: int = 300,
     encoder: bool = False,
     label: str | None = None,
+    grey: bool = False,
     checkpoint: str = "last",
     out: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -38,11 +39,12 @@ def reconstruct(
     """Reconstructs picture files with the averaged weights of `run`, into ``RUN/reconstructions`` or `out`.
 
     A method with an encoder encodes and decodes; for others the latents are looked for (`invert`, which takes `starts`,
-    `steps`, `encoder` and `label`). One PNG each, and ``sheet.png`` with every original above its reconstruction. `errors` are
-    mean squared errors on [-1, 1], `psnr` is in dB, at most 100. Errors: `InputError`.
+    `steps`, `encoder` and `label`). `grey` lets a grey model have colour pictures. One PNG each, and ``sheet.png`` with every
+    original above its reconstruction. `errors` are mean squared errors on [-1, 1], `psnr` is in dB, at most 100. Errors:
+    `InputError`.
     """
     model = load(run, checkpoint)
-    names, originals = read_pictures(model, images)
+    names, originals = read_pictures(model, images, grey)
     began = time.perf_counter()
     classes: list[str] | None = None
     if isinstance(model.method, Reconstructs):
