@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from limner import recipe as recipes
@@ -274,7 +275,13 @@ def _settle(
 def _facts(recipe: Recipe, dataset: Dataset) -> Facts:
     height, width, channels = dataset.shape
     budget, accelerated = recipe.budget, precision.device().type == "cuda"
-    return Facts((channels, height, width), recipe.batch.size, budget.images, budget.minutes, accelerated)
+    rarest = 0
+    if dataset.labels is not None and dataset.classes:
+        known = dataset.labels[dataset.indices("train")]
+        rarest = int(np.bincount(known[known >= 0], minlength=len(dataset.classes)).min())
+    return Facts(
+        (channels, height, width), recipe.batch.size, budget.images, budget.minutes, accelerated, len(dataset.classes), rarest
+    )
 
 
 def _compose(

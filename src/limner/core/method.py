@@ -87,6 +87,9 @@ class Facts:
     """The budget, or else `minutes`."""
     minutes: float | None
     accelerated: bool
+    classes: int = 0
+    rarest: int = 0
+    """Training pictures of the class that has the fewest."""
 
     @property
     def seen(self) -> int:

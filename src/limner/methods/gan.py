@@ -38,10 +38,10 @@ class Gan(Method):
     def __init__(self, config: GanConfig, codec: Codec, classes: tuple[str, ...]) -> None:
         super().__init__(codec)
         self.config = config
-        if config.labels and not classes:
+        self.conditional = config.labels is True  # a run has settled "auto"; a Method built by itself goes without
+        if self.conditional and not classes:
             raise InputError("method.labels=true needs pictures with classes (sub-folders, or a label column); these have none")
-        self.conditional = config.labels
-        self.generator, self.discriminator = networks(config, codec.shape, len(classes) if config.labels else 0)
+        self.generator, self.discriminator = networks(config, codec.shape, len(classes) if self.conditional else 0)
         self.augment = Augmenter(config.augment, _image_shape(codec.shape))
         self.game = GAMES[config.loss]
         # What the generator's tanh spans: pixels as they are, an autoencoder's latents within three standard deviations.
@@ -52,7 +52,7 @@ class Gan(Method):
 
     def _decide(self) -> None:
         """Which passes can be shared. Errors: `InputError` for choices that contradict each other."""
-        config, auxiliary = self.config, self.config.labels and self.config.discriminator.labels == "auxiliary"
+        config, auxiliary = self.config, self.conditional and self.config.discriminator.labels == "auxiliary"
         coupled = self.coupled = any(isinstance(layer, BatchNorm) for layer in self.discriminator.modules())
         if coupled and (config.penalised or config.discriminator.normalise == "gradient"):
             raise InputError(

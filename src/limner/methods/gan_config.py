@@ -38,6 +38,9 @@ COLOUR: tuple[Size, ...] = ((2e7, "resnet", 32, 32, 128), (math.inf, "resnet", 6
 discriminator's, the widest. Grey pictures are learned fastest by plain strided networks, which on colour let the discriminator
 win (Fréchet distance on CIFAR-10 after 30,000 images: 82, residual ones 26). The last rows are a guess, not a run."""
 
+RARE = 50
+"""Training pictures below which a class is too rare to be learned by itself."""
+
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -96,8 +99,8 @@ class GanConfig(MethodConfig):
     loss: Literal["minimax", "non-saturating", "least-squares", "wasserstein", "hinge", "relativistic"] = "non-saturating"
     latent: int = Field(100, ge=1)
     """Entries of the standard normal noise z."""
-    labels: bool = False
-    """Learn each class of the data: pictures are then made by class."""
+    labels: bool | Literal["auto"] = False
+    """Learn each class of the data: pictures are then made by class. `auto`: where there are classes, and none is rare."""
     updates: Literal["auto", "shared", "alternating"] = "auto"
     """`shared`: both players move on one forward pass, at once. `alternating`: the discriminator moves first, then the
     generator on a fresh pass, as in the papers; batch norm in the discriminator needs it. `auto`: shared where it can be."""
@@ -136,9 +139,11 @@ class GanConfig(MethodConfig):
         return self.r1_gamma != Schedule(value=0.0) or self.r2_gamma != Schedule(value=0.0) or self.gradient_penalty > 0
 
     def settled(self, facts: Facts) -> GanConfig:
-        """γ="auto" as a number, and networks="auto" as those that the budget is enough for."""
+        """γ="auto" as a number, networks="auto" as those that the budget is enough for, labels="auto" as yes or no."""
         gamma = Schedule(value=automatic_gamma(*facts.shape[1:], facts.batch))
         chosen: dict[str, object] = {name: gamma for name in ("r1_gamma", "r2_gamma") if getattr(self, name) == "auto"}
+        if self.labels == "auto":
+            chosen["labels"] = facts.classes >= 2 and facts.rarest >= RARE
         if self.networks == "auto":
             table = GREY if facts.shape[0] == 1 else COLOUR
             _, kind, *widths, widest = next(size for size in table if facts.seen * facts.area < size[0])
