@@ -43,7 +43,8 @@ def gradients(method: Method, phase_name: str, losses: Losses, count: int) -> di
     found: dict[str, Tensor] = {}
     for player in phase.players:
         start = losses.joint if losses.joint is not None else losses.of[player]
-        named = dict(method.get_submodule(method.players()[player].module).named_parameters())
+        module = method.get_submodule(method.players()[player].module)
+        named = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
         values = torch.autograd.grad(start.sum() / count, list(named.values()), retain_graph=True, materialize_grads=True)
         found |= {f"{player}.{name}": value for name, value in zip(named, values, strict=True)}
     return found
@@ -53,7 +54,7 @@ def gradients(method: Method, phase_name: str, losses: Losses, count: int) -> di
     "settings",
     [
         (),
-        ("method.r1_gamma=2.0", "method.r2_gamma=1.0", "method.penalty_every=1"),
+        ("method.r1_gamma=2.0", "method.r2_gamma=1.0", "method.penalty_every=1", "method.discriminator.norm=none"),
         ("method.updates=alternating",),
         ("method.labels=true", "method.discriminator.labels=auxiliary", "method.augment.kind=diff"),
         ("method.augment.mix=0.5", "method.instance_noise=0.1"),
@@ -79,11 +80,11 @@ def test_duplicating_the_batch_and_its_noise_changes_nothing(preset: str, settin
             assert loss.shape == (6,)
             assert twice.of[player].shape == (18,)
             torch.testing.assert_close(twice.of[player], loss.repeat(3), rtol=1e-4, atol=1e-4)
-        # A bias before batch norm has no gradient at all, but for rounding; that is small beside the largest.
+        # A bias before batch norm, or one that a loss of differences cannot see, has no gradient but for rounding.
         most = max(float(value.abs().max()) for value in small.values())
         for name, value in small.items():
             scale = float(value.abs().max())
-            torch.testing.assert_close(large[name], value, rtol=1e-3, atol=max(2e-4 * scale, 1e-6 * most))
+            torch.testing.assert_close(large[name], value, rtol=1e-3, atol=max(2e-4 * scale, 1e-5 * most))
         assert any(float(value.abs().max()) > 0 for value in small.values())
 
 

@@ -219,3 +219,17 @@ def test_wrappers_build_around_any_network() -> None:
     same = images[:1].detach().expand(2, -1, -1, -1)
     one, other = critic(same, torch.tensor([0, 2]))
     assert float((one - other).detach().abs()) > 1e-6
+
+
+def test_a_bias_that_batch_norm_takes_away_does_not_wander() -> None:
+    """Its gradient is rounding alone, which Adam would make steps of full size of; two processes would then differ."""
+    from contract.helpers import drawer, method_of, pictures_like, stepper_of
+
+    method = method_of("sngan", (16, 16, 1))
+    stepper, draw = stepper_of(method, 8), drawer(pictures_like(8, (16, 16, 1), device=method.device))
+    for iteration in range(5):
+        stepper.step(draw, At(8 * iteration, 0.0), iteration)
+    biases = {n: p for n, p in method.generator.named_parameters() if ".blocks." in n and n.endswith(".bias")}
+    assert len(biases) == 2 * 5
+    for name, bias in biases.items():
+        assert bool(bias.detach().any()) == ("norm" in name), name

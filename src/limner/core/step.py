@@ -34,7 +34,10 @@ class Stepper:
         self.number_format = number_format
         self.players = dict(method.players())
         self.phases = method.phases()
-        self.weights = {name: list(method.get_submodule(p.module).parameters()) for name, p in self.players.items()}
+        self.weights = {
+            name: [weight for weight in method.get_submodule(p.module).parameters() if weight.requires_grad]
+            for name, p in self.players.items()
+        }
         self.optimisers = {name: p.optimiser.build(self.weights[name]) for name, p in self.players.items()}
         self.names: dict[Tensor, str] = {weight: name for name, weight in method.named_parameters()}
 

@@ -23,6 +23,9 @@ class UpBlock(nn.Module):
         self.norm1, self.norm2 = norm_of(norm, before, classes), norm_of(norm, after, classes)
         self.conv1, self.conv2 = Conv2d(before, after, 3, 1, 1), Conv2d(after, after, 3, 1, 1)
         self.shortcut = Conv2d(before, after, 1)
+        for layer in (self.conv1, self.conv2, self.shortcut):
+            # A later batch norm takes it away again, and Adam would let it wander: it is in the published count, and stays 0.
+            layer.bias.requires_grad_(norm == "none")  # type: ignore[union-attr]
 
     def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
         y: Tensor = self.conv1(resized(F.relu(self.norm1(x, label)), self.size))
