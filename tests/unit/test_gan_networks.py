@@ -11,6 +11,7 @@ from limner.core.cond import Batch, Cond
 from limner.core.method import At
 from limner.methods.gan import Gan
 from limner.nets import spectral
+from limner.nets.dcgan import DcganGenerator, DcganTrunk
 from limner.nets.layers import BatchNorm, Conv2d, rows_of
 from limner.nets.players import Discriminator, Generator
 from limner.nets.resnet import ResnetGenerator, ResnetTrunk
@@ -233,3 +234,24 @@ def test_a_bias_that_batch_norm_takes_away_does_not_wander() -> None:
     assert len(biases) == 2 * 5
     for name, bias in biases.items():
         assert bool(bias.detach().any()) == ("norm" in name), name
+
+
+def test_further_layers_of_the_dcgan_pair() -> None:
+    """At 28x28: a critic 64-128 becomes 64-128-256 down to 4x4, then stays; a generator 128-64 becomes 128-64-32 at full size."""
+
+    def layers(network: nn.Module) -> list[tuple[int, int, int, int]]:
+        kinds = (nn.Conv2d, nn.ConvTranspose2d)
+        return [
+            (m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0]) for m in network.modules() if isinstance(m, kinds)
+        ]
+
+    plain, more, most = (DcganTrunk((1, 28, 28), 64, 512, "none", 0.0, extra) for extra in (0, 1, 2))
+    assert layers(plain) == [(1, 64, 4, 2), (64, 128, 4, 2)]
+    assert layers(more) == [*layers(plain), (128, 256, 3, 2)]
+    assert layers(most) == [*layers(more), (256, 256, 3, 1)]
+    assert [trunk.features for trunk in (plain, more, most)] == [128 * 49, 256 * 16, 256 * 16]
+    assert all(trunk(torch.zeros(2, 1, 28, 28)).flatten(1).shape == (2, trunk.features) for trunk in (plain, more, most))
+    short, long = (DcganGenerator(5, (1, 28, 28), 64, 512, "batch", 0, extra) for extra in (0, 1))
+    assert layers(short) == [(128, 64, 4, 2), (64, 1, 4, 2)]
+    assert layers(long) == [(128, 64, 4, 2), (64, 32, 4, 2), (32, 1, 3, 1)]
+    assert long(torch.zeros(2, 5)).shape == (2, 1, 28, 28)

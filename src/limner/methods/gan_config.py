@@ -58,7 +58,7 @@ class NetworkConfig(BaseModel):
     blocks: int = Field(2, ge=0)
     """Depth: blocks (r3) or layers (densenet) at every size; the discriminator's blocks after the halvings (resnet)."""
     extra: int = Field(0, ge=0)
-    """Further 3x3 layers at the smallest size (dcgan)."""
+    """Further 3x3 layers (dcgan): the generator's at full size, the discriminator's after its halvings, down to 4 pixels."""
     expansion: float = Field(2.0, gt=0)
     """Width inside a bottleneck over the width outside (r3)."""
     group: int = Field(16, ge=1)

@@ -16,7 +16,7 @@ from limner.nets.layers import BatchNorm, Conv2d, ConvTranspose2d, Dropout, Norm
 class DcganGenerator(nn.Module):
     """[B, latent] -> [B, C, H, W] in [-1, 1].
 
-    `width` channels at half size, doubled at every halving up to `widest`; `extra` 3x3 layers at the seed's size come first.
+    `width` channels at half size, doubled at every halving up to `widest`; `extra` 3x3 layers of half as many at full size.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class DcganGenerator(nn.Module):
             self.sizes.insert(0, self.sizes[0])
         steps = len(self.sizes) - 1
         widths = [min(widest, width * 2**place) for place in range(steps)][::-1]
-        widths, self.sizes, steps = widths[:1] * extra + widths, self.sizes[:1] * extra + self.sizes, steps + extra
+        widths, self.sizes, steps = widths + [max(1, width // 2)] * extra, self.sizes + self.sizes[-1:] * extra, steps + extra
         self.seed_shape = (widths[0], *self.sizes[0])
         self.seed = nn.Linear(latent, widths[0] * self.sizes[0][0] * self.sizes[0][1], bias=norm == "none")
         self.seed_norm = norm_of(norm, widths[0], classes)
@@ -58,7 +58,7 @@ class DcganGenerator(nn.Module):
 
 class DcganTrunk(nn.Module):
     """[B, C, H, W] -> [B, d, h, w]. `width` channels after the first convolution, doubled at every halving up to `widest`, then
-    `extra` 3x3 convolutions at the smallest size.
+    `extra` 3x3 convolutions, which go on halving down to 3 or 4 pixels.
 
     The paper has batch norm from the second layer on and no dropout; the widely taught variant dropout .3 and no batch norm.
     """
@@ -70,18 +70,22 @@ class DcganTrunk(nn.Module):
         before, height, tall = shape
         layers: list[nn.Module] = []
         small = len(halvings(height, tall)) <= 2  # one halving only: a first layer at full size gives depth (8x8)
-        halves = max(1, len(halvings(height, tall)) - 1)
-        strides = [1] * int(small) + [2] * halves + [1] * extra
-        for place, stride in enumerate(strides):
-            after = min(widest, width * 2 ** min(place, halves - 1 + int(small)))
+        halves, side = max(1, len(halvings(height, tall)) - 1), min(halvings(height, tall)[-1])
+        kernels = [(3, 1)] * int(small) + [(4, 2)] * halves
+        for _ in range(extra):
+            kernels.append((3, 2 if side > 4 else 1))
+            side = (side + 1) // kernels[-1][1]
+        for place, (kernel, stride) in enumerate(kernels):
+            further = place >= int(small) + halves and stride == 1
+            after = width if place == 0 else before if further else min(widest, 2 * before)
             normed = place > 0 and norm == "batch"
-            layers.append(Conv2d(before, after, 2 + stride, stride, 1, bias=not normed))
+            layers.append(Conv2d(before, after, kernel, stride, 1, bias=not normed))
             if normed:
                 layers.append(BatchNorm(after))
             layers.append(nn.LeakyReLU(0.2))
             if dropout:
                 layers.append(Dropout(dropout))
-            before, height, tall = after, height // stride, tall // stride
+            before, height, tall = after, (height + 2 - kernel) // stride + 1, (tall + 2 - kernel) // stride + 1
         self.layers = nn.Sequential(*layers)
         self.features = before * height * tall
         init_normal(self)
