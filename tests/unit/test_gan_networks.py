@@ -237,7 +237,7 @@ def test_a_bias_that_batch_norm_takes_away_does_not_wander() -> None:
 
 
 def test_further_layers_of_the_dcgan_pair() -> None:
-    """At 28x28 a critic 64-128 becomes 64-128-256 down to 4x4, then stays; a generator 128-64 becomes 128-64-32 at full size."""
+    """At 28x28 a critic 64-128 becomes 64-128-256 down to 4x4, then stays; a generator 128-64 becomes 128-64-32."""
 
     def layers(network: nn.Module) -> list[tuple[int, int, int, int]]:
         kinds = (nn.Conv2d, nn.ConvTranspose2d)
