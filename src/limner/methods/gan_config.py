@@ -32,7 +32,7 @@ LEAST = 8
 
 
 Size = tuple[float, str, int, int, int]
-GREY: tuple[Size, ...] = ((2e7, "dcgan", 64, 64, 512), (math.inf, "dcgan", 96, 96, 512))
+GREY: tuple[Size, ...] = ((2e7, "dcgan", 64, 32, 512), (math.inf, "dcgan", 96, 64, 512))
 COLOUR: tuple[Size, ...] = ((2e7, "resnet", 32, 32, 128), (math.inf, "resnet", 64, 64, 256))
 """Images of 32x32 that the budget allows, up to which these networks serve, and their widths: the generator's, the
 discriminator's, the widest. Grey pictures are learned fastest by plain strided networks, which on colour let the discriminator
