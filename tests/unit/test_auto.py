@@ -60,7 +60,7 @@ def test_networks_by_budget() -> None:
     assert recipes.settled(fixed, facts(32, images=10)).method.networks == "r3"  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("classes", "rarest", "labels"), [(0, 0, False), (1, 900, False), (10, 49, False), (10, 50, True)])
+@pytest.mark.parametrize(("classes", "rarest", "labels"), [(0, 0, False), (1, 900, False), (10, 499, False), (10, 500, True)])
 def test_classes_are_learned_where_none_is_rare(classes: int, rarest: int, labels: bool) -> None:
     known = Facts((1, 28, 28), 64, 1000, None, False, classes, rarest)
     assert recipes.settled(recipes.compose("r3gan", []), known).method.labels is labels  # type: ignore[union-attr]
