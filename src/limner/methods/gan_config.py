@@ -39,7 +39,7 @@ discriminator's, the widest. Grey pictures are learned fastest by plain strided 
 win (Fréchet distance on CIFAR-10 after 30,000 images: 82, residual ones 26). The last rows are a guess, not a run."""
 
 RARE = 500
-"""Training pictures below which a class is too rare to be learned by itself: with 80 flowers of each, each became one picture."""
+"""Training pictures below which a class is too rare to be learned by itself: of 80 flowers, each became one picture."""
 
 Positive = Annotated[int, Field(ge=1)]
 
