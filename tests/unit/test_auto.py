@@ -63,7 +63,7 @@ def test_networks_by_budget() -> None:
 @pytest.mark.parametrize(("classes", "rarest", "labels"), [(0, 0, False), (1, 900, False), (10, 499, False), (10, 500, True)])
 def test_classes_are_learned_where_none_is_rare(classes: int, rarest: int, labels: bool) -> None:
     known = Facts((1, 28, 28), 64, 1000, None, False, classes, rarest)
-    assert recipes.settled(recipes.compose("r3gan", []), known).method.labels is labels  # type: ignore[union-attr]
+    assert recipes.settled(recipes.compose("r3gan", ["method.labels=auto"]), known).method.labels is labels  # type: ignore[union-attr]
     asked = recipes.compose("r3gan", ["method.labels=true"])
     assert recipes.settled(asked, known).method.labels is True, "what somebody chose stands"  # type: ignore[union-attr]
 
@@ -73,7 +73,6 @@ def test_what_was_settled_is_told() -> None:
     told = dict(recipes.chosen(before.method, recipes.settled(before, facts(28, images=10)).method))
     assert told == {
         "method.networks": COLOUR[0][1],
-        "method.labels": False,
         "method.r1_gamma": pytest.approx(0.0002 * 28 * 28 / 64),
         "method.generator.widest": COLOUR[0][4],
         "method.discriminator.width": COLOUR[0][3],
