@@ -8,8 +8,8 @@ from limner.core.method import Facts
 from limner.methods.gan_config import LEAST
 
 FEW, SOME = 5_000, 20_000
-"""Training pictures below which a discriminator learns them by heart within minutes, and within hours: 500 flowers without
-augmentation overfit after some 50,000 images seen, 10 % of CIFAR after a few million (Karras et al. 2020, figure 1)."""
+"""Training pictures below which a discriminator is taken to learn them by heart soon, and in a long run: round numbers after the
+sizes at which augmentation pays in Zhao et al. 2020 and Karras et al. 2020, not measured here."""
 WORTH = 50_000
 """Images that a GAN must see before its pictures are better than a variational autoencoder's."""
 
@@ -32,7 +32,7 @@ def choose(pictures: int, facts: Facts, adversarial: bool = False) -> Choice:
     if seen < WORTH and not adversarial:
         why = f"the budget is about {_round(seen)} pictures of {size}, too few for a GAN; a VAE is soft but never collapses"
         return Choice("vae", (), why)
-    why = f"the best GAN here, and the budget (about {_round(seen)} pictures of {size}) is enough for it"
+    why = f"the best GAN here that needs no labels, and the budget (about {_round(seen)} pictures of {size}) is enough for it"
     if pictures < FEW:
         return Choice(
             "r3gan", ("method.augment.kind=diff",),
