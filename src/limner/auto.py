@@ -8,7 +8,7 @@ from limner.core.method import Facts
 from limner.methods.gan_config import LEAST
 
 FEW, SOME = 5_000, 20_000
-"""Training pictures below which a discriminator is taken to learn them by heart soon, and in a long run: round numbers after the
+"""Pictures below which a discriminator is taken to learn them by heart soon, and in a long run: round numbers near the
 sizes at which augmentation pays in Zhao et al. 2020 and Karras et al. 2020, not measured here."""
 WORTH = 50_000
 """Images that a GAN must see before its pictures are better than a variational autoencoder's."""
