@@ -1,12 +1,21 @@
-"""A convolutional encoder and decoder pair for any height and width, mirror images of each other."""
+"""A convolutional encoder and decoder pair for any height and width, mirror images of each other.
+
+Between the halvings stand blocks: residual ones (He et al. 2016), or densely connected ones (Huang et al. 2017). The latent is
+a vector, or a map of the smallest size.
+"""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.nets.layers import halvings
+
+Block = Literal["residual", "dense"]
+DENSE_LAYERS = 2
 
 
 class Residual(nn.Module):
@@ -24,54 +33,96 @@ class Residual(nn.Module):
         return x + y
 
 
-class ConvEncoder(nn.Module):
-    """[B, C, H, W] -> [B, out]. `width` channels at half size, doubled at every halving up to `widest`."""
+class Dense(nn.Module):
+    """A dense block (Huang et al. 2017, arXiv:1608.06993) of two 3x3 layers, each of half as many channels as come in and each
+    seeing all before it; a 1x1 transition brings them back to `channels`."""
 
-    def __init__(self, shape: tuple[int, int, int], out: int, width: int, widest: int, blocks: int) -> None:
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        growth = max(1, channels // 2)
+        self.layers = nn.ModuleList(nn.Conv2d(channels + i * growth, growth, 3, 1, 1) for i in range(DENSE_LAYERS))
+        self.transition = nn.Conv2d(channels + DENSE_LAYERS * growth, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.cat([x, layer(F.silu(x))], 1)
+        x = self.transition(x)
+        return x
+
+
+def _blocks(kind: Block, channels: int, count: int) -> list[nn.Module]:
+    return [Residual(channels) if kind == "residual" else Dense(channels) for _ in range(count)]
+
+
+def _sizes(height: int, width: int, down: int | None) -> list[tuple[int, int]]:
+    """From the image's size down: `down` halvings, or as many as leave 4 pixels."""
+    return halvings(height, width)[: None if down is None else down + 1]
+
+
+class ConvEncoder(nn.Module):
+    """[B, C, H, W] -> [B, out], or [B, out, h, w] where `spatial`.
+
+    `width` channels at half size, doubled at every halving up to `widest`; `down` halvings (as many as leave 4 pixels where
+    None); `blocks` at every size.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int, int], out: int, width: int, widest: int, blocks: int, kind: Block = "residual",
+        down: int | None = None, spatial: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         channels, height, tall = shape
-        sizes = halvings(height, tall)
+        sizes = _sizes(height, tall, down)
         layers: list[nn.Module] = []
         for place in range(len(sizes) - 1):
             after = min(widest, width * 2**place)
             # Odd sizes are rounded up by the padding on the far side, so that no row is lost.
             layers += [nn.ZeroPad2d((1, 1 + sizes[place][1] % 2, 1, 1 + sizes[place][0] % 2)), nn.Conv2d(channels, after, 4, 2)]
-            layers += [Residual(after) for _ in range(blocks)]
+            layers += _blocks(kind, after, blocks)
             layers.append(nn.SiLU())
             channels = after
         self.layers = nn.Sequential(*layers)
-        self.seed_shape = (channels, *sizes[-1])
-        self.head = nn.Linear(channels * sizes[-1][0] * sizes[-1][1], out)
+        self.map_size = sizes[-1]
+        """(h, w) of the smallest map."""
+        self.spatial = spatial
+        self.head = nn.Conv2d(channels, out, 1) if spatial else nn.Linear(channels * sizes[-1][0] * sizes[-1][1], out)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.layers(x).flatten(1))
+        x = self.layers(x)
+        out: Tensor = self.head(x if self.spatial else x.flatten(1))
         return out
 
 
 class ConvDecoder(nn.Module):
-    """[B, latent] -> [B, C, H, W], unbounded; the mirror of `ConvEncoder`."""
+    """[B, latent], or [B, latent, h, w] where `spatial`, -> [B, C, H, W], unbounded; the mirror of `ConvEncoder`."""
 
-    def __init__(self, latent: int, shape: tuple[int, int, int], width: int, widest: int, blocks: int) -> None:
+    def __init__(
+        self, latent: int, shape: tuple[int, int, int], width: int, widest: int, blocks: int, kind: Block = "residual",
+        down: int | None = None, spatial: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         channels, height, tall = shape
-        self.sizes = halvings(height, tall)[::-1]
+        self.sizes = _sizes(height, tall, down)[::-1]
         steps = len(self.sizes) - 1
         widths = [min(widest, width * 2**place) for place in range(steps)][::-1]
         self.seed_shape = (widths[0], *self.sizes[0])
-        self.seed = nn.Linear(latent, widths[0] * self.sizes[0][0] * self.sizes[0][1])
+        self.spatial = spatial
+        seed = widths[0] * self.sizes[0][0] * self.sizes[0][1]
+        self.seed: nn.Module = nn.Conv2d(latent, widths[0], 1) if spatial else nn.Linear(latent, seed)
         self.ups = nn.ModuleList()
         for place in range(steps):
             after = channels if place == steps - 1 else widths[place + 1]
             self.ups.append(
                 nn.Sequential(
-                    *[Residual(widths[place]) for _ in range(blocks)],
-                    nn.SiLU(),
-                    nn.ConvTranspose2d(widths[place], after, 4, 2, 1),
+                    *_blocks(kind, widths[place], blocks), nn.SiLU(), nn.ConvTranspose2d(widths[place], after, 4, 2, 1)
                 )
             )
 
     def forward(self, z: Tensor) -> Tensor:
-        x: Tensor = self.seed(z).unflatten(1, self.seed_shape).contiguous(memory_format=torch.channels_last)
+        x: Tensor = self.seed(z)
+        if not self.spatial:
+            x = x.unflatten(1, self.seed_shape)
+        x = x.contiguous(memory_format=torch.channels_last)
         for place, up in enumerate(self.ups):
             height, width = self.sizes[place + 1]
             x = up(x)
