@@ -106,7 +106,6 @@ class ConvDecoder(nn.Module):
         steps = len(self.sizes) - 1
         widths = [min(widest, width * 2**place) for place in range(steps)][::-1]
         self.seed_shape = (widths[0], *self.sizes[0])
-        self.spatial = spatial
         seed = widths[0] * self.sizes[0][0] * self.sizes[0][1]
         self.seed: nn.Module = nn.Conv2d(latent, widths[0], 1) if spatial else nn.Linear(latent, seed)
         self.ups = nn.ModuleList()
@@ -120,9 +119,7 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         x: Tensor = self.seed(z)
-        if not self.spatial:
-            x = x.unflatten(1, self.seed_shape)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.view(-1, *self.seed_shape).contiguous(memory_format=torch.channels_last)
         for place, up in enumerate(self.ups):
             height, width = self.sizes[place + 1]
             x = up(x)
