@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from limner.core.errors import InputError, nearest
 from limner.core.method import Codec, Facts, Method, Pixels
 from limner.core.precision import Precision
+from limner.methods.autoencoder import Autoencoder, AutoencoderConfig
 from limner.methods.gan import Gan
 from limner.methods.gan_config import GanConfig
 from limner.methods.vae import Vae, VaeConfig
@@ -42,13 +43,19 @@ class Family:
 
 
 METHODS: Mapping[str, Family] = {
+    "autoencoder": Family(
+        AutoencoderConfig,
+        Autoencoder,
+        "an encoder and a decoder, and what fits their latents",
+        "Ghosh et al. 2020, arXiv:1903.12436",
+    ),
     "gan": Family(GanConfig, Gan, "two networks that play against each other", "Goodfellow et al. 2014, arXiv:1406.2661"),
     "vae": Family(
         VaeConfig, Vae, "an encoder and a decoder with a known latent space", "Kingma & Welling 2013, arXiv:1312.6114"
     ),
 }
 
-MethodConfig = Annotated[GanConfig | VaeConfig, Field(discriminator="kind")]
+MethodConfig = Annotated[AutoencoderConfig | GanConfig | VaeConfig, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -59,13 +66,19 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
+    "autoencoder": Preset("autoencoder", "compresses and reconstructs best; draws from what fits its latents", "Ghosh et al. "
+                          "2020, arXiv:1903.12436; denoising: Vincent et al. 2010"),
+    "beta-vae": Preset("vae", "VAE with few, separate latents: what can be turned", "Higgins et al. 2017; Burgess et al. 2018, "
+                       "arXiv:1804.03599"),
     "cgan": Preset("gan", "conditional GAN: pictures of the class that is asked for", "Mirza & Osindero 2014, arXiv:1411.1784"),
     "dcgan": Preset("gan", "convolutional GAN: sharp pictures in minutes", "Radford et al. 2015, arXiv:1511.06434"),
     "densegan": Preset("gan", "GAN of densely connected networks", "Huang et al. 2017, arXiv:1608.06993"),
+    "factor-vae": Preset("vae", "VAE whose latents a critic keeps independent", "Kim & Mnih 2018, arXiv:1802.05983"),
     "gan": Preset("gan", "the first, fully connected GAN", "Goodfellow et al. 2014, arXiv:1406.2661"),
     "lsgan": Preset("gan", "least squares in the place of cross-entropy", "Mao et al. 2016, arXiv:1611.04076"),
     "r3gan": Preset("gan", "relativistic pairs, two penalties: best without labels", "Huang et al. 2024, arXiv:2501.05441"),
     "sngan": Preset("gan", "residual networks, spectral normalisation, hinge loss", "Miyato et al. 2018, arXiv:1802.05957"),
+    "tc-vae": Preset("vae", "VAE whose latents are kept independent within the batch", "Chen et al. 2018, arXiv:1802.04942"),
     "vae": Preset("vae", "variational autoencoder: soft pictures, never collapses, reconstructs", "Kingma & Welling 2013, "
                   "arXiv:1312.6114; calibrated decoder: Rybkin et al. 2021, arXiv:2006.13202"),
     "wgan": Preset("gan", "Wasserstein distance, by a critic with clipped weights", "Arjovsky et al. 2017, arXiv:1701.07875"),

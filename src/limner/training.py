@@ -280,8 +280,9 @@ def _facts(recipe: Recipe, dataset: Dataset) -> Facts:
         known = dataset.labels[dataset.indices("train")]
         rarest = int(np.bincount(known[known >= 0], minlength=len(dataset.classes)).min())
     return Facts(
-        (channels, height, width), recipe.batch.size, budget.images, budget.minutes, accelerated, len(dataset.classes), rarest
-    )
+        (channels, height, width), recipe.batch.size, budget.images, budget.minutes, accelerated, len(dataset.classes), rarest,
+        len(dataset.splits["train"]),
+    )  # fmt: skip
 
 
 def _compose(

@@ -90,6 +90,8 @@ class Facts:
     classes: int = 0
     rarest: int = 0
     """Training pictures of the class that has the fewest."""
+    count: int = 0
+    """Training pictures."""
 
     @property
     def seen(self) -> int:
@@ -149,6 +151,18 @@ class Latents(Protocol):
 
     def picture(self, latents: Tensor, cond: Cond) -> Tensor:
         """[B, dim] -> [B, C, H, W] in [-1, 1], differentiable in `latents`."""
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A Method that bounds the likelihood of pictures from below."""
+
+    def log_weight(self, images: Tensor, noise: Tensor) -> Tensor:
+        """[B] nats: log p(x|z) + log p(z) − log q(z|x) at one z ~ q(z|x), made of `noise` [B, dim], standard normal.
+
+        p(x|z) is the probability of the pictures' grey values, so that no dequantisation is needed. The mean over draws is the
+        ELBO; log-mean-exp of K draws is the importance-weighted bound (Burda et al. 2015, arXiv:1509.00519, eq. 8).
+        """
 
 
 @dataclass(frozen=True)

@@ -69,15 +69,17 @@ def mean(kind: Kind, out: Tensor, colours: int) -> Tensor:
     return out.clamp(-1, 1)
 
 
-def optimal_log_scale(kind: Kind, images: Tensor, out: Tensor) -> Tensor:
-    """0-d: the scale that minimises `nll` over batch and pixels, softly kept above e⁻⁶.
+def spread(kind: Kind, images: Tensor, out: Tensor) -> Tensor:
+    """0-d: mean (x−x̂)², or |x−x̂| for `laplace`, over batch and pixels."""
+    return (images - out).square().mean() if kind == "gaussian" else (images - out).abs().mean()
+
+
+def optimal_log_scale(kind: Kind, spread: Tensor) -> Tensor:
+    """0-d: the scale that minimises `nll` where the errors have this `spread`, softly kept above e⁻⁶.
 
     Gaussian: log σ = ½·log mean((x−x̂)²) (Rybkin et al. 2021, arXiv:2006.13202, eq. 6). Laplace: log b = log mean|x−x̂|.
     """
-    if kind == "gaussian":
-        log_scale = 0.5 * (images - out).square().mean().clamp(min=LEAST).log()
-    else:
-        log_scale = (images - out).abs().mean().clamp(min=LEAST).log()
+    log_scale = (0.5 if kind == "gaussian" else 1.0) * spread.clamp(min=LEAST).log()
     return -6 + F.softplus(log_scale + 6)
 
 
