@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import limner
-from contract.helpers import ask_to_stop, at_images, composed, drawer, every_preset, pictures_like, run_of, stepper_of
+from contract.helpers import ask_to_stop, at_images, composed, drawer, every_preset, pictures_like, run_of, settled, stepper_of
 from limner.core.cond import Batch, Cond
 from limner.core.method import At, generate
 from limner.core.step import NORMS_EVERY, Stepper
@@ -51,7 +51,7 @@ def _looked_at(preset: str, settings: tuple[str, ...]) -> Stepper:
     from limner.core.step import prepare_module
 
     torch.manual_seed(0)
-    recipe = composed(preset, *settings)
+    recipe = settled(composed(preset, *settings), SHAPE)
     method = recipes.build(recipe, SHAPE, ("a", "b", "c"))
     prepare_module(method, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return stepper_of(method.train(), 8, recipe.batch.chunks)

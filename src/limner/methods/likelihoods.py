@@ -97,7 +97,8 @@ def _log_laplace(x: Tensor) -> Tensor:
 def _mixture(out: Tensor, colours: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Shares [B, M, H, W] (logits); means and log scales [B, M, C, H, W]; pulls [B, M, C(C−1)/2, H, W] in (−1, 1)."""
     pairs = colours * (colours - 1) // 2
-    split = out.unflatten(1, (-1, 1 + 2 * colours + pairs))
+    batch, _, height, width = out.shape
+    split = out.reshape(batch, -1, 1 + 2 * colours + pairs, height, width)
     shares, means, log_scales, pulls = split.split([1, colours, colours, pairs], 2)
     return shares.squeeze(2), means, log_scales.clamp(min=-7), pulls.tanh()
 

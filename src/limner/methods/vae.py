@@ -142,7 +142,8 @@ class Vae(Coding):
                 "right_on_joint": (logit > 0).float(),
                 "right_on_shuffled": (other < 0).float(),
             }
-            critic = 0.5 * (F.softplus(-logit) + F.softplus(other))  # Kim & Mnih 2018, algorithm 2
+            # Kim & Mnih 2018, algorithm 2. A shuffled latent is no image's own, so that each bears the mean of them.
+            critic = 0.5 * (F.softplus(-logit) + F.softplus(other).mean())
             return Losses({"vae": loss + weight * logit, "critic": critic}, logs)
         if config.total_correlation != "none":
             assert config.population != "auto"  # a run has settled it
