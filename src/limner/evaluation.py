@@ -159,7 +159,7 @@ def _reference(what: str | Path, data: str | None, model: Loaded | None) -> Data
         chosen = told if data is None else told.model_copy(update={"source": data, "split": None, "limit": None})
         reference = prepare(
             chosen.source, size=parse_size(str(told.size)), fit=told.fit, channels=told.channels, background=told.background,
-            split=chosen.split, limit=chosen.limit, labels=told.labels,
+            split=chosen.split, limit=chosen.limit, labels=told.labels, binary=told.binary,
         )  # fmt: skip
         if data is None and reference.fingerprint != told.fingerprint:
             raise InputError(

@@ -106,6 +106,8 @@ class DataConfig(_Tree):
     split: str | None = None
     limit: int | None = Field(None, ge=2)
     labels: Literal["auto", "none"] = "auto"
+    binary: bool = False
+    """Draw each pixel of grey pictures once, white with probability grey/255, for likelihoods of black and white."""
     mirror: bool = False
     """Show every picture mirrored half of the time (not for letters or digits)."""
     fingerprint: str | None = None

@@ -307,7 +307,7 @@ def _dataset(recipe: Recipe, tell: Tell) -> Dataset:
     def ready() -> Dataset:
         return prepare(
             data.source, size=size, fit=data.fit, channels=data.channels, background=data.background, split=data.split,
-            limit=data.limit, labels=data.labels,
+            limit=data.limit, labels=data.labels, binary=data.binary,
             progress=lambda done, total: tell(Progress("preparing data", done, total)),
         )  # fmt: skip
 

@@ -20,6 +20,7 @@ Background = Annotated[str | None, Option("--background", metavar="COLOUR", help
 Split = Annotated[str | None, Option("--split", metavar="SHARE|NAME|none", help="What is held out: 0.1, or 0.1,0.1, or none.")]
 Limit = Annotated[int | None, Option("--limit", help="Take at most this many pictures.")]
 Labels = Annotated[str | None, Option("--labels", metavar="auto|none", help="Whether sub-folders and tables give classes.")]
+Binary = Annotated[bool, Option("--binary", help="Draw each pixel once, white with probability grey/255.")]
 DataSeed = Annotated[int | None, Option("--seed", help="Decides the split and what --limit takes.")]
 DataOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where the packed set goes; default: the cache.")]
 
