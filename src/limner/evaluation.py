@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from limner.core import images as pictures
 from limner.core.errors import InputError, nearest
 from limner.core.files import cache_folder, write_json
-from limner.core.method import Method, Reconstructs, generate
+from limner.core.method import Bounded, Method, Reconstructs, generate
 from limner.data import parse_size, prepare
 from limner.data.dataset import Dataset
 from limner.loaded import Loaded, load
@@ -30,10 +30,14 @@ from limner.metrics.reconstruction import psnr
 from limner.metrics.report import score
 from limner.metrics.statistics import Moments
 from limner.run import Run
+from limner.tasks.likelihood import as_metrics, likelihood
 
-METRICS = ("frechet", "precision", "recall", "density", "coverage", "class_distance", "psnr")
+METRICS = (
+    "frechet", "precision", "recall", "density", "coverage", "class_distance", "psnr", "elbo", "nll", "bits_per_dim"
+)  # fmt: skip
 JUDGE_SEED = 0
 COUNT = 5000
+GREY_VALUES = "the pictures' grey values: densities are integrated over each value's bin, the outermost bins are open"
 """Samples where none are asked for by number."""
 
 
@@ -93,12 +97,14 @@ def evaluate(
     features: str = "judge",
     metrics: Sequence[str] | None = None,
     checkpoint: str = "last",
+    importance: int | None = None,
     out: Path | None = None,
 ) -> dict[str, Any]:
     """Judges a run, a folder of pictures or an ``.npz`` (key ``images``) against `data` (a run's own data by default).
 
     Reference: the test split where there is one, otherwise the validation split; the answer says which. Each metric comes with
-    its error, and with what as many real pictures get (`null`), a z-score and a p. Errors: `InputError`.
+    its error, and with what as many real pictures get (`null`), a z-score and a p. Where the model bounds likelihoods, `elbo`
+    and `nll` are those of the reference in nats per picture, by `importance` draws each. Errors: `InputError`.
     """
     began = time.monotonic()
     for name in metrics or ():
@@ -115,6 +121,8 @@ def evaluate(
     found = {name: asdict(value) for name, value in score(seen.features, seen.logits, truth.features, truth.logits).items()}
     if model is not None and isinstance(model.method, Reconstructs):
         found["psnr"] = _psnr(model, real)
+    bounds = _bounds(model, real, importance)
+    found |= bounds
     report: dict[str, Any] = {
         "metrics": {name: value for name, value in found.items() if not metrics or name in metrics},
         "count": len(samples),
@@ -131,6 +139,8 @@ def evaluate(
     if model is not None:
         report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
         out = out or model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
+    if bounds:
+        report["likelihood"] = {"draws": importance or 1, "of": GREY_VALUES}
     report["seconds"] = round(time.monotonic() - began, 2)
     report["report"] = None
     if out is not None:
@@ -212,6 +222,18 @@ def _detector(name: str, dataset: Dataset) -> Detector:
         known = list(DETECTORS)
         raise InputError(f"unknown features '{name}'{nearest(name, known)} (there are: {', '.join(known)})")
     return untrained(name, dataset.shape)
+
+
+def _bounds(model: Loaded | None, real: NDArray[np.uint8], importance: int | None) -> dict[str, Any]:
+    """Likelihoods where the model has them for such pictures; where they were asked for and it has none, that is an error."""
+    if importance is None:
+        if model is None or not isinstance(model.method, Bounded):
+            return {}
+        if model.method.black_and_white and not model.recipe.data.binary:
+            return {}
+    if model is None:
+        raise InputError("importance samples are of a model; give a run, or leave --importance out")
+    return as_metrics(likelihood(model, real, importance if importance is not None else 1))
 
 
 def _psnr(model: Loaded, real: NDArray[np.uint8]) -> dict[str, Any]:

@@ -61,5 +61,8 @@ What = Annotated[str, Argument(metavar="WHAT", help="A run, a folder of pictures
 Reference = Annotated[str | None, Option("--data", metavar="SRC", help="Compare with this set; default: the run's own.")]
 JudgeCount = Annotated[int | None, Option("--count", help="How many pictures to judge.")]
 Features = Annotated[str, Option("--features", help="What the judge looks at.")]
+Importance = Annotated[
+    int | None, Option("--importance", metavar="K", help="Draws per picture that bound its likelihood; 1 is the ELBO.")
+]
 Metrics = Annotated[str | None, Option("--metrics", metavar="A,B", help="Which scores; default: all.")]
 ReportOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where the report goes.")]

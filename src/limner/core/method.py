@@ -157,6 +157,13 @@ class Latents(Protocol):
 class Bounded(Protocol):
     """A Method that bounds the likelihood of pictures from below."""
 
+    entries: int
+    """Numbers in a latent."""
+
+    @property
+    def black_and_white(self) -> bool:
+        """Whether only pictures of black and white have a likelihood."""
+
     def log_weight(self, images: Tensor, noise: Tensor) -> Tensor:
         """[B] nats: log p(x|z) + log p(z) − log q(z|x) at one z ~ q(z|x), made of `noise` [B, dim], standard normal.
 

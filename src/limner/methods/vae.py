@@ -166,6 +166,10 @@ class Vae(Coding):
         bins = math.log(2 * likelihoods.HALF_BIN) if self.decoder_kind in ("gaussian", "laplace") else 0.0
         return (nats - entries * bins) / (entries * math.log(2))
 
+    @property
+    def black_and_white(self) -> bool:
+        return self.decoder_kind == "bernoulli"
+
     def log_weight(self, images: Tensor, noise: Tensor) -> Tensor:
         """[B] nats: log P(x|z) + log p(z) − log q(z|x) (see `Bounded`), in float32."""
         target = self.codec.encode(images)
