@@ -35,7 +35,9 @@ def held_out(run: Run) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["vae", "binary", "logistic"])
-def test_more_draws_bound_more_tightly_whatever_the_size_of_a_pass(name: str, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_draws_bound_more_tightly_whatever_the_size_of_a_pass(
+    name: str, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, images = load(runs[name].path), held_out(runs[name])
     few, many = task.likelihood(model, images, 2), task.likelihood(model, images, 64)
     assert few.elbo.mean() < few.bound.mean() < many.bound.mean()
