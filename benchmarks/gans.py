@@ -5,7 +5,9 @@ weights are compared with the test split, which no training and no choice of set
 was published as a trial (relativistic pairs, both penalties lazily): it has to be beaten, not only quoted.
 
     python benchmarks/gans.py --minutes 3 --seeds 0 --out /tmp/gans
-    python benchmarks/gans.py --minutes 5 --rows r3gan,trial --out /tmp/gans5
+    python benchmarks/gans.py --minutes 5 --rows r3gan,r3gan+method.labels=false,trial --out /tmp/gans5
+
+A row is a preset, and settings of its own behind plus signs.
 
 A row that is finished is read from its folder when the program is started again: a table may take days.
 """
@@ -26,7 +28,7 @@ from typing import Any
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 sys.path.insert(0, str(SOURCE))
 
-ROWS = ("r3gan", "sngan", "lsgan", "dcgan", "wgan-gp", "densegan", "cgan", "gan", "wgan", "trial")
+ROWS = ("r3gan", "r3gan+method.labels=false", "sngan", "lsgan", "dcgan", "wgan-gp", "densegan", "cgan", "gan", "wgan", "trial")
 SHOWN = ("frechet", "precision", "recall", "coverage", "class_distance")
 TRIAL = (
     "method.loss=relativistic", "method.latent=64", "method.r1_gamma=1.0", "method.r2_gamma=1.0", "method.penalty_every=8",
@@ -58,8 +60,9 @@ def train(row: str, minutes: float, seed: int, data: str, out: Path, settings: l
         data,
     ]
     if row != "trial":
-        name = ["--out", str(out / "runs"), "--name", kept.stem, "--json"]
-        command = [sys.executable, "-m", "limner", "train", data, "--preset", row, *budget, *name, *settings]
+        preset, *own = row.split("+")
+        name = ["--out", str(out / "runs"), "--name", f"{preset}-{kept.stem[-8:]}", "--json"]
+        command = [sys.executable, "-m", "limner", "train", data, "--preset", preset, *budget, *name, *own, *settings]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
     told = dict(json.loads(done.stdout))

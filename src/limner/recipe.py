@@ -64,7 +64,7 @@ PRESETS: Mapping[str, Preset] = {
     "densegan": Preset("gan", "GAN of densely connected networks", "Huang et al. 2017, arXiv:1608.06993"),
     "gan": Preset("gan", "the first, fully connected GAN", "Goodfellow et al. 2014, arXiv:1406.2661"),
     "lsgan": Preset("gan", "least squares in the place of cross-entropy", "Mao et al. 2016, arXiv:1611.04076"),
-    "r3gan": Preset("gan", "relativistic pairs, two penalties: best without labels", "Huang et al. 2024, arXiv:2501.05441"),
+    "r3gan": Preset("gan", "relativistic pairs, two penalties: the best here", "Huang et al. 2024, arXiv:2501.05441"),
     "sngan": Preset("gan", "residual networks, spectral normalisation, hinge loss", "Miyato et al. 2018, arXiv:1802.05957"),
     "vae": Preset("vae", "variational autoencoder: soft pictures, never collapses, reconstructs", "Kingma & Welling 2013, "
                   "arXiv:1312.6114; calibrated decoder: Rybkin et al. 2021, arXiv:2006.13202"),

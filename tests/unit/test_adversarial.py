@@ -341,3 +341,64 @@ def test_accuracy_by_squares_is_halfway_to_the_smoothed_target() -> None:
     assert logs["right_on_real"].tolist() == [0, 1]
     assert logs["right_on_fake"].tolist() == [1, 0]
     assert signs.tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "non-saturating", "wasserstein"])
+def test_drift_is_the_square_of_the_logit_on_real_images_and_the_critics_alone(loss: str) -> None:
+    found = {}
+    for drift in (0.0, 0.25):
+        torch.manual_seed(0)
+        method = recipes.build(
+            recipes.compose("gan", [f"method.loss={loss}", f"method.drift={drift}", "method.r1_gamma=0"]), (8, 8, 1), ()
+        )
+        assert isinstance(method, Gan)
+        method.eval()
+        images = torch.rand(5, 1, 8, 8)
+        batch = Batch(images, draw=lambda shape, device: torch.zeros(shape))
+        found[drift] = method.losses("both", (batch,), At(0, 0.0)).of
+        logits = method.discriminator(images).detach()
+    torch.testing.assert_close(found[0.25]["discriminator"], found[0.0]["discriminator"] + 0.25 * logits.square())
+    torch.testing.assert_close(found[0.25]["generator"], found[0.0]["generator"])
+
+
+def test_drift_holds_the_level_that_a_loss_of_differences_leaves_open() -> None:
+    """One bias, shifted: without it nothing pulls it back."""
+    slopes = {}
+    for drift in (0.0, 0.1):
+        torch.manual_seed(0)
+        method = recipes.build(
+            recipes.compose("gan", ["method.loss=relativistic", f"method.drift={drift}", "method.r1_gamma=0"]), (8, 8, 1), ()
+        )
+        assert isinstance(method, Gan)
+        with torch.no_grad():
+            method.discriminator.head.bias.fill_(7.0)
+        losses = method.losses("both", (Batch(torch.rand(6, 1, 8, 8)),), At(0, 0.0))
+        start = losses.joint if losses.joint is not None else losses.of["discriminator"]
+        (slope,) = torch.autograd.grad(start.mean(), method.discriminator.head.bias)
+        slopes[drift] = float(slope)
+    assert slopes[0.0] == pytest.approx(0.0, abs=1e-6)
+    assert slopes[0.1] == pytest.approx(2 * 0.1 * 7, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("networks", "norm", "embedded"),
+    [("dcgan", "batch", False), ("dcgan", "none", True), ("r3", "batch", True), ("mlp", "batch", True)],
+)
+def test_labels_come_in_by_the_norms_wherever_there_are_norms(networks: str, norm: str, embedded: bool) -> None:
+    settings = [
+        "method.labels=true",
+        "method.generator.labels=auto",
+        f"method.generator.norm={norm}",
+        f"method.networks={networks}",
+    ]
+    method = recipes.build(recipes.compose("r3gan", settings), (16, 16, 1), ("a", "b", "c"))
+    assert isinstance(method, Gan)
+    assert (method.generator.embedding is not None) == embedded
+    z, a, b = torch.randn(2, 64), torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64)
+    if not embedded:  # gains of all classes start alike
+        with torch.no_grad():
+            for name, weight in method.generator.named_parameters():
+                if weight.dim() == 2 and len(weight) == 3:
+                    weight[1] += 0.5
+                    assert "norm" in name
+    assert not torch.equal(method.generator.eval()(z, a), method.generator(z, b))

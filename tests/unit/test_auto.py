@@ -73,6 +73,7 @@ def test_what_was_settled_is_told() -> None:
     told = dict(recipes.chosen(before.method, recipes.settled(before, facts(28, images=10)).method))
     assert told == {
         "method.networks": COLOUR[0][1],
+        "method.labels": False,
         "method.r1_gamma": pytest.approx(0.0002 * 28 * 28 / 64),
         "method.generator.widest": COLOUR[0][4],
         "method.discriminator.width": COLOUR[0][3],

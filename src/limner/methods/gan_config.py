@@ -72,8 +72,9 @@ class NetworkConfig(BaseModel):
 class GeneratorConfig(NetworkConfig):
     norm: Norm = "batch"
     """All but r3, which has none."""
-    labels: GeneratorLabels = "concat"
-    """How the class comes in, where `method.labels` is set: beside the noise, or as gains and biases of its norms."""
+    labels: GeneratorLabels | Literal["auto"] = "concat"
+    """How the class comes in, where `method.labels` is set: beside the noise (`concat`), or as gains and biases of its norms
+    (`norm`); `auto` is the latter wherever there are norms."""
 
 
 class DiscriminatorConfig(NetworkConfig):
@@ -118,6 +119,9 @@ class GanConfig(MethodConfig):
     """Weight of (|∇D|−1)² between real and generated images (Gulrajani et al. 2017)."""
     penalty_every: int = Field(8, ge=1)
     """Iterations between two penalties, which are scaled up accordingly (Karras et al. 2020)."""
+    drift: float = Field(0.0, ge=0)
+    """Weight of D(x)² on real images (Karras et al. 2018, arXiv:1710.10196, appendix A.1): it pins down the level of the
+    logits, which losses of differences (Wasserstein, relativistic) leave to wander, for each class by itself."""
     weight_clip: float | None = Field(None, gt=0)
     """Bound of the discriminator's weights (Arjovsky et al. 2017)."""
     augment: AugmentConfig = AugmentConfig()
@@ -163,9 +167,11 @@ def networks(config: GanConfig, shape: tuple[int, ...], classes: int) -> tuple[G
     Errors: `InputError` where the images are too small for them, or they cannot take a label in the way that is asked for.
     """
     g, d = config.generator, config.discriminator
-    latent = Generator.inputs(config.latent, classes, g.labels)
-    normed = classes if g.labels == "norm" else 0
-    if normed and (g.norm == "none" or config.networks in ("mlp", "r3")):
+    norms = g.norm == "batch" and config.networks not in ("mlp", "r3")
+    how: GeneratorLabels = ("norm" if norms else "concat") if g.labels == "auto" else g.labels
+    latent = Generator.inputs(config.latent, classes, how)
+    normed = classes if how == "norm" else 0
+    if normed and not norms:
         raise InputError(
             f"method.generator.labels=norm needs a generator with batch norm (dcgan, resnet, densenet), not {config.networks} "
             f"with norm={g.norm}; set method.generator.labels=concat"
@@ -187,7 +193,7 @@ def networks(config: GanConfig, shape: tuple[int, ...], classes: int) -> tuple[G
     seen = (Discriminator.channels(shape[0], classes, d.labels), *shape[1:])
     maker, trunk = _pair(config, latent, shape, seen, normed)
     return (
-        Generator(maker, classes, g.labels),
+        Generator(maker, classes, how),
         Discriminator(trunk, trunk.features, size, classes, d.labels, d.spectral),
     )
 
