@@ -42,9 +42,12 @@ TRIAL = (
 
 
 def train(row: str, minutes: float, seed: int, data: str, out: Path, settings: list[str]) -> dict[str, Any]:
-    """`limner train` of one row, or what it said when it was trained before with the same words."""
+    """`limner train` of one row, or what it said when it was trained before with the same words and the same preset."""
+    from limner.recipe import preset_tree
+
     words = [row, f"{minutes:g}", str(seed), data, *settings]
-    kept = out / f"{'-'.join(words[:3])}-{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:8]}.json"
+    recipe = preset_tree(row.split("+", maxsplit=1)[0]) if row != "trial" else list(TRIAL)  # an edited preset is another row
+    kept = out / f"{'-'.join(words[:3])}-{hashlib.sha256(json.dumps([words, recipe]).encode()).hexdigest()[:8]}.json"
     if kept.is_file():
         return dict(json.loads(kept.read_text()))
     budget = ["--minutes", str(minutes), "--seed", str(seed)]
@@ -223,17 +226,25 @@ def table(report: dict[str, Any]) -> str:
         f"the test split; judge {report['judge'][:16]}, frozen beforehand. Real images get "
         + ", ".join(f"{name} {first[name]['null']:.3g}" for name in SHOWN if name in first) + ".",
         "",
-        "| preset | seed | images | weights G + D | Fréchet ↓ | precision ↑ | recall ↑ | coverage ↑ | classes ↓ | last/best |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| preset | seed | seconds | images | weights G + D | Fréchet ↓ | precision ↑ | recall ↑ | coverage ↑ | classes ↓ | "
+        "last/best |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in report["rows"]:
         if row["asked"] is not None:
             lines.insert(1, f"`{row['row']}`, seed {row['seed']}: {row['asked']:.1%} are of the class that was asked for.")
     for row in sorted(report["rows"], key=lambda row: row["frechet"]["value"]):
         size = row["parameters"]
-        cells = [row["row"], row["seed"], f"{row['images']:,}", f"{size['generator']:,} + {size['discriminator']:,}"]
+        cells = [
+            row["row"],
+            row["seed"],
+            f"{row['seconds']:.0f}",
+            f"{row['images']:,}",
+            f"{size['generator']:,} + {size['discriminator']:,}",
+        ]
         cells += [f"{row[name]['value']:.3g}" if name in row else "–" for name in SHOWN]
-        lines.append("| " + " | ".join(str(cell) for cell in [*cells, f"{row['last_over_best']:.2f}"]) + " |")
+        cells.append("–" if math.isnan(row["last_over_best"]) else f"{row['last_over_best']:.2f}")
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
 

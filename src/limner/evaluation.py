@@ -33,6 +33,8 @@ from limner.run import Run
 
 METRICS = ("frechet", "precision", "recall", "density", "coverage", "class_distance", "psnr")
 JUDGE_SEED = 0
+FEWEST = 32
+"""Held-out pictures below which training scores compare with training pictures."""
 COUNT = 5000
 """Samples where none are asked for by number."""
 
@@ -65,9 +67,9 @@ class Watch:
     def __init__(self, dataset: Dataset, count: int) -> None:
         split = "val" if "val" in dataset.splits else "train"
         rows = dataset.indices(split)
-        if len(rows) < 256:  # too few to know a covariance by; the training images are next best, and said to be
+        if len(rows) < FEWEST:  # too few to know even a mean by; the training images are next best, and the log says so
             split, rows = "train", dataset.indices("train")[:5000]
-        self.split, self.count = split, count
+        self.split, self.count, self.pictures = split, count, len(rows)
         self.judge = judge_for(dataset)
         self.checksum = self.judge.checksum
         self.real = self.judge.see(dataset.images.gather(rows))

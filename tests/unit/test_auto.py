@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +81,14 @@ def test_what_was_settled_is_told() -> None:
         "method.discriminator.widest": COLOUR[0][4],
     }
     assert list(recipes.chosen(before.method, before.method)) == []
+
+
+def test_the_environment_chooses_as_the_command_line_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A GAN's key in LIMNER_SETTINGS does not break the look at the pictures, and chooses a GAN."""
+    from limner.training import dry_run
+
+    monkeypatch.setenv("LIMNER_SETTINGS", "method.discriminator.extra=0 batch.size=16")
+    found = dry_run("digits", images=640, out=tmp_path, steps=3)
+    assert found["recipe"]["method"]["kind"] == "gan"
+    assert found["recipe"]["method"]["discriminator"]["extra"] == 0
+    assert found["recipe"]["batch"]["size"] == 16

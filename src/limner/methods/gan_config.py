@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -25,6 +26,9 @@ from limner.nets.resnet import ResnetGenerator, ResnetTrunk
 Gamma = Scheduled | Literal["auto"]
 """γ of a gradient penalty; "auto" is 0.0002 · resolution² / batch."""
 
+NOTHING = Schedule(value=0.0)
+"""No penalty at all, ever."""
+
 Shape = tuple[int, ...]
 
 LEAST = 8
@@ -40,6 +44,17 @@ win (Fréchet distance on CIFAR-10 after 30,000 images: 82, residual ones 26). T
 
 RARE = 500
 """Training pictures below which a class is too rare to be learned by itself: of 80 flowers, each became one picture."""
+
+HEEDED: Mapping[str, tuple[str, ...]] = {
+    "auto": ("width", "widest"),
+    "mlp": ("widths",),
+    "dcgan": ("width", "widest", "extra"),
+    "resnet": ("width", "widest", "blocks"),
+    "densenet": ("width", "widest", "blocks"),
+    "r3": ("width", "widest", "blocks", "expansion", "group", "patch"),
+}
+"""What each kind of network is sized by."""
+SIZES = frozenset(name for names in HEEDED.values() for name in names)
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -81,7 +96,7 @@ class DiscriminatorConfig(NetworkConfig):
     widths: tuple[Positive, ...] = Field((512, 256), min_length=1)
     norm: Norm = "none"
     """dcgan."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, le=0.95)
     """dcgan and mlp."""
     spectral: bool = False
     """Spectral normalisation (Miyato et al. 2018) of every layer."""
@@ -140,7 +155,19 @@ class GanConfig(MethodConfig):
     @property
     def penalised(self) -> bool:
         """Whether there is any gradient penalty."""
-        return self.r1_gamma != Schedule(value=0.0) or self.r2_gamma != Schedule(value=0.0) or self.gradient_penalty > 0
+        return self.r1_gamma != NOTHING or self.r2_gamma != NOTHING or self.gradient_penalty > 0
+
+    def overlooked(self, key: str) -> str | None:
+        player, _, name = key.rpartition(".")
+        if player in ("generator", "discriminator") and name in SIZES:
+            heeded = HEEDED[self.networks]
+            if name not in heeded or (name == "blocks" and player == "generator" and self.networks == "resnet"):
+                there = ", ".join(f"method.{player}.{other}" for other in heeded if other != "blocks" or player != "generator")
+                return f"method.networks={self.networks} goes by {there}"
+        for kind, names in (("diff", ("policy",)), ("adaptive", ("transforms", "target", "speed", "most", "start"))):
+            if player == "augment" and name in names and self.augment.kind != kind:
+                return f"it is for method.augment.kind={kind}, not {self.augment.kind}"
+        return None
 
     def settled(self, facts: Facts) -> GanConfig:
         """γ="auto" as a number, networks="auto" as those that the budget is enough for, labels="auto" as yes or no."""
