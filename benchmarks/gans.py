@@ -226,8 +226,8 @@ def table(report: dict[str, Any]) -> str:
         f"the test split; judge {report['judge'][:16]}, frozen beforehand. Real images get "
         + ", ".join(f"{name} {first[name]['null']:.3g}" for name in SHOWN if name in first) + ".",
         "",
-        "| preset | seed | seconds | images | weights G + D | Fréchet ↓ | precision ↑ | recall ↑ | coverage ↑ | classes ↓ | "
-        "last/best |",
+        ("| preset | seed | seconds | images | weights G + D | Fréchet ↓ | precision ↑ | recall ↑ | coverage ↑ "
+        "| classes ↓ | last/best |"),
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in report["rows"]:
