@@ -38,7 +38,7 @@ CLASSES = tuple("0123456789")
 
 
 def build(preset: str, size: int, channels: int) -> tuple[recipes.Recipe, Gan]:
-    recipe = recipes.settled(recipes.compose(preset, []), Facts((channels, size, size), 64, None, 3.0, False))
+    recipe = recipes.settled(recipes.compose(preset, []), Facts((channels, size, size), 64, None, 3.0, False, 10, 5_000))
     torch.manual_seed(0)
     method = recipes.build(recipe, (size, size, channels), CLASSES)
     assert isinstance(method, Gan)
@@ -85,7 +85,8 @@ def plain_loop(preset: str, size: int, channels: int, pixels: torch.Tensor, labe
         rows = torch.randint(len(pixels), (batch,))
         real, label = pixels[rows], labels[rows] if config.labels else None
         fake = g(torch.randn(batch, config.latent), label)  # serves both players, as in PyTorch's own tutorial
-        loss = method.game.discriminator(d(real, label), d(fake.detach(), label), 0.0).mean()
+        seen = d(real, label)
+        loss = (method.game.discriminator(seen, d(fake.detach(), label), 0.0) + config.drift * seen.square()).mean()
         if config.penalised and turn % config.penalty_every == 0:
             gammas = (config.r1_gamma.value, config.r2_gamma.value)
             for gamma, images in zip(gammas, (real, fake), strict=True):

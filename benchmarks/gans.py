@@ -5,7 +5,9 @@ weights are compared with the test split, which no training and no choice of set
 was published as a trial (relativistic pairs, both penalties lazily): it has to be beaten, not only quoted.
 
     python benchmarks/gans.py --minutes 3 --seeds 0 --out /tmp/gans
-    python benchmarks/gans.py --minutes 5 --rows r3gan,trial --out /tmp/gans5
+    python benchmarks/gans.py --minutes 5 --rows r3gan,r3gan+method.labels=false,trial --out /tmp/gans5
+
+A row is a preset, and settings of its own behind plus signs.
 
 A row that is finished is read from its folder when the program is started again: a table may take days.
 """
@@ -26,7 +28,7 @@ from typing import Any
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 sys.path.insert(0, str(SOURCE))
 
-ROWS = ("r3gan", "sngan", "lsgan", "dcgan", "wgan-gp", "densegan", "cgan", "gan", "wgan", "trial")
+ROWS = ("r3gan", "r3gan+method.labels=false", "sngan", "lsgan", "dcgan", "wgan-gp", "densegan", "cgan", "gan", "wgan", "trial")
 SHOWN = ("frechet", "precision", "recall", "coverage", "class_distance")
 TRIAL = (
     "method.loss=relativistic", "method.latent=64", "method.r1_gamma=1.0", "method.r2_gamma=1.0", "method.penalty_every=8",
@@ -40,9 +42,12 @@ TRIAL = (
 
 
 def train(row: str, minutes: float, seed: int, data: str, out: Path, settings: list[str]) -> dict[str, Any]:
-    """`limner train` of one row, or what it said when it was trained before with the same words."""
+    """`limner train` of one row, or what it said when it was trained before with the same words and the same preset."""
+    from limner.recipe import preset_tree
+
     words = [row, f"{minutes:g}", str(seed), data, *settings]
-    kept = out / f"{'-'.join(words[:3])}-{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:8]}.json"
+    recipe = preset_tree(row.split("+", maxsplit=1)[0]) if row != "trial" else list(TRIAL)  # an edited preset is another row
+    kept = out / f"{'-'.join(words[:3])}-{hashlib.sha256(json.dumps([words, recipe]).encode()).hexdigest()[:8]}.json"
     if kept.is_file():
         return dict(json.loads(kept.read_text()))
     budget = ["--minutes", str(minutes), "--seed", str(seed)]
@@ -58,8 +63,9 @@ def train(row: str, minutes: float, seed: int, data: str, out: Path, settings: l
         data,
     ]
     if row != "trial":
-        name = ["--out", str(out / "runs"), "--name", kept.stem, "--json"]
-        command = [sys.executable, "-m", "limner", "train", data, "--preset", row, *budget, *name, *settings]
+        preset, *own = row.split("+")
+        name = ["--out", str(out / "runs"), "--name", f"{preset}-{kept.stem[-8:]}", "--json"]
+        command = [sys.executable, "-m", "limner", "train", data, "--preset", preset, *budget, *name, *own, *settings]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
     told = dict(json.loads(done.stdout))
@@ -220,17 +226,25 @@ def table(report: dict[str, Any]) -> str:
         f"the test split; judge {report['judge'][:16]}, frozen beforehand. Real images get "
         + ", ".join(f"{name} {first[name]['null']:.3g}" for name in SHOWN if name in first) + ".",
         "",
-        "| preset | seed | images | weights G + D | Fréchet ↓ | precision ↑ | recall ↑ | coverage ↑ | classes ↓ | last/best |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        ("| preset | seed | seconds | images | weights G + D | Fréchet ↓ | precision ↑ | recall ↑ | coverage ↑ "
+        "| classes ↓ | last/best |"),
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in report["rows"]:
         if row["asked"] is not None:
             lines.insert(1, f"`{row['row']}`, seed {row['seed']}: {row['asked']:.1%} are of the class that was asked for.")
     for row in sorted(report["rows"], key=lambda row: row["frechet"]["value"]):
         size = row["parameters"]
-        cells = [row["row"], row["seed"], f"{row['images']:,}", f"{size['generator']:,} + {size['discriminator']:,}"]
+        cells = [
+            row["row"],
+            row["seed"],
+            f"{row['seconds']:.0f}",
+            f"{row['images']:,}",
+            f"{size['generator']:,} + {size['discriminator']:,}",
+        ]
         cells += [f"{row[name]['value']:.3g}" if name in row else "–" for name in SHOWN]
-        lines.append("| " + " | ".join(str(cell) for cell in [*cells, f"{row['last_over_best']:.2f}"]) + " |")
+        cells.append("–" if math.isnan(row["last_over_best"]) else f"{row['last_over_best']:.2f}")
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
 

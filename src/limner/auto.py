@@ -32,7 +32,7 @@ def choose(pictures: int, facts: Facts, adversarial: bool = False) -> Choice:
     if seen < WORTH and not adversarial:
         why = f"the budget is about {_round(seen)} pictures of {size}, too few for a GAN; a VAE is soft but never collapses"
         return Choice("vae", (), why)
-    why = f"the best GAN here that needs no labels, and the budget (about {_round(seen)} pictures of {size}) is enough for it"
+    why = f"the best GAN here, and the budget (about {_round(seen)} pictures of {size}) is enough for it"
     if pictures < FEW:
         return Choice(
             "r3gan", ("method.augment.kind=diff",),

@@ -36,6 +36,8 @@ METRICS = (
     "frechet", "precision", "recall", "density", "coverage", "class_distance", "psnr", "elbo", "nll", "bits_per_dim"
 )  # fmt: skip
 JUDGE_SEED = 0
+FEWEST = 32
+"""Held-out pictures below which training scores compare with training pictures."""
 COUNT = 5000
 GREY_VALUES = "the pictures' grey values: densities are integrated over each value's bin, the outermost bins are open"
 """Samples where none are asked for by number."""
@@ -69,9 +71,9 @@ class Watch:
     def __init__(self, dataset: Dataset, count: int) -> None:
         split = "val" if "val" in dataset.splits else "train"
         rows = dataset.indices(split)
-        if len(rows) < 256:  # too few to know a covariance by; the training images are next best, and said to be
+        if len(rows) < FEWEST:  # too few to know even a mean by; the training images are next best, and the log says so
             split, rows = "train", dataset.indices("train")[:5000]
-        self.split, self.count = split, count
+        self.split, self.count, self.pictures = split, count, len(rows)
         self.judge = judge_for(dataset)
         self.checksum = self.judge.checksum
         self.real = self.judge.see(dataset.images.gather(rows))

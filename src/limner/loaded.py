@@ -65,7 +65,8 @@ class Loaded:
             return None
         if not self.method.conditional:
             raise InputError(
-                f"{self.run.path} was trained without classes, so it cannot be asked for '{label}'; leave --label out"
+                f"{self.run.path} was trained without classes, so it cannot be asked for '{label}'; leave --label out, or "
+                "train one with method.labels=true"
             )
         classes = self.recipe.data.classes
         if label in classes:
@@ -86,7 +87,8 @@ class Loaded:
         method = self.method
         if not isinstance(method, Reconstructs):
             raise InputError(
-                f"{self.run.path} has no encoder ({self.recipe.preset}); `limner reconstruct` looks for the latents instead"
+                f"{self.run.path} has no encoder ({self.recipe.preset}); `limner reconstruct` (limner.tasks.reconstruct) "
+                "looks for the latents instead"
             )
         if images.shape[1:] != self.shape:
             raise InputError(f"pictures of {self.run.path} have the shape {self.shape}, not {tuple(images.shape[1:])}")

@@ -120,7 +120,10 @@ class Loop:
             self.method.codec.eval()  # type: ignore[attr-defined]
         if recipe.init_from is not None and place.images == place.stage_start and place.stage == len(self.stages) - 1:
             source = Run.open(recipe.init_from).checkpoint()  # averaged where there is an average: a discriminator has none
-            load_weights(self.method, source.tensors("model") | source.tensors("ema"), source.path)
+            try:
+                load_weights(self.method, source.tensors("model") | source.tensors("ema"), source.path)
+            except InputError as error:
+                raise InputError(f"{error}; give this run that one's method settings, or leave init_from out") from error
         if place.images == place.stage_start:
             self.method.fit(self._fit_batches(), "start")
         self.ema = Ema(self.method)

@@ -76,7 +76,7 @@ PRESETS: Mapping[str, Preset] = {
     "factor-vae": Preset("vae", "VAE whose latents a critic keeps independent", "Kim & Mnih 2018, arXiv:1802.05983"),
     "gan": Preset("gan", "the first, fully connected GAN", "Goodfellow et al. 2014, arXiv:1406.2661"),
     "lsgan": Preset("gan", "least squares in the place of cross-entropy", "Mao et al. 2016, arXiv:1611.04076"),
-    "r3gan": Preset("gan", "relativistic pairs, two penalties: best without labels", "Huang et al. 2024, arXiv:2501.05441"),
+    "r3gan": Preset("gan", "relativistic pairs, two penalties: the best here", "Huang et al. 2024, arXiv:2501.05441"),
     "sngan": Preset("gan", "residual networks, spectral normalisation, hinge loss", "Miyato et al. 2018, arXiv:1802.05957"),
     "tc-vae": Preset("vae", "VAE whose latents are kept independent within the batch", "Chen et al. 2018, arXiv:1802.04942"),
     "vae": Preset("vae", "variational autoencoder: soft pictures, never collapses, reconstructs", "Kingma & Welling 2013, "
@@ -255,16 +255,24 @@ def _yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
-def compose(preset: str, settings: Sequence[str] = (), over: Sequence[str] = (), **given: Any) -> Recipe:
+def laid_over(settings: Sequence[str]) -> list[str]:
+    """The environment's settings and those given, which win."""
+    return [*shlex.split(os.environ.get("LIMNER_SETTINGS", "")), *settings]
+
+
+def compose(
+    preset: str, settings: Sequence[str] = (), over: Sequence[str] = (), *, common: bool = False, **given: Any
+) -> Recipe:
     """The recipe of `preset` (a name, or a recipe file) with ``key=value`` settings and the verb's own arguments laid over it.
 
-    `over` are settings that belong to the preset. `given` holds dotted keys with `__` for the dot, such as ``data__source``;
+    `over` are settings that belong to the preset; `common` leaves out what is about the method.
+    `given` holds dotted keys with `__` for the dot, such as ``data__source``;
     None means "not given".
     """
     tree = preset_tree(preset)
-    environment = shlex.split(os.environ.get("LIMNER_SETTINGS", ""))
-    for setting in [*over, *environment, *settings]:
-        put(tree, setting)
+    for setting in [*over, *laid_over(settings)]:
+        if not (common and setting.startswith("method.")):
+            put(tree, setting)
     for key, value in given.items():
         if value is not None:
             _put(tree, key.replace("__", "."), value)
@@ -349,16 +357,48 @@ def _models(annotation: Any) -> Iterable[type[BaseModel]]:
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    kinds = set(METHODS)
-    key = ".".join(str(part) for part in first["loc"] if part not in kinds and str(part).replace("_", "a").isalnum())
+    key = _key(first["loc"])
     if first["type"] == "extra_forbidden":
         return f"unknown setting '{key}' for this method{nearest(key, known_keys() - {key})}"
     if first["type"] == "union_tag_invalid":
         return f"unknown {key}.kind{nearest(str(first['ctx']['tag']), METHODS)} (there are: {', '.join(METHODS)})"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    alike = [one for one in error.errors() if _key(one["loc"]) == key]  # one for every kind of value that may stand there
+    rest = error.error_count() - len(alike)
+    more = f" (and {rest} more)" if rest else ""
+    if len(alike) > 1 or first["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        wanted = " or ".join(dict.fromkeys(_wanted(one, key) for one in alike))
+        return f"{key}: {first['input']!r} cannot stand here; give {wanted}{more}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{key}: {message}, not {first['input']!r}{more}" if key and "input" in first and not isinstance(
         first["input"], dict | BaseModel) else f"{message}{more}"  # fmt: skip
+
+
+def _key(loc: Sequence[Any]) -> str:
+    """The dotted setting that an error is about, without pydantic's own words for the kinds of value that it tried."""
+    parts = [str(part) for part in loc if part not in METHODS and str(part).replace("_", "a").isalnum()]
+    for end in range(len(parts), 0, -1):
+        if ".".join(parts[:end]) in known_keys():
+            entry = [part for part in parts[end : end + 1] if part.isdigit()]  # of a list
+            return ".".join(parts[:end] + entry)
+    return ".".join(parts)
+
+
+def _wanted(error: Any, key: str) -> str:
+    """What one of pydantic's errors says might stand at `key`."""
+    if error["type"] == "literal_error":
+        return str(error["ctx"]["expected"])
+    if error["type"].startswith("bool"):
+        return "true, false"
+    if error["type"].startswith(("model", "dict")):
+        inner = sorted(known.removeprefix(f"{key}.") for known in known_keys() if known.startswith(f"{key}."))
+        chosen = next((name for name in ("kind", "by", "value") if name in inner), inner[0] if inner else "…")
+        example = error["input"] if chosen == "kind" and isinstance(error["input"], str) else "…"
+        return (
+            f"a number (or {key}.warmup=… and the like)"
+            if chosen == "value"
+            else f"its parts, such as {key}.{chosen}={example}"
+        )
+    return str(error["msg"].removeprefix("Value error, ").removeprefix("Input should be "))
 
 
 def stage_configs(recipe: Recipe) -> tuple[tuple[str, float, Any], ...]:

@@ -203,7 +203,9 @@ def _loop(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
         tell(Progress("training the judge"))
         watch = Watch(dataset, recipe.score.count)
         scorer = watch.score
-        write_json(run.path / "provenance.json", run.provenance() | {"judge": watch.checksum})
+        scored_on = {"split": watch.split, "pictures": watch.pictures}
+        write_json(run.path / "provenance.json", run.provenance() | {"judge": watch.checksum, "scored_on": scored_on})
+        run.log(f"scores compare with {watch.pictures:,} pictures of the {watch.split} split")
     loop = Loop(run, recipe, dataset, scorer, tell)
     there = run.checkpoints()
     loop.build(there[-1] if there else None)
@@ -256,15 +258,19 @@ def _settle(
         _check_processes(recipe)
         dataset = _dataset(recipe, tell)
     else:  # the pictures first: what is not about the method is the same for every preset
-        common = [setting for setting in settings if not setting.startswith("method.")]
-        probe = _compose(source, Recipe.model_fields["preset"].default, images, minutes, seed, common)
+        probe = _compose(source, Recipe.model_fields["preset"].default, images, minutes, seed, settings, common=True)
         dataset = _dataset(probe, tell)
-        adversarial = len(common) < len(settings)  # somebody who sets a GAN's own keys has chosen that much
+        # Somebody who sets a GAN's own keys has chosen that much.
+        adversarial = any(setting.startswith("method.") for setting in recipes.laid_over(settings))
         choice = choose(len(dataset.splits["train"]), _facts(probe, dataset), adversarial)
         recipe = _compose(source, choice.preset, images, minutes, seed, settings, choice.settings)
         _check_processes(recipe)
         why = (f"preset {choice.preset}: {choice.why}",)
     resolved = _resolve(recipe, dataset)
+    for key in (setting.partition("=")[0].strip() for setting in settings):
+        idle = resolved.method.overlooked(key.removeprefix("method.")) if key.startswith("method.") else None
+        if idle:
+            raise InputError(f"{key} would do nothing here: {idle}; leave it out")
     sized = [f"{key}={value}" for key, value in recipes.chosen(recipe.method, resolved.method)]
     why += (f"by the pictures and the budget: {' '.join(sized)}",) if sized else ()
     for line in why:
@@ -287,10 +293,17 @@ def _facts(recipe: Recipe, dataset: Dataset) -> Facts:
 
 def _compose(
     source: str | Path, preset: str, images: int | None, minutes: float | None, seed: int | None, settings: Sequence[str],
-    over: Sequence[str] = (),
+    over: Sequence[str] = (), common: bool = False,
 ) -> Recipe:  # fmt: skip
     recipe = recipes.compose(
-        preset, settings, over, data__source=str(source), budget__images=images, budget__minutes=minutes, seed=seed
+        preset,
+        settings,
+        over,
+        common=common,
+        data__source=str(source),
+        budget__images=images,
+        budget__minutes=minutes,
+        seed=seed,
     )
     if images is None and minutes is not None and recipe.budget.images is not None:
         recipe = recipe.model_copy(update={"budget": recipes.BudgetConfig(minutes=minutes)})
@@ -415,8 +428,12 @@ def provenance(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
 
 
 def parameters(loop: Loop) -> dict[str, int]:
-    """Trained parameters of each player, and in all."""
-    each = {name: sum(weight.numel() for weight in weights) for name, weights in loop.stepper.weights.items()}
+    """Parameters of each player, and in all; frozen biases are in the published counts, and in these."""
+    players = loop.method.players()
+    each = {
+        name: sum(weight.numel() for weight in loop.method.get_submodule(player.module).parameters())
+        for name, player in players.items()
+    }
     return each | {"total": sum(each.values())}
 
 

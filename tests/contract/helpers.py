@@ -40,9 +40,8 @@ NARROW: Mapping[str, Sequence[str]] = {
     ),
     "lsgan": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
     "r3gan": (
-        "method.generator.width=8", "method.generator.widest=16", "method.generator.group=8", "method.generator.blocks=1",
-        "method.discriminator.width=8", "method.discriminator.widest=16", "method.discriminator.group=8",
-        "method.discriminator.blocks=1",
+        "method.generator.width=8", "method.generator.widest=16", "method.discriminator.width=8",
+        "method.discriminator.widest=16",
     ),
     "sngan": (
         "method.generator.width=8", "method.generator.widest=16", "method.discriminator.width=8",

@@ -58,9 +58,10 @@ def gradients(method: Method, phase_name: str, losses: Losses, count: int) -> di
         ("method.r1_gamma=2.0", "method.r2_gamma=1.0", "method.penalty_every=1", "method.discriminator.norm=none"),
         ("method.updates=alternating",),
         ("method.labels=true", "method.discriminator.labels=auxiliary", "method.augment.kind=diff"),
-        ("method.augment.mix=0.5", "method.instance_noise=0.1"),
+        ("method.augment.mix=0.5", "method.instance_noise=0.1", "method.labels=false"),
+        ("method.labels=true", "method.discriminator.labels=projection", "method.generator.labels=auto", "method.drift=0.1"),
     ],
-    ids=["", "penalties", "alternating", "auxiliary", "mix"],
+    ids=["", "penalties", "alternating", "auxiliary", "mix", "projection"],
 )
 @every_preset
 def test_duplicating_the_batch_and_its_noise_changes_nothing(preset: str, settings: Sequence[str]) -> None:
@@ -91,7 +92,7 @@ def test_duplicating_the_batch_and_its_noise_changes_nothing(preset: str, settin
         assert any(float(value.abs().max()) > 0 for value in small.values())
 
 
-def _pair(networks: str, norm: str, loss: str) -> tuple[Gan, Gan]:
+def _pair(networks: str, norm: str, loss: str, *more: str) -> tuple[Gan, Gan]:
     """The same float64 weights with shared and with alternating updates."""
     found = []
     for updates in ("shared", "alternating"):
@@ -99,7 +100,7 @@ def _pair(networks: str, norm: str, loss: str) -> tuple[Gan, Gan]:
         smooth = 0.1 if GAMES[loss].labels else 0.0
         method = method_of(
             preset, SHAPE, f"method.updates={updates}", f"method.generator.norm={norm}", f"method.smooth={smooth}",
-            f"method.loss={loss}", "method.r1_gamma=1.0", "method.penalty_every=1", seed=4,
+            f"method.loss={loss}", "method.r1_gamma=1.0", "method.penalty_every=1", "method.drift=0.1", *more, seed=4,
         )  # fmt: skip
         method = without_dropout(method.cpu().double())
         with torch.no_grad():  # the DCGAN start is nearly flat; make the logits and their gradients large enough to differ
@@ -111,14 +112,25 @@ def _pair(networks: str, norm: str, loss: str) -> tuple[Gan, Gan]:
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
-@pytest.mark.parametrize(("networks", "loss"), [("mlp", "non-saturating"), *(("dcgan", loss) for loss in GAMES)])
-def test_the_shared_pass_equals_two_passes(networks: str, loss: str, norm: str) -> None:
+@pytest.mark.parametrize(
+    ("networks", "loss", "more"),
+    [
+        ("mlp", "non-saturating", ()),
+        *(("dcgan", loss, ()) for loss in GAMES),
+        ("dcgan", "relativistic", ("method.labels=true", "method.discriminator.labels=projection")),
+        ("dcgan", "non-saturating", ("method.labels=true", "method.discriminator.labels=concat")),
+        ("dcgan", "non-saturating", ("method.augment.kind=diff", "method.augment.policy=[translation]")),
+        ("dcgan", "non-saturating", ("method.discriminator.normalise=gradient", "method.r1_gamma=0", "method.drift=0")),
+    ],
+)
+def test_the_shared_pass_equals_two_passes(networks: str, loss: str, more: tuple[str, ...], norm: str) -> None:
     """In float64 to 1e-10, for both players, though one pass serves them; the penalty within it stays the discriminator's."""
-    shared, apart = _pair(networks, norm, loss)
+    shared, apart = _pair(networks, norm, loss, *more)
     images, noise = pictures_like(8, SHAPE).double(), torch.randn(8, shared.config.latent, dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Tensor, "float", lambda tensor: tensor)  # the methods' fp32 islands, in float64 for once
-        batch = (Batch(images, Cond(), lambda shape, device: noise),)
+        label = Cond(torch.arange(8) % 3)
+        batch = (Batch(images, label, lambda shape, device: noise if shape == noise.shape else noise[:, : shape[1]]),)
         both = gradients(shared, "both", shared.losses("both", batch, HALFWAY), 8)
         two = gradients(apart, "generator", apart.losses("generator", batch, HALFWAY), 8)
         two |= gradients(apart, "discriminator", apart.losses("discriminator", batch, HALFWAY), 8)

@@ -16,7 +16,8 @@ from limner.run import Run
 TWO = "batch.chunks=2"
 VARIANTS = {
     **{preset: (preset, ()) for preset in sorted(PRESETS)},
-    "r3": ("r3gan", ("method.networks=r3",)),
+    "r3": ("r3gan", ("method.networks=r3", "method.generator.group=8", "method.discriminator.group=8")),
+    "r3gan-labels": ("r3gan", ("method.labels=true",)),
     "dcgan-apart": (
         "dcgan",
         ("method.updates=alternating", "method.discriminator.norm=batch", "method.r1_gamma=0", "checkpoints.keep=9"),

@@ -40,7 +40,7 @@ VARIANTS = {
         "method.r1_gamma=0",
     ),
     "gan": ("method.r1_gamma=0.5", "method.penalty_every=3", "batch.chunks=2", "data.mirror=true"),
-    "r3gan": ("method.augment.kind=adaptive", "method.augment.start=0.5", "method.augment.speed=500"),
+    "r3gan": ("method.labels=true", "method.augment.kind=adaptive", "method.augment.start=0.5", "method.augment.speed=500"),
     "sngan": ("method.labels=true", "method.critic_steps=2", "method.augment.kind=diff"),
     "autoencoder": ("method.networks=mlp", "method.widths=[24]", "method.noise=0.3", "method.hide=0.2"),
     "beta-vae": ("method.beta=1", "method.capacity.value=9", "method.capacity.warmup=0.5", "method.decoder=logistic"),

@@ -26,6 +26,7 @@ SHAPE = (8, 8, 1)
 VARIANTS = [
     ("dcgan", ("method.updates=alternating", "method.discriminator.norm=batch", "method.r1_gamma=0")),
     ("gan", ("batch.chunks=2",)),
+    ("r3gan", ("method.labels=true",)),
     ("r3gan", ("method.augment.kind=adaptive", "method.augment.start=0.5")),
     ("sngan", ("method.labels=true", "method.critic_steps=2", "method.discriminator.normalise=none")),
 ]

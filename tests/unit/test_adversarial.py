@@ -231,7 +231,7 @@ def test_r1_equals_r2_at_the_start_of_r3() -> None:
         (["method.discriminator.norm=batch"], "batch norm in the discriminator couples"),
         (["method.updates=shared", "method.critic_steps=2"], "method.critic_steps=1"),
         (["method.loss=hinge", "method.smooth=0.1"], "has none"),
-        (["method.labels=true"], "needs pictures with classes"),
+        (["method.labels=true"], "have no classes"),
         (["method.networks=r3", "method.labels=true", "method.generator.labels=norm"], "method.generator.labels=concat"),
     ],
 )
@@ -280,7 +280,19 @@ def test_a_gamma_that_begins_at_nothing_has_a_gradient_of_nothing(every: int) ->
     loss = method.losses(phase, (Batch(torch.rand(4, 1, 8, 8)),), At(0, 0.0))
     start = loss.of["discriminator"] if loss.joint is None else loss.joint
     found = torch.autograd.grad(start.sum(), list(method.discriminator.parameters()), materialize_grads=True)  # type: ignore[arg-type]
-    assert every == 1 or not any(bool(gradient.any()) for gradient in found)
+    without = recipes.build(recipes.compose("dcgan", ["method.r1_gamma=0"]), (8, 8, 1), ())
+    without.load_state_dict(method.state_dict())
+    torch.manual_seed(1)
+    images = torch.rand(4, 1, 8, 8)
+    torch.manual_seed(2)
+    with_it = method.losses(phase, (Batch(images),), At(0, 0.0))
+    if every > 1:
+        assert not any(bool(gradient.any()) for gradient in found)
+        assert float(with_it.of["discriminator"].abs().max()) == 0.0
+        return
+    torch.manual_seed(2)
+    plain = without.losses(phase, (Batch(images),), At(0, 0.0))
+    torch.testing.assert_close(with_it.of["discriminator"], plain.of["discriminator"])
 
 
 @pytest.mark.parametrize(
@@ -341,3 +353,119 @@ def test_accuracy_by_squares_is_halfway_to_the_smoothed_target() -> None:
     assert logs["right_on_real"].tolist() == [0, 1]
     assert logs["right_on_fake"].tolist() == [1, 0]
     assert signs.tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "non-saturating", "wasserstein"])
+def test_drift_is_the_square_of_the_logit_on_real_images_and_the_critics_alone(loss: str) -> None:
+    found = {}
+    for drift in (0.0, 0.25):
+        torch.manual_seed(0)
+        method = recipes.build(
+            recipes.compose("gan", [f"method.loss={loss}", f"method.drift={drift}", "method.r1_gamma=0"]), (8, 8, 1), ()
+        )
+        assert isinstance(method, Gan)
+        method.eval()
+        images = torch.rand(5, 1, 8, 8)
+        batch = Batch(images, draw=lambda shape, device: torch.zeros(shape))
+        found[drift] = method.losses("both", (batch,), At(0, 0.0)).of
+        logits = method.discriminator(images).detach()
+    torch.testing.assert_close(found[0.25]["discriminator"], found[0.0]["discriminator"] + 0.25 * logits.square())
+    torch.testing.assert_close(found[0.25]["generator"], found[0.0]["generator"])
+
+
+def test_drift_holds_the_level_that_a_loss_of_differences_leaves_open() -> None:
+    """One bias, shifted: without it nothing pulls it back."""
+    slopes = {}
+    for drift in (0.0, 0.1):
+        torch.manual_seed(0)
+        method = recipes.build(
+            recipes.compose("gan", ["method.loss=relativistic", f"method.drift={drift}", "method.r1_gamma=0"]), (8, 8, 1), ()
+        )
+        assert isinstance(method, Gan)
+        with torch.no_grad():
+            method.discriminator.head.bias.fill_(7.0)
+        losses = method.losses("both", (Batch(torch.rand(6, 1, 8, 8)),), At(0, 0.0))
+        start = losses.joint if losses.joint is not None else losses.of["discriminator"]
+        (slope,) = torch.autograd.grad(start.mean(), method.discriminator.head.bias)
+        slopes[drift] = float(slope)
+    assert slopes[0.0] == pytest.approx(0.0, abs=1e-6)
+    assert slopes[0.1] == pytest.approx(2 * 0.1 * 7, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("networks", "norm", "embedded"),
+    [("dcgan", "batch", False), ("dcgan", "none", True), ("r3", "batch", True), ("mlp", "batch", True)],
+)
+def test_labels_come_in_by_the_norms_wherever_there_are_norms(networks: str, norm: str, embedded: bool) -> None:
+    settings = [
+        "method.labels=true",
+        "method.generator.labels=auto",
+        f"method.generator.norm={norm}",
+        f"method.networks={networks}",
+    ]
+    method = recipes.build(recipes.compose("r3gan", settings), (16, 16, 1), ("a", "b", "c"))
+    assert isinstance(method, Gan)
+    assert (method.generator.embedding is not None) == embedded
+    z, a, b = torch.randn(2, 64), torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64)
+    if not embedded:  # gains of all classes start alike
+        with torch.no_grad():
+            for name, weight in method.generator.named_parameters():
+                if weight.dim() == 2 and len(weight) == 3:
+                    weight[1] += 0.5
+                    assert "norm" in name
+    assert not torch.equal(method.generator.eval()(z, a), method.generator(z, b))
+
+
+def test_adaptive_augmentation_grows_while_the_critic_is_sure_of_real_images_and_tells() -> None:
+    """Its p moves in a step, in the direction that the signs say, and stands in the log."""
+    from contract.helpers import drawer, method_of, pictures_like, stepper_of
+
+    moved = {}
+    for bias in (9.0, -9.0):
+        settings = ("method.augment.kind=adaptive", "method.augment.start=0.4", "method.augment.speed=1000")
+        method = method_of("dcgan", (16, 16, 1), *settings)
+        assert isinstance(method, Gan)
+        with torch.no_grad():
+            method.discriminator.head.bias.fill_(bias)
+        logs = stepper_of(method, 16).step(drawer(pictures_like(16, (16, 16, 1), device=method.device)), At(0, 0.1), 0)
+        moved[bias] = float(method.augment.p)
+        assert float(logs["augmentation"]) == pytest.approx(0.4)
+    assert moved[9.0] == pytest.approx(0.4 + 16 / 1000)
+    assert moved[-9.0] == pytest.approx(0.4 - 16 / 1000)
+
+
+@pytest.mark.parametrize("loss", ["wasserstein", "relativistic"])
+def test_accuracy_of_losses_without_a_zero_is_about_the_middle_of_the_means(loss: str) -> None:
+    method = recipes.build(recipes.compose("gan", [f"method.loss={loss}", "method.r1_gamma=0"]), (8, 8, 1), ())
+    assert isinstance(method, Gan)
+    logs, signs = method._shares(torch.tensor([10.2, 10.6, 9.9]), torch.tensor([9.9, 9.5, 10.3]))  # the middle is 10.0667
+    assert logs["right_on_real"].tolist() == [1, 1, 0]
+    assert logs["right_on_fake"].tolist() == [1, 1, 0]
+    assert signs.tolist() == [1, 1, -1]
+
+
+def test_other_folders_do_not_change_what_knows_no_classes() -> None:
+    """`init_from`: a set without classes, then one with three sub-folders."""
+    before, after = (recipes.build(recipes.compose("dcgan", []), (16, 16, 1), classes) for classes in ((), ("a", "b", "c")))
+    assert {name: value.shape for name, value in before.state_dict().items()} == {
+        name: value.shape for name, value in after.state_dict().items()
+    }
+
+
+def test_label_planes_are_no_layer_to_normalise() -> None:
+    settings = ["method.labels=true", "method.discriminator.labels=concat", "method.discriminator.spectral=true"]
+    method = recipes.build(recipes.compose("sngan", settings), (28, 28, 1), ("a", "b", "c"))
+    assert isinstance(method, Gan)
+    planes = method.discriminator.planes
+    assert planes is not None
+    assert float(planes.weight.detach().std()) == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_penalty_on_real_images_alone_draws_no_picture() -> None:
+    """And it is 8 times 1/2·γ·|∇D|² of each, as with a generator beside it."""
+    method = recipes.build(recipes.compose("dcgan", ["method.r1_gamma=3.0"]), (16, 16, 1), ())
+    assert isinstance(method, Gan)
+    method.generator.forward = None  # type: ignore[assignment]
+    images = torch.rand(5, 1, 16, 16)
+    found = method.losses("penalty", (Batch(images),), At(0, 0.0)).of["discriminator"]
+    torch.testing.assert_close(found, 8 * 3.0 * zero_centred_penalty(method.discriminator, images))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -73,9 +74,21 @@ def test_what_was_settled_is_told() -> None:
     told = dict(recipes.chosen(before.method, recipes.settled(before, facts(28, images=10)).method))
     assert told == {
         "method.networks": COLOUR[0][1],
+        "method.labels": False,
         "method.r1_gamma": pytest.approx(0.0002 * 28 * 28 / 64),
         "method.generator.widest": COLOUR[0][4],
         "method.discriminator.width": COLOUR[0][3],
         "method.discriminator.widest": COLOUR[0][4],
     }
     assert list(recipes.chosen(before.method, before.method)) == []
+
+
+def test_the_environment_chooses_as_the_command_line_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A GAN's key in LIMNER_SETTINGS does not break the look at the pictures, and chooses a GAN."""
+    from limner.training import dry_run
+
+    monkeypatch.setenv("LIMNER_SETTINGS", "method.discriminator.extra=0 batch.size=16")
+    found = dry_run("digits", images=640, out=tmp_path, steps=3)
+    assert found["recipe"]["method"]["kind"] == "gan"
+    assert found["recipe"]["method"]["discriminator"]["extra"] == 0
+    assert found["recipe"]["batch"]["size"] == 16

@@ -251,6 +251,9 @@ def test_further_layers_of_the_dcgan_pair() -> None:
     assert layers(most) == [*layers(more), (256, 256, 3, 1)]
     assert [trunk.features for trunk in (plain, more, most)] == [128 * 49, 256 * 16, 256 * 16]
     assert all(trunk(torch.zeros(2, 1, 28, 28)).flatten(1).shape == (2, trunk.features) for trunk in (plain, more, most))
+    square = [DcganTrunk((1, 32, 32), 8, 64, "none", 0.0, extra) for extra in (0, 1, 2, 3)]  # 4x4 already: none halves again
+    assert [kernel[2:] for kernel in layers(square[3])[3:]] == [(3, 1)] * 3
+    assert [trunk.features for trunk in square] == [32 * 16] * 4
     short, long = (DcganGenerator(5, (1, 28, 28), 64, 512, "batch", 0, extra) for extra in (0, 1))
     assert layers(short) == [(128, 64, 4, 2), (64, 1, 4, 2)]
     assert layers(long) == [(128, 64, 4, 2), (64, 32, 4, 2), (32, 1, 3, 1)]

@@ -177,3 +177,43 @@ def test_updates_are_shared_where_they_can_be() -> None:
     assert (
         phases("method.updates=auto", "method.networks=dcgan", "method.discriminator.norm=batch", "method.r1_gamma=0") == apart
     )
+
+
+@pytest.mark.parametrize(
+    ("preset", "setting", "words"),
+    [
+        ("r3gan", "method.labels=maybe", ["method.labels: 'maybe'", "true, false", "'auto'"]),
+        ("dcgan", "method.r1_gamma=foo", ["method.r1_gamma: 'foo'", "a number", "'auto'"]),
+        ("dcgan", "method.generator.labels=x", ["method.generator.labels: 'x'", "'concat'", "'norm'", "'auto'"]),
+        ("dcgan", "method.augment=diff", ["method.augment: 'diff'", "method.augment.kind=diff"]),
+        ("dcgan", "method.generator.clip=5", ["method.generator.clip: 5", "method.generator.clip.by=…"]),
+        ("dcgan", "method.generator.optimiser.lr=-1", ["a learning rate is 0 or more"]),
+        ("dcgan", "method.discriminator.dropout=0.999", ["method.discriminator.dropout", "0.95"]),
+    ],
+)
+def test_a_wrong_value_says_what_may_stand_there(preset: str, setting: str, words: list[str]) -> None:
+    with pytest.raises(InputError) as error:
+        compose(preset, [setting])
+    text = str(error.value)
+    assert all(word in text for word in words), text
+    assert not any(word in text for word in ("instance of", "function-", ".bool", "\n")), text
+
+
+@pytest.mark.parametrize(
+    ("preset", "key", "idle"),
+    [
+        ("gan", "generator.width", True),
+        ("gan", "generator.widths", False),
+        ("dcgan", "discriminator.widths", True),
+        ("dcgan", "discriminator.extra", False),
+        ("sngan", "generator.blocks", True),
+        ("sngan", "discriminator.blocks", False),
+        ("dcgan", "augment.policy", True),
+        ("dcgan", "generator.optimiser.lr", False),
+        ("vae", "width", False),
+    ],
+)
+def test_what_would_do_nothing_is_told(preset: str, key: str, idle: bool) -> None:
+    told = compose(preset).method.overlooked(key)
+    assert (told is not None) == idle, told
+    assert not idle or "method." in str(told)

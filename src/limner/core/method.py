@@ -116,6 +116,10 @@ class MethodConfig(BaseModel):
         """With numbers in the place of "auto"; the run writes them down and starts."""
         return self
 
+    def overlooked(self, key: str) -> str | None:
+        """Why setting `key` (dotted, below ``method.``) would do nothing, beside the other choices; None where it does."""
+        return None
+
 
 class Codec(Protocol):
     """What a Method works *in*: pixels, or the latents of a trained autoencoder."""

@@ -27,8 +27,12 @@ class Optimiser(BaseModel):
 
     @model_validator(mode="after")
     def _momentum(self) -> Optimiser:
-        if not 0 <= self.betas[1].value < 1:
-            raise ValueError(f"betas lie from 0 to below 1, and {self.betas[1].value:g} does not")
+        second = self.betas[1]
+        for value in (second.value, second.value * second.final):
+            if not 0 <= value < 1:
+                raise ValueError(f"betas lie from 0 to below 1, and {value:g} does not")
+        if not 0 <= self.lr.value < float("inf"):
+            raise ValueError(f"a learning rate is 0 or more, and {self.lr.value:g} is not")
         return self
 
     def build(self, weights: Sequence[Tensor]) -> torch.optim.Optimizer:

@@ -94,7 +94,7 @@ class Seen:
         words = []
         for verb, key, value in knobs:
             found, current = _setting(self.recipe, key)
-            if not found or (value and str(current).lower() == value.lower()):
+            if not found or (value and str(current).lower() == value.lower()) or _refused(self.recipe, key):
                 continue
             said = "none" if current is None else f"{current:g}" if isinstance(current, float | int) else str(current)
             words.append(f"{verb} {key}" + (f"={value}" if value else "") + ("" if value == "true" else f" (now {said})"))
@@ -127,6 +127,14 @@ def _setting(tree: Any, key: str) -> tuple[bool, Any]:
     if isinstance(tree, Mapping):
         return True, tree.get("value", "on")
     return True, tree
+
+
+def _refused(recipe: Mapping[str, Any], key: str) -> bool:
+    """Whether the method would not take it, beside its other choices."""
+    if key == "method.r1_gamma":  # per image, and batch norm couples images
+        _, norm = _setting(recipe, "method.discriminator.norm")
+        return bool(norm == "batch" or _setting(recipe, "method.discriminator.normalise")[1] == "gradient")
+    return key == "method.loss" and bool(_setting(recipe, "method.smooth")[1])
 
 
 # ---- the rules: a sentence, or None. `standing` says whether it was said at the event before, and loosens the bounds -------
@@ -223,7 +231,7 @@ def _explosion(seen: Seen, standing: bool) -> str | None:
     if seen.game and loss is not None and len(seen.events) > 3 and loss > max(high, times * median(losses)):
         return (
             f"The discriminator is thrown about: its loss was {loss:.3g} over the last {seen.images - seen.recent:,} images, "
-            "where guessing would cost 2 at most"
+            "where guessing would cost 2 at most, penalties aside"
         ) + seen.advice(("lower", "method.discriminator.optimiser.lr", ""), ("raise", "method.r1_gamma", ""))
     for player in seen.players:
         norms = seen.curve(f"gradient_norm/{player}")

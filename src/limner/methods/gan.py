@@ -18,7 +18,7 @@ from limner.core.cond import Batch, Cond
 from limner.core.errors import InputError
 from limner.core.method import At, Codec, Losses, Method, Phase, Pixels, Player
 from limner.methods.adversarial import GAMES, Turned, gradient_normalised, gradient_penalty, zero_centred_penalty
-from limner.methods.gan_config import Gamma, GanConfig, networks
+from limner.methods.gan_config import NOTHING, Gamma, GanConfig, networks
 from limner.nets import spectral
 from limner.nets.augment import Augmenter
 from limner.nets.layers import BatchNorm, moments_of, move_moments
@@ -40,32 +40,38 @@ class Gan(Method):
         self.config = config
         self.conditional = config.labels is True  # a run has settled "auto"; a Method built by itself goes without
         if self.conditional and not classes:
-            raise InputError("method.labels=true needs pictures with classes (sub-folders, or a label column); these have none")
+            raise InputError(
+                "these pictures have no classes (sub-folders, or a label column) to learn; set method.labels=false, or choose "
+                "a preset that goes without, such as r3gan"
+            )
         self.generator, self.discriminator = networks(config, codec.shape, len(classes) if self.conditional else 0)
         self.augment = Augmenter(config.augment, _image_shape(codec.shape))
         self.game = GAMES[config.loss]
         # What the generator's tanh spans: pixels as they are, an autoencoder's latents within three standard deviations.
         self.register_buffer("centre", torch.zeros(codec.shape))
         self.register_buffer("spread", torch.ones(codec.shape))
-        self.register_buffer("shares", torch.full((max(len(classes), 1),), 1 / max(len(classes), 1)))
+        known = len(classes) if self.conditional else 1  # other folders than its own do not change what knows no classes
+        self.register_buffer("shares", torch.full((known,), 1 / known))
         self._decide()
 
     def _decide(self) -> None:
         """Which passes can be shared. Errors: `InputError` for choices that contradict each other."""
         config, auxiliary = self.config, self.conditional and self.config.discriminator.labels == "auxiliary"
         coupled = self.coupled = any(isinstance(layer, BatchNorm) for layer in self.discriminator.modules())
-        if coupled and (config.penalised or config.discriminator.normalise == "gradient"):
+        normalised = config.discriminator.normalise == "gradient"
+        if coupled and (config.penalised or normalised):
+            instead = "method.discriminator.normalise=none" if normalised else "method.r1_gamma=0 method.r2_gamma=0 "
             raise InputError(
                 "gradient penalties and the gradient-normalised critic are per image, and batch norm in the discriminator "
-                "couples images; set method.discriminator.norm=none, or method.r1_gamma=0 "
-                "method.r2_gamma=0 method.gradient_penalty=0"
+                f"couples images; set method.discriminator.norm=none, or {instead}"
+                + ("" if normalised else "method.gradient_penalty=0")
             )
         if config.updates == "shared" and (coupled or config.critic_steps > 1):
             raise InputError(
                 "method.updates=shared needs a discriminator without batch norm and method.critic_steps=1; "
                 "set method.updates=auto or method.discriminator.norm=none"
             )
-        if config.discriminator.normalise == "gradient" and (config.penalised or auxiliary):
+        if normalised and (config.penalised or auxiliary):
             raise InputError(
                 "the gradient-normalised critic is smooth by itself and has one output; set method.r1_gamma=0 "
                 "method.r2_gamma=0 method.gradient_penalty=0, and method.discriminator.labels=projection"
@@ -73,10 +79,19 @@ class Gan(Method):
         if self.augment.active and len(self.codec.shape) != 3:
             raise InputError("method.augment is for images, and this GAN works in an autoencoder's latents; leave it out")
         if config.smooth and not self.game.labels:
-            raise InputError(f"method.smooth changes the target of real images, and the loss '{config.loss}' has none")
+            raise InputError(
+                f"method.smooth changes the target of real images, and the loss '{config.loss}' has none; set method.smooth=0, "
+                "or method.loss=non-saturating"
+            )
+        if self.conditional and config.augment.mix:
+            raise InputError(
+                "method.augment.mix blends neighbours, which are of different classes; set method.augment.mix=0, or "
+                "method.labels=false"
+            )
         self.shared = config.updates == "shared" or (config.updates == "auto" and not coupled and config.critic_steps == 1)
         self.turned = self.shared and self.game.turn is not None and not auxiliary and not self.augment.couples
         self.lazy = config.penalised and config.penalty_every > 1
+        self._on_fake = config.r2_gamma != NOTHING or config.gradient_penalty > 0
 
     def players(self) -> Mapping[str, Player]:
         g, d = self.config.generator, self.config.discriminator
@@ -104,6 +119,9 @@ class Gan(Method):
             return self._both(batch, real, z, label, at)
         if phase == "generator":
             return self._generator(batch, real, z, label, at)
+        if phase == "penalty" and not self._on_fake:
+            images = self._shown(batch, real, real[:0], at)
+            return Losses({"discriminator": self._penalties(batch, images, label, at)})
         with torch.no_grad():
             fake = self.generator(z, label)
         images, labels = self._shown(batch, real, fake, at), _twice(label)
@@ -143,7 +161,7 @@ class Gan(Method):
     ) -> Losses:  # fmt: skip
         """Of `movers`, from the verdict on real images and as many generated ones."""
         real, fake = logits.chunk(2)
-        critic = self.game.discriminator(real, fake, self.config.smooth)
+        critic = self.game.discriminator(real, fake, self.config.smooth) + self.config.drift * real.square()
         of: dict[str, Tensor] = {"generator": self.game.generator(real, fake)} if "generator" in movers else {}
         if classes is not None and labels is not None:
             on_real, on_fake = cross_entropy(classes, labels).chunk(2)
@@ -152,6 +170,8 @@ class Gan(Method):
         if self.config.penalised and not self.lazy and torch.is_grad_enabled():
             critic = critic + self._penalties(batch, images, labels, at)
         logs, right = self._shares(real, fake)
+        if self.config.augment.kind == "adaptive":
+            logs["augmentation"] = self.augment.p
         sums = self._moments(*movers) | {"signs": right.sum().view(1), "seen": torch.full_like(right[:1], len(right))}
         joint = None
         if self.turned and "generator" in movers:
@@ -183,9 +203,12 @@ class Gan(Method):
         return logits.float(), classes
 
     def _penalties(self, batch: Batch, images: Tensor, labels: Tensor | None, at: At) -> Tensor:
-        """[B]: R1 on the real half of `images`, R2 on the generated half, and the gradient penalty between the two, each with
-        its weight, and as many times as strong as it is seldom taken (Karras et al. 2020, arXiv:1912.04958, appendix B)."""
-        config, (real, fake) = self.config, images.detach().chunk(2)
+        """[B]: R1 on the real half of `images` (or on all of them, where nothing is asked of generated ones), R2 on the
+        generated half, and the gradient penalty between the two, each with its weight, and as many times as strong as it is
+        seldom taken (Karras et al. 2020, arXiv:1912.04958, appendix B). Slopes are by the images as the discriminator sees
+        them, augmented where they are."""
+        config, images = self.config, images.detach()
+        real, fake = images[: len(batch)], images[len(batch) :]
         label = None if labels is None else labels[: len(real)]
         # Zero, but of the weights: a γ that is warmed up from nothing still has a gradient.
         total = 0.0 * self.discriminator.head.bias.float().expand(len(real))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -25,6 +26,9 @@ from limner.nets.resnet import ResnetGenerator, ResnetTrunk
 Gamma = Scheduled | Literal["auto"]
 """γ of a gradient penalty; "auto" is 0.0002 · resolution² / batch."""
 
+NOTHING = Schedule(value=0.0)
+"""No penalty at all, ever."""
+
 Shape = tuple[int, ...]
 
 LEAST = 8
@@ -40,6 +44,17 @@ win (Fréchet distance on CIFAR-10 after 30,000 images: 82, residual ones 26). T
 
 RARE = 500
 """Training pictures below which a class is too rare to be learned by itself: of 80 flowers, each became one picture."""
+
+HEEDED: Mapping[str, tuple[str, ...]] = {
+    "auto": ("width", "widest"),
+    "mlp": ("widths",),
+    "dcgan": ("width", "widest", "extra"),
+    "resnet": ("width", "widest", "blocks"),
+    "densenet": ("width", "widest", "blocks"),
+    "r3": ("width", "widest", "blocks", "expansion", "group", "patch"),
+}
+"""What each kind of network is sized by."""
+SIZES = frozenset(name for names in HEEDED.values() for name in names)
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -72,15 +87,16 @@ class NetworkConfig(BaseModel):
 class GeneratorConfig(NetworkConfig):
     norm: Norm = "batch"
     """All but r3, which has none."""
-    labels: GeneratorLabels = "concat"
-    """How the class comes in, where `method.labels` is set: beside the noise, or as gains and biases of its norms."""
+    labels: GeneratorLabels | Literal["auto"] = "concat"
+    """How the class comes in, where `method.labels` is set: beside the noise (`concat`), or as gains and biases of its norms
+    (`norm`); `auto` is the latter wherever there are norms."""
 
 
 class DiscriminatorConfig(NetworkConfig):
     widths: tuple[Positive, ...] = Field((512, 256), min_length=1)
     norm: Norm = "none"
     """dcgan."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, le=0.95)
     """dcgan and mlp."""
     spectral: bool = False
     """Spectral normalisation (Miyato et al. 2018) of every layer."""
@@ -118,6 +134,9 @@ class GanConfig(MethodConfig):
     """Weight of (|∇D|−1)² between real and generated images (Gulrajani et al. 2017)."""
     penalty_every: int = Field(8, ge=1)
     """Iterations between two penalties, which are scaled up accordingly (Karras et al. 2020)."""
+    drift: float = Field(0.0, ge=0)
+    """Weight of D(x)² on real images (Karras et al. 2018, arXiv:1710.10196, appendix A.1): it pins down the level of the
+    logits, which losses of differences (Wasserstein, relativistic) leave to wander, for each class by itself."""
     weight_clip: float | None = Field(None, gt=0)
     """Bound of the discriminator's weights (Arjovsky et al. 2017)."""
     augment: AugmentConfig = AugmentConfig()
@@ -136,7 +155,19 @@ class GanConfig(MethodConfig):
     @property
     def penalised(self) -> bool:
         """Whether there is any gradient penalty."""
-        return self.r1_gamma != Schedule(value=0.0) or self.r2_gamma != Schedule(value=0.0) or self.gradient_penalty > 0
+        return self.r1_gamma != NOTHING or self.r2_gamma != NOTHING or self.gradient_penalty > 0
+
+    def overlooked(self, key: str) -> str | None:
+        player, _, name = key.rpartition(".")
+        if player in ("generator", "discriminator") and name in SIZES:
+            heeded = HEEDED[self.networks]
+            if name not in heeded or (name == "blocks" and player == "generator" and self.networks == "resnet"):
+                there = ", ".join(f"method.{player}.{other}" for other in heeded if other != "blocks" or player != "generator")
+                return f"method.networks={self.networks} goes by {there}"
+        for kind, names in (("diff", ("policy",)), ("adaptive", ("transforms", "target", "speed", "most", "start"))):
+            if player == "augment" and name in names and self.augment.kind != kind:
+                return f"it is for method.augment.kind={kind}, not {self.augment.kind}"
+        return None
 
     def settled(self, facts: Facts) -> GanConfig:
         """γ="auto" as a number, networks="auto" as those that the budget is enough for, labels="auto" as yes or no."""
@@ -163,9 +194,11 @@ def networks(config: GanConfig, shape: tuple[int, ...], classes: int) -> tuple[G
     Errors: `InputError` where the images are too small for them, or they cannot take a label in the way that is asked for.
     """
     g, d = config.generator, config.discriminator
-    latent = Generator.inputs(config.latent, classes, g.labels)
-    normed = classes if g.labels == "norm" else 0
-    if normed and (g.norm == "none" or config.networks in ("mlp", "r3")):
+    norms = g.norm == "batch" and config.networks not in ("mlp", "r3")
+    how: GeneratorLabels = ("norm" if norms else "concat") if g.labels == "auto" else g.labels
+    latent = Generator.inputs(config.latent, classes, how)
+    normed = classes if how == "norm" else 0
+    if normed and not norms:
         raise InputError(
             f"method.generator.labels=norm needs a generator with batch norm (dcgan, resnet, densenet), not {config.networks} "
             f"with norm={g.norm}; set method.generator.labels=concat"
@@ -187,7 +220,7 @@ def networks(config: GanConfig, shape: tuple[int, ...], classes: int) -> tuple[G
     seen = (Discriminator.channels(shape[0], classes, d.labels), *shape[1:])
     maker, trunk = _pair(config, latent, shape, seen, normed)
     return (
-        Generator(maker, classes, g.labels),
+        Generator(maker, classes, how),
         Discriminator(trunk, trunk.features, size, classes, d.labels, d.spectral),
     )
 

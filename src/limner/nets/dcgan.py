@@ -74,7 +74,7 @@ class DcganTrunk(nn.Module):
         kernels = [(3, 1)] * int(small) + [(4, 2)] * halves
         for _ in range(extra):
             kernels.append((3, 2 if side > 4 else 1))
-            side = (side + 1) // kernels[-1][1]
+            side = (side + 1) // 2 if side > 4 else side
         for place, (kernel, stride) in enumerate(kernels):
             further = place >= int(small) + halves and stride == 1
             after = width if place == 0 else before if further else min(widest, 2 * before)

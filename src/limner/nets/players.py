@@ -68,8 +68,10 @@ class Discriminator(nn.Module):
         nn.init.zeros_(self.head.bias)
         if self.projection is not None:
             nn.init.normal_(self.projection.weight, 0.0, features**-0.5)
-        if sn:
-            spectral.normalise(self)
+        if sn:  # not the planes: they are a picture of the label, not a layer
+            for part in (self.trunk, self.head, self.projection, self.classifier):
+                if part is not None:
+                    spectral.normalise(part)
 
     @staticmethod
     def channels(channels: int, classes: int, how: DiscriminatorLabels) -> int:

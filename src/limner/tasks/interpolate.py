@@ -76,9 +76,10 @@ def interpolate(
         latents, labels = latents_of(model.method, seeds), model.method.labels(seeds, asked)
     frames, classes = _between(latents, labels, steps, model.method.gaussian)
     shown = pictures.to_uint8(render(model.method, frames, Cond(label=classes)))
+    own = out is None
     out = out or model.run.path / "interpolations"
     about = origin(model, label=label) | ({} if images else {"seeds": ",".join(map(str, seeds))})
-    for old in out.glob("frame[0-9][0-9][0-9][0-9]*.png"):  # a shorter way must not end in frames of a longer one
+    for old in out.glob("frame[0-9][0-9][0-9][0-9]*.png") if own else ():  # a shorter way must not end in a longer one's
         old.unlink()
     files = []
     for number, image in enumerate(shown):
