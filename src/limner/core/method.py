@@ -133,11 +133,8 @@ class Codec(Protocol):
 
 
 @runtime_checkable
-class Reconstructs(Protocol):
+class Reconstructs(Codec, Protocol):
     """A Method that is a Codec as well."""
-
-    def encode(self, images: Tensor) -> Tensor: ...
-    def decode(self, latents: Tensor) -> Tensor: ...
 
 
 @runtime_checkable

@@ -84,12 +84,11 @@ def held_out(shape: int, colour: int) -> bool:
     return (3 * shape) % len(COLOURS) == colour
 
 
-def load(
-    size: tuple[int, int] | None, limit: int | None, seed: int, *, labelled: bool = True, most: int = _MOST
-) -> Listing:
+def load(size: tuple[int, int] | None, limit: int | None, seed: int, *, labelled: bool = True, most: int = _MOST) -> Listing:
     """`limit` scenes (None is 10,000): 10 % are test, 10 % (at most 5,000) val. Errors: `InputError` for a size out of range.
 
-    They hold 1 to `most` objects. The i-th scene of a split depends on nothing but i, the split, the seed and the shape of the picture.
+    They hold 1 to `most` objects. The i-th scene of a split depends on nothing but i, the split, the seed, `most` and the shape
+    of the picture.
     """
     height, width = size or (DEFAULT_SIDE, DEFAULT_SIDE)
     if min(height, width) < 16 or max(height, width) > 128:

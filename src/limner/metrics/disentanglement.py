@@ -67,7 +67,8 @@ def bank(representations: Array, factors: Codes, seed: int = 0) -> World:
 
     def draw(factor: int, values: Codes) -> Array:
         places = starts[factor][values] + (random.random(values.shape) * counts[factor][values]).astype(np.int64)
-        return representations[order[factor][places]]
+        drawn: Array = representations[order[factor][places]]
+        return drawn
 
     return World(sizes, draw, representations.var(axis=0, ddof=1))
 
@@ -183,7 +184,8 @@ def mig(representations: Array, factors: Codes) -> Array:
 def _gap(scores: Array) -> Array:
     """[d, F] -> [F]: the best latent's score less the second best's, which is 0 where there is but one latent."""
     ordered = np.sort(np.vstack([scores, np.zeros((1, scores.shape[1]))]) if len(scores) < 2 else scores, axis=0)
-    return ordered[-1] - ordered[-2]
+    gap: Array = ordered[-1] - ordered[-2]
+    return gap
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,8 @@ def _support_vectors(x: Array, codes: Codes, classes: int) -> tuple[Array, Array
 
     def loss(at: Array) -> Array:
         short = np.maximum(0.0, 1 - sign * (at[:, :1] * x + at[:, 1:]))
-        return 0.5 * np.square(at).sum(1) + (cost * np.square(short)).sum(1)
+        total: Array = 0.5 * np.square(at).sum(1) + (cost * np.square(short)).sum(1)
+        return total
 
     now = loss(unknown)
     for _ in range(50):
@@ -299,28 +302,50 @@ def _support_vectors(x: Array, codes: Codes, classes: int) -> tuple[Array, Array
 SCORES = ("beta_vae", "factor_vae", "mig", "dci_disentanglement", "dci_completeness", "dci_informativeness", "sap")
 
 
-def disentanglement_scores(representations: Array, factors: Codes, names: Sequence[str] = SCORES, seed: int = 0) -> dict[str, float]:
+@dataclass(frozen=True)
+class Disentangled:
+    """`scores` by name; `null`, what the same latents get when they belong to other pictures (not of DCI, whose trees take most
+    of the time); `of_factors`, [F] each: `mig`, `sap` and `dci_informativeness` of every factor."""
+
+    scores: dict[str, float]
+    null: dict[str, float]
+    of_factors: dict[str, Array]
+
+
+def disentangled(representations: Array, factors: Codes, names: Sequence[str] = SCORES, seed: int = 0) -> Disentangled:
     """Those of `SCORES` that are named, from at least 15,000 pictures whose factors were drawn independently.
 
-    The first 10,000 are learned from, the next 5,000 are held out; the scores that fix a factor draw from all of them.
+    The first 10,000 are learned from, the next 5,000 are held out; the scores that fix a factor draw from all of them. Errors:
+    `InputError` where there are fewer, or the arrays do not fit.
     """
     check(representations, factors)
     if len(factors) < TRAIN + TEST:
         raise InputError(f"disentanglement needs {TRAIN + TEST:,} pictures, and there are {len(factors):,}")
-    world = bank(representations, factors, seed)
+    shuffled = representations[np.random.default_rng(fold("shuffled", seed)).permutation(len(representations))]
+    scores, of_factors = _scores(representations, factors, names, seed)
+    null, _ = _scores(shuffled, factors, [name for name in names if not name.startswith("dci")], seed)
+    return Disentangled(scores, null, of_factors)
+
+
+def _scores(
+    representations: Array, factors: Codes, names: Sequence[str], seed: int
+) -> tuple[dict[str, float], dict[str, Array]]:
     here, there = slice(TRAIN), slice(TRAIN, TRAIN + TEST)
     learn, test = (representations[here], factors[here]), (representations[there], factors[there])
     found: dict[str, float] = {}
+    of_factors: dict[str, Array] = {}
+    world = bank(representations, factors, seed)
     if "beta_vae" in names:
         found["beta_vae"] = beta_vae_score(world, seed)
     if "factor_vae" in names:
         found["factor_vae"] = factor_vae_score(world, seed)
     if "mig" in names:
-        found["mig"] = float(mig(*learn).mean())
+        of_factors["mig"] = mig(*learn)
+    if "sap" in names:
+        of_factors["sap"] = sap(*learn, *test)
     if any(name.startswith("dci") for name in names):
         three = dci(*learn, *test)
         found["dci_disentanglement"], found["dci_completeness"] = three.disentanglement, three.completeness
-        found["dci_informativeness"] = three.informativeness
-    if "sap" in names:
-        found["sap"] = float(sap(*learn, *test).mean())
-    return {name: found[name] for name in SCORES if name in names}
+        of_factors["dci_informativeness"] = three.accuracies
+    found |= {name: float(values.mean()) for name, values in of_factors.items()}
+    return {name: found[name] for name in SCORES if name in names}, of_factors
