@@ -16,7 +16,7 @@ from torch import Tensor
 
 from limner.core.images import batches_of
 
-PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """λ of mean cross-entropy + λ/2·|W|², as tried on the validation pictures."""
 NEIGHBOURS = (1, 3, 5, 10, 20)
 CONFIDENT = 1.959963984540054
