@@ -252,11 +252,11 @@ def _disentanglement(model: Loaded | None, dataset: Dataset, names: Sequence[str
             "disentanglement is measured on a run that was trained on pictures with known factors, such as "
             "`limner train scenes-1 --preset vae`"
         )
-    shape = model.encoder.shape
-    if model.encoder.kind == "codes" or len(shape) != 1:
+    shape, codes_for_latents = model.latent_shape()
+    if codes_for_latents or len(shape) != 1:
+        what = f"{'codes' if codes_for_latents else 'a map'} of the shape {'x'.join(map(str, shape))}"
         raise InputError(
-            f"the latents of {model.run.path} ({model.recipe.preset}) are {model.encoder.kind} of the shape "
-            f"{'x'.join(map(str, shape))}; disentanglement is measured on vectors"
+            f"the latents of {model.run.path} ({model.recipe.preset}) are {what}; disentanglement is measured on vectors"
         )
     height, width, channels = dataset.shape
     shaping = Shaping((height, width), model.recipe.data.fit, channels, parse_background(model.recipe.data.background))

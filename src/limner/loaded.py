@@ -108,7 +108,7 @@ class Loaded:
         )
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[Any]:
-        """[N, H, W, C] uint8 -> [N, *shape of its latents]: float32, or the int64 numbers of codes.
+        """[N, H, W, C] uint8, at least one -> [N, *shape of its latents]: float32, or the int64 numbers of codes.
 
         Errors: `InputError` where the method has no encoder, or the pictures another shape.
         """
@@ -118,8 +118,13 @@ class Loaded:
         with torch.inference_mode():
             for part in pictures.batches_of(len(images), ENCODED):
                 rows.append(method.encode(pictures.to_tensor(images[part], self.method.device)).cpu().numpy())
-        kind: Any = np.int64 if method.kind == "codes" else np.float32
-        return np.concatenate(rows).astype(kind) if rows else np.empty((0, *method.shape), kind)
+        latents = np.concatenate(rows)
+        return latents.astype(np.float32 if np.issubdtype(latents.dtype, np.floating) else np.int64, copy=False)
+
+    def latent_shape(self) -> tuple[tuple[int, ...], bool]:
+        """Of the latents of one picture, and whether these are codes. Errors: `InputError` where the method has no encoder."""
+        blank = self.encode(np.zeros((1, *self.shape), np.uint8))
+        return blank.shape[1:], blank.dtype == np.int64
 
     def _check(self, images: NDArray[np.uint8]) -> None:
         if images.shape[1:] != self.shape:

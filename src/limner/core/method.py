@@ -133,8 +133,11 @@ class Codec(Protocol):
 
 
 @runtime_checkable
-class Reconstructs(Codec, Protocol):
+class Reconstructs(Protocol):
     """A Method that is a Codec as well."""
+
+    def encode(self, images: Tensor) -> Tensor: ...
+    def decode(self, latents: Tensor) -> Tensor: ...
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -68,7 +69,8 @@ def classify(
     """
     began = time.perf_counter()
     model = load(run, checkpoint)
-    if model.encoder.kind == "codes":
+    shape, codes = model.latent_shape()
+    if codes:
         raise InputError(f"the latents of {model.run.path} ({model.recipe.preset}) are codes; classify takes continuous ones")
     if data is None and not model.recipe.data.classes:
         raise InputError(
@@ -83,7 +85,7 @@ def classify(
     known = _read(path)
     cached = known is not None
     if known is None:
-        readout, card = _fit(model, model.dataset() if dataset is None else dataset, progress)
+        readout, card = _fit(model, math.prod(shape), model.dataset() if dataset is None else dataset, progress)
         _write(path, readout, card)
     else:
         readout, card = known
@@ -115,13 +117,12 @@ def _by(readout: Readout) -> str:
     return "probe" if readout.held_out[0] >= readout.held_out[1] else "knn"
 
 
-def _fit(model: Loaded, dataset: Dataset, progress: Progress | None) -> tuple[Readout, dict[str, Any]]:
-    """What is read off the latents, and the card that says how well, beside what is read off the pixels."""
+def _fit(model: Loaded, dim: int, dataset: Dataset, progress: Progress | None) -> tuple[Readout, dict[str, Any]]:
+    """What is read off the `dim` latents, and the card that says how well, beside what is read off the pixels."""
     assert dataset.labels is not None
     height, width, channels = dataset.shape
     size = work_size(height, width, PIXELS_SIDE)
-    dims = max(int(np.prod(model.encoder.shape)), size[0] * size[1] * channels)
-    rows = _rows(dataset, MOST_NUMBERS // dims)
+    rows = _rows(dataset, MOST_NUMBERS // max(dim, size[0] * size[1] * channels))
     parts = (rows.train, rows.val, rows.test)
     labels = [torch.from_numpy(dataset.labels[part]) for part in parts]
     classes = len(dataset.classes)

@@ -46,7 +46,7 @@ def embed(
     """
     model = load(run, checkpoint)
     began = time.perf_counter()
-    own_shape = model.encoder.shape
+    own_shape, codes = model.latent_shape()
     prepared: dict[str, str] = {}
     arrays: dict[str, Any]
     if len(sources) > 1 or (sources and not _is_set(str(sources[0]))):
@@ -74,7 +74,7 @@ def embed(
         "file": str(out),
         "count": len(flat),
         "shape": list(own_shape),
-        "kind": model.encoder.kind,
+        "kind": "codes" if codes else "continuous",
         "labels": "labels" in arrays,
         "split": split,
         "prepared": prepared,
@@ -91,7 +91,7 @@ def _is_set(source: str) -> bool:
 
 def encode_rows(model: Loaded, dataset: Dataset, rows: NDArray[np.int64], progress: Progress | None = None) -> NDArray[Any]:
     """[n, *shape]: the latents of these rows of `dataset`, float32 or int64 codes."""
-    parts = [model.encode(dataset.images.gather(rows[:0]))]
+    parts = []
     for part in pictures.batches_of(len(rows), AT_ONCE):
         parts.append(model.encode(dataset.images.gather(rows[part])))
         if progress is not None:

@@ -110,7 +110,7 @@ def latents_of_pictures(
     if isinstance(method, Reconstructs):
         chosen = model.class_of(label)
         latents = torch.from_numpy(model.encode(given.images)).to(method.device)
-        return latents, model.cond(chosen, len(given.names)).label
+        return latents.flatten(1), model.cond(chosen, len(given.names)).label
     found = invert(model, given.images, label=label, progress=progress)
     labels = None if found.labels is None else torch.from_numpy(found.labels).to(method.device)
     return torch.from_numpy(found.latents).to(method.device), labels

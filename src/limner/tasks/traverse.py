@@ -52,7 +52,7 @@ def spread(model: Loaded) -> Spread:
         dataset = model.dataset()
         rows = dataset.indices("train")
         rows = rows[np.linspace(0, len(rows) - 1, min(MEASURED, len(rows))).astype(np.int64)]
-        known = torch.from_numpy(model.encode(dataset.images.gather(rows)))
+        known = torch.from_numpy(model.encode(dataset.images.gather(rows))).flatten(1)
     else:
         known = latents_of(model.method, range(SCORED_SEEDS, SCORED_SEEDS + MEASURED)).cpu()
     return Spread(known.mean(0), known.std(0, correction=0))
