@@ -55,11 +55,13 @@ class Scaling:
 
     @classmethod
     def of(cls, x: Tensor) -> Scaling:
-        """By the rows of `x` [N, d]."""
-        total = x.double()
-        mean, std = total.mean(0), total.std(0, correction=0)
+        """By the rows of `x` [N, d]; sums are float64."""
+        parts = [x[rows] for rows in batches_of(len(x), 4096)]
+        mean = sum((part.double().sum(0) for part in parts), torch.zeros(x.shape[1], dtype=torch.float64)) / len(x)
+        squares = sum(((part.double() - mean).square().sum(0) for part in parts), torch.zeros_like(mean))
+        std = (squares / len(x)).sqrt()
         # Rounding gives a constant column a deviation of some 1e-8 of its size; it must not be blown up to 1.
-        known = std > 1e-6 * total.abs().amax(0).clamp(min=1e-30)
+        known = std > 1e-6 * torch.stack([part.abs().amax(0) for part in parts]).amax(0).clamp(min=1e-30)
         return cls(mean.float(), torch.where(known, 1 / std, torch.zeros_like(std)).float())
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from limner.core.images import batches_of
 CEILING = 100.0  # dB that an exact copy counts as in a mean; a single step of 1/255 in a 96×64 colour image is 91 dB
 WINDOW, SIGMA = 11, 1.5  # of the Gaussian that ssim looks through, in pixels
 K1, K2 = 0.01, 0.03
+_AT_ONCE = 2**20  # entries of images whose ssim is worked out at a time
 
 
 def _unit(images: NDArray[np.generic] | Tensor) -> Tensor:
@@ -52,7 +53,8 @@ def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Tensor:
     """
     if a.shape != b.shape or a.ndim != 4:
         raise ValueError(f"ssim compares images [N, H, W, C] of one shape, not {list(a.shape)} and {list(b.shape)}")
-    found = [_ssim(_unit(a[rows]), _unit(b[rows])) for rows in batches_of(len(a), 256)]
+    few = max(1, _AT_ONCE // max(1, a[:1].size))
+    found = [_ssim(_unit(a[rows]), _unit(b[rows])) for rows in batches_of(len(a), few)]
     return torch.cat(found) if found else torch.empty(0, dtype=torch.float64)
 
 
