@@ -45,7 +45,7 @@ Npz = Annotated[Path | None, Option("--npz", metavar="FILE", help="Write one arr
 PicturesOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where pictures go; default: a folder in the run.")]
 NoMetadata = Annotated[bool, Option("--no-metadata", help="Leave recipe, seed and model hash out of the PNGs.")]
 
-# Pictures given to a run: `reconstruct`, `interpolate`
+# Pictures given to a run: `reconstruct`, `interpolate`, `traverse`, `embed`, `classify`
 Given = Annotated[list[Path], Argument(metavar="IMAGES…", help="Picture files, or folders of them.")]
 Ends = Annotated[list[Path] | None, Argument(metavar="IMAGES…", help="Two pictures or more, in the place of --seeds.")]
 EndSeeds = Annotated[str | None, Option("--seeds", metavar="3,7,12", help="The pictures to pass through, by seed.")]
@@ -54,6 +54,18 @@ SearchSteps = Annotated[int, Option("--steps", help="Steps of the search, where 
 Grey = Annotated[bool, Option("--grey", help="Make colour pictures grey, where the model knows grey ones only.")]
 Encoder = Annotated[bool, Option("--encoder", help="Train an encoder first, for one more start of the search.")]
 PathSteps = Annotated[int, Option("--steps", help="Pictures from one end to the next, both among them.")]
+Start = Annotated[Path | None, Argument(metavar="IMAGE", help="A picture file to start from, in the place of --seed.")]
+StartSeed = Annotated[int, Option("--seed", help="The picture to start from, by seed.")]
+TurnedLatents = Annotated[str | None, Option("--latents", metavar="0-9,12", help="Which latents; default: the most active.")]
+TurnSteps = Annotated[int, Option("--steps", help="Pictures for each latent.")]
+Span = Annotated[float, Option("--span", metavar="T", help="From -T to T standard deviations about a latent's mean.")]
+Embedded = Annotated[
+    list[Path] | None, Argument(metavar="SRC|IMAGES…", help="A data set, or picture files; default: the run's own data.")
+]
+OneSplit = Annotated[str | None, Option("--split", metavar="train|val|test", help="One split of a data set; default: all.")]
+ArrayOut = Annotated[Path | None, Option("--out", metavar="FILE", help="The .npz to write; default: one in the run.")]
+Sorted = Annotated[list[Path] | None, Argument(metavar="IMAGES…", help="Picture files, or folders of them, to be labelled.")]
+Labelled = Annotated[str | None, Option("--data", metavar="SRC", help="Labelled pictures; default: the run's own data.")]
 KnownLabel = Annotated[str | None, Option("--label", metavar="CLASS", help="Of this class, where the model knows classes.")]
 
 # Judging
