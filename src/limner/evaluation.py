@@ -152,6 +152,8 @@ def evaluate(
         more = _disentanglement(model, dataset, apart)
         report["metrics"] |= more["metrics"]
         report["factors"] = more["factors"]
+    if bounds:
+        report["likelihood"] = {"draws": importance or 1, "of": GREY_VALUES}
     return _kept(report, model, out, began)
 
 
@@ -170,8 +172,6 @@ def _kept(report: dict[str, Any], model: Loaded | None, out: Path | None, began:
     if model is not None:
         report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
         out = out or model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
-    if bounds:
-        report["likelihood"] = {"draws": importance or 1, "of": GREY_VALUES}
     report["seconds"] = round(time.monotonic() - began, 2)
     report["report"] = None
     if out is not None:

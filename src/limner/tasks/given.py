@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from limner.core.errors import InputError
 from limner.data import pictures
-from limner.data.listing import Payload, printable
 from limner.data.binary import binarised
+from limner.data.listing import Payload, printable
 from limner.data.pictures import Seen, Shaping, Unreadable
 from limner.data.reading import bytes_of
 from limner.data.trees import escapes, is_archive, open_tree
