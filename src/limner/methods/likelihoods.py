@@ -99,7 +99,7 @@ def _mixture(out: Tensor, colours: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
     pairs = colours * (colours - 1) // 2
     batch, _, height, width = out.shape
     split = out.reshape(batch, -1, 1 + 2 * colours + pairs, height, width)
-    shares, means, log_scales, pulls = split.split([1, colours, colours, pairs], 2)
+    shares, means, log_scales, pulls = torch.split(split, [1, colours, colours, pairs], 2)
     return shares.squeeze(2), means, log_scales.clamp(min=-7), pulls.tanh()
 
 

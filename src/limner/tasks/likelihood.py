@@ -34,7 +34,8 @@ class Likelihood:
 
     def bits(self) -> NDArray[np.float64]:
         """[N] bits per dimension, by the importance-weighted bound."""
-        return -self.bound / (self.entries * np.log(2))
+        bits: NDArray[np.float64] = -self.bound / (self.entries * np.log(2))
+        return bits
 
 
 def likelihood(
