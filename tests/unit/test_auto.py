@@ -75,6 +75,7 @@ def test_what_was_settled_is_told() -> None:
     assert told == {
         "method.networks": COLOUR[0][1],
         "method.labels": False,
+        "method.drift": 0.01,
         "method.r1_gamma": pytest.approx(0.0002 * 28 * 28 / 64),
         "method.generator.widest": COLOUR[0][4],
         "method.discriminator.width": COLOUR[0][3],
@@ -92,3 +93,11 @@ def test_the_environment_chooses_as_the_command_line_does(monkeypatch: pytest.Mo
     assert found["recipe"]["method"]["kind"] == "gan"
     assert found["recipe"]["method"]["discriminator"]["extra"] == 0
     assert found["recipe"]["batch"]["size"] == 16
+
+
+def test_drift_goes_by_the_networks() -> None:
+    for channels, drift in ((1, 0.1), (3, 0.01)):
+        known = Facts((channels, 32, 32), 64, 1000, None, False)
+        assert recipes.settled(recipes.compose("r3gan"), known).method.drift == drift  # type: ignore[union-attr]
+    asked = recipes.compose("r3gan", ["method.drift=0.3"])
+    assert recipes.settled(asked, known).method.drift == 0.3  # type: ignore[union-attr]

@@ -161,7 +161,8 @@ class Gan(Method):
     ) -> Losses:  # fmt: skip
         """Of `movers`, from the verdict on real images and as many generated ones."""
         real, fake = logits.chunk(2)
-        critic = self.game.discriminator(real, fake, self.config.smooth) + self.config.drift * real.square()
+        drift = self.config.drift if self.config.drift != "auto" else 0.0  # a run has settled it
+        critic = self.game.discriminator(real, fake, self.config.smooth) + drift * real.square()
         of: dict[str, Tensor] = {"generator": self.game.generator(real, fake)} if "generator" in movers else {}
         if classes is not None and labels is not None:
             on_real, on_fake = cross_entropy(classes, labels).chunk(2)

@@ -42,6 +42,10 @@ COLOUR: tuple[Size, ...] = ((2e7, "resnet", 32, 32, 128), (math.inf, "resnet", 6
 discriminator's, the widest. Grey pictures are learned fastest by plain strided networks, which on colour let the discriminator
 win (Fréchet distance on CIFAR-10 after 30,000 images: 82, residual ones 26). The last rows are a guess, not a run."""
 
+DRIFT: Mapping[str, float] = {"resnet": 0.01}
+"""`drift=auto`, where it is not 0.1: more drives a resnet's rectified features to nothing, and the critic is dead for good (on
+CIFAR-10 after 40,000 images)."""
+
 RARE = 500
 """Training pictures below which a class is too rare to be learned by itself: of 80 flowers, each became one picture."""
 
@@ -134,9 +138,10 @@ class GanConfig(MethodConfig):
     """Weight of (|∇D|−1)² between real and generated images (Gulrajani et al. 2017)."""
     penalty_every: int = Field(8, ge=1)
     """Iterations between two penalties, which are scaled up accordingly (Karras et al. 2020)."""
-    drift: float = Field(0.0, ge=0)
+    drift: Annotated[float, Field(ge=0)] | Literal["auto"] = 0.0
     """Weight of D(x)² on real images (Karras et al. 2018, arXiv:1710.10196, appendix A.1): it pins down the level of the
-    logits, which losses of differences (Wasserstein, relativistic) leave to wander, for each class by itself."""
+    logits, which losses of differences (Wasserstein, relativistic) leave to wander, for each class by itself. `auto`: by the
+    networks."""
     weight_clip: float | None = Field(None, gt=0)
     """Bound of the discriminator's weights (Arjovsky et al. 2017)."""
     augment: AugmentConfig = AugmentConfig()
@@ -185,6 +190,8 @@ class GanConfig(MethodConfig):
                 size = {"width": width, "widest": widest}  # what somebody chose stands
                 size = {key: value for key, value in size.items() if key not in network.model_fields_set}
                 chosen[name] = network.model_copy(update=size)
+        if self.drift == "auto":
+            chosen["drift"] = DRIFT.get(str(chosen.get("networks", self.networks)), 0.1)
         return self.model_copy(update=chosen)
 
 
