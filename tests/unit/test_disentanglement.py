@@ -107,7 +107,7 @@ def test_a_rotation_entangles() -> None:
     assert scores.mig(turned, FACTORS).mean() == pytest.approx(GOLDEN_MIG_OF_ROTATION, abs=1e-3)
     assert factor_vae_score(bank(turned, FACTORS)) == pytest.approx(GOLDEN_FACTOR_VAE_OF_ROTATION, abs=0.02)
     found = quick_dci(turned)
-    assert found.disentanglement < 0.6
+    assert found.disentanglement < 0.4
     assert found.informativeness > 0.6
 
 
@@ -137,12 +137,13 @@ def test_order_and_unit_of_latents() -> None:
 
 def test_a_bank_scores_as_fresh_draws_do() -> None:
     """Pictures drawn anew for every example, as published, against pictures that come again."""
-    mixing = rotation(len(SIZES), seed=4) * 0.4 + np.eye(len(SIZES))
+    mixing = np.random.default_rng(4).normal(size=(len(SIZES), 3))  # too few latents for the factors
     random = np.random.default_rng(7)
 
     def encode(factors: NDArray[np.int64]) -> Array:
         clean = (factors - FACTORS.mean(0)) / FACTORS.std(0)
-        return clean @ mixing + 0.5 * random.normal(size=clean.shape)
+        mixed = clean @ mixing
+        return mixed + 0.5 * random.normal(size=mixed.shape)
 
     def draw(factor: int, values: NDArray[np.int64]) -> Array:
         factors = np.stack([random.integers(0, size, values.shape) for size in SIZES], axis=-1)
@@ -151,7 +152,7 @@ def test_a_bank_scores_as_fresh_draws_do() -> None:
 
     representations = encode(FACTORS)
     fresh, again = World(SIZES, draw, representations.var(axis=0, ddof=1)), bank(representations, FACTORS)
-    assert 0.5 < factor_vae_score(fresh) < 0.99
+    assert 0.3 < factor_vae_score(fresh) < 0.9
     assert factor_vae_score(again) == pytest.approx(factor_vae_score(fresh), abs=0.02)
     assert beta_vae_score(again) == pytest.approx(beta_vae_score(fresh), abs=0.02)
 
@@ -251,6 +252,6 @@ def test_bad_arrays_are_named() -> None:
         disentangled(STANDARD[:5000], FACTORS[:5000])
 
 
-GOLDEN_SAP_OF_IDENTITY = 0.0
-GOLDEN_MIG_OF_ROTATION = 0.0
-GOLDEN_FACTOR_VAE_OF_ROTATION = 0.0
+GOLDEN_SAP_OF_IDENTITY = 0.4709
+GOLDEN_MIG_OF_ROTATION = 0.1284
+GOLDEN_FACTOR_VAE_OF_ROTATION = 0.935
