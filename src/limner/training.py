@@ -28,7 +28,7 @@ from limner.evaluation import Watch
 from limner.loop import Loop, NotFinite, Progress, Tell, mend_memory, out_of_memory
 from limner.recipe import Recipe, Segment
 from limner.report import write_report
-from limner.run import Run
+from limner.run import Run, open_codec
 
 __all__ = ["Outcome", "Progress", "dry_run", "resume", "train"]
 
@@ -335,7 +335,24 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
                 "or leave init_from out"
             )
     update = {"data": recipe.data.model_copy(update=data), "precision": chosen, "init_from": init_from}
+    if recipe.codec is not None:
+        update |= _with_codec(recipe.codec, dataset)
+    elif any(stage.share == 0 for stage in recipe.stages):
+        raise InputError("a stage with share=0 comes trained from another run; name that run with codec=RUN")
     return recipes.settled(recipe.model_copy(update=update), _facts(recipe, dataset))
+
+
+def _with_codec(codec: str, dataset: Dataset) -> dict[str, Any]:
+    """What a recipe says about the run whose codec it takes over."""
+    run = open_codec(codec)
+    stages, _ = run.codec()
+    known, (height, width, channels) = run.recipe().data, dataset.shape
+    if (known.size, known.channels) != (f"{height}x{width}", channels):
+        raise InputError(
+            f"{run.path} encodes pictures of {known.size} with {known.channels} channel(s), these are {height}x{width} with "
+            f"{channels}; set data.size={known.size} data.channels={known.channels}"
+        )
+    return {"codec": str(run.path.resolve()), "stages": stages}
 
 
 def _check_processes(recipe: Recipe) -> None:
