@@ -94,7 +94,7 @@ class Loop:
         """The stage's networks, its moving average and its optimisers: fresh, or as the checkpoint left them."""
         given = sum(share == 0 for _, share, _ in self.stages)
         self.place = Place(**checkpoint.state()) if checkpoint else Place(stage=given)
-        self._build_stage(open_codec(str(self.recipe.codec)).codec()[1] if given and not checkpoint else None)
+        self.build_stage(open_codec(str(self.recipe.codec)).codec()[1] if given and not checkpoint else None)
         if checkpoint:
             load_weights(self.method, checkpoint.tensors("model"), checkpoint.path)
             load_weights(self.ema.method, checkpoint.tensors("ema"), checkpoint.path, averaged(self.method))
@@ -109,7 +109,7 @@ class Loop:
         if parallel.leads():
             self.run.forget_after(self.place.images)
 
-    def _build_stage(self, codec: Mapping[str, Tensor] | None = None) -> None:
+    def build_stage(self, codec: Mapping[str, Tensor] | None = None) -> None:
         """Its methods are built anew; `codec` is what the frozen one among them has learned."""
         recipe, place = self.recipe, self.place
         seeds.seed_all(recipe.seed, "init", place.stage)
@@ -144,11 +144,11 @@ class Loop:
             batch = self.recipe.batch.size
             clock = self._clock()
             self._stopwatch()
-            self._remember()
+            self.remember()
             reached = self._stage_progress()
             while not self.plan.finished(self.place.images):
                 if self._next_stage():  # before the step, so that a run resumed on the border crosses it as well
-                    self._remember()
+                    self.remember()
                     if clock is not None:
                         clock.restart(time.monotonic() - self.started, self.place.images)
                 before = self.place.images
@@ -204,10 +204,10 @@ class Loop:
         state, kept = self.ema.method.state_dict(), averaged(self.ema.method)
         self.place.stage += 1
         self.place.stage_start = self.place.images
-        self._build_stage({name: state[name] for name in kept})
+        self.build_stage({name: state[name] for name in kept})
         return True
 
-    def _remember(self) -> None:
+    def remember(self) -> None:
         """A frozen codec encodes every training image once."""
         codec = self.method.codec
         self.feed.remember(None if isinstance(codec, Pixels) else codec.encode)

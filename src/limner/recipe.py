@@ -50,7 +50,7 @@ METHODS: Mapping[str, Family] = {
     ),
     "vqvae": Family(VqVaeConfig, VqVae, "an autoencoder whose latents are codes", "van den Oord et al. 2017, arXiv:1711.00937"),
     "prior": Family(
-        PriorConfig, Prior, "a transformer that draws the codes of a finished codec", "van den Oord et al. 2017, arXiv:1711.00937"
+        PriorConfig, Prior, "a transformer that draws a finished codec's codes", "van den Oord et al. 2017, arXiv:1711.00937"
     ),
 }
 
@@ -68,7 +68,8 @@ PRESETS: Mapping[str, Preset] = {
     "cgan": Preset("gan", "conditional GAN: pictures of the class that is asked for", "Mirza & Osindero 2014, arXiv:1411.1784"),
     "dcgan": Preset("gan", "convolutional GAN: sharp pictures in minutes", "Radford et al. 2015, arXiv:1511.06434"),
     "densegan": Preset("gan", "GAN of densely connected networks", "Huang et al. 2017, arXiv:1608.06993"),
-    "fsq": Preset("prior", "codes by finite scalars, and a transformer that draws them", "Mentzer et al. 2023, arXiv:2309.15505"),
+    "fsq": Preset("prior", "codes by finite scalars, and a transformer that draws them", "Mentzer et al. 2023, "
+                  "arXiv:2309.15505"),
     "gan": Preset("gan", "the first, fully connected GAN", "Goodfellow et al. 2014, arXiv:1406.2661"),
     "lsgan": Preset("gan", "least squares in the place of cross-entropy", "Mao et al. 2016, arXiv:1611.04076"),
     "prior": Preset("prior", "another transformer for the codes of a finished run (codec=RUN)", "van den Oord et al. 2017, "
@@ -320,7 +321,8 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     if path[0] == "stages" and len(path) > 1:  # one of them, by its name
         stages = {stage["name"]: stage for stage in tree.get("stages") or ()}
         if path[1] not in stages:
-            raise InputError(f"no stage is called '{path[1]}'{nearest(path[1], stages)} (there are: {', '.join(stages) or 'none'})")
+            there = ", ".join(stages) or "none"
+            raise InputError(f"no stage is called '{path[1]}'{nearest(path[1], stages)} (there are: {there})")
         tree, known, prefix, path = stages[path[1]], frozenset(_keys(Stage, "")), f"stages.{path[1]}.", path[2:]
     inner = ".".join(path)
     if inner not in known and not any(name.startswith(f"{inner}.") for name in known):

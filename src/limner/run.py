@@ -198,7 +198,7 @@ class Run:
             tensors = {name.removeprefix("codec."): value for name, value in tensors.items() if name.startswith("codec.")}
             if not configs:
                 raise InputError(
-                    f"{self.path} ({recipe.preset}) has no codes for a prior to draw; give a run of vq-vae, fsq or vqgan as codec="
+                    f"{self.path} ({recipe.preset}) has no codes for a prior to draw; give codec= a run of vq-vae, fsq or vqgan"
                 )
         return tuple(Stage(name=name, share=0, method=method) for name, _, method in configs), tensors
 
@@ -308,6 +308,19 @@ def open_codec(path: Path | str) -> Run:
         return Run.open(path)
     except InputError as error:
         raise InputError(f"codec={path}: {error}; where it was moved, give its new place") from error
+
+
+def taken_over(codec: Path | str, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """What a recipe for pictures of `image_shape` (H, W, C) says about the run whose codec it takes over: `codec`, `stages`."""
+    run = open_codec(codec)
+    stages, _ = run.codec()
+    known, (height, width, channels) = run.recipe().data, image_shape
+    if (known.size, known.channels) != (f"{height}x{width}", channels):
+        raise InputError(
+            f"{run.path} encodes pictures of {known.size} with {known.channels} channel(s), these are {height}x{width} with "
+            f"{channels}; set data.size={known.size} data.channels={known.channels}"
+        )
+    return {"codec": str(run.path.resolve()), "stages": stages}
 
 
 def load_weights(method: Method, tensors: Mapping[str, Tensor], where: Path, only: Sequence[str] | None = None) -> None:

@@ -28,7 +28,7 @@ from limner.evaluation import Watch
 from limner.loop import Loop, NotFinite, Progress, Tell, mend_memory, out_of_memory
 from limner.recipe import Recipe, Segment
 from limner.report import write_report
-from limner.run import Run, open_codec
+from limner.run import Run, taken_over
 
 __all__ = ["Outcome", "Progress", "dry_run", "resume", "train"]
 
@@ -133,16 +133,14 @@ def dry_run(
     precision.settle()
     loop = Loop(Run(Path("dry-run")), recipe, dataset, None, _silent)
     loop.build(None)
-    size = recipe.batch.size
-    took: list[float] = []
-    for step in range(steps):
-        began = time.perf_counter()
-        logs = loop.stepper.step(loop.feed.draw, At(step * size, 0.0), step)
-        loop.ema.update(size, 0.0)
-        sum(float(value) for value in logs.values())  # waits for the device
-        took.append(time.perf_counter() - began)
-    speed = size / sorted(took[2:])[len(took[2:]) // 2]
+    shares, speeds = [share for _, share, _ in loop.stages if share], [_speed(loop, steps)]
+    while len(speeds) < len(shares):
+        loop.place.stage += 1
+        loop.build_stage()
+        speeds.append(_speed(loop, steps))
     budget = recipe.budget
+    parts = list(zip(shares, speeds, strict=True))  # shares of the images, or of the time where that is what is given
+    speed = 1 / sum(part / fast for part, fast in parts) if budget.images else sum(part * fast for part, fast in parts)
     estimate = budget.images / speed if budget.images else 60 * (budget.minutes or MINUTES)
     weights = sum(p.numel() for p in loop.method.parameters())
     peak = torch.cuda.max_memory_allocated() if loop.device.type == "cuda" else _peak_memory()
@@ -161,6 +159,19 @@ def dry_run(
             "splits": {k: len(v) for k, v in dataset.splits.items()},
         },
     }
+
+
+def _speed(loop: Loop, steps: int) -> float:
+    """Images per second of the loop's stage, by the median of a few steps."""
+    size, took = loop.recipe.batch.size, list[float]()
+    loop.remember()
+    for step in range(steps):
+        began = time.perf_counter()
+        logs = loop.stepper.step(loop.feed.draw, At(step * size, 0.0), step)
+        loop.ema.update(size, 0.0)
+        sum(float(value) for value in logs.values())  # waits for the device
+        took.append(time.perf_counter() - began)
+    return size / sorted(took[2:])[len(took[2:]) // 2]
 
 
 def _alone(run: Run) -> AbstractContextManager[None]:
@@ -336,23 +347,10 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
             )
     update = {"data": recipe.data.model_copy(update=data), "precision": chosen, "init_from": init_from}
     if recipe.codec is not None:
-        update |= _with_codec(recipe.codec, dataset)
+        update |= taken_over(recipe.codec, dataset.shape)
     elif any(stage.share == 0 for stage in recipe.stages):
         raise InputError("a stage with share=0 comes trained from another run; name that run with codec=RUN")
     return recipes.settled(recipe.model_copy(update=update), _facts(recipe, dataset))
-
-
-def _with_codec(codec: str, dataset: Dataset) -> dict[str, Any]:
-    """What a recipe says about the run whose codec it takes over."""
-    run = open_codec(codec)
-    stages, _ = run.codec()
-    known, (height, width, channels) = run.recipe().data, dataset.shape
-    if (known.size, known.channels) != (f"{height}x{width}", channels):
-        raise InputError(
-            f"{run.path} encodes pictures of {known.size} with {known.channels} channel(s), these are {height}x{width} with "
-            f"{channels}; set data.size={known.size} data.channels={known.channels}"
-        )
-    return {"codec": str(run.path.resolve()), "stages": stages}
 
 
 def _check_processes(recipe: Recipe) -> None:

@@ -40,7 +40,8 @@ class Lookout:
         self.spent = self.last = 0.0
 
     def preview(self, method: Method, images: int) -> dict[str, float]:
-        """Draws the same seeds every time, beside real pictures; gives how varied they are. What cannot draw yet reconstructs."""
+        """Draws the same seeds every time (or reconstructs, where it cannot draw yet), beside real pictures; gives how varied
+        they are."""
         folder = self.run.path / "previews"
         rows = self.dataset.indices(self.split)
         real = self.dataset.images.gather(rows[:: max(1, len(rows) // self.count)][: self.count])

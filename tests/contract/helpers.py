@@ -124,9 +124,7 @@ def assert_metrics_once(run: Run) -> None:
     assert seen[-1] == run.checkpoint().images
 
 
-def method_of(
-    preset: str, shape: tuple[int, int, int], *settings: str, seed: int = 0, stage: int | None = None
-) -> Method:
+def method_of(preset: str, shape: tuple[int, int, int], *settings: str, seed: int = 0, stage: int | None = None) -> Method:
     """An untrained Method (of `stage`, the last by default) in training mode, on the device, as the loop prepares it."""
     from limner.core import precision
 

@@ -309,7 +309,8 @@ def test_what_is_drawn_heeds_its_knobs(whole: Run, tmp_path: Path) -> None:
     assert not np.array_equal(model.sample(range(24), temperature=0.3), plain)
     assert np.array_equal(model.sample([7], top_k=3)[0], model.sample(range(24), top_k=3)[7])
     for knobs, words in (
-        ({"temperature": 0.0}, "temperature 0"), ({"temperature": float("nan")}, "temperature nan"), ({"top_k": -1}, "top-k -1"),
+        ({"temperature": 0.0}, "temperature 0"), ({"temperature": float("nan")}, "temperature nan"),
+        ({"top_k": -1}, "top-k -1"),
         ({"top_p": 0.0}, "top-p 0"), ({"top_p": 1.1}, "top-p 1.1"), ({"truncation": 0.5}, "no latents to truncate"),
     ):  # fmt: skip
         with pytest.raises(limner.InputError, match=words):

@@ -1,4 +1,4 @@
-"""Quantisers against values of vector-quantize-pytorch 1.32, their state against a step by hand, and the dead who are revived."""
+"""Quantisers against values of vector-quantize-pytorch 1.32, their state against a step by hand, and dead codes revived."""
 
 from __future__ import annotations
 
@@ -104,21 +104,24 @@ def test_quantising_in_bfloat16_is_quantising_in_float32(kind: str) -> None:
 
 # ---- the book of codes --------------------------------------------------------------------------------------------------
 
-NEAREST = {False: [[[4, 2], [2, 3], [1, 3]], [[1, 2], [2, 2], [3, 1]]], True: [[[4, 5], [2, 4], [5, 3]], [[1, 2], [0, 2], [4, 5]]]}
+NEAREST = {
+    False: [[[4, 2], [2, 3], [1, 3]], [[1, 2], [2, 2], [3, 1]]],
+    True: [[[4, 5], [2, 4], [5, 3]], [[1, 2], [0, 2], [4, 5]]],
+}
 COMMITMENT = {False: 0.2627173662185669 / 0.25, True: 0.04464535415172577 / 0.25}
 COUNTS = {False: [0.9, 1.2, 1.4, 1.2, 1.0, 0.9], True: [1.0, 1.0, 1.2, 1.0, 1.2, 1.2]}
 CODES = {
     False: [
-        [-1.9999960660934448, 1.6249967813491821, 1.3749972581863403], [0.8437506556510925, 0.8562507033348083, 0.8687506914138794],
-        [0.41535794734954834, 0.25178617238998413, -0.20035754144191742],
-        [-0.44791701436042786, -0.7720838785171509, -0.7595838904380798],
-        [-1.2124990224838257, -1.3574987649917603, -1.5024986267089844], [-1.874996304512024, 1.7499966621398926, 1.4999971389770508],
+        [-1.9999961, 1.6249968, 1.3749973], [0.8437507, 0.8562507, 0.8687507],
+        [0.4153579, 0.2517862, -0.2003575],
+        [-0.4479170, -0.7720839, -0.7595839],
+        [-1.2124990, -1.3574988, -1.5024986], [-1.8749963, 1.7499967, 1.4999971],
     ],
     True: [
-        [-0.6853614449501038, 0.5187016725540161, 0.5111048817634583], [0.6832671165466309, 0.5698789954185486, 0.45649096369743347],
-        [0.8691540956497192, 0.3163048028945923, -0.38016095757484436],
-        [-0.2536587715148926, -0.5917332768440247, -0.7651856541633606],
-        [-0.5989008545875549, -0.5770751237869263, -0.5552495121955872], [-0.5528348088264465, 0.5472146272659302, 0.628434419631958],
+        [-0.6853614, 0.5187017, 0.5111049], [0.6832671, 0.5698790, 0.4564910],
+        [0.8691541, 0.3163048, -0.3801610],
+        [-0.2536588, -0.5917333, -0.7651857],
+        [-0.5989009, -0.5770751, -0.5552495], [-0.5528348, 0.5472146, 0.6284344],
     ],
 }  # fmt: skip
 """By `normalised`: what vector-quantize-pytorch gives on the codes and latents below, and its book after one step with decay .9
@@ -154,11 +157,12 @@ def test_the_book_equals_its_golden_values(normalised: bool) -> None:
 def test_the_commitment_is_per_image_and_moves_latents_towards_their_codes() -> None:
     quantiser, z = book(False), made(2, 3, 3, 2).requires_grad_()
     found = quantiser(z)
-    by_hand = [float((z[i] - quantiser.lookup(found.indices)[i]).square().mean()) for i in range(2)]
+    apart = (z - quantiser.lookup(found.indices)).detach()
+    by_hand = [float(apart[i].square().mean()) for i in range(2)]
     assert found.commitment.tolist() == pytest.approx(by_hand)
     torch.testing.assert_close(quantiser(z.repeat(3, 1, 1, 1)).commitment, found.commitment.repeat(3))
     (gradient,) = torch.autograd.grad(found.commitment.sum(), z)
-    torch.testing.assert_close(gradient, 2 * (z - quantiser.lookup(found.indices)).detach() / z[0].numel())
+    torch.testing.assert_close(gradient, 2 * apart / z[0].numel())
 
 
 def test_a_step_of_the_averages_by_hand() -> None:
@@ -186,74 +190,67 @@ def test_a_step_of_the_averages_by_hand() -> None:
         torch.testing.assert_close(halves.state_dict()[name], value, rtol=1e-5, atol=1e-6)
 
 
-def unused(quantiser: VectorQuantiser, steps: int, batch: int = 8) -> list[int]:
-    """Alive codes after each step on latents of a wide normal; the book starts in one far corner."""
+FAR = 20.0
+"""Where the latents lie, in every entry: a code that is moved towards nothing is of no use there."""
+
+
+def trained(quantiser: VectorQuantiser, steps: int, batch: int = 8, forgotten: str = "") -> list[int]:
+    """Codes in use at each of so many steps; `forgotten` is the average that a revived code is not given anew."""
     generator = torch.Generator().manual_seed(1)
     alive = []
     for step in range(steps):
-        z = torch.randn(batch, quantiser.dim, 4, 4, generator=generator)
+        z = FAR + torch.randn(batch, quantiser.dim, 4, 4, generator=generator)
         found = quantiser(z)
-        quantiser.move(quantiser.statistics(z, found.indices, draws(quantiser.vocabulary, step)))
+        sums = quantiser.statistics(z, found.indices, draws(quantiser.vocabulary, step))
+        if forgotten:
+            way = 1 - 0.5 ** (batch / quantiser.half_life)
+            name = "counts" if forgotten == "counts" else "vectors"
+            plain = getattr(quantiser, forgotten).lerp(sums[name] / batch, way)
+        quantiser.move(sums)
+        if forgotten:
+            getattr(quantiser, forgotten).copy_(plain)
+            quantiser._follow()
         alive.append(len(torch.unique(found.indices)))
     return alive
 
 
 def cornered(half_life: float = 50.0) -> VectorQuantiser:
-    """A book of which one code wins everything."""
+    """A book of 32 that were used alike on 16 latents per image, until 31 of them were left far from all latents."""
     torch.manual_seed(0)
     quantiser = VectorQuantiser(32, 4, half_life)
+    quantiser.codes += FAR
     quantiser.codes[1:] += 100
+    quantiser.counts.fill_(16 / 32)
     quantiser.sums.copy_(quantiser.codes * quantiser.counts[:, None])
     return quantiser
 
 
-def test_the_dead_are_revived_and_stay_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    alive = unused(cornered(), 120)
+def test_the_dead_are_revived_and_stay_alive() -> None:
+    quantiser = cornered()
+    alive = trained(quantiser, 120)
     assert alive[0] == 1
     assert min(alive[-20:]) > 24, alive
-    quantiser = cornered()
-    unused(quantiser, 120)
     assert float(usage(quantiser.counts)) > 0.9
     assert 20 < float(perplexity(quantiser.counts)) <= 32
-    # Who forgets to give a revived code its count finds it as dead as before; who forgets the average moves it back at once.
-    for forgotten in ("counts", "sums"):
-        quantiser = cornered()
-        kept = getattr(quantiser, forgotten).copy_
-        worse = _without(quantiser, forgotten, kept)
-        assert worse < 24, forgotten
 
 
-def _without(quantiser: VectorQuantiser, forgotten: str, kept: object) -> int:
-    """Alive codes at the end where one of the two is never reset: revival is undone for it after every move."""
-    generator = torch.Generator().manual_seed(1)
-    alive = 0
-    for step in range(120):
-        z = torch.randn(8, quantiser.dim, 4, 4, generator=generator)
-        found = quantiser(z)
-        sums = quantiser.statistics(z, found.indices, draws(quantiser.vocabulary, step))
-        way = 1 - 0.5 ** (8 / quantiser.half_life)
-        name = "counts" if forgotten == "counts" else "vectors"
-        plain = getattr(quantiser, forgotten).lerp(sums[name] / 8, way)
-        quantiser.move(sums)
-        getattr(quantiser, forgotten).copy_(plain)
-        quantiser._follow()
-        alive = len(torch.unique(found.indices))
-    return alive
+@pytest.mark.parametrize("forgotten", ["counts", "sums"])
+def test_a_revived_code_needs_both_its_count_and_its_average(forgotten: str) -> None:
+    """Without the count its vector is many times too long and it is dead again at once; without the average it is nowhere."""
+    assert max(trained(cornered(), 120, forgotten=forgotten)[-20:]) < 8
 
 
 def test_whether_a_code_is_dead_does_not_depend_on_the_batch() -> None:
-    """The same latents in batches of 4 and of 64: who is revived, is at about the same number of images."""
+    """From a fair share down to a dead one takes log2(1/DEAD) half-lives in images, in batches of 4 and of 64."""
     found = []
     for batch in (4, 64):
-        quantiser = cornered(half_life=200.0)
-        start = quantiser.codes.clone()
-        images = 0
-        while torch.equal(quantiser.codes[1:].round(), start[1:].round()) and images < 4000:
-            unused(quantiser, 1, batch)
+        quantiser, images = cornered(half_life=200.0), 0
+        while float(quantiser.codes[1:].amin()) > FAR + 60 and images < 4000:
+            trained(quantiser, 1, batch)
             images += batch
         found.append(images)
-    expected = 200 * math.log2(1 / DEAD)  # from a fair share down to a dead one, give or take a batch
-    assert all(0.6 * expected < images < expected + 128 for images in found), (found, expected)
+    expected = 200 * math.log2(1 / DEAD)
+    assert all(expected - 1 <= images <= expected + 64 for images in found), (found, expected)
 
 
 def test_revived_codes_are_latents_of_the_batch() -> None:
@@ -264,11 +261,12 @@ def test_revived_codes_are_latents_of_the_batch() -> None:
     for number, z in enumerate(chunks):
         for name, value in quantiser.statistics(z, quantiser(z).indices, draws(32, number)).items():
             sums[name] = sums[name] + value if name in sums else value
+    quantiser.counts[1:] = 0
     quantiser.move(sums)
     rows = torch.cat(chunks).permute(0, 2, 3, 1).reshape(-1, 4)
     apart = torch.cdist(quantiser.codes[1:], rows).amin(1)
     assert float(apart.median()) < 1e-3
-    assert (apart < 0.05).float().mean() > 0.9
+    assert (apart < 0.05).float().mean() > 0.8
 
 
 def test_it_starts_from_the_data() -> None:

@@ -39,7 +39,9 @@ class PriorConfig(MethodConfig):
     dropout: float = Field(0.1, ge=0, lt=1)
     labels: bool | Literal["auto"] = "auto"
     """Learn each class of the data: pictures are then made by class. `auto`: where there are classes, and none is rare."""
-    optimiser: Optimiser = Optimiser(kind="adamw", lr=Schedule(value=1e-3), betas=(0.9, Schedule(value=0.95)), weight_decay=0.01)
+    optimiser: Optimiser = Optimiser(
+        kind="adamw", lr=Schedule(value=1e-3), betas=(0.9, Schedule(value=0.95)), weight_decay=0.01
+    )
     clip: Clip | None = None
 
     @model_validator(mode="after")
@@ -58,7 +60,7 @@ class PriorConfig(MethodConfig):
 class Prior(Method):
     """Also a Codec, by its own: `encode` and `decode` are the frozen codec's, so that a whole run reconstructs."""
 
-    chunk: ClassVar[int] = 64
+    chunk: ClassVar[int] = 128
     knobs: ClassVar[frozenset[str]] = frozenset({"temperature", "top_k", "top_p"})
 
     shares: Tensor
@@ -67,8 +69,8 @@ class Prior(Method):
         super().__init__(codec)
         if codec.kind != "codes" or codec.vocabulary is None or len(codec.shape) != 2:
             raise InputError(
-                "a prior draws codes, and nothing here makes any; give codec=RUN, a finished run of vq-vae, fsq or vqgan, or use "
-                "one of these presets"
+                "a prior draws codes, and nothing here makes any; give codec=RUN, a finished run of vq-vae, fsq or vqgan, or "
+                "use one of these presets"
             )
         self.config = config
         self.conditional = config.labels is True  # a run has settled "auto"; a Method built by itself goes without
@@ -102,7 +104,7 @@ class Prior(Method):
     def sample(
         self, seeds: Sequence[int], cond: Cond, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, **knobs: Any
     ) -> Tensor:
-        """`temperature`, `top_k` and `top_p` as `pick` has them: below 1, few, below 1 give more typical, less varied pictures."""
+        """`temperature`, `top_k` and `top_p` as `pick` has them: lower ones give more typical, less varied pictures."""
         uniform = torch.special.ndtr(randomness.noise(seeds, self.transformer.length, stream="codes").double()).to(self.device)
         codes = self.transformer.draw(
             len(seeds),

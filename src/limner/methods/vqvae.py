@@ -121,7 +121,7 @@ class VqVae(Method):
         down = _down((height, width), PLACES) if config.down == "auto" else config.down  # a run has settled it
         most = len(halvings(height, width)) - 1
         if not 1 <= down <= most:
-            raise InputError(f"method.down={down}: images of {height}x{width} can be halved 1 to {most} times; choose one of these")
+            raise InputError(f"method.down={down}: images of {height}x{width} can be halved 1 to {most} times; choose from these")
         self.coder = Coder(config, (channels, height, width), down)
         self.shape: tuple[int, ...] = self.coder.encoder.map_size
         self.vocabulary: int | None = self.coder.quantiser.vocabulary
@@ -161,9 +161,7 @@ class VqVae(Method):
             return Losses({"codec": loss}, logs, sums)
         return self._game(target, decoded, loss, logs, sums)
 
-    def _game(
-        self, target: Tensor, decoded: Tensor, loss: Tensor, logs: dict[str, Tensor], sums: dict[str, Tensor]
-    ) -> Losses:
+    def _game(self, target: Tensor, decoded: Tensor, loss: Tensor, logs: dict[str, Tensor], sums: dict[str, Tensor]) -> Losses:
         """Hinge losses (Lim & Ye 2017, arXiv:1705.02894) on patches; one pass of the discriminator serves both players.
 
         Esser's weight follows the gradients at the decoder's last layer (eq. 7); here it is a number of the recipe, so that the

@@ -15,7 +15,7 @@ from limner.nets.layers import Conv2d
 class PatchDiscriminator(nn.Module):
     """[B, C, H, W] -> logits [B, h, w] in float32, about a quarter as high and wide; every logit sees a patch of 18 pixels.
 
-    Two halvings with `width` and 2·`width` channels and a layer at the smallest size, spectrally normalised (Miyato et al. 2018).
+    Two halvings with `width` and 2·`width` channels and a layer at the smallest size, spectrally normalised.
     """
 
     def __init__(self, channels: int, width: int) -> None:

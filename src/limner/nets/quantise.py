@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 DEAD = 0.1
 """A code is dead where it is used less than this share of what each would be if all were used alike."""
-COLD = 80.0
-"""Inverse temperature of the choice among the chunks' offers; e^80 still leaves room in a float32 for vectors and sums."""
+COLD = 160.0
+"""Inverse temperature of the choice among the chunks' offers; e^±80 still leaves room in a float32 for vectors and sums."""
 ROUNDS = 10
 """Of k-means."""
 
@@ -47,7 +47,7 @@ def usage(counts: Tensor) -> Tensor:
 
 
 class VectorQuantiser(nn.Module):
-    """A book of `vocabulary` codes of `dim` entries, each the moving average of the latents that are nearest to it (appendix A.1).
+    """A book of `vocabulary` codes of `dim` entries, each the moving average of the latents nearest to it (appendix A.1).
 
     `half_life` is the average's, in images: 2,200 is the decay .99 of DeepMind's Sonnet at its batch of 32. With `normalised`,
     latents and codes lie on the unit sphere (Yu et al. 2021, arXiv:2110.04627). Before `start`, codes are drawn at random.
@@ -94,10 +94,11 @@ class VectorQuantiser(nn.Module):
         """
         z = self._rows(latents).flatten(0, 2)
         offered = z[(uniform[0] * len(z)).long().clamp(max=len(z) - 1)]
-        weights = torch.exp(COLD * uniform[1].float())
+        weights = torch.exp(COLD * (uniform[1].float() - 0.5))
         counts, vectors = _tally(z, indices.flatten(), self.vocabulary)
         images = torch.full_like(weights[:1], len(latents))
-        return {"images": images, "counts": counts, "vectors": vectors, "offers": weights[:, None] * offered, "weights": weights}
+        offers = {"offers": weights[:, None] * offered, "weights": weights}
+        return {"images": images, "counts": counts, "vectors": vectors, **offers}
 
     @torch.no_grad()
     def move(self, sums: Mapping[str, Tensor]) -> None:
@@ -162,7 +163,7 @@ class FiniteScalars(nn.Module):
             return Quantised(values.permute(0, 3, 1, 2), indices, torch.zeros_like(z[:, 0, 0, 0]))
 
     def _bound(self, z: Tensor, eps: float = 1e-3) -> Tensor:
-        """f(z) of the paper's appendix A.1: a tanh that spans just the levels, moved by half a level where their number is even."""
+        """f(z) of appendix A.1: a tanh that spans just the levels, moved by half a level where their number is even."""
         half = (self.levels - 1) * (1 + eps) / 2
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
         return torch.tanh(z + torch.atanh(offset / half)) * half - offset

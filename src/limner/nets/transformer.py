@@ -1,5 +1,5 @@
-"""A causal transformer over sequences of codes (Vaswani et al. 2017, arXiv:1706.03762; normalised before each part, as in Radford
-et al. 2019, "Language Models are Unsupervised Multitask Learners"), with a cache of keys and values for drawing, and the draw.
+"""A causal transformer over sequences of codes (Vaswani et al. 2017, arXiv:1706.03762; normalised before each part, as in
+Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"), with a cache of keys and values, and the draw.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def pick(logits: Tensor, uniform: Tensor, temperature: float = 1.0, top_k: int =
     """
     chances = (logits.double() / temperature).softmax(1)
     if 0 < top_k < chances.shape[1] or top_p < 1:
-        likeliest, order = chances.sort(1, descending=True, stable=True)
+        likeliest, order = chances.sort(dim=1, descending=True, stable=True)
         if top_k > 0:
             likeliest[:, top_k:] = 0
             likeliest /= likeliest.sum(1, keepdim=True)

@@ -35,7 +35,8 @@ def sample(
 
     `out` (by default ``RUN/samples`` where no `npz` is asked for) takes one PNG per seed and, with `grid`, a sheet of all;
     `npz` an array ``images`` [N, H, W, C] uint8. `label`, `truncation`, `temperature`, `top_k` and `top_p` are those of
-    `Loaded.sample`; a class has a folder of its own in ``RUN/samples``. `metadata` writes recipe, seed, model hash and what was asked for into each PNG's text.
+    `Loaded.sample`; a class has a folder of its own in ``RUN/samples``. `metadata` writes recipe, seed, model hash and what was
+    asked for into each PNG's text.
     """
     if not seeds:
         raise InputError("no seeds to draw from; give --seeds 0-15 or --count 16")
