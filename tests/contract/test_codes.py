@@ -149,7 +149,7 @@ def test_a_codec_starts_from_its_data() -> None:
 
 @every_codec
 def test_usage_and_perplexity_are_always_logged(preset: str, tmp_path: Path) -> None:
-    run = run_of(preset, tmp_path, images=160)
+    run = run_of(preset, tmp_path, "previews.every=0.25", images=160)
     rows = [row for row in run.metrics() if row["images"] <= 80]
     assert rows
     for row in rows:

@@ -60,7 +60,7 @@ class VqVaeConfig(MethodConfig):
     width: int = Field(32, ge=1)
     """Channels at half the image's size, doubled at every halving."""
     widest: int = Field(128, ge=1)
-    blocks: int = Field(2, ge=0)
+    blocks: int = Field(1, ge=0)
     """Residual blocks at every size."""
     absolute: float = Field(0.0, ge=0)
     """Weight of the absolute error beside the squared one, which is crisper and forgives more."""
@@ -99,9 +99,9 @@ class Coder(nn.Module):
             self.quantiser = VectorQuantiser(config.codes, config.dim, config.half_life, config.normalised)
         else:
             self.quantiser = FiniteScalars(config.levels, config.half_life)
-        size = {"width": config.width, "widest": config.widest, "blocks": config.blocks, "down": down, "spatial": True}
-        self.encoder = ConvEncoder(shape, self.quantiser.dim, **size)  # type: ignore[arg-type]
-        self.decoder = ConvDecoder(self.quantiser.dim, shape, **size)  # type: ignore[arg-type]
+        dim, width, widest, blocks = self.quantiser.dim, config.width, config.widest, config.blocks
+        self.encoder = ConvEncoder(shape, dim, width, widest, blocks, down=down, spatial=True)
+        self.decoder = ConvDecoder(dim, shape, width, widest, blocks, down=down, spatial=True)
 
 
 class VqVae(Method):
@@ -125,7 +125,9 @@ class VqVae(Method):
         self.coder = Coder(config, (channels, height, width), down)
         self.shape: tuple[int, ...] = self.coder.encoder.map_size
         self.vocabulary: int | None = self.coder.quantiser.vocabulary
-        self.discriminator = PatchDiscriminator(channels, config.discriminator_width) if config.adversarial else nn.Identity()
+        self.discriminator: nn.Module = nn.Identity()
+        if config.adversarial:
+            self.discriminator = PatchDiscriminator(channels, config.discriminator_width)
         self.register_buffer("variance", torch.ones(()))
 
     def players(self) -> Mapping[str, Player]:
@@ -167,6 +169,7 @@ class VqVae(Method):
         Esser's weight follows the gradients at the decoder's last layer (eq. 7); here it is a number of the recipe, so that the
         loss of an image is its own.
         """
+        assert isinstance(self.discriminator, PatchDiscriminator)
         logits, features = self.discriminator.verdict(torch.cat([target, decoded]))
         real, fake = logits.flatten(1).chunk(2)
         loss = loss - self.config.adversarial * fake.mean(1)

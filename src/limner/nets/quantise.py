@@ -38,7 +38,8 @@ def perplexity(counts: Tensor) -> Tensor:
     """0-d: e to the entropy of the shares of `counts` [K]: 1 where one code does all the work (or nothing was counted), K where
     all do the same."""
     shares = counts / counts.sum().clamp(min=1e-12)
-    return torch.special.entr(shares).sum().exp()
+    entropy: Tensor = torch.special.entr(shares).sum()
+    return entropy.exp()
 
 
 def usage(counts: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class CausalTransformer(nn.Module):
         self, vocabulary: int, size: tuple[int, int], width: int, depth: int, heads: int, dropout: float, classes: int = 0
     ) -> None:
         super().__init__()
-        self.vocabulary, self.length, self.columns = vocabulary, size[0] * size[1], size[1]
+        self.vocabulary, self.length, self.columns, self.heads = vocabulary, size[0] * size[1], size[1], heads
         # One more than there are codes: nothing is before the first, or above the first row.
         self.before, self.above = nn.Embedding(vocabulary + 1, width), nn.Embedding(vocabulary + 1, width)
         self.place = nn.Parameter(torch.empty(self.length, width))
@@ -102,8 +102,7 @@ class CausalTransformer(nn.Module):
         """[count, T] codes, one place after the other: `choose` is given the place and the logits [count, vocabulary] there,
         and gives the codes [count]."""
         weight = self.head.weight
-        heads = self.blocks[0].heads if len(self.blocks) else 1
-        shape = (len(self.blocks), 2, count, heads, self.length, weight.shape[1] // heads)  # type: ignore[operator]
+        shape = (len(self.blocks), 2, count, self.heads, self.length, weight.shape[1] // self.heads)
         cache = torch.empty(shape, dtype=weight.dtype, device=weight.device)
         codes = torch.full((count, self.length), self.vocabulary, device=weight.device)
         start = codes[:, :1].clone()
