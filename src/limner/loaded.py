@@ -40,26 +40,50 @@ class Loaded:
     recipe: Recipe
     method: Method
 
-    def sample(self, seeds: Sequence[int] = range(16), label: str | None = None, truncation: float = 1.0) -> NDArray[np.uint8]:
+    def sample(
+        self, seeds: Sequence[int] = range(16), label: str | None = None, truncation: float = 1.0, temperature: float = 1.0,
+        top_k: int = 0, top_p: float = 1.0,
+    ) -> NDArray[np.uint8]:  # fmt: skip
         """[len(seeds), H, W, C] uint8. Image i is a function of seeds[i] alone, to the bit, whatever stands beside it.
 
         `label` is the name of a class (or its number, where no class is called so); without it, a model that knows classes
         draws them as often as they were in training. `truncation` multiplies the latents: below 1 nearer to their mean, more
-        typical and less varied (Brock et al. 2018, arXiv:1809.11096, scaled instead of cut).
+        typical and less varied (Brock et al. 2018, arXiv:1809.11096, scaled instead of cut). A prior over codes divides its
+        logits by `temperature`, and draws from the `top_k` likeliest codes only (0: all), and of these from the fewest that
+        have `top_p` of the mass.
 
-        Errors: `InputError` where the model does not know `label`, or cannot be truncated.
+        Errors: `InputError` where the model does not know `label`, cannot be truncated, or draws no codes.
         """
-        if not (math.isfinite(truncation) and truncation > 0):
-            raise InputError(f"truncation {truncation:g} is out of range; give a number above 0, such as 0.7 (1 is none)")
-        knobs = {} if truncation == 1.0 else {"truncation": truncation}
-        if knobs and not isinstance(self.method, Latents):
-            raise InputError(f"{self.run.path} ({self.recipe.preset}) has no latents to truncate; leave truncation out")
+        knobs = self._knobs(truncation, temperature, top_k, top_p)
         chosen = self.class_of(label)
         rows = []
         for part in pictures.batches_of(len(seeds), 32 * self.method.chunk):
             some = list(seeds)[part]
             rows.append(pictures.to_uint8(generate(self.method, some, self.cond(chosen, len(some)), **knobs)))
         return np.concatenate(rows) if rows else np.empty((0, *self.shape), np.uint8)
+
+    def _knobs(self, truncation: float, temperature: float, top_k: int, top_p: float) -> dict[str, float]:
+        """Those that are not as they are anyway. Errors: `InputError` for one out of range, or that the method lacks."""
+        if not self.method.generates:
+            raise InputError(
+                f"{self.run.path} turns pictures into codes and has no prior to draw new ones; train one with `limner train "
+                f"{self.recipe.data.source} --preset prior codec={self.run.path}`"
+            )
+        if not (math.isfinite(truncation) and truncation > 0):
+            raise InputError(f"truncation {truncation:g} is out of range; give a number above 0, such as 0.7 (1 is none)")
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise InputError(f"temperature {temperature:g} is out of range; give a number above 0, such as 0.9 (1 is none)")
+        if top_k < 0:
+            raise InputError(f"top-k {top_k} is out of range; give how many codes may be drawn, such as 100 (0 is all)")
+        if not 0 < top_p <= 1:
+            raise InputError(f"top-p {top_p:g} is out of range; give a share of the mass above 0, such as 0.95 (1 is all)")
+        if truncation != 1.0 and not isinstance(self.method, Latents):
+            raise InputError(f"{self.run.path} ({self.recipe.preset}) has no latents to truncate; leave truncation out")
+        asked = {"temperature": (temperature, 1.0), "top_k": (top_k, 0), "top_p": (top_p, 1.0)}
+        knobs = {name: value for name, (value, none) in asked.items() if value != none}
+        for name in sorted(knobs.keys() - self.method.knobs):
+            raise InputError(f"{self.run.path} ({self.recipe.preset}) draws no codes; leave {name.replace('_', '-')} out")
+        return knobs if truncation == 1.0 else {"truncation": truncation, **knobs}
 
     def class_of(self, label: str | None) -> int | None:
         """The number of a class by its name, or by that number as text where no class is called so; None for None.

@@ -13,7 +13,7 @@ from limner.core.cond import Batch, Cond
 from limner.core.method import At, Losses, Method
 from limner.methods.adversarial import GAMES
 from limner.methods.gan import Gan
-from limner.recipe import PRESETS
+from limner.table import PRESETS
 
 SHAPE = (12, 10, 3)
 HALFWAY = At(1000, 0.5)

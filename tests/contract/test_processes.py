@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from contract.helpers import NARROW, QUIET, finished, run_of, start
-from limner.recipe import PRESETS
+from contract.helpers import ALONE, NARROW, QUIET, finished, run_of, start
 from limner.run import Run
 
 TWO = "batch.chunks=2"
 VARIANTS = {
-    **{preset: (preset, ()) for preset in sorted(PRESETS)},
+    **{preset: (preset, ()) for preset in ALONE},
     "r3": ("r3gan", ("method.networks=r3", "method.generator.group=8", "method.discriminator.group=8")),
     "r3gan-labels": ("r3gan", ("method.labels=true",)),
     "dcgan-apart": (
