@@ -121,7 +121,9 @@ class VqVae(Method):
         down = _down((height, width), PLACES) if config.down == "auto" else config.down  # a run has settled it
         most = len(halvings(height, width)) - 1
         if not 1 <= down <= most:
-            raise InputError(f"method.down={down}: images of {height}x{width} can be halved 1 to {most} times; choose from these")
+            raise InputError(
+                f"method.down={down}: images of {height}x{width} can be halved 1 to {most} times; choose from these"
+            )
         self.coder = Coder(config, (channels, height, width), down)
         self.shape: tuple[int, ...] = self.coder.encoder.map_size
         self.vocabulary: int | None = self.coder.quantiser.vocabulary
