@@ -329,6 +329,8 @@ def _one_line(error: ValidationError) -> str:
 def _key(loc: Sequence[Any]) -> str:
     """The dotted setting that an error is about, without pydantic's own words for the kinds of value that it tried."""
     parts = [str(part) for part in loc if part not in METHODS and str(part).replace("_", "a").isalnum()]
+    if parts[:1] == ["stages"]:
+        return ".".join(parts)
     for end in range(len(parts), 0, -1):
         if ".".join(parts[:end]) in known_keys():
             entry = [part for part in parts[end : end + 1] if part.isdigit()]  # of a list
