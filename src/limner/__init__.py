@@ -17,15 +17,18 @@ if TYPE_CHECKING:
     from limner.loaded import load
     from limner.recipe import Recipe
     from limner.run import Run
+    from limner.tasks.classify import classify
+    from limner.tasks.embed import embed
     from limner.tasks.interpolate import interpolate
     from limner.tasks.invert import invert
     from limner.tasks.reconstruct import reconstruct
     from limner.tasks.sample import sample
+    from limner.tasks.traverse import traverse
     from limner.training import resume, train
 
 __all__ = [
-    "InputError", "Recipe", "Run", "evaluate", "interpolate", "invert", "load", "prepare", "reconstruct", "resume", "sample",
-    "train",
+    "InputError", "Recipe", "Run", "classify", "embed", "evaluate", "interpolate", "invert", "load", "prepare", "reconstruct",
+    "resume", "sample", "train", "traverse",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
@@ -35,10 +38,11 @@ __version__ = "0.1.0"
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOMES = {
-    "InputError": "limner.core.errors", "Recipe": "limner.recipe", "Run": "limner.run", "evaluate": "limner.evaluation",
-    "interpolate": "limner.tasks.interpolate", "invert": "limner.tasks.invert", "load": "limner.loaded",
-    "prepare": "limner.data", "reconstruct": "limner.tasks.reconstruct", "resume": "limner.training",
-    "sample": "limner.tasks.sample", "train": "limner.training",
+    "InputError": "limner.core.errors", "Recipe": "limner.recipe", "Run": "limner.run", "classify": "limner.tasks.classify",
+    "embed": "limner.tasks.embed", "evaluate": "limner.evaluation", "interpolate": "limner.tasks.interpolate",
+    "invert": "limner.tasks.invert", "load": "limner.loaded", "prepare": "limner.data",
+    "reconstruct": "limner.tasks.reconstruct", "resume": "limner.training", "sample": "limner.tasks.sample",
+    "train": "limner.training", "traverse": "limner.tasks.traverse",
 }  # fmt: skip
 
 

@@ -15,28 +15,40 @@ from numpy.typing import NDArray
 from limner.core import images as pictures
 from limner.core.errors import InputError, nearest
 from limner.core.files import cache_folder, write_json
-from limner.core.method import Method, Reconstructs, generate
-from limner.data import parse_size, prepare
+from limner.core.method import Bounded, Method, Reconstructs, generate
+from limner.data import prepare, scenes
 from limner.data.dataset import Dataset
+from limner.data.pictures import Shaping, from_pixels, parse_background
 from limner.loaded import Loaded, load
 from limner.loop import SCORED_SEEDS
 from limner.metrics.classes import class_distance, class_shares
 from limner.metrics.coverage import neighbours
 from limner.metrics.detectors import DETECTORS, Detector, untrained
+from limner.metrics.disentanglement import SCORES, disentangled
 from limner.metrics.frechet import frechet_null, frechet_to
 from limner.metrics.judge import Judge, judge_key, load_judge
 from limner.metrics.judge_training import train_judge
-from limner.metrics.reconstruction import psnr
-from limner.metrics.report import score
+from limner.metrics.reconstruction import CEILING, psnr, ssim
+from limner.metrics.report import Score, score
 from limner.metrics.statistics import Moments
 from limner.run import Run
+from limner.tasks.likelihood import as_metrics, likelihood
 
-METRICS = ("frechet", "precision", "recall", "density", "coverage", "class_distance", "psnr")
+METRICS = (
+    "frechet", "precision", "recall", "density", "coverage", "class_distance", "psnr", "ssim", "elbo", "nll", "bits_per_dim"
+)  # fmt: skip
+"""What is measured where nothing is asked for by name."""
+DISENTANGLEMENT = "disentanglement"
+"""The name for all scores of `limner.metrics.disentanglement`, which are measured only when asked for: they take a minute."""
+BANK = 50_000
+"""One-object scenes that those scores are measured on."""
 JUDGE_SEED = 0
 FEWEST = 32
 """Held-out pictures below which training scores compare with training pictures."""
 COUNT = 5000
 """Samples where none are asked for by number."""
+BOUNDS = frozenset({"elbo", "nll", "bits_per_dim"})
+GREY_VALUES = "the pictures' grey values: densities are integrated over each value's bin, the outermost bins are open"
 
 
 def judge_for(dataset: Dataset) -> Judge:
@@ -95,19 +107,23 @@ def evaluate(
     features: str = "judge",
     metrics: Sequence[str] | None = None,
     checkpoint: str = "last",
+    importance: int | None = None,
     out: Path | None = None,
 ) -> dict[str, Any]:
     """Judges a run, a folder of pictures or an ``.npz`` (key ``images``) against `data` (a run's own data by default).
 
     Reference: the test split where there is one, otherwise the validation split; the answer says which. Each metric comes with
-    its error, and with what as many real pictures get (`null`), a z-score and a p. Errors: `InputError`.
+    its error, and with what as many real pictures get (`null`), a z-score and a p. Where the model bounds likelihoods, `elbo`
+    and `nll` are those of the reference in nats per picture, by `importance` draws each. `metrics` "disentanglement" (or single
+    scores of it) is for runs on drawn scenes whose method encodes; see `_disentanglement`. Errors: `InputError`.
     """
     began = time.monotonic()
-    for name in metrics or ():
-        if name not in METRICS:
-            raise InputError(f"unknown metric '{name}'{nearest(name, METRICS)} (there are: {', '.join(METRICS)})")
+    wanted = _wanted(metrics)
     model = _model(what, checkpoint)
     dataset = _reference(what, data, model)
+    apart = [name for name in wanted if name in SCORES]
+    if apart and len(apart) == len(wanted):
+        return _kept(_disentanglement(model, dataset, apart), model, out, began, DISENTANGLEMENT)
     split = next(name for name in ("test", "val", "train") if name in dataset.splits)
     rows = dataset.indices(split)
     real = dataset.images.gather(rows)
@@ -115,10 +131,12 @@ def evaluate(
     detector = _detector(features, dataset)
     seen, truth = detector.see(samples), detector.see(real)
     found = {name: asdict(value) for name, value in score(seen.features, seen.logits, truth.features, truth.logits).items()}
-    if model is not None and isinstance(model.method, Reconstructs):
-        found["psnr"] = _psnr(model, real)
+    if model is not None and isinstance(model.method, Reconstructs) and {"psnr", "ssim"} & set(wanted):
+        found |= _reconstruction(model, real)
+    bounds = _bounds(model, real, importance) if importance is not None or BOUNDS & set(wanted) else {}
+    found |= bounds
     report: dict[str, Any] = {
-        "metrics": {name: value for name, value in found.items() if not metrics or name in metrics},
+        "metrics": {name: value for name, value in found.items() if name in wanted},
         "count": len(samples),
         "features": {"name": detector.name, "checksum": detector.checksum, "dimensions": detector.dim},
         "reference": {"data": dataset.name, "fingerprint": dataset.fingerprint, "split": split, "count": len(rows)},
@@ -130,14 +148,35 @@ def evaluate(
         report["classes"] = {
             "samples": class_shares(seen.logits, dataset.classes), "real": class_shares(truth.logits, dataset.classes)
         }  # fmt: skip
+    if apart:
+        more = _disentanglement(model, dataset, apart)
+        report["metrics"] |= more["metrics"]
+        report["factors"] = more["factors"]
+    if bounds:
+        report["likelihood"] = {"draws": importance or 1, "of": GREY_VALUES}
+    return _kept(report, model, out, began)
+
+
+def _wanted(metrics: Sequence[str] | None) -> list[str]:
+    """The metrics of these names. Errors: `InputError` for a name that is none."""
+    known = [*METRICS, *SCORES, DISENTANGLEMENT]
+    for name in metrics or ():
+        if name not in known:
+            raise InputError(f"unknown metric '{name}'{nearest(name, known)} (there are: {', '.join(known)})")
+    named = [inner for name in metrics or METRICS for inner in (SCORES if name == DISENTANGLEMENT else (name,))]
+    return list(dict.fromkeys(named))
+
+
+def _kept(report: dict[str, Any], model: Loaded | None, out: Path | None, began: float, name: str = "report") -> dict[str, Any]:
+    """`report` with where it comes from and how long it took, written to `out` or into the run."""
     if model is not None:
         report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
         out = out or model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
     report["seconds"] = round(time.monotonic() - began, 2)
     report["report"] = None
     if out is not None:
-        report["report"] = str(out / "report.json")
-        write_json(out / "report.json", report)
+        report["report"] = str(out / f"{name}.json")
+        write_json(out / f"{name}.json", report)
     return report
 
 
@@ -157,18 +196,7 @@ def _model(what: str | Path, checkpoint: str) -> Loaded | None:
 
 def _reference(what: str | Path, data: str | None, model: Loaded | None) -> Dataset:
     if model is not None:
-        told = model.recipe.data
-        chosen = told if data is None else told.model_copy(update={"source": data, "split": None, "limit": None})
-        reference = prepare(
-            chosen.source, size=parse_size(str(told.size)), fit=told.fit, channels=told.channels, background=told.background,
-            split=chosen.split, limit=chosen.limit, labels=told.labels,
-        )  # fmt: skip
-        if data is None and reference.fingerprint != told.fingerprint:
-            raise InputError(
-                f"{told.source} is no longer what {model.run.path} was trained on (its fingerprint differs), so its held-out "
-                "pictures may have been trained on; bring the pictures back, or name others with --data SRC"
-            )
-        return reference
+        return model.dataset(data)
     if data is None:
         raise InputError(f"{what} is not a run, so say what it is to be compared with: --data SRC")
     if Path(what).suffix == ".npz":
@@ -216,13 +244,62 @@ def _detector(name: str, dataset: Dataset) -> Detector:
     return untrained(name, dataset.shape)
 
 
-def _psnr(model: Loaded, real: NDArray[np.uint8]) -> dict[str, Any]:
-    """Of reconstructions of the reference, in dB, mean over images; with the standard error of that mean."""
-    values = psnr(model.reconstruct(real), real)
+def _bounds(model: Loaded | None, real: NDArray[np.uint8], importance: int | None) -> dict[str, Any]:
+    """Likelihoods where the model has them for such pictures; where they were asked for and it has none, that is an error."""
+    if importance is None:
+        if model is None or not isinstance(model.method, Bounded):
+            return {}
+        if model.method.black_and_white and not model.recipe.data.binary:
+            return {}
+    if model is None:
+        raise InputError("importance samples are of a model; give a run, or leave --importance out")
+    return as_metrics(likelihood(model, real, importance if importance is not None else 1))
+
+
+def _reconstruction(model: Loaded, real: NDArray[np.uint8]) -> dict[str, dict[str, Any]]:
+    """Of reconstructions of the reference: `psnr` in dB and `ssim`, means over images, with the standard errors of these."""
+    back = model.reconstruct(real)
+    found = {"psnr": psnr(back, real).clamp(max=CEILING), "ssim": ssim(back, real)}
     return {
-        "value": float(values.mean()),
-        "error": float(values.std() / max(len(values), 1) ** 0.5),
-        "null": None,
-        "z": None,
-        "p": None,
+        name: asdict(Score(float(values.mean()), float(values.std() / max(len(values), 1) ** 0.5)))
+        for name, values in found.items()
+    }
+
+
+def _disentanglement(model: Loaded | None, dataset: Dataset, names: Sequence[str]) -> dict[str, Any]:
+    """Scores of `limner.metrics.disentanglement`, each beside its null, and (`factors`) what is known of each factor.
+
+    Measured on 50,000 scenes of one object that are drawn for it with independent factors (`limner.data.scenes.FACTORS`), among
+    them pairs of shape and colour that training never shows; so are the factors of `scenes` told apart where a run has them.
+    """
+    if model is None or dataset.factors is None:
+        raise InputError(
+            "disentanglement is measured on a run that was trained on pictures with known factors, such as "
+            "`limner train scenes-1 --preset vae`"
+        )
+    shape, codes_for_latents = model.latent_shape()
+    if codes_for_latents or len(shape) != 1:
+        what = f"{'codes' if codes_for_latents else 'a map'} of the shape {'x'.join(map(str, shape))}"
+        raise InputError(
+            f"the latents of {model.run.path} ({model.recipe.preset}) are {what}; disentanglement is measured on vectors"
+        )
+    height, width, channels = dataset.shape
+    shaping = Shaping((height, width), model.recipe.data.fit, channels, parse_background(model.recipe.data.background))
+    codes = scenes.draw_factors(BANK, seed=0)
+    latents = []
+    for part in pictures.batches_of(BANK, 1000):
+        drawn = scenes.paint_factors(codes[part], (height, width))
+        latents.append(model.encode(drawn if channels == 3 else np.stack([from_pixels(one, shaping) for one in drawn])))
+    found = disentangled(np.concatenate(latents).astype(np.float64), codes, names)
+    each = zip(scenes.FACTORS, scenes.FACTORS.values(), *found.of_factors.values(), strict=True)
+    return {
+        "metrics": {name: asdict(Score(value, null=found.null.get(name))) for name, value in found.scores.items()},
+        "factors": {
+            name: {"values": size, **dict(zip(found.of_factors, map(float, values), strict=True))}
+            for name, size, *values in each
+        },
+        "count": BANK,
+        "features": {"name": "latents", "checksum": model.checkpoint.digest(), "dimensions": shape[0]},
+        "reference": {"data": "scenes-1", "fingerprint": None, "split": "drawn", "count": BANK},
+        "seconds": 0.0,
     }

@@ -23,12 +23,12 @@ from limner.core.cond import Batch
 from limner.core.ema import Ema, averaged
 from limner.core.errors import InputError
 from limner.core.interrupt import Wish, wishes
-from limner.core.method import At, Method
+from limner.core.method import At, Method, Pixels
 from limner.core.step import Stepper, prepare_module
 from limner.data.dataset import Dataset
 from limner.data.feed import Feed
 from limner.recipe import Recipe
-from limner.run import Checkpoint, Run, load_weights
+from limner.run import Checkpoint, Run, load_weights, open_codec
 from limner.watching import Lookout
 
 FIT_STREAM = 1000
@@ -92,8 +92,9 @@ class Loop:
 
     def build(self, checkpoint: Checkpoint | None) -> None:
         """The stage's networks, its moving average and its optimisers: fresh, or as the checkpoint left them."""
-        self.place = Place(**checkpoint.state()) if checkpoint else Place()
-        self._build_stage()
+        given = sum(share == 0 for _, share, _ in self.stages)
+        self.place = Place(**checkpoint.state()) if checkpoint else Place(stage=given)
+        self.build_stage(open_codec(str(self.recipe.codec)).codec()[1] if given and not checkpoint else None)
         if checkpoint:
             load_weights(self.method, checkpoint.tensors("model"), checkpoint.path)
             load_weights(self.ema.method, checkpoint.tensors("ema"), checkpoint.path, averaged(self.method))
@@ -108,12 +109,13 @@ class Loop:
         if parallel.leads():
             self.run.forget_after(self.place.images)
 
-    def _build_stage(self, codec: Method | None = None) -> None:
+    def build_stage(self, codec: Mapping[str, Tensor] | None = None) -> None:
+        """Its methods are built anew; `codec` is what the frozen one among them has learned."""
         recipe, place = self.recipe, self.place
         seeds.seed_all(recipe.seed, "init", place.stage)
         self.method = recipes.build(recipe, self.dataset.shape, self.dataset.classes, place.stage)
         if codec is not None:
-            load_weights(self.method.codec, codec.state_dict(), self.run.path)  # type: ignore[arg-type]
+            load_weights(self.method.codec, codec, self.run.path)  # type: ignore[arg-type]
         prepare_module(self.method, self.device)
         self.method.train()
         if place.stage:
@@ -145,10 +147,17 @@ class Loop:
             batch = self.recipe.batch.size
             clock = self._clock()
             self._stopwatch()
+            self.remember()
+            reached = self._stage_progress()
             while not self.plan.finished(self.place.images):
-                self._next_stage()  # before the step, so that a run resumed on the border crosses it as well
+                if self._next_stage():  # before the step, so that a run resumed on the border crosses it as well
+                    self.remember()
+                    if clock is not None:
+                        clock.restart(time.monotonic() - self.started, self.place.images)
                 before = self.place.images
                 at = At(before, self._stage_progress())
+                self._announce(reached, at.progress)
+                reached = at.progress
                 logs = self.stepper.step(self.feed.draw, at, self.place.iteration)
                 self.place.images += batch
                 self.place.iteration += 1
@@ -189,16 +198,28 @@ class Loop:
         start = self.place.stage_start
         return min((self.place.images - start) / (end - start), 1.0) if end > start else 1.0
 
-    def _next_stage(self) -> None:
-        """Where a stage's share is used up, its averaged method becomes the next one's frozen codec."""
+    def _next_stage(self) -> bool:
+        """Where a stage's share is used up, its averaged method becomes the next one's frozen codec. Whether it was so."""
         last = self.place.stage == len(self.stages) - 1
         if last or self._stage_progress() < 1.0:
-            return
+            return False
         self.ema.method.fit(self._fit_batches(), "checkpoint")
-        codec = self.ema.method
+        state, kept = self.ema.method.state_dict(), averaged(self.ema.method)
         self.place.stage += 1
         self.place.stage_start = self.place.images
-        self._build_stage(codec)
+        self.build_stage({name: state[name] for name in kept})
+        return True
+
+    def remember(self) -> None:
+        """A frozen codec encodes every training image once."""
+        codec = self.method.codec
+        self.feed.remember(None if isinstance(codec, Pixels) else codec.encode)
+
+    def _announce(self, before: float, now: float) -> None:
+        """The notes of phases that begin between two progresses of the stage."""
+        for phase in self.stepper.phases:
+            if phase.note and before < phase.start <= now and parallel.leads():
+                self.run.log(f"at {self.place.images} images: {phase.note}")
 
     def _average(self, batch: int) -> None:
         """Half-life as a share of the budget, bounded by a share of what was seen, so that the average outlives its youth."""
@@ -273,6 +294,7 @@ class Loop:
         by_clock = self.place.seconds - self.saved > 60 * recipe.checkpoints.minutes
         saving = bool(orders & {"stop", "save-now"}) or passed(recipe.checkpoints.every) or by_clock
         scoring = self.scorer is not None and recipe.score.points > 0 and passed(1 / recipe.score.points)
+        scoring = scoring and self.method.generates
         first = before < recipe.previews.first <= images
         showing = "sample-now" in orders or first or passed(recipe.previews.every)
         broken = None

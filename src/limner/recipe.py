@@ -1,4 +1,4 @@
-"""The whole description of a training run: a frozen, validated tree, with presets and the table of methods.
+"""The whole description of a training run: a frozen, validated tree.
 
 Settings come from, in falling order: the command line, the environment (`LIMNER_SETTINGS`), a recipe file, the preset, the
 defaults. An unknown key is an error that names its nearest neighbour.
@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -22,56 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from limner.core.errors import InputError, nearest
 from limner.core.method import Codec, Facts, Method, Pixels
 from limner.core.precision import Precision
-from limner.methods.gan import Gan
 from limner.methods.gan_config import GanConfig
-from limner.methods.vae import Vae, VaeConfig
+from limner.table import METHODS, PRESETS, MethodConfig
 
 SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Family:
-    """A row of the methods table."""
-
-    config: type[BaseModel]
-    method: Callable[[Any, Codec, tuple[str, ...]], Method]
-    """(its config, what it works in, names of classes) -> the untrained Method. Errors: `InputError` for choices that do not go
-    together, or do not fit the images."""
-    line: str
-    paper: str
-
-
-METHODS: Mapping[str, Family] = {
-    "gan": Family(GanConfig, Gan, "two networks that play against each other", "Goodfellow et al. 2014, arXiv:1406.2661"),
-    "vae": Family(
-        VaeConfig, Vae, "an encoder and a decoder with a known latent space", "Kingma & Welling 2013, arXiv:1312.6114"
-    ),
-}
-
-MethodConfig = Annotated[GanConfig | VaeConfig, Field(discriminator="kind")]
-
-
-@dataclass(frozen=True)
-class Preset:
-    family: str
-    line: str
-    paper: str
-
-
-PRESETS: Mapping[str, Preset] = {
-    "cgan": Preset("gan", "conditional GAN: pictures of the class that is asked for", "Mirza & Osindero 2014, arXiv:1411.1784"),
-    "dcgan": Preset("gan", "convolutional GAN: sharp pictures in minutes", "Radford et al. 2015, arXiv:1511.06434"),
-    "densegan": Preset("gan", "GAN of densely connected networks", "Huang et al. 2017, arXiv:1608.06993"),
-    "gan": Preset("gan", "the first, fully connected GAN", "Goodfellow et al. 2014, arXiv:1406.2661"),
-    "lsgan": Preset("gan", "least squares in the place of cross-entropy", "Mao et al. 2016, arXiv:1611.04076"),
-    "r3gan": Preset("gan", "relativistic pairs, two penalties: the best here", "Huang et al. 2024, arXiv:2501.05441"),
-    "sngan": Preset("gan", "residual networks, spectral normalisation, hinge loss", "Miyato et al. 2018, arXiv:1802.05957"),
-    "vae": Preset("vae", "variational autoencoder: soft pictures, never collapses, reconstructs", "Kingma & Welling 2013, "
-                  "arXiv:1312.6114; calibrated decoder: Rybkin et al. 2021, arXiv:2006.13202"),
-    "wgan": Preset("gan", "Wasserstein distance, by a critic with clipped weights", "Arjovsky et al. 2017, arXiv:1701.07875"),
-    "wgan-gp": Preset("gan", "Wasserstein distance, by a critic with a gradient penalty", "Gulrajani et al. 2017, "
-                      "arXiv:1704.00028"),
-}  # fmt: skip
 
 
 class _Tree(BaseModel):
@@ -93,6 +46,8 @@ class DataConfig(_Tree):
     split: str | None = None
     limit: int | None = Field(None, ge=2)
     labels: Literal["auto", "none"] = "auto"
+    binary: bool = False
+    """Draw each pixel of grey pictures once, white with probability grey/255, for likelihoods of black and white."""
     mirror: bool = False
     """Show every picture mirrored half of the time (not for letters or digits)."""
     fingerprint: str | None = None
@@ -166,7 +121,8 @@ class Stage(_Tree):
     """A part of the budget that trains a method of its own, which then serves the next stage as its frozen codec."""
 
     name: str
-    share: float = Field(gt=0, lt=1)
+    share: float = Field(ge=0, lt=1)
+    """0: it comes trained, from the run that `codec` names."""
     method: MethodConfig
 
 
@@ -191,12 +147,17 @@ class Recipe(_Tree):
     """When a loss is not finite: stop, or go back to the last checkpoint once and go on with other draws."""
     init_from: str | None = None
     """A run whose averaged weights this one starts from."""
+    codec: str | None = None
+    """A finished run whose codes `method` learns; its codec is copied, as a stage, and the new run stands alone."""
     segments: tuple[Segment, ...] = ()
 
     @model_validator(mode="after")
     def _shares(self) -> Recipe:
         if sum(stage.share for stage in self.stages) >= 1:
             raise ValueError("the shares of stages must leave some of the budget to method")
+        trained = [stage.share > 0 for stage in self.stages]
+        if any(trained) and (self.codec is not None or not all(trained)):
+            raise ValueError("codec=RUN brings a trained stage; give it alone, or stages with shares above 0 alone")
         return self
 
     def number_format(self) -> Precision:
@@ -209,7 +170,7 @@ class Recipe(_Tree):
         """Canonical JSON without paths, for the metadata of weights: equal weights are equal files."""
         tree = self.model_dump(mode="json")
         tree["data"]["source"] = Path(self.data.source).name
-        tree["init_from"] = None
+        tree["init_from"] = tree["codec"] = None
         return json.dumps(tree, sort_keys=True)
 
     def to_yaml(self) -> str:
@@ -305,16 +266,23 @@ def put(tree: dict[str, Any], setting: str) -> None:
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    *path, last = key.split(".")
-    if key not in known_keys() and not any(known.startswith(f"{key}.") for known in known_keys()):
-        raise InputError(f"unknown setting '{key}'{nearest(key, known_keys())}")
-    for part in path:
-        inner = tree.get(part)
-        if not isinstance(inner, dict):  # a schedule given as a bare number, about to get more than one entry
-            inner = {} if inner is None else {"value": inner}
-            tree[part] = inner
-        tree = inner
-    tree[last] = value
+    path, known, prefix = key.split("."), known_keys(), ""
+    if path[0] == "stages" and len(path) > 1:  # one of them, by its name
+        stages = {stage["name"]: stage for stage in tree.get("stages") or ()}
+        if path[1] not in stages:
+            there = ", ".join(stages) or "none"
+            raise InputError(f"no stage is called '{path[1]}'{nearest(path[1], stages)} (there are: {there})")
+        tree, known, prefix, path = stages[path[1]], frozenset(_keys(Stage, "")), f"stages.{path[1]}.", path[2:]
+    inner = ".".join(path)
+    if inner not in known and not any(name.startswith(f"{inner}.") for name in known):
+        raise InputError(f"unknown setting '{key}'{nearest(key, [prefix + name for name in known])}")
+    for part in path[:-1]:
+        deeper = tree.get(part)
+        if not isinstance(deeper, dict):  # a schedule given as a bare number, about to get more than one entry
+            deeper = {} if deeper is None else {"value": deeper}
+            tree[part] = deeper
+        tree = deeper
+    tree[path[-1]] = value
 
 
 @cache
@@ -361,6 +329,8 @@ def _one_line(error: ValidationError) -> str:
 def _key(loc: Sequence[Any]) -> str:
     """The dotted setting that an error is about, without pydantic's own words for the kinds of value that it tried."""
     parts = [str(part) for part in loc if part not in METHODS and str(part).replace("_", "a").isalnum()]
+    if parts[:1] == ["stages"]:
+        return ".".join(parts)
     for end in range(len(parts), 0, -1):
         if ".".join(parts[:end]) in known_keys():
             entry = [part for part in parts[end : end + 1] if part.isdigit()]  # of a list
@@ -403,7 +373,7 @@ def build(recipe: Recipe, image_shape: tuple[int, int, int], classes: tuple[str,
     method: Method | None = None
     for place in range(len(configs) if stage is None else stage + 1):
         if method is not None:
-            codec = method.eval().requires_grad_(False)  # type: ignore[assignment]
+            codec = method.frozen()  # type: ignore[assignment]
         config = configs[place][2]
         method = METHODS[config.kind].method(config, codec, classes)
     assert method is not None

@@ -23,7 +23,8 @@ from limner import recipe as recipes
 from limner.core.errors import InputError, nearest
 from limner.core.files import atomic_folder, mended, sha256, write_json, write_text
 from limner.core.method import Method
-from limner.recipe import Recipe
+from limner.methods.vqvae import VqVaeConfig
+from limner.recipe import Recipe, Stage, stage_configs
 
 CONTROLS = ("pause", "stop", "sample-now", "save-now")
 
@@ -184,6 +185,23 @@ class Run:
         numbers = ", ".join(str(c.images) for c in there)
         raise InputError(f"{self.path} has no checkpoint '{which}'; there are: last, best, {numbers}")
 
+    def codec(self) -> tuple[tuple[Stage, ...], dict[str, Tensor]]:
+        """What turns pictures into codes here: its methods, as stages that come trained, and its averaged weights.
+
+        Errors: `InputError` where nothing here makes codes.
+        """
+        recipe, checkpoint = self.recipe(), self.checkpoint()
+        configs = stage_configs(recipe)[: checkpoint.state()["stage"] + 1]
+        tensors = checkpoint.tensors("ema")
+        while not isinstance(configs[-1][2], VqVaeConfig):
+            configs = configs[:-1]
+            tensors = {name.removeprefix("codec."): value for name, value in tensors.items() if name.startswith("codec.")}
+            if not configs:
+                raise InputError(
+                    f"{self.path} ({recipe.preset}) has no codes for a prior to draw; give codec= a run of vq-vae, fsq or vqgan"
+                )
+        return tuple(Stage(name=name, share=0, method=method) for name, _, method in configs), tensors
+
     def best(self) -> int | None:
         """Images at the checkpoint with the lowest score, among those still there; the last where nothing was scored."""
         there = {c.images for c in self.checkpoints()}
@@ -282,6 +300,27 @@ class Run:
             with suppress(json.JSONDecodeError):
                 rows.append(json.loads(line))
         return rows
+
+
+def open_codec(path: Path | str) -> Run:
+    """The run that ``codec=`` names. Errors: `InputError` where it is not there (any more)."""
+    try:
+        return Run.open(path)
+    except InputError as error:
+        raise InputError(f"codec={path}: {error}; where it was moved, give its new place") from error
+
+
+def taken_over(codec: Path | str, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """What a recipe for pictures of `image_shape` (H, W, C) says about the run whose codec it takes over: `codec`, `stages`."""
+    run = open_codec(codec)
+    stages, _ = run.codec()
+    known, (height, width, channels) = run.recipe().data, image_shape
+    if (known.size, known.channels) != (f"{height}x{width}", channels):
+        raise InputError(
+            f"{run.path} encodes pictures of {known.size} with {known.channels} channel(s), these are {height}x{width} with "
+            f"{channels}; set data.size={known.size} data.channels={known.channels}"
+        )
+    return {"codec": str(run.path.resolve()), "stages": stages}
 
 
 def load_weights(method: Method, tensors: Mapping[str, Tensor], where: Path, only: Sequence[str] | None = None) -> None:

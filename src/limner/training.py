@@ -1,11 +1,10 @@
-"""The verbs that train: `train`, `resume`, and `dry_run`, which only says what would happen."""
+"""The verbs that train: `train` and `resume`."""
 
 from __future__ import annotations
 
 import platform
 import shlex
 import sys
-import time
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,16 +20,16 @@ from limner.auto import choose
 from limner.core import parallel, precision
 from limner.core.errors import InputError
 from limner.core.files import write_json
-from limner.core.method import At, Facts
+from limner.core.method import Facts
 from limner.data import BUILT_IN, parse_size, prepare
 from limner.data.dataset import Dataset
 from limner.evaluation import Watch
 from limner.loop import Loop, NotFinite, Progress, Tell, mend_memory, out_of_memory
 from limner.recipe import Recipe, Segment
 from limner.report import write_report
-from limner.run import Run
+from limner.run import Run, taken_over
 
-__all__ = ["Outcome", "Progress", "dry_run", "resume", "train"]
+__all__ = ["Outcome", "Progress", "resume", "train"]
 
 AUTO = "auto"
 MINUTES = 10.0
@@ -73,9 +72,9 @@ def train(
     `minutes` is the budget; `settings` are ``key=value`` over the preset's own. Errors: `InputError` where the
     person can mend something; what was saved until then stays, and `resume` goes on from there.
     """
-    tell = progress or _silent
+    tell = progress or silent
     with parallel.processes():
-        recipe, dataset, why = _settle(source, preset, images, minutes, seed, settings, tell)
+        recipe, dataset, why = settle(source, preset, images, minutes, seed, settings, tell)
         recipes.build(recipe, dataset.shape, dataset.classes)  # what does not fit says so before a folder is made
         label = name or f"{dataset.name}-{Path(recipe.preset).stem}"
         run = Run(parallel.from_lead(Run.create(Path(out), label, recipe).path if parallel.leads() else Path()))
@@ -100,7 +99,7 @@ def resume(
 
     With `images` or `minutes`, the number is the new total, and the schedules go on towards it.
     """
-    tell = progress or _silent
+    tell = progress or silent
     opened = Run.open(run)
     with parallel.processes():
         recipe = opened.recipe()
@@ -114,53 +113,6 @@ def resume(
             recipe = _go_on(opened, recipe, images, minutes, settings)
             _check_processes(recipe)
             return _go(opened, recipe, dataset, tell)
-
-
-def dry_run(
-    source: str | Path,
-    *,
-    preset: str = AUTO,
-    out: Path | str = "runs",
-    images: int | None = None,
-    minutes: float | None = None,
-    seed: int | None = None,
-    name: str | None = None,
-    settings: Sequence[str] = (),
-    steps: int = 8,
-) -> dict[str, Any]:
-    """What `train` would do: the resolved recipe, parameters, and memory and time from a few timed steps. Leaves nothing."""
-    recipe, dataset, why = _settle(source, preset, images, minutes, seed, settings, _silent)
-    precision.settle()
-    loop = Loop(Run(Path("dry-run")), recipe, dataset, None, _silent)
-    loop.build(None)
-    size = recipe.batch.size
-    took: list[float] = []
-    for step in range(steps):
-        began = time.perf_counter()
-        logs = loop.stepper.step(loop.feed.draw, At(step * size, 0.0), step)
-        loop.ema.update(size, 0.0)
-        sum(float(value) for value in logs.values())  # waits for the device
-        took.append(time.perf_counter() - began)
-    speed = size / sorted(took[2:])[len(took[2:]) // 2]
-    budget = recipe.budget
-    estimate = budget.images / speed if budget.images else 60 * (budget.minutes or MINUTES)
-    weights = sum(p.numel() for p in loop.method.parameters())
-    peak = torch.cuda.max_memory_allocated() if loop.device.type == "cuda" else _peak_memory()
-    return {
-        "recipe": recipe.model_dump(mode="json"),
-        "why": why,
-        "parameters": parameters(loop),
-        "weights_bytes": 4 * weights,
-        "memory": peak,
-        "images_per_second": round(speed, 1),
-        "images": budget.images or round(speed * estimate),
-        "seconds_estimate": round(estimate, 1),
-        "data": {
-            "path": str(dataset.path),
-            "shape": list(dataset.shape),
-            "splits": {k: len(v) for k, v in dataset.splits.items()},
-        },
-    }
 
 
 def _alone(run: Run) -> AbstractContextManager[None]:
@@ -247,7 +199,7 @@ def _train(loop: Loop) -> str:
             loop.roll_back()
 
 
-def _settle(
+def settle(
     source: str | Path, preset: str, images: int | None, minutes: float | None, seed: int | None, settings: Sequence[str],
     tell: Tell,
 ) -> tuple[Recipe, Dataset, tuple[str, ...]]:  # fmt: skip
@@ -286,8 +238,9 @@ def _facts(recipe: Recipe, dataset: Dataset) -> Facts:
         known = dataset.labels[dataset.indices("train")]
         rarest = int(np.bincount(known[known >= 0], minlength=len(dataset.classes)).min())
     return Facts(
-        (channels, height, width), recipe.batch.size, budget.images, budget.minutes, accelerated, len(dataset.classes), rarest
-    )
+        (channels, height, width), recipe.batch.size, budget.images, budget.minutes, accelerated, len(dataset.classes), rarest,
+        len(dataset.splits["train"]),
+    )  # fmt: skip
 
 
 def _compose(
@@ -319,7 +272,7 @@ def _dataset(recipe: Recipe, tell: Tell) -> Dataset:
     def ready() -> Dataset:
         return prepare(
             data.source, size=size, fit=data.fit, channels=data.channels, background=data.background, split=data.split,
-            limit=data.limit, labels=data.labels,
+            limit=data.limit, labels=data.labels, binary=data.binary,
             progress=lambda done, total: tell(Progress("preparing data", done, total)),
         )  # fmt: skip
 
@@ -348,6 +301,10 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
                 "or leave init_from out"
             )
     update = {"data": recipe.data.model_copy(update=data), "precision": chosen, "init_from": init_from}
+    if recipe.codec is not None:
+        update |= taken_over(recipe.codec, dataset.shape)
+    elif any(stage.share == 0 for stage in recipe.stages):
+        raise InputError("a stage with share=0 comes trained from another run; name that run with codec=RUN")
     return recipes.settled(recipe.model_copy(update=update), _facts(recipe, dataset))
 
 
@@ -436,11 +393,5 @@ def parameters(loop: Loop) -> dict[str, int]:
     return each | {"total": sum(each.values())}
 
 
-def _peak_memory() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _silent(progress: Progress) -> None:
+def silent(progress: Progress) -> None:
     """For those who do not wait for us."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from limner.core import images as pictures
 from limner.core import parallel, watch
-from limner.core.method import At, Method, generate
+from limner.core.method import At, Method, Reconstructs, generate
 from limner.core.step import Stepper
 from limner.data.dataset import Dataset
 from limner.data.feed import Feed
@@ -40,13 +40,17 @@ class Lookout:
         self.spent = self.last = 0.0
 
     def preview(self, method: Method, images: int) -> dict[str, float]:
-        """Draws the same seeds every time, beside real pictures; gives how varied they are."""
+        """Draws the same seeds every time (or reconstructs, where it cannot draw yet), beside real pictures; gives how varied
+        they are."""
         folder = self.run.path / "previews"
         rows = self.dataset.indices(self.split)
         real = self.dataset.images.gather(rows[:: max(1, len(rows) // self.count)][: self.count])
         if not (folder / "reals.png").exists():
             pictures.save_png(folder / "reals.png", pictures.grid(real))
-        fake = pictures.to_uint8(generate(method, range(self.count)))
+        if method.generates or not isinstance(method, Reconstructs):
+            fake = pictures.to_uint8(generate(method, range(self.count)))
+        else:
+            fake = pictures.to_uint8(method.decode(method.encode(pictures.to_tensor(real, method.device))))
         pictures.save_png(folder / f"{images:09d}.png", pictures.grid(fake))
         return watch.diversity(fake, real)
 

@@ -1,4 +1,7 @@
-"""`reconstruct`, `interpolate`, and `sample` with a class or truncation: answers, files, and what happens to bad input."""
+"""`reconstruct`, `interpolate`, `traverse`, `embed`, `classify`, and `sample` with a class or truncation.
+
+Answers, files, and what happens to bad input.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.neighbors import KNeighborsClassifier
 
 from limner.cli import main
+from limner.core import images as pictures
+from limner.core.cond import Cond
+from limner.core.method import latents_of, render
+from limner.loaded import load
+from limner.tasks.given import read_pictures
 from made import encoded, textured, write
 
 SMALL = ["--images", "640", "--json", "batch.size=32", "score.points=0", "previews.count=4"]
 NARROW = ["method.generator.width=16", "method.generator.widest=32", "method.discriminator.width=8"]
-SETTINGS = {"dcgan": NARROW, "cgan": NARROW, "vae": ["method.width=8", "method.latent=8", "method.components=2"]}
+VAE = ["method.width=8", "method.latent=8", "method.components=2"]
+SETTINGS = {"dcgan": NARROW, "cgan": NARROW, "vae": VAE, "unlabelled": [*VAE, "data.labels=none"]}
+PRESETS = {"unlabelled": "vae"}
 
 Ask = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -25,8 +36,9 @@ Ask = Callable[..., tuple[int, dict[str, Any]]]
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small finished run of each kind."""
     out = tmp_path_factory.mktemp("runs")
-    for preset, settings in SETTINGS.items():
-        assert main(["train", "digits", "--preset", preset, "--name", preset, "--out", str(out), *SMALL, *settings]) == 0
+    for name, settings in SETTINGS.items():
+        preset = PRESETS.get(name, name)
+        assert main(["train", "digits", "--preset", preset, "--name", name, "--out", str(out), *SMALL, *settings]) == 0
     return {path.name.partition("-")[2]: path for path in out.iterdir()}
 
 
@@ -71,13 +83,15 @@ def test_reconstruct(kind: str, method: str, runs: dict[str, Path], mine: Path, 
         "reconstruct", runs[kind], mine, mine / "1.png", "--grey", "--steps", "30", "--starts", "3", "--out", tmp_path
     )
     assert code == 0, answer
-    assert {"files", "sheet", "errors", "psnr", "seconds", "method"} <= set(answer)
+    assert {"files", "sheet", "errors", "psnr", "ssim", "prepared", "seconds", "method"} <= set(answer)
     assert answer["method"] == method
     assert [Path(name).name for name in answer["images"]] == ["0.png", "1.png", "2.png", "0.png", "grey.jpg", "1.png"]
     assert len(set(answer["files"])) == len(answer["errors"]) == len(answer["psnr"]) == 6
     assert answer["errors"][1] == pytest.approx(answer["errors"][5]), "the same picture, twice"
     for error, decibel in zip(answer["errors"], answer["psnr"], strict=True):
         assert decibel == pytest.approx(-10 * np.log10(error / 4), abs=1e-6)
+    assert answer["ssim"][1] == pytest.approx(answer["ssim"][5])
+    assert all(-1 <= index <= 1 for index in answer["ssim"])
     assert all(pixels(file).shape == (8, 8) for file in answer["files"])
     back = (pixels(answer["files"][3]).astype(float) - pixels(str(mine / "more" / "0.png"))) * 2 / 255
     assert np.square(back).mean() == pytest.approx(answer["errors"][3])
@@ -96,6 +110,21 @@ def test_colour_given_to_a_grey_model_is_said(runs: dict[str, Path], mine: Path,
         assert "--grey" in answer["error"]
     code, answer = ask("reconstruct", runs["vae"], mine / "more")  # grey in a colour file is grey
     assert code == 0, answer
+
+
+def test_what_was_done_to_a_picture_is_said(
+    runs: dict[str, Path], mine: Path, ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, answer = ask("reconstruct", runs["vae"], mine, "--grey", "--out", tmp_path)
+    assert code == 0
+    assert answer["prepared"] == {
+        **{f"{mine}/{number}.png": "20x30 RGB -> 8x8 grey (crop)" for number in range(3)},
+        f"{mine}/more/grey.jpg": "9x9 L -> 8x8 grey",
+    }, "the one that fits is not in it"
+    assert main(["reconstruct", str(runs["vae"]), str(mine / "0.png"), "--grey", "--out", str(tmp_path)]) == 0
+    assert "0.png 20x30 RGB -> 8x8 grey (crop)" in capsys.readouterr().out
+    code, answer = ask("interpolate", runs["vae"], mine / "0.png", mine / "more" / "0.png", "--grey", "--out", tmp_path)
+    assert list(answer["prepared"]) == [str(mine / "0.png")]
 
 
 def test_reconstructions_lie_in_the_run(runs: dict[str, Path], mine: Path, ask: Ask) -> None:
@@ -133,13 +162,153 @@ def test_interpolate_between_pictures(
         assert np.array_equal(pixels(answer["files"][frame]), pixels(file))
 
 
+# ---- one latent at a time -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["vae", "dcgan", "cgan"])
+def test_traverse_from_a_seed(kind: str, runs: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
+    words = ["--latents", "2,0", "--steps", "5", "--span", "2", "--seed", "9"]
+    code, answer = ask("traverse", runs[kind], *words, "--out", tmp_path / "way")
+    assert code == 0, answer
+    assert {"files", "sheet", "latents", "values"} <= set(answer)
+    assert answer["latents"] == [2, 0]
+    assert np.shape(answer["values"]) == (2, 5)
+    assert len(answer["files"]) == 10
+    assert np.allclose(answer["deviations"], [-2, -1, 0, 1, 2])
+    assert np.allclose(np.ptp(answer["values"], axis=1), 4 * np.array(answer["spread"]))
+    shown = np.stack([pixels(file) for file in answer["files"]])
+    assert len(np.unique(shown.reshape(10, -1), axis=0)) > 5
+    assert pixels(answer["sheet"]).shape[1] > 2 * pixels(answer["sheet"]).shape[0], "two rows of five"
+    # A latent that is put where it already is leaves the picture as it was.
+    model = load(runs[kind])
+    method: Any = model.method
+    z = latents_of(method, [9])
+    assert answer["own"] == pytest.approx(z[0, [2, 0]].tolist())
+    z[0, 2] = answer["values"][0][3]
+    back = pictures.to_uint8(render(method, z, Cond(label=method.labels([9]))))
+    assert np.array_equal(back[0, ..., 0], shown[3])
+
+
+def test_traverse_from_a_picture(runs: dict[str, Path], mine: Path, ask: Ask, tmp_path: Path) -> None:
+    code, answer = ask("traverse", runs["vae"], mine / "0.png", "--grey", "--steps", "3", "--out", tmp_path / "way")
+    assert code == 0, answer
+    assert answer["image"] == str(mine / "0.png")
+    assert answer["prepared"]
+    assert sorted(answer["latents"]) == list(range(8)), "all there are"
+    assert answer["spread"] == sorted(answer["spread"], reverse=True), "the most active first"
+    model = load(runs["vae"])
+    own = model.encode(read_pictures(model, [mine / "0.png"], grey=True).images)[0]
+    assert answer["own"] == pytest.approx(own[answer["latents"]].tolist())
+    train = model.dataset().indices("train")
+    means = model.encode(model.dataset().images.gather(train))
+    assert answer["spread"] == pytest.approx(means.std(0)[answer["latents"]].tolist(), rel=1e-4)
+    code, fewer = ask("traverse", runs["vae"], "--latents", "1", "--steps", "2", "--out", tmp_path / "way")
+    left = sorted(path.name for path in (tmp_path / "way").iterdir())
+    assert left == ["latent001-000.png", "latent001-001.png", "sheet.png"]
+
+
+# ---- latents as arrays --------------------------------------------------------------------------------------------------
+
+
+def arrays(file: str) -> dict[str, Any]:
+    with np.load(file, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def test_embed_a_data_set(runs: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
+    code, answer = ask("embed", runs["vae"], "--split", "test")
+    assert code == 0, answer
+    assert {"file", "count", "shape", "seconds"} <= set(answer)
+    assert (answer["count"], answer["shape"]) == (180, [8])
+    assert Path(answer["file"]) == runs["vae"] / "embeddings" / "digits-test.npz"
+    found = arrays(answer["file"])
+    assert set(found) == {"latents", "shape", "labels", "classes", "indices"}
+    model = load(runs["vae"])
+    dataset = model.dataset()
+    rows = dataset.indices("test")
+    assert found["latents"].dtype == np.float32
+    assert np.array_equal(found["latents"], model.encode(dataset.images.gather(rows)))
+    assert np.array_equal(found["indices"], rows)
+    assert np.array_equal(found["labels"], dataset.labels[rows])  # type: ignore[index]
+    assert found["classes"].tolist() == list("0123456789")
+    code, whole = ask("embed", runs["vae"], "digits", "--out", tmp_path / "all.npz")
+    assert (code, whole["count"], whole["file"]) == (0, 1797, str(tmp_path / "all.npz"))
+
+
+def test_embed_pictures(runs: dict[str, Path], mine: Path, ask: Ask, tmp_path: Path) -> None:
+    names = [str(mine / "0.png"), str(mine / "1.png")]
+    code, answer = ask("embed", runs["vae"], *names, "--grey", "--out", tmp_path / "two.npz")
+    assert (code, answer["count"]) == (0, 2), answer
+    assert list(answer["prepared"]) == names
+    found = arrays(answer["file"])
+    assert found["files"].tolist() == names
+    assert found["latents"].shape == (2, 8)
+    code, answer = ask("embed", runs["vae"], mine, "--out", tmp_path / "folder.npz")  # a folder is a data set
+    found = arrays(answer["file"])
+    assert sorted(found["files"].tolist()) == ["0.png", "1.png", "2.png", "more/0.png", "more/grey.jpg"]
+
+
+# ---- labels -------------------------------------------------------------------------------------------------------------
+
+
+def test_classify(runs: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
+    model = load(runs["vae"])
+    dataset = model.dataset()
+    rows = dataset.indices("test")[:6]
+    shown = zip(rows, dataset.images.gather(rows), strict=True)
+    files = [write(tmp_path / "new" / f"{row}.png", encoded(image)) for row, image in shown]
+    code, answer = ask("classify", runs["vae"], *files[:4])
+    assert code == 0, answer
+    assert set(answer["accuracy"]) == {"probe", "knn", "pixels_probe", "pixels_knn"}
+    for one in answer["accuracy"].values():
+        assert 0 <= one["low"] < one["value"] < one["high"] <= 1
+    assert answer["accuracy"]["pixels_knn"]["value"] > 0.95, "digits are easy"
+    assert answer["accuracy"]["knn"]["value"] > 0.5
+    assert answer["counts"] == {"train": 1456, "validation": 161, "test": 180}
+    assert not answer["cached"]
+    assert [row["file"] for row in answer["labels"]] == [str(file) for file in files[:4]]
+    for row in answer["labels"]:
+        assert row["label"] in dataset.classes
+        assert 0 < row["probability"] <= 1
+        assert row["label"] == row[answer["by"]]["label"]
+    code, again = ask("classify", runs["vae"], *files[2:])
+    assert again["cached"]
+    assert again["accuracy"] == answer["accuracy"]
+    assert [row["label"] for row in again["labels"][:2]] == [row["label"] for row in answer["labels"][2:]]
+    code, other = ask("classify", runs["vae"], "--data", "digits", "--checkpoint", "last")
+    assert (code, other["labels"], other["cached"]) == (0, [], True), "the same pictures by another name"
+
+
+def test_classify_says_how_right_it_is(runs: dict[str, Path], ask: Ask) -> None:
+    """The accuracy of k nearest neighbours, counted here over all test pictures."""
+    _, answer = ask("classify", runs["vae"])
+    chosen, model = answer["chosen"]["latents"], load(runs["vae"])
+    dataset = model.dataset()
+    x, labels = {}, {}
+    for split in ("train", "test"):
+        rows = dataset.indices(split)
+        x[split], labels[split] = model.encode(dataset.images.gather(rows)), dataset.labels[rows]  # type: ignore[index]
+    if chosen["standardised_neighbours"]:
+        mean, std = x["train"].mean(0), x["train"].std(0)
+        x = {split: (rows - mean) / std for split, rows in x.items()}
+    oracle = KNeighborsClassifier(chosen["k"], weights=lambda d: 1 + 1e-6 / (1 + d)).fit(x["train"], labels["train"])
+    assert answer["accuracy"]["knn"]["value"] == pytest.approx(oracle.score(x["test"], labels["test"]), abs=0.012)
+
+
 def test_for_a_person(runs: dict[str, Path], mine: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for words in (
         ["reconstruct", runs["cgan"], mine / "0.png", "--grey", "--steps", "3"],
         ["interpolate", runs["vae"], "--seeds", "1,2"],
         ["sample", runs["cgan"], "--label", "3", "--truncation", "0.7", "--count", "2"],
+        ["traverse", runs["dcgan"], "--steps", "2"],
+        ["traverse", runs["vae"], mine / "0.png", "--grey"],
     ):
         assert main([*map(str, words), "--out", str(tmp_path)]) == 0
+        out = capsys.readouterr().out
+        assert out.strip()
+        assert "None" not in out
+    for words in (["embed", runs["vae"], "--out", tmp_path / "a.npz"], ["classify", runs["vae"], mine, "--grey"]):
+        assert main([*map(str, words)]) == 0
         out = capsys.readouterr().out
         assert out.strip()
         assert "None" not in out
@@ -173,6 +342,24 @@ def test_for_a_person(runs: dict[str, Path], mine: Path, capsys: pytest.CaptureF
         ("dcgan", "interpolate RUN --seeds 3,4 --steps 1", "--steps 1"),
         ("dcgan", "interpolate RUN --seeds 3,4 --label 2", "without classes"),
         ("cgan", "interpolate RUN --seeds 3,4 --label x", "knows no class 'x'"),
+        ("vae", "traverse RUN --latents 8", "no latent 8; it has the latents 0-7"),
+        ("vae", "traverse RUN --latents x", "--latents 'x'"),
+        ("vae", "traverse RUN --steps 1", "--steps 1"),
+        ("vae", "traverse RUN --span 0", "--span 0"),
+        ("vae", "traverse RUN folder2", "starts from one picture"),
+        ("vae", "traverse RUN nowhere.png", "nowhere.png"),
+        ("vae", "traverse RUN --label 3", "without classes"),
+        ("dcgan", "embed RUN", "no encoder (dcgan)"),
+        ("vae", "embed RUN --split tset", "did you mean 'test'"),
+        ("vae", "embed RUN good.png --split test", "--split is for data sets"),
+        ("vae", "embed RUN nowhere.png", "nowhere.png"),
+        ("vae", "embed RUN bad.png", "bad.png cannot be used"),
+        ("dcgan", "classify RUN", "no encoder (dcgan)"),
+        ("unlabelled", "classify RUN", "without labels; name a labelled set of such pictures with --data"),
+        ("vae", "classify RUN --data folder2", "folder2 has no labels"),
+        ("vae", "classify RUN nowhere.png", "nowhere.png"),
+        ("dcgan", "evaluate RUN --metrics disentanglement", "known factors, such as"),
+        ("vae", "evaluate RUN --metrics disentanglment", "did you mean 'disentanglement'"),
     ],
 )
 def test_bad_input_is_named(
@@ -183,6 +370,8 @@ def test_bad_input_is_named(
     write(tmp_path / "bad.png", b"this is no picture")
     write(tmp_path / "folder" / "bad.png", b"")
     (tmp_path / "empty").mkdir()
+    for number in range(3):
+        write(tmp_path / "folder2" / f"{number}.png", encoded(textured(number, channels=1)))
     code, answer = ask(*words.replace("RUN", str(runs[kind])).split())
     assert code == 2, answer
     assert hint in answer["error"]

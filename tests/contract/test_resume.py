@@ -42,6 +42,10 @@ VARIANTS = {
     "gan": ("method.r1_gamma=0.5", "method.penalty_every=3", "batch.chunks=2", "data.mirror=true"),
     "r3gan": ("method.labels=true", "method.augment.kind=adaptive", "method.augment.start=0.5", "method.augment.speed=500"),
     "sngan": ("method.labels=true", "method.critic_steps=2", "method.augment.kind=diff"),
+    "autoencoder": ("method.networks=mlp", "method.widths=[24]", "method.noise=0.3", "method.hide=0.2"),
+    "beta-vae": ("method.beta=1", "method.capacity.value=9", "method.capacity.warmup=0.5", "method.decoder=logistic"),
+    "factor-vae": ("batch.chunks=2", "method.decoder=laplace", "method.block=dense"),
+    "tc-vae": ("method.map=true", "method.prior=normal", "method.free_bits=0.1", "method.decoder=bernoulli"),
     "vae": ("method.prior=normal", "precision=bf16"),
 }
 """A second set of settings per preset: what has state of its own, or counts iterations."""

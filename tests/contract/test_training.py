@@ -12,6 +12,7 @@ import torch
 
 import limner
 from contract.helpers import (
+    ALONE,
     CLASSES,
     SHAPES,
     assert_metrics_once,
@@ -26,9 +27,10 @@ from contract.helpers import (
 from limner import recipe as recipes
 from limner.core.method import At, generate
 from limner.core.step import Stepper
+from limner.table import PRESETS
 
 VARIANTS = [
-    *((preset, ()) for preset in sorted(recipes.PRESETS)),
+    *((preset, ()) for preset in ALONE),
     ("dcgan", ("method.updates=alternating", "method.discriminator.norm=batch", "method.r1_gamma=0")),
     ("gan", ("method.updates=alternating",)),
     ("gan", ("method.r1_gamma=1.0", "method.penalty_every=1")),
@@ -132,8 +134,9 @@ def test_each_phase_moves_its_players_and_nothing_else(preset: str, settings: tu
 def test_a_phase_sees_its_batches_and_all_of_it_is_repeatable(preset: str) -> None:
     """Two steppers from one seed make the same step; another seed makes another."""
     after = []
+    noisy = ("method.noise=0.3",) if preset == "autoencoder" else ()  # the plain one draws nothing
     for seed in (1, 1, 2):
-        method = method_of(preset, (8, 8, 1), seed=9)
+        method = method_of(preset, (8, 8, 1), *noisy, seed=9)
         stepper = stepper_of(method, 8, seed=seed)
         stepper.step(drawer(pictures_like(16, (8, 8, 1), device=method.device)), At(0, 0.2), 0)
         after.append({name: value.clone() for name, value in method.state_dict().items()})
@@ -163,7 +166,7 @@ def test_methods_that_reconstruct_overfit_eight_images(preset: str) -> None:
     from limner.metrics.reconstruction import mean_psnr
 
     shape = (16, 16, 1)
-    method = method_of(preset, shape)
+    method = method_of(preset, shape, stage=0)  # the codec, where there is one
     if not isinstance(method, Reconstructs):
         pytest.skip(f"{preset} has no encoder")
     images = pictures_like(8, shape, device=method.device)
@@ -180,9 +183,7 @@ def test_methods_that_reconstruct_overfit_eight_images(preset: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(
-    ("preset", "settings"), [*((p, ()) for p in sorted(recipes.PRESETS)), ("r3gan", ("method.labels=true",))]
-)
+@pytest.mark.parametrize(("preset", "settings"), [*((p, ()) for p in sorted(PRESETS)), ("r3gan", ("method.labels=true",))])
 def test_the_gpu_agrees_with_the_cpu(preset: str, settings: tuple[str, ...]) -> None:
     """One set of weights, one batch, one noise: the losses and samples of both devices agree to rounding."""
     from contract.helpers import without_dropout

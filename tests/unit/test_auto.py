@@ -86,7 +86,7 @@ def test_what_was_settled_is_told() -> None:
 
 def test_the_environment_chooses_as_the_command_line_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A GAN's key in LIMNER_SETTINGS does not break the look at the pictures, and chooses a GAN."""
-    from limner.training import dry_run
+    from limner.rehearsal import dry_run
 
     monkeypatch.setenv("LIMNER_SETTINGS", "method.discriminator.extra=0 batch.size=16")
     found = dry_run("digits", images=640, out=tmp_path, steps=3)

@@ -107,3 +107,22 @@ def test_a_mark_is_corrected_at_once_only() -> None:
         simulate(plan, Clock(60.0), 1000.0, seed)
         assert len(plan.rows) <= 1 + len(MARKS)
         assert all(later > at for (at, _), (later, _) in itertools.pairwise(plan.rows))
+
+
+def test_a_second_stage_of_another_speed_still_ends_in_time() -> None:
+    """The first half of the time at 3,000 images a second, the rest at 500: its speed is measured by itself, and soon."""
+    plan, clock = Plan(), Clock(60.0)
+    images, seconds, border, corrections = 0, 0.0, 0, list[float]()
+    while not plan.finished(images):
+        if not border and plan.progress(images) >= 0.5:
+            border = images
+            clock.restart(seconds, images)
+        images += BATCH
+        seconds += BATCH / (500.0 if border else 3000.0)
+        row = clock.correct(plan, images, seconds, BATCH)
+        if row is not None:
+            plan.rows.append(row)
+            corrections.append(seconds)
+    assert border == pytest.approx(90_000, rel=0.02)
+    assert seconds == pytest.approx(60.0, rel=0.03)
+    assert min(at for at in corrections if at > 30.5) < 33.0, "not only at the next mark"

@@ -94,6 +94,45 @@ def test_first_objects_factors_are_independent():
     assert np.abs(related - np.eye(6)).max() < 0.06
 
 
+def test_scenes_of_one_object():
+    one = prepare("scenes-1", size=32, limit=300)
+    many = prepare("scenes", size=32, limit=300)
+    assert one.fingerprint == GOLDEN_SCENES_OF_ONE
+    assert one.factors["objects"].tolist() == [1] * 300
+    assert (one.factors["shape"][:, 1:] == -1).all()
+    for name in ("shape", "colour", "x", "y", "size", "rotation"):  # the first objects of `scenes`
+        assert (one.factors[name][:, 0] == many.factors[name][:, 0]).all()
+    alone = many.factors["objects"] == 1
+    assert alone.any()
+    assert (every(one)[alone] == every(many)[alone]).all()
+    assert "and" not in one.captions[0]
+
+
+def test_scenes_by_their_factors():
+    codes = scenes.draw_factors(4000, seed=0)
+    assert np.abs(np.corrcoef(codes.T) - np.eye(7)).max() < 0.06
+    for column, size in zip(codes.T, scenes.FACTORS.values(), strict=True):
+        assert np.bincount(column).shape == (size,)
+        assert np.bincount(column).min() > 0.75 * 4000 / size
+    assert (scenes.draw_factors(100, seed=0) == codes[:100]).all()
+    held = [scenes.held_out(shape, colour) for shape, colour in codes[:, :2].tolist()]
+    assert np.mean(held) == pytest.approx(1 / 8, abs=0.03)  # 6 of 48 pairs
+    base = dict.fromkeys(scenes.FACTORS, 0) | {"colour": 5, "x": 8, "y": 3, "size": 2}
+    scene = scenes.scene_of(base, (32, 32))
+    assert (len(scene.things), scene.things[0].shape, scene.things[0].colour) == (1, 0, 5)
+    assert scene.things[0].radius == pytest.approx(0.10 + 2.5 / 6 * 0.12)
+    row = np.array([list(base.values())])
+    assert (scenes.paint_factors(row, (32, 32))[0] == scenes.paint(scene, (32, 32))).all()
+    for name, change in (("x", 9), ("y", 4), ("size", 3), ("colour", 6), ("shape", 1), ("background", 1)):
+        other = np.array([list((base | {name: change}).values())])
+        assert (scenes.paint_factors(other, (32, 32)) != scenes.paint_factors(row, (32, 32))).any(), name
+    wide = scenes.paint_factors(np.array([[0, 0, 15, 0, 0, 0, 0]]), (16, 64))
+    assert np.abs(wide[0, :, :48].astype(int) - wide[0, 0, 0]).max() == 0, "far right in a wide picture"
+    for wrong in (row[:, :6], row + 20, row - 1):
+        with pytest.raises(InputError, match="shape 0-5, colour 0-7"):
+            scenes.paint_factors(wrong, (32, 32))
+
+
 def test_the_turn_is_a_rotation():
     turns = np.linspace(0, 1, 33)
     found = np.array([scenes._turn(float(turn)) for turn in turns])
@@ -187,3 +226,4 @@ def test_named_sets_are_checked(tmp_path, monkeypatch):
 
 
 GOLDEN_SCENES = "35628f4dd370ab7ac18f799289207a7861fc51578319a6e4a028fceb39fea3c9"
+GOLDEN_SCENES_OF_ONE = "71161de37387e09935f2d3e52e45847c64f5515b8cc5d7d2771f6b141f692771"

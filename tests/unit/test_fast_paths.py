@@ -12,6 +12,8 @@ from limner.methods.adversarial import GAMES, Turned
 from limner.nets.dcgan import DcganGenerator, DcganTrunk
 from limner.nets.layers import Conv2d, ConvTranspose2d, Dropout, flat
 from limner.nets.players import Discriminator
+from limner.nets.quantise import _nearest
+from limner.nets.transformer import attend
 
 CASES = [
     (Conv2d, 1, 8, 4, 2, 1), (Conv2d, 3, 8, 3, 1, 1), (Conv2d, 4, 8, 5, 2, 2), (Conv2d, 8, 16, 4, 2, 1),
@@ -159,6 +161,27 @@ def test_one_backward_pass_serves_both_players(loss: str) -> None:
     of_discriminator = torch.autograd.grad(both.sum(), theirs)
     for shared, apart in zip(once, [*of_generator, *of_discriminator], strict=True):
         torch.testing.assert_close(shared, apart, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_attention_is_torchs(causal: bool, dtype: torch.dtype) -> None:
+    """In float64 to rounding; in bfloat16 as near to the truth as torch's own, and its gradients as well."""
+    torch.manual_seed(0)
+    exact = [torch.randn(3, 2, 7, 4, dtype=torch.float64) for _ in range(3)]
+    found = []
+    for way in (attend, lambda q, k, v, c: F.scaled_dot_product_attention(q, k, v, is_causal=c)):
+        inputs = [x.to(dtype).requires_grad_() for x in exact]
+        y = way(*inputs, causal)
+        found.append([y, *torch.autograd.grad(y.float().sin().sum() if dtype != torch.float64 else y.sin().sum(), inputs)])
+    for mine, theirs in zip(*found, strict=True):
+        assert mine.dtype == dtype
+        assert (mine - theirs).norm() <= (0.02 if dtype == torch.bfloat16 else 1e-12) * theirs.norm()
+
+
+def test_the_nearest_code_is_the_nearest() -> None:
+    z, codes = torch.randn(500, 6), 0.7 * torch.randn(40, 6)
+    assert torch.equal(_nearest(z, codes), torch.cdist(z.double(), codes.double()).argmin(1))
 
 
 def test_seeding_is_torchs() -> None:

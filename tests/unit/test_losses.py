@@ -6,9 +6,22 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from limner.methods.vae import gaussian_nll, kl_to_standard, optimal_log_sigma
+from limner.methods import elbo, likelihoods
+
+
+def kl_to_standard(mean: Tensor, log_variance: Tensor) -> Tensor:
+    return elbo.kl_to_standard(mean, log_variance).sum(1)
+
+
+def gaussian_nll(images: Tensor, means: Tensor, log_sigma: Tensor) -> Tensor:
+    return likelihoods.nll("gaussian", images, means, log_sigma)
+
+
+def optimal_log_sigma(images: Tensor, means: Tensor) -> Tensor:
+    return likelihoods.optimal_log_scale("gaussian", likelihoods.spread("gaussian", images, means))
 
 
 def test_kl_against_torch_distributions() -> None:

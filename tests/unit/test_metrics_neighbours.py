@@ -1,4 +1,4 @@
-"""Neighbour and class scores, and psnr, on points and pictures whose scores can be counted by hand."""
+"""Neighbour and class scores, psnr and ssim, on points and pictures whose scores can be counted by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from limner.core.errors import InputError
 from limner.metrics.classes import class_distance, class_error, class_null, class_shares, total_variation
 from limner.metrics.coverage import neighbour_counts, neighbour_null, neighbours, radii
 from limner.metrics.frechet import Null
-from limner.metrics.reconstruction import mean_psnr, psnr
+from limner.metrics.reconstruction import mean_psnr, psnr, ssim
 from limner.metrics.report import Score, score, scored
 
 
@@ -115,6 +115,58 @@ def test_psnr_golden() -> None:
         psnr(black, black[:2])
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         psnr(torch.full((1, 2), -1.0), torch.zeros(1, 2))
+
+
+def waves(height: int, width: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """A picture and a disturbed copy, [H, W, C] uint8, made by a formula."""
+    y, x = np.mgrid[0:height, 0:width]
+    clean = 128 + 100 * np.sin(x / 3.0 + 1)[..., None] * np.cos(y[..., None] / 4.0 + np.arange(channels))
+    noise = 40 * np.sin(np.arange(height * width * channels).reshape(height, width, channels) * 1.7)
+    return tuple(np.rint(part).clip(0, 255).astype(np.uint8) for part in (clean, clean + noise))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("shape", "golden"),
+    [
+        ((28, 28, 1), 0.6456803991878772),
+        ((32, 48, 3), 0.6489055952105979),
+        ((11, 11, 1), 0.5793288603166773),
+        ((20, 13, 4), 0.6427601200967122),
+    ],
+)
+def test_ssim_is_scikit_image_s(shape: tuple[int, int, int], golden: float) -> None:
+    """scikit-image 0.26, `structural_similarity(..., gaussian_weights=True, sigma=1.5, use_sample_covariance=False)`."""
+    a, b = waves(*shape)
+    assert ssim(a[None], b[None]).item() == pytest.approx(golden, abs=1e-9)
+    assert ssim(b[None], a[None]).item() == pytest.approx(golden, abs=1e-9)
+
+
+def test_ssim_by_scipy_s_filter() -> None:
+    """The definition, place by place, with another package's Gaussian."""
+    gaussian = pytest.importorskip("scipy.ndimage").gaussian_filter
+    a, b = (part[..., 0] / 255 for part in waves(24, 17, 1))
+
+    def mean(field: np.ndarray) -> np.ndarray:
+        return gaussian(field, 1.5, truncate=3.5)[5:-5, 5:-5]
+
+    ma, mb = mean(a), mean(b)
+    va, vb, both = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
+    index = (2 * ma * mb + 1e-4) * (2 * both + 9e-4) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4))
+    x, y = waves(24, 17, 1)
+    assert ssim(x[None], y[None]).item() == pytest.approx(index.mean(), abs=1e-9)
+
+
+def test_ssim_of_equals_of_flat_ones_and_of_small_ones() -> None:
+    a, b = waves(8, 9, 3)
+    assert ssim(np.stack([a, b]), np.stack([a, b])).tolist() == pytest.approx([1.0, 1.0], abs=1e-12)
+    assert 0 < ssim(a[None], b[None]).item() < 1
+    dark, light = np.zeros((1, 12, 12, 1), np.uint8), np.full((1, 12, 12, 1), 255, np.uint8)
+    assert ssim(dark, light).item() == pytest.approx(1e-4 / (1 + 1e-4))  # (2·0·1 + K1²)/(0 + 1 + K1²)
+    many = np.concatenate([waves(12, 12, 1)[0][None]] * 300)
+    assert ssim(many, many).shape == (300,)
+    assert ssim(many[:0], many[:0]).shape == (0,)
+    with pytest.raises(ValueError, match="one shape"):
+        ssim(dark, light[:, :11])
 
 
 def test_scored_counts_the_value_itself() -> None:

@@ -12,7 +12,8 @@ from limner.core.errors import InputError
 from limner.methods.gan import Gan
 from limner.methods.gan_config import GanConfig
 from limner.methods.vae import VaeConfig
-from limner.recipe import METHODS, PRESETS, Recipe, compose, known_keys, parse, put, read
+from limner.recipe import Recipe, compose, known_keys, parse, put, read
+from limner.table import METHODS, PRESETS
 
 
 def test_every_preset_is_of_a_family_and_names_its_paper() -> None:

@@ -1,11 +1,13 @@
-"""The verbs that work in a model's latents: `reconstruct`, `interpolate`."""
+"""The verbs that work in a model's latents: `reconstruct`, `interpolate`, `traverse`, `embed`, `classify`."""
 
 from __future__ import annotations
 
 from limner.cli import show
 from limner.cli.door import verb
 from limner.cli.options import (
+    ArrayOut,
     Checkpoint,
+    Embedded,
     Encoder,
     Ends,
     EndSeeds,
@@ -13,11 +15,19 @@ from limner.cli.options import (
     Grey,
     Json,
     KnownLabel,
+    Labelled,
+    OneSplit,
     PathSteps,
     PicturesOut,
     Run,
     SearchSteps,
+    Sorted,
+    Span,
+    Start,
     Starts,
+    StartSeed,
+    TurnedLatents,
+    TurnSteps,
 )
 from limner.cli.parse import parse_seeds
 
@@ -76,3 +86,78 @@ def interpolate(
                 progress=progress,
             )  # fmt: skip
         reply(answer, show.interpolation)
+
+
+def traverse(
+    run: Run,
+    image: Start = None,
+    latents: TurnedLatents = None,
+    steps: TurnSteps = 7,
+    span: Span = 3.0,
+    seed: StartSeed = 0,
+    label: KnownLabel = None,
+    grey: Grey = False,
+    checkpoint: Checkpoint = "last",
+    out: PicturesOut = None,
+    as_json: Json = False,
+) -> None:
+    """Turn one latent at a time.
+
+    A sheet with a row for every latent: what changes in the picture when it alone changes.
+    """
+    with verb(as_json, run=run) as reply:
+        chosen = None if latents is None else parse_seeds(latents, "--latents", "latent")
+        from limner.cli.progress import counter
+        from limner.tasks.traverse import traverse as turn
+
+        with counter("searching") as progress:
+            answer = turn(
+                run, image, latents=chosen, steps=steps, span=span, seed=seed, label=label, grey=grey, checkpoint=checkpoint,
+                out=out, progress=progress,
+            )  # fmt: skip
+        reply(answer, show.traversal)
+
+
+def embed(
+    run: Run,
+    sources: Embedded = None,
+    split: OneSplit = None,
+    grey: Grey = False,
+    checkpoint: Checkpoint = "last",
+    out: ArrayOut = None,
+    as_json: Json = False,
+) -> None:
+    """Write the latents of pictures into an array file.
+
+    Of a data set, with its labels, or of picture files.
+    """
+    with verb(as_json, run=run) as reply:
+        from limner.cli.progress import counter
+        from limner.tasks.embed import embed as write
+
+        with counter("encoding") as progress:
+            answer = write(
+                run, sources or [], split=split, grey=grey, checkpoint=checkpoint, out=out, progress=progress
+            )  # fmt: skip
+        reply(answer, show.embedding)
+
+
+def classify(
+    run: Run,
+    images: Sorted = None,
+    data: Labelled = None,
+    grey: Grey = False,
+    checkpoint: Checkpoint = "last",
+    as_json: Json = False,
+) -> None:
+    """Label pictures by what a model's latents say.
+
+    Learns from the labelled pictures of the run's data, and says first how often it is right.
+    """
+    with verb(as_json, run=run) as reply:
+        from limner.cli.progress import counter
+        from limner.tasks.classify import classify as sort
+
+        with counter("encoding") as progress:
+            answer = sort(run, images or [], data=data, grey=grey, checkpoint=checkpoint, progress=progress)
+        reply(answer, show.classification)

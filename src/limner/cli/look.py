@@ -6,7 +6,19 @@ from pathlib import Path
 
 from limner.cli import show
 from limner.cli.door import verb
-from limner.cli.options import Checkpoint, Features, Json, JudgeCount, Metrics, Reference, ReportOut, Run, What, Where
+from limner.cli.options import (
+    Checkpoint,
+    Features,
+    Importance,
+    Json,
+    JudgeCount,
+    Metrics,
+    Reference,
+    ReportOut,
+    Run,
+    What,
+    Where,
+)
 from limner.cli.parse import split_list
 from limner.core.errors import InputError
 
@@ -34,6 +46,7 @@ def evaluate(
     features: Features = "judge",
     metrics: Metrics = None,
     checkpoint: Checkpoint = "last",
+    importance: Importance = None,
     out: ReportOut = None,
     as_json: Json = False,
 ) -> None:
@@ -46,7 +59,8 @@ def evaluate(
 
         reply(
             judge(
-                what, data=data, count=count, features=features, metrics=split_list(metrics), checkpoint=checkpoint, out=out
+                what, data=data, count=count, features=features, metrics=split_list(metrics), checkpoint=checkpoint,
+                importance=importance, out=out,
             ),
             show.metrics,
         )  # fmt: skip

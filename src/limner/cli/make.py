@@ -29,6 +29,9 @@ from limner.cli.options import (
     Seeds,
     Settings,
     Source,
+    Temperature,
+    TopK,
+    TopP,
     Truncation,
 )
 from limner.cli.parse import check_settings, choose_seeds
@@ -52,7 +55,7 @@ def train(
     """Train a generator on a set of pictures."""
     with verb(as_json) as reply:
         words = check_settings(settings)
-        from limner import training
+        from limner import rehearsal, training
         from limner.cli.progress import steps
 
         chosen: dict[str, Any] = {
@@ -60,7 +63,7 @@ def train(
             "settings": words,
         }  # fmt: skip
         if dry_run:
-            reply(training.dry_run(source, **chosen), show.plan)
+            reply(rehearsal.dry_run(source, **chosen), show.plan)
             return
         with steps() as progress:
             outcome = training.train(source, progress=progress, **chosen)
@@ -106,6 +109,9 @@ def sample(
     count: SeedCount = None,
     label: Label = None,
     truncation: Truncation = 1.0,
+    temperature: Temperature = 1.0,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
     checkpoint: Checkpoint = "last",
     grid: Grid = False,
     npz: Npz = None,
@@ -120,8 +126,8 @@ def sample(
 
         reply(
             draw(
-                run, seeds=chosen, label=label, truncation=truncation, checkpoint=checkpoint, grid=grid, npz=npz, out=out,
-                metadata=not no_metadata,
+                run, seeds=chosen, label=label, truncation=truncation, temperature=temperature, top_k=top_k, top_p=top_p,
+                checkpoint=checkpoint, grid=grid, npz=npz, out=out, metadata=not no_metadata,
             ),
             show.samples,
         )  # fmt: skip

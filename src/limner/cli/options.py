@@ -20,6 +20,7 @@ Background = Annotated[str | None, Option("--background", metavar="COLOUR", help
 Split = Annotated[str | None, Option("--split", metavar="SHARE|NAME|none", help="What is held out: 0.1, or 0.1,0.1, or none.")]
 Limit = Annotated[int | None, Option("--limit", help="Take at most this many pictures.")]
 Labels = Annotated[str | None, Option("--labels", metavar="auto|none", help="Whether sub-folders and tables give classes.")]
+Binary = Annotated[bool, Option("--binary", help="Draw each pixel once, white with probability grey/255.")]
 DataSeed = Annotated[int | None, Option("--seed", help="Decides the split and what --limit takes.")]
 DataOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where the packed set goes; default: the cache.")]
 
@@ -39,12 +40,15 @@ Seeds = Annotated[str | None, Option("--seeds", metavar="0-15,42", help="Which p
 SeedCount = Annotated[int | None, Option("--count", help="The first so many seeds; default 16.")]
 Label = Annotated[str | None, Option("--label", metavar="CLASS", help="Draw this class, where the model knows classes.")]
 Truncation = Annotated[float, Option("--truncation", metavar="PSI", help="Below 1: more typical, less varied pictures.")]
+Temperature = Annotated[float, Option("--temperature", help="Priors over codes: below 1, more typical, less varied.")]
+TopK = Annotated[int, Option("--top-k", help="Priors over codes: draw from so many likeliest codes only; 0 is all.")]
+TopP = Annotated[float, Option("--top-p", help="Priors over codes: from the likeliest of this mass only; 1 is all.")]
 Grid = Annotated[bool, Option("--grid", help="Also lay them out in one picture.")]
 Npz = Annotated[Path | None, Option("--npz", metavar="FILE", help="Write one array file instead of single pictures.")]
 PicturesOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where pictures go; default: a folder in the run.")]
 NoMetadata = Annotated[bool, Option("--no-metadata", help="Leave recipe, seed and model hash out of the PNGs.")]
 
-# Pictures given to a run: `reconstruct`, `interpolate`
+# Pictures given to a run: `reconstruct`, `interpolate`, `traverse`, `embed`, `classify`
 Given = Annotated[list[Path], Argument(metavar="IMAGES…", help="Picture files, or folders of them.")]
 Ends = Annotated[list[Path] | None, Argument(metavar="IMAGES…", help="Two pictures or more, in the place of --seeds.")]
 EndSeeds = Annotated[str | None, Option("--seeds", metavar="3,7,12", help="The pictures to pass through, by seed.")]
@@ -53,6 +57,18 @@ SearchSteps = Annotated[int, Option("--steps", help="Steps of the search, where 
 Grey = Annotated[bool, Option("--grey", help="Make colour pictures grey, where the model knows grey ones only.")]
 Encoder = Annotated[bool, Option("--encoder", help="Train an encoder first, for one more start of the search.")]
 PathSteps = Annotated[int, Option("--steps", help="Pictures from one end to the next, both among them.")]
+Start = Annotated[Path | None, Argument(metavar="IMAGE", help="A picture file to start from, in the place of --seed.")]
+StartSeed = Annotated[int, Option("--seed", help="The picture to start from, by seed.")]
+TurnedLatents = Annotated[str | None, Option("--latents", metavar="0-9,12", help="Which latents; default: the most active.")]
+TurnSteps = Annotated[int, Option("--steps", help="Pictures for each latent.")]
+Span = Annotated[float, Option("--span", metavar="T", help="From -T to T standard deviations about a latent's mean.")]
+Embedded = Annotated[
+    list[Path] | None, Argument(metavar="SRC|IMAGES…", help="A data set, or picture files; default: the run's own data.")
+]
+OneSplit = Annotated[str | None, Option("--split", metavar="train|val|test", help="One split of a data set; default: all.")]
+ArrayOut = Annotated[Path | None, Option("--out", metavar="FILE", help="The .npz to write; default: one in the run.")]
+Sorted = Annotated[list[Path] | None, Argument(metavar="IMAGES…", help="Picture files, or folders of them, to be labelled.")]
+Labelled = Annotated[str | None, Option("--data", metavar="SRC", help="Labelled pictures; default: the run's own data.")]
 KnownLabel = Annotated[str | None, Option("--label", metavar="CLASS", help="Of this class, where the model knows classes.")]
 
 # Judging
@@ -60,5 +76,8 @@ What = Annotated[str, Argument(metavar="WHAT", help="A run, a folder of pictures
 Reference = Annotated[str | None, Option("--data", metavar="SRC", help="Compare with this set; default: the run's own.")]
 JudgeCount = Annotated[int | None, Option("--count", help="How many pictures to judge.")]
 Features = Annotated[str, Option("--features", help="What the judge looks at.")]
+Importance = Annotated[
+    int | None, Option("--importance", metavar="K", help="Draws per picture that bound its likelihood; 1 is the ELBO.")
+]
 Metrics = Annotated[str | None, Option("--metrics", metavar="A,B", help="Which scores; default: all.")]
 ReportOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where the report goes.")]

@@ -14,8 +14,8 @@ _LARGEST = 2**63 - 1
 _PART = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?")
 
 
-def parse_seeds(text: str) -> list[int]:
-    """``"0-15,42"`` is the seeds 0 to 15 and 42, in the order written, each once.
+def parse_seeds(text: str, option: str = "--seeds", what: str = "seed") -> list[int]:
+    """``"0-15,42"`` is the seeds 0 to 15 and 42, in the order written, each once; `option` and `what` are for errors.
 
     Errors: `InputError` for anything else, for a range that runs backwards, and for more than a million seeds.
     """
@@ -23,16 +23,16 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         match = _PART.fullmatch(part.strip())
         if match is None:
-            raise InputError(f"--seeds {text!r}: {part.strip()!r} is neither a number nor a range; write for example 0-15,42")
+            raise InputError(f"{option} {text!r}: {part.strip()!r} is neither a number nor a range; write for example 0-15,42")
         first = int(match[1])
         last = int(match[2]) if match[2] is not None else first
         if last > _LARGEST or first > _LARGEST:
-            raise InputError(f"--seeds {text!r}: a seed is at most {_LARGEST}")
+            raise InputError(f"{option} {text!r}: a {what} is at most {_LARGEST}")
         if last < first:
-            raise InputError(f"--seeds {text!r}: {part.strip()} runs backwards; write {last}-{first}")
+            raise InputError(f"{option} {text!r}: {part.strip()} runs backwards; write {last}-{first}")
         ranges.append(range(first, last + 1))
     if sum(one.stop - one.start for one in ranges) > MOST:
-        raise InputError(f"--seeds {text!r}: more than {MOST:,} seeds; draw them in several commands")
+        raise InputError(f"{option} {text!r}: more than {MOST:,} {what}s; ask for them in several commands")
     return list(dict.fromkeys(chain.from_iterable(ranges)))
 
 

@@ -8,6 +8,7 @@ from limner.cli import show
 from limner.cli.door import verb
 from limner.cli.options import (
     Background,
+    Binary,
     Channels,
     DataOut,
     DataSeed,
@@ -44,6 +45,7 @@ def check(
     limit: Limit = None,
     labels: Labels = None,
     seed: DataSeed = None,
+    binary: Binary = False,
     as_json: Json = False,
 ) -> None:
     """Look through a source without writing anything.
@@ -57,6 +59,7 @@ def check(
         chosen = given(
             size=data.parse_size(size) if size is not None else None,
             fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed,
+            binary=binary or None,
         )  # fmt: skip
         with counter("checking") as progress:
             found = data.check(source, progress=progress, **chosen)
@@ -74,6 +77,7 @@ def prepare(
     limit: Limit = None,
     labels: Labels = None,
     seed: DataSeed = None,
+    binary: Binary = False,
     out: DataOut = None,
     as_json: Json = False,
 ) -> None:
@@ -85,6 +89,7 @@ def prepare(
         chosen = given(
             size=data.parse_size(size) if size is not None else None,
             fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed,
+            binary=binary or None,
         )  # fmt: skip
         with counter("preparing") as progress:
             dataset = data.prepare(source, out=out, progress=progress, **chosen)

@@ -53,6 +53,12 @@ class Clock:
     """Seconds and images since when the speed is measured: the start, then the end of the warm-up, which is slower."""
     reserve: float = 0.0
     """Seconds that the end of the run will take: the last preview, score and checkpoint."""
+    restarted: bool = False
+    """Whether the speed became another one, and no row has said so yet."""
+
+    def restart(self, seconds: float, images: int) -> None:
+        """From here on something else is trained, at a speed of its own: it is measured anew, and soon written down."""
+        self.since, self.restarted = (seconds, images), True
 
     def correct(self, plan: Plan, images: int, seconds: float, batch: int) -> tuple[int, int] | None:
         """The row to write down at `images` or None where nothing is due."""
@@ -60,11 +66,12 @@ class Clock:
             return None
         measured = images >= self.since[1] + 3 * batch and seconds - self.since[0] >= min(10.0, max(1.0, 0.02 * self.budget))
         known = plan.total(images) is not None
-        if not measured or (known and not any(plan.settled() < mark <= plan.progress(images) for mark in MARKS)):
+        marked = any(plan.settled() < mark <= plan.progress(images) for mark in MARKS)
+        if not measured or (known and not marked and not self.restarted):
             return None
         speed = (images - self.since[1]) / max(seconds - self.since[0], 1e-6)
         left = max(self.budget - seconds - self.reserve, 0.0)
         row = images, images + max(round(speed * left / batch), 1 if plan.total(images) is None else 0) * batch
-        if plan.total(images) is None:
-            self.since = (seconds, images)
+        if plan.total(images) is None or self.restarted:
+            self.since, self.restarted = (seconds, images), False  # what was measured so far was the slower beginning
         return row

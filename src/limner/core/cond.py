@@ -36,6 +36,8 @@ class Batch:
     """[B, C, H, W] float32 in [-1, 1]."""
     cond: Cond = Cond()
     draw: Draw = _normal
+    latents: Callable[[], Tensor] | None = None
+    """What a frozen codec makes of the images, where whoever made the batch remembers it: see `Method.encoded`."""
 
     def __len__(self) -> int:
         return self.images.shape[0]

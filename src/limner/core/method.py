@@ -56,6 +56,8 @@ class Phase:
     """Fresh batches that it draws."""
     joins: str | None = None
     """Adds its gradient to that phase's step instead of stepping by itself."""
+    note: str = ""
+    """What a person should know when it begins in the midst of a run; goes to the log."""
 
     def due(self, iteration: int, progress: float) -> bool:
         inside = self.start <= progress < self.stop or (self.stop == 1.0 and progress >= 1.0)
@@ -90,6 +92,8 @@ class Facts:
     classes: int = 0
     rarest: int = 0
     """Training pictures of the class that has the fewest."""
+    count: int = 0
+    """Training pictures."""
 
     @property
     def seen(self) -> int:
@@ -155,6 +159,25 @@ class Latents(Protocol):
         """[B, dim] -> [B, C, H, W] in [-1, 1], differentiable in `latents`."""
 
 
+@runtime_checkable
+class Bounded(Protocol):
+    """A Method that bounds the likelihood of pictures from below."""
+
+    entries: int
+    """Numbers in a latent."""
+
+    @property
+    def black_and_white(self) -> bool:
+        """Whether only pictures of black and white have a likelihood."""
+
+    def log_weight(self, images: Tensor, noise: Tensor) -> Tensor:
+        """[B] nats: log p(x|z) + log p(z) − log q(z|x) at one z ~ q(z|x), made of `noise` [B, dim], standard normal.
+
+        p(x|z) is the probability of the pictures' grey values, so that no dequantisation is needed. The mean over draws is the
+        ELBO; log-mean-exp of K draws is the importance-weighted bound (Burda et al. 2015, arXiv:1509.00519, eq. 8).
+        """
+
+
 @dataclass(frozen=True)
 class Pixels:
     """The identity: images themselves. Pixel and latent models share one path."""
@@ -180,6 +203,10 @@ class Method(nn.Module, ABC):
     """Whether `sample` heeds `cond.label`; where none is asked for, the method draws one by the seed."""
     gaussian: bool = True
     """Whether its latents, where it has any, are standard normal; paths between them then run along the sphere."""
+    generates: bool = True
+    """Whether `sample` draws; a codec of codes compresses only, until there is a prior over them."""
+    knobs: ClassVar[frozenset[str]] = frozenset()
+    """What `sample` takes beside seeds, condition and truncation."""
 
     def __init__(self, codec: Codec) -> None:
         super().__init__()
@@ -207,6 +234,17 @@ class Method(nn.Module, ABC):
     def labels(self, seeds: Sequence[int], asked: Tensor | None = None) -> Tensor | None:
         """[len(seeds)]: the classes that `sample` draws: `asked`, or by the seed where that is nothing (-1, or None)."""
         return asked
+
+    def encoded(self, batch: Batch) -> Tensor:
+        """[B, *codec.shape]: the batch's images in the codec's latents; remembered, where the loop has met them before."""
+        return self.codec.encode(batch.images) if batch.latents is None else batch.latents()
+
+    def frozen(self) -> Self:
+        """Itself, as another method's codec: in evaluation mode, without gradients, and without the players that only teach."""
+        for player in self.players().values():
+            if not player.averaged:
+                self.set_submodule(player.module, nn.Identity())
+        return self.eval().requires_grad_(False)
 
     @property
     def device(self) -> torch.device:

@@ -82,6 +82,7 @@ class Options:
     limit: int | None = None
     labels: Literal["auto", "none"] = "auto"
     seed: int = 0
+    binary: bool = False
 
     @staticmethod
     def of(
@@ -94,6 +95,7 @@ class Options:
         limit: int | None = None,
         labels: Literal["auto", "none"] = "auto",
         seed: int = 0,
+        binary: bool = False,
     ) -> Options:
         """Checks every value. Errors: `InputError` that names the value, and what may stand in its place."""
         for name, value, known in (
@@ -107,9 +109,12 @@ class Options:
         SplitRule.parse(split)
         if limit is not None and limit < 2:
             raise InputError(f"limit {limit} is too small; at least 2 pictures are needed")
+        if binary and channels not in (None, 1):
+            raise InputError(f"binary pictures have one channel, not {channels}; leave channels out")
         if not 0 <= seed < 2**63:
             raise InputError(f"seed {seed} is out of range; give a whole number from 0 to 2^63 - 1")
-        return Options(None if size is None else check_size(size), fit, channels, background, split, limit, labels, seed)
+        side = None if size is None else check_size(size)
+        return Options(side, fit, 1 if binary else channels, background, split, limit, labels, seed, binary)
 
     @property
     def rule(self) -> SplitRule:
@@ -117,4 +122,7 @@ class Options:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as they stand in the manifest."""
-        return asdict(self) | {"size": None if self.size is None else list(self.size)}
+        plain = asdict(self) | {"size": None if self.size is None else list(self.size)}
+        if not self.binary:  # what there was before this choice keeps its name
+            del plain["binary"]
+        return plain

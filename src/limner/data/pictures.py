@@ -46,6 +46,8 @@ class Shaping:
     fit: Fit
     channels: int
     background: tuple[int, int, int]
+    binary: int | None = None
+    """The seed by which pixels become black or white, where they do."""
 
 
 @dataclass(frozen=True)

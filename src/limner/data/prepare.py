@@ -54,6 +54,7 @@ def check(
     limit: int | None = None,
     labels: Literal["auto", "none"] = "auto",
     seed: int = 0,
+    binary: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
@@ -65,8 +66,9 @@ def check(
     if is_prepared(Path(source)):
         return report_of(open_dataset(Path(source)))
     options = Options.of(
-        size=size, fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed
-    )
+        size=size, fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed,
+        binary=binary,
+    )  # fmt: skip
     origin = find(source)
     listing = _selected(origin, options)
     shaping = _shaping(listing, options)
@@ -101,6 +103,7 @@ def prepare(
     limit: int | None = None,
     labels: Literal["auto", "none"] = "auto",
     seed: int = 0,
+    binary: bool = False,
     out: Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -110,14 +113,16 @@ def prepare(
     `size` is (height, width) in pixels, or one number for both; where it is None, pictures of one size up to 128 keep it, and
     all others become 64x64. `channels` None is 1 when every picture is grey, else 3. `split` is "0.1" (val), "0.1,0.1" (val,
     test), "none" (nothing is held out, and no folder name is a split), or the one split to keep. `limit` takes that many
-    pictures, spread over splits and classes. `labels` "none" leaves labels and folder names aside. `out` is the folder to make;
-    None is one in the cache. `progress` is called with (done, total). A source that is a prepared folder is opened as it is.
+    pictures, spread over splits and classes. `labels` "none" leaves labels and folder names aside. `binary` draws each pixel
+    of grey pictures once, white with probability grey/255. `out` is the folder to make; None is one in the cache. `progress` is
+    called with (done, total). A source that is a prepared folder is opened as it is.
 
     Errors: `InputError` when the source is not there, has no usable picture or only one, or does not match what is asked.
     """
     asked = Options.of(
-        size=size, fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed
-    )
+        size=size, fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed,
+        binary=binary,
+    )  # fmt: skip
     if is_prepared(Path(source)):
         return _as_it_is(Path(source), asked, out)
     origin = find(source)
@@ -193,7 +198,7 @@ def _as_it_is(path: Path, asked: Options, out: Path | None) -> Dataset:
     """Opens a prepared folder. Errors: `InputError` when something else is asked for than what it holds."""
     found = open_dataset(path)
     made, plain = Options(**_from_json(found.manifest["options"])), Options()
-    for what in ("size", "fit", "channels", "background", "split", "limit", "labels", "seed"):
+    for what in ("size", "fit", "channels", "background", "split", "limit", "labels", "seed", "binary"):
         wanted, has = getattr(asked, what), getattr(made, what)
         if what in ("size", "channels"):
             has = found.shape[:2] if what == "size" else found.shape[2]
@@ -238,7 +243,8 @@ def _shaping(listing: Listing, options: Options) -> Shaping:
         fits = max(height, width) <= _LARGEST_KEPT
         size = options.size or ((height, width) if fits else (_DEFAULT_SIDE, _DEFAULT_SIDE))
         channels = options.channels or own
-    return Shaping(size, options.fit, channels, pictures.parse_background(options.background))
+    background = pictures.parse_background(options.background)
+    return Shaping(size, options.fit, channels, background, options.seed if options.binary else None)
 
 
 def _common_size(content: Files) -> tuple[int, int] | None:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.data import pictures
+from limner.data.binary import binarised
 from limner.data.duplicates import Signatures, signatures
 from limner.data.listing import Arrays, Fault, Files, Listing, Payload, Rejected, printable
 from limner.data.pictures import Seen, Shaping, Unreadable
@@ -173,6 +174,8 @@ def _read_files(batch: list[tuple[int, Payload]], shaping: Shaping) -> _Chunk:
         files.append(hashlib.sha256(data).digest())
         seen.append(how)
     stacked = np.stack(kept) if kept else np.empty((0, *shaping.size, shaping.channels), np.uint8)
+    if shaping.binary is not None:
+        stacked = binarised(stacked, shaping.binary)
     return _Chunk(np.array(rows, np.int64), stacked, signatures(stacked), files, seen, failed)
 
 
@@ -181,6 +184,8 @@ def _read_rows(content: Arrays, rows: NDArray[np.int64], shaping: Shaping) -> _C
     height, width, channels = content.shape
     if content.shape != (*shaping.size, shaping.channels):
         pixels = np.stack([pictures.from_pixels(one, shaping) for one in pixels])
+    if shaping.binary is not None:
+        pixels = binarised(pixels, shaping.binary)
     seen = [Seen(height, width, "L" if channels == 1 else "RGB")] * len(rows)
     return _Chunk(rows, np.ascontiguousarray(pixels), signatures(pixels), [], seen, [])
 

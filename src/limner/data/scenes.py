@@ -1,5 +1,8 @@
 """Scenes: one to three coloured shapes on a plain background, drawn here, with captions and the true factors.
 
+`scenes-1` is the same with one object in every picture, whose factors alone make the picture: what disentanglement is measured
+on. Its i-th picture is that of `scenes` without the further objects.
+
 Every factor of the first object (shape, colour, x, y, size, rotation) and of the background is drawn independently; further
 objects are placed so that none hides another. Pictures are the same on every machine: the draws are raw PCG64 bits, and the
 drawing uses only + - * / and square roots of float64, which IEEE 754 rounds the same everywhere (no sin, cos or hypot).
@@ -8,7 +11,7 @@ drawing uses only + - * / and square roots of float64, which IEEE 754 rounds the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +23,7 @@ from limner.data.listing import Arrays, Listing
 from limner.data.options import SPLITS
 
 LINE = "drawn on demand: 1-3 coloured shapes, captions and true factors, 16 to 128 px (--size, --limit)"
+LINE_OF_ONE = "the same with one shape in each picture: what disentanglement is measured on"
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink")
 BACKGROUNDS = ("dark", "grey", "light")
@@ -42,6 +46,12 @@ _MOST = 3
 _DRAWS = 64  # random numbers per picture: enough for three objects with six tries each
 _TRIES = 6
 _HALF_SIZES = (0.10, 0.22)  # radius of the circle around an object, as a share of the shorter side
+
+FACTORS: Mapping[str, int] = {
+    "shape": len(SHAPES), "colour": len(COLOURS), "x": 16, "y": 16, "size": 6, "rotation": 20, "background": 8
+}  # fmt: skip
+"""What a scene of one object is made of, and how many values of each factor `scene_of` tells apart: of continuous ones, the
+middles of so many equal bins. Rotation does not show on circles and rings, and on the others by parts of a turn only."""
 
 F = NDArray[np.float64]
 
@@ -74,10 +84,11 @@ def held_out(shape: int, colour: int) -> bool:
     return (3 * shape) % len(COLOURS) == colour
 
 
-def load(size: tuple[int, int] | None, limit: int | None, seed: int, *, labelled: bool = True) -> Listing:
+def load(size: tuple[int, int] | None, limit: int | None, seed: int, *, labelled: bool = True, most: int = _MOST) -> Listing:
     """`limit` scenes (None is 10,000): 10 % are test, 10 % (at most 5,000) val. Errors: `InputError` for a size out of range.
 
-    The i-th scene of a split depends on nothing but i, the split, the seed and the shape of the picture.
+    They hold 1 to `most` objects. The i-th scene of a split depends on nothing but i, the split, the seed, `most` and the shape
+    of the picture.
     """
     height, width = size or (DEFAULT_SIDE, DEFAULT_SIDE)
     if min(height, width) < 16 or max(height, width) > 128:
@@ -87,7 +98,7 @@ def load(size: tuple[int, int] | None, limit: int | None, seed: int, *, labelled
     vals = max(1, min(count // 10, 5000))
     hints = np.repeat(np.arange(3, dtype=np.int8), [count - tests - vals, vals, tests])
     places = np.concatenate([np.arange(number) for number in (count - tests - vals, vals, tests)])
-    scenes = [imagine(int(place), SPLITS[hint], seed, (height, width)) for place, hint in zip(places, hints, strict=True)]
+    scenes = [imagine(int(place), SPLITS[hint], seed, (height, width), most) for place, hint in zip(places, hints, strict=True)]
 
     def rows(wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
         return np.stack([paint(scenes[row], (height, width)) for row in wanted])
@@ -103,12 +114,12 @@ def load(size: tuple[int, int] | None, limit: int | None, seed: int, *, labelled
     )
 
 
-def imagine(place: int, split: str, seed: int, size: tuple[int, int]) -> Scene:
-    """The scene at `place` of `split`."""
+def imagine(place: int, split: str, seed: int, size: tuple[int, int], most: int = _MOST) -> Scene:
+    """The scene at `place` of `split`, of 1 to `most` objects."""
     bits = np.random.PCG64(np.random.SeedSequence([seed, SPLITS.index(split), place])).random_raw(_DRAWS)
     draws = iter((np.asarray(bits >> np.uint64(11), np.float64) * 2.0**-53).tolist())
-    span_y, span_x = size[0] / min(size), size[1] / min(size)
-    count, background = 1 + int(next(draws) * _MOST), next(draws)
+    span_y, span_x = _spans(size)
+    count, background = 1 + int(next(draws) * most), next(draws)
     things: list[Thing] = []
     for number in range(count):
         shape, chosen, rotation = int(next(draws) * len(SHAPES)), next(draws), next(draws)
@@ -118,13 +129,47 @@ def imagine(place: int, split: str, seed: int, size: tuple[int, int]) -> Scene:
         colour = allowed[int(chosen * len(allowed))]
         for _ in range(1 if number == 0 else _TRIES):
             radius = _HALF_SIZES[0] + next(draws) * (_HALF_SIZES[1] - _HALF_SIZES[0])
-            # Places depend on nothing, the largest object included: independent of the size, and never cut off.
-            x, y = (_HALF_SIZES[1] + next(draws) * (span - 2 * _HALF_SIZES[1]) for span in (span_x, span_y))
+            x, y = (_place(next(draws), span) for span in (span_x, span_y))
             thing = Thing(shape, colour, x, y, radius, rotation)
             if all(_apart(thing, other) for other in things):
                 things.append(thing)
                 break
     return Scene(tuple(things), background)
+
+
+def _spans(size: tuple[int, int]) -> tuple[float, float]:
+    """Height and width as shares of the shorter side."""
+    return size[0] / min(size), size[1] / min(size)
+
+
+def _place(share: float, span: float) -> float:
+    """Places depend on nothing, the largest object included: independent of the size, and never cut off."""
+    return _HALF_SIZES[1] + share * (span - 2 * _HALF_SIZES[1])
+
+
+def scene_of(codes: Mapping[str, int], size: tuple[int, int]) -> Scene:
+    """The scene of one object with the value numbered `codes[name]` of each of `FACTORS`, for a picture of (height, width)."""
+    share = {name: (codes[name] + 0.5) / values for name, values in FACTORS.items()}
+    span_y, span_x = _spans(size)
+    radius = _HALF_SIZES[0] + share["size"] * (_HALF_SIZES[1] - _HALF_SIZES[0])
+    x, y = _place(share["x"], span_x), _place(share["y"], span_y)
+    return Scene((Thing(codes["shape"], codes["colour"], x, y, radius, share["rotation"]),), share["background"])
+
+
+def draw_factors(count: int, seed: int) -> NDArray[np.int64]:
+    """[count, 7] codes, each of `FACTORS` drawn evenly and independently: pairs that are held out in training among them."""
+    sizes = np.array(tuple(FACTORS.values()), np.uint64)
+    bits = np.random.PCG64(np.random.SeedSequence([seed, len(SPLITS)])).random_raw(count * len(sizes))
+    shares = np.asarray(bits >> np.uint64(11), np.float64).reshape(count, len(sizes)) * 2.0**-53
+    return (shares * sizes).astype(np.int64)
+
+
+def paint_factors(codes: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """[N, 7] codes, in the order of `FACTORS` -> [N, H, W, 3] uint8. Errors: `InputError` for a value there is none of."""
+    if codes.ndim != 2 or codes.shape[1] != len(FACTORS) or (codes < 0).any() or (codes >= tuple(FACTORS.values())).any():
+        raise InputError(f"a scene has the factors {', '.join(f'{name} 0-{n - 1}' for name, n in FACTORS.items())}")
+    rows = (dict(zip(FACTORS, row, strict=True)) for row in codes.tolist())
+    return np.stack([paint(scene_of(row, size), size) for row in rows])
 
 
 def _apart(one: Thing, two: Thing) -> bool:

@@ -17,9 +17,9 @@ from limner.data.options import SPLITS, Options, split_of
 from limner.data.pictures import openable
 from limner.data.trees import escapes, hidden, is_archive, open_tree
 
-BUILT_IN: Mapping[str, str] = {"digits": digits.LINE, "scenes": scenes.LINE} | {
-    name: known.line for name, known in named.KNOWN.items()
-}
+BUILT_IN: Mapping[str, str] = {
+    "digits": digits.LINE, "scenes": scenes.LINE, "scenes-1": scenes.LINE_OF_ONE
+} | {name: known.line for name, known in named.KNOWN.items()}  # fmt: skip
 """The names that stand for a data set, each with one line about it."""
 
 
@@ -73,6 +73,8 @@ class Named:
             return digits.load(labelled=labelled)
         if self.name == "scenes":
             return scenes.load(options.size, options.limit, options.seed, labelled=labelled)
+        if self.name == "scenes-1":
+            return scenes.load(options.size, options.limit, options.seed, labelled=labelled, most=1)
         return named.load(self.name, labelled=labelled)
 
 

@@ -19,13 +19,11 @@ from limner.core.errors import InputError
 from limner.core.method import At, Codec, Losses, Method, Phase, Pixels, Player
 from limner.methods.adversarial import GAMES, Turned, gradient_normalised, gradient_penalty, zero_centred_penalty
 from limner.methods.gan_config import NOTHING, Gamma, GanConfig, networks
+from limner.methods.labels import count_labels, draw_labels
 from limner.nets import spectral
 from limner.nets.augment import Augmenter
 from limner.nets.layers import BatchNorm, moments_of, move_moments
 from limner.nets.players import cross_entropy
-
-MOST_COUNTED = 10_000
-"""Training images whose labels say how often each class is drawn where none is asked for."""
 
 
 class Gan(Method):
@@ -276,9 +274,7 @@ class Gan(Method):
         """What was asked for; where that is nothing (-1), a class drawn by the seed, as often as it was in training."""
         if not self.conditional:
             return None
-        place = torch.special.ndtr(randomness.noise(seeds, stream="label")).to(self.device)
-        drawn = torch.searchsorted(self.shares.cumsum(0), place).clamp(max=len(self.shares) - 1)
-        return drawn if asked is None else torch.where(asked.to(drawn.device) >= 0, asked.to(drawn.device), drawn)
+        return draw_labels(self.shares, seeds, asked)
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
@@ -286,13 +282,7 @@ class Gan(Method):
         if when != "start":
             return
         if self.conditional:
-            labels = [
-                batch.cond.label for batch in itertools.islice(batches, MOST_COUNTED // 64) if batch.cond.label is not None
-            ]
-            known = torch.cat(labels)
-            counts = torch.bincount(known[known >= 0], minlength=len(self.shares)).float()
-            if int(counts.sum()):
-                self.shares.copy_(counts / counts.sum())
+            count_labels(batches, self.shares)
         if not isinstance(self.codec, Pixels):
             latents = torch.cat([self.codec.encode(batch.images) for batch in itertools.islice(batches, 2_000 // 64)])
             self.centre.copy_(latents.mean(0))

@@ -1,161 +1,189 @@
-"""The variational autoencoder (Kingma & Welling 2013, arXiv:1312.6114), with β (Higgins et al. 2017) and a calibrated decoder
-(Rybkin, Daniilidis & Levine 2021, "Simple and Effective VAE Training with Calibrated Decoders", arXiv:2006.13202).
+"""The variational autoencoder (Kingma & Welling 2013, arXiv:1312.6114) and what became of it.
 
-One player. The loss is the negative ELBO in nats per image: summed over pixels, summed over latents.
+- β-VAE: a weight on the KL divergence, that may be warmed up (Higgins et al. 2017), a capacity that it is held at (Burgess et
+  al. 2018, arXiv:1804.03599), or nats per latent that are free (Kingma et al. 2016, arXiv:1606.04934);
+- β-TCVAE: a weight on the total correlation alone, estimated within a minibatch (Chen et al. 2018, arXiv:1802.04942);
+- FactorVAE: the same, estimated by a critic that is a second player (Kim & Mnih 2018, arXiv:1802.05983).
+
+The loss is the negative ELBO in nats per image: summed over pixels, summed over latents. Decoders are those of
+`likelihoods.py`; the calibrated ones are Rybkin et al. 2021 ("Simple and Effective VAE Training with Calibrated Decoders",
+arXiv:2006.13202).
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
-from torch import Tensor, nn
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
-from limner.core import seeds as randomness
-from limner.core.cond import Batch, Cond
+from limner.core.cond import Batch
 from limner.core.errors import InputError
-from limner.core.method import At, Codec, Losses, Method, MethodConfig, Phase, Player
-from limner.core.optim import Clip, Optimiser
+from limner.core.method import At, Codec, Facts, Losses, Phase, Player
+from limner.core.optim import Optimiser
 from limner.core.schedule import Schedule, Scheduled
-from limner.nets.convae import ConvDecoder, ConvEncoder
-from limner.nets.mixture import GaussianMixture
+from limner.methods import elbo, likelihoods
+from limner.methods.coding import Coding, CodingConfig
+from limner.nets.mlp import mlp
+
+DECODERS: Mapping[str, tuple[likelihoods.Kind, bool]] = {
+    "calibrated": ("gaussian", True),
+    "fixed": ("gaussian", False),
+    "laplace": ("laplace", True),
+    "bernoulli": ("bernoulli", False),
+    "logistic": ("logistic", False),
+}
+"""What a decoder says of pixels, and whether its scale follows the data."""
 
 
-class VaeConfig(MethodConfig):
+class CriticConfig(BaseModel):
+    """FactorVAE's second player."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 256, 256), min_length=1)
+    optimiser: Optimiser = Optimiser(lr=Schedule(value=1e-4), betas=(0.5, 0.9))
+
+
+class VaeConfig(CodingConfig):
     """A VAE's own choices."""
 
     kind: Literal["vae"] = "vae"
-    latent: int = Field(32, ge=1)
-    width: int = Field(32, ge=1)
-    """Channels at half the image's size, doubled at every halving."""
-    widest: int = Field(256, ge=1)
-    blocks: int = Field(1, ge=0)
-    """Residual blocks at every size."""
     beta: Scheduled = Schedule(value=1.0)
     """Weight of the KL divergence; may be warmed up."""
-    decoder: Literal["calibrated", "fixed"] = "calibrated"
-    """`calibrated`: one σ for all pixels, set to what minimises the loss on each batch. `fixed`: `sigma`."""
+    capacity: Scheduled | None = None
+    """Nats that the KL divergence is held at, in the place of `beta`; usually warmed up."""
+    capacity_weight: float = Field(100.0, gt=0)
+    """Of the distance from it (the papers' γ)."""
+    free_bits: float = Field(0.0, ge=0)
+    """Nats that each latent may carry for nothing."""
+    total_correlation: Literal["none", "weighted", "stratified", "critic"] = "none"
+    """How the total correlation of the latents is estimated, where it has a weight: within a minibatch, or by a critic."""
+    tc_weight: Scheduled = Schedule(value=5.0)
+    """Its further weight: β − 1 of β-TCVAE, γ of FactorVAE."""
+    population: int | Literal["auto"] = "auto"
+    """Training images, for the minibatch estimates."""
+    critic: CriticConfig = CriticConfig()
+    decoder: Literal["calibrated", "fixed", "laplace", "bernoulli", "logistic"] = "calibrated"
+    """`calibrated`: Gaussian, with one σ for all pixels that is set to what minimises the loss on each batch; `laplace`
+    likewise. `fixed`: Gaussian with `sigma`. `bernoulli`: for black-and-white pictures. `logistic`: a mixture per pixel."""
     sigma: float = Field(1.0, gt=0)
     """On pixels in [-1, 1], for `decoder=fixed`; 1 makes the first term half the squared error."""
-    prior: Literal["mixture", "normal"] = "mixture"
-    """What samples are decoded from: `mixture` is fitted to the latents of training images at every checkpoint, since the
-    latents of a trained VAE never quite fill the standard normal; `normal` is the paper's N(0, 1)."""
-    components: int = Field(24, ge=1)
-    """Gaussians in the mixture."""
-    optimiser: Optimiser = Optimiser(lr=Schedule(value=1e-3))
-    clip: Clip | None = Clip(by="norm", limit=1000.0)
+    mixtures: int = Field(5, ge=1)
+    """Components per pixel of `decoder=logistic`."""
+
+    def settled(self, facts: Facts) -> VaeConfig:
+        return self.model_copy(update={"population": facts.count}) if self.population == "auto" else self
 
 
-def gaussian_nll(images: Tensor, means: Tensor, log_sigma: Tensor) -> Tensor:
-    """[B] nats: −log N(images; means, σ²·1), summed over all entries of an image. `log_sigma` is 0-d."""
-    entries = images[0].numel()
-    squares = (images - means).square().flatten(1).sum(1)
-    return 0.5 * squares * torch.exp(-2 * log_sigma) + entries * (log_sigma + 0.5 * math.log(2 * math.pi))
-
-
-def optimal_log_sigma(images: Tensor, means: Tensor) -> Tensor:
-    """0-d: log σ = ½·log mean((x−x̂)²) over batch and pixels (Rybkin 2021, eq. 6), softly kept above −6."""
-    log_sigma = 0.5 * (images - means).square().mean().clamp(min=1e-12).log()
-    return -6 + torch.nn.functional.softplus(log_sigma + 6)
-
-
-def kl_to_standard(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """[B] nats: KL(N(μ, σ²) ‖ N(0, 1)) summed over latents (Kingma & Welling 2013, appendix B)."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
-
-
-class Coder(nn.Module):
-    """Encoder and decoder: the weights of the one player."""
-
-    def __init__(self, config: VaeConfig, shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.encoder = ConvEncoder(shape, 2 * config.latent, config.width, config.widest, config.blocks)
-        self.decoder = ConvDecoder(config.latent, shape, config.width, config.widest, config.blocks)
-
-
-class Vae(Method):
+class Vae(Coding):
     """Also a Codec: `encode` gives the posterior's mean."""
 
-    kind: Literal["continuous", "codes"] = "continuous"
-    vocabulary: int | None = None
+    log_scale: Tensor
 
     def __init__(self, config: VaeConfig, codec: Codec, classes: tuple[str, ...] = ()) -> None:
-        super().__init__(codec)
-        if len(codec.shape) != 3 or min(codec.shape[1:]) < 8:
-            raise InputError(f"the vae needs images of at least 8x8, not {'x'.join(map(str, codec.shape[1:]))}")
+        self.decoder_kind, self.calibrated = DECODERS[config.decoder]
+        super().__init__(config, codec, 2, self.decoder_kind, config.mixtures)
+        if config.capacity is not None and config.free_bits:
+            raise InputError("method.capacity and method.free_bits both say what the KL may be; choose one of them")
         self.config = config
-        self.shape = (config.latent,)
-        self.coder = Coder(config, (codec.shape[0], codec.shape[1], codec.shape[2]))
-        self.prior = GaussianMixture(config.components if config.prior == "mixture" else 1, config.latent)
-        self.gaussian = config.prior == "normal"
+        self.register_buffer("log_scale", torch.tensor(math.log(config.sigma)))
+        """Of the decoder's Gaussian or Laplace; a calibrated one's is that of the last checkpoint, for judging."""
+        if config.total_correlation == "critic":
+            self.critic = mlp([self.entries, *config.critic.widths, 1])
 
     def players(self) -> Mapping[str, Player]:
-        return {"vae": Player("coder", self.config.optimiser, self.config.clip)}
+        found = {"vae": Player("coder", self.config.optimiser, self.config.clip)}
+        if self.config.total_correlation == "critic":
+            found["critic"] = Player("critic", self.config.critic.optimiser, averaged=False)
+        return found
 
     def phases(self) -> tuple[Phase, ...]:
-        return (Phase("elbo", ("vae",)),)
+        movers = tuple(self.players())
+        return (Phase("elbo", movers, batches=len(movers)),)
 
-    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance, [B, latent] each, in float32; the log variance is kept within ±10, softly."""
-        return self._posterior(self.codec.encode(images))
-
-    def _posterior(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance, [B, *shape] each, in float32; the log variance is kept within ±10, softly."""
         mean, log_variance = self.coder.encoder(encoded).float().chunk(2, dim=1)
         return mean, 10 * torch.tanh(log_variance / 10)
 
+    def drawn(self, latents: Tensor) -> Tensor:
+        return likelihoods.mean(self.decoder_kind, self.coder.decoder(latents).float(), self.codec.shape[0])
+
     def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
-        (batch,) = batches
+        batch, config = batches[0], self.config
         target = self.codec.encode(batch.images)
-        mean, log_variance = self._posterior(target)
-        z = mean + (0.5 * log_variance).exp() * batch.noise(self.config.latent)
-        decoded = self.coder.decoder(z).float()
-        if self.config.decoder == "calibrated":
-            log_sigma = optimal_log_sigma(target, decoded)
+        mean, log_variance = self.posterior(target)
+        z = mean + (0.5 * log_variance).exp() * batch.noise(*self.shape)
+        out = self.coder.decoder(z).float()
+        log_scale = self.log_scale
+        if self.calibrated:
+            log_scale = likelihoods.optimal_log_scale(self.decoder_kind, likelihoods.spread(self.decoder_kind, target, out))
+        nll = likelihoods.nll(self.decoder_kind, target, out, log_scale)
+        mean, log_variance, z = mean.flatten(1), log_variance.flatten(1), z.flatten(1)
+        kl = elbo.kl_to_standard(mean, log_variance)
+        if config.capacity is not None:
+            loss = nll + config.capacity_weight * elbo.capacity(kl, config.capacity.at(at.progress))
         else:
-            log_sigma = torch.tensor(math.log(self.config.sigma), device=decoded.device)
-        nll, kl = gaussian_nll(target, decoded, log_sigma), kl_to_standard(mean, log_variance)
-        loss = nll + self.config.beta.at(at.progress) * kl
-        return Losses({"vae": loss}, logs={"nll": nll, "kl": kl, "sigma": log_sigma.exp()})
+            loss = nll + config.beta.at(at.progress) * (elbo.free_bits(kl, config.free_bits) if config.free_bits else kl.sum(1))
+        rate = kl.sum(1)
+        logs = {"distortion": nll, "rate": rate, "bits_per_dim": self._bits(nll + rate, target)}
+        if self.calibrated:
+            logs["sigma"] = log_scale.exp()
+        weight = config.tc_weight.at(at.progress)
+        if config.total_correlation == "critic":
+            logit, other = self.critic(z).float().squeeze(1), self._shuffled(batches[1])
+            logs |= {
+                "total_correlation": logit,
+                "right_on_joint": (logit > 0).float(),
+                "right_on_shuffled": (other < 0).float(),
+            }
+            # Kim & Mnih 2018, algorithm 2. A shuffled latent is no image's own, so that each bears the mean of them.
+            critic = 0.5 * (F.softplus(-logit) + F.softplus(other).mean())
+            return Losses({"vae": loss + weight * logit, "critic": critic}, logs)
+        if config.total_correlation != "none":
+            assert config.population != "auto"  # a run has settled it
+            _, tc, _ = elbo.decomposition(z, mean, log_variance, config.population, config.total_correlation)
+            logs["total_correlation"], loss = tc, loss + weight * tc
+        return Losses({"vae": loss}, logs)
+
+    def _shuffled(self, batch: Batch) -> Tensor:
+        """[B]: the critic's logits of latents of other images, each entry shuffled over the batch by itself."""
+        with torch.no_grad():
+            mean, log_variance = self.posterior(self.codec.encode(batch.images))
+            z = (mean + (0.5 * log_variance).exp() * batch.noise(*self.shape)).flatten(1)
+            z = elbo.permuted(z, batch.noise(self.entries))
+        logits: Tensor = self.critic(z).float().squeeze(1)
+        return logits
+
+    def _bits(self, nats: Tensor, images: Tensor) -> Tensor:
+        """[B] bits per entry of an image; a density counts as the mass of a bin of its height."""
+        entries = images[0].numel()
+        bins = math.log(2 * likelihoods.HALF_BIN) if self.decoder_kind in ("gaussian", "laplace") else 0.0
+        return (nats - entries * bins) / (entries * math.log(2))
+
+    @property
+    def black_and_white(self) -> bool:
+        return self.decoder_kind == "bernoulli"
+
+    def log_weight(self, images: Tensor, noise: Tensor) -> Tensor:
+        """[B] nats: log P(x|z) + log p(z) − log q(z|x) (see `Bounded`), in float32."""
+        target = self.codec.encode(images)
+        mean, log_variance = self.posterior(target)
+        z = mean + (0.5 * log_variance).exp() * noise.view_as(mean)
+        seen = likelihoods.log_mass(self.decoder_kind, target, self.coder.decoder(z).float(), self.log_scale)
+        return seen + self.log_prior(z) - elbo.log_normal(z, mean, log_variance).flatten(1).sum(1)
 
     @torch.no_grad()
-    def sample(self, seeds: Sequence[int], cond: Cond, truncation: float = 1.0, **knobs: Any) -> Tensor:
-        """`truncation` shrinks the latents towards the prior's mean."""
-        latents = self.latents(seeds)
-        if truncation != 1.0:
-            latents = torch.lerp(self.prior.shares @ self.prior.means, latents, truncation)
-        return self.picture(latents, cond)
-
-    @torch.no_grad()
-    def latents(self, seeds: Sequence[int]) -> Tensor:
-        """[len(seeds), latent], drawn from the prior."""
-        uniform = 0.5 + 0.5 * torch.erf(randomness.noise(seeds, stream="component") / math.sqrt(2))
-        normal = randomness.noise(seeds, self.config.latent)
-        return self.prior.sample(uniform.to(self.device), normal.to(self.device))
-
-    def picture(self, latents: Tensor, cond: Cond) -> Tensor:
-        """[B, latent] -> [B, C, H, W] in [-1, 1], differentiable in `latents`."""
-        return self.decode(latents)
-
-    @torch.no_grad()
-    def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
-        """At a checkpoint: the mixture, on up to 5,000 draws of the aggregate posterior q(z|x)."""
-        if when == "start" or self.config.prior == "normal":
+    def settle_scale(self, encoded: Tensor, latents: Tensor) -> None:
+        if not self.calibrated:
             return
-        latents: list[Tensor] = []
-        for batch in itertools.islice(batches, 5_000 // 64):
-            mean, log_variance = self.posterior(batch.images)
-            latents.append(mean + (0.5 * log_variance).exp() * batch.noise(self.config.latent))
-        self.prior.fit(torch.cat(latents), seed=0)
-
-    @torch.no_grad()
-    def encode(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] in [-1, 1] -> [B, latent], the posterior's mean."""
-        return self.posterior(images)[0]
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """[B, latent] -> [B, C, H, W] in [-1, 1]: the decoder's mean, differentiable in `latents`."""
-        return self.codec.decode(self.coder.decoder(latents).float().clamp(-1, 1))
+        total = torch.zeros(())
+        for start in range(0, len(latents), 128):
+            out = self.coder.decoder(latents[start : start + 128]).float()
+            total = total + len(out) * likelihoods.spread(self.decoder_kind, encoded[start : start + 128], out).cpu()
+        self.log_scale.copy_(likelihoods.optimal_log_scale(self.decoder_kind, total / len(latents)))

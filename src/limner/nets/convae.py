@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.nets.layers import halvings
+from limner.nets.layers import Conv2d, ConvTranspose2d, halvings
 
 Block = Literal["residual", "dense"]
 DENSE_LAYERS = 2
@@ -23,8 +23,8 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, 1, 1)
-        self.last = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.first = Conv2d(channels, channels, 3, 1, 1)
+        self.last = Conv2d(channels, channels, 3, 1, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
@@ -40,8 +40,8 @@ class Dense(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         growth = max(1, channels // 2)
-        self.layers = nn.ModuleList(nn.Conv2d(channels + i * growth, growth, 3, 1, 1) for i in range(DENSE_LAYERS))
-        self.transition = nn.Conv2d(channels + DENSE_LAYERS * growth, channels, 1)
+        self.layers = nn.ModuleList(Conv2d(channels + i * growth, growth, 3, 1, 1) for i in range(DENSE_LAYERS))
+        self.transition = Conv2d(channels + DENSE_LAYERS * growth, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
@@ -76,8 +76,10 @@ class ConvEncoder(nn.Module):
         layers: list[nn.Module] = []
         for place in range(len(sizes) - 1):
             after = min(widest, width * 2**place)
-            # Odd sizes are rounded up by the padding on the far side, so that no row is lost.
-            layers += [nn.ZeroPad2d((1, 1 + sizes[place][1] % 2, 1, 1 + sizes[place][0] % 2)), nn.Conv2d(channels, after, 4, 2)]
+            odd = (sizes[place][0] % 2, sizes[place][1] % 2)
+            if any(odd):  # rounded up by a further row or column on the far side, so that none is lost
+                layers.append(nn.ZeroPad2d((0, odd[1], 0, odd[0])))
+            layers.append(Conv2d(channels, after, 4, 2, 1))
             layers += _blocks(kind, after, blocks)
             layers.append(nn.SiLU())
             channels = after
@@ -85,7 +87,7 @@ class ConvEncoder(nn.Module):
         self.map_size = sizes[-1]
         """(h, w) of the smallest map."""
         self.spatial = spatial
-        self.head = nn.Conv2d(channels, out, 1) if spatial else nn.Linear(channels * sizes[-1][0] * sizes[-1][1], out)
+        self.head = Conv2d(channels, out, 1) if spatial else nn.Linear(channels * sizes[-1][0] * sizes[-1][1], out)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layers(x)
@@ -107,14 +109,12 @@ class ConvDecoder(nn.Module):
         widths = [min(widest, width * 2**place) for place in range(steps)][::-1]
         self.seed_shape = (widths[0], *self.sizes[0])
         seed = widths[0] * self.sizes[0][0] * self.sizes[0][1]
-        self.seed: nn.Module = nn.Conv2d(latent, widths[0], 1) if spatial else nn.Linear(latent, seed)
+        self.seed: nn.Module = Conv2d(latent, widths[0], 1) if spatial else nn.Linear(latent, seed)
         self.ups = nn.ModuleList()
         for place in range(steps):
             after = channels if place == steps - 1 else widths[place + 1]
             self.ups.append(
-                nn.Sequential(
-                    *_blocks(kind, widths[place], blocks), nn.SiLU(), nn.ConvTranspose2d(widths[place], after, 4, 2, 1)
-                )
+                nn.Sequential(*_blocks(kind, widths[place], blocks), nn.SiLU(), ConvTranspose2d(widths[place], after, 4, 2, 1))
             )
 
     def forward(self, z: Tensor) -> Tensor:

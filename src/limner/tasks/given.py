@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +11,31 @@ from numpy.typing import NDArray
 
 from limner.core.errors import InputError
 from limner.data import pictures
+from limner.data.binary import binarised
 from limner.data.listing import Payload, printable
-from limner.data.pictures import Shaping, Unreadable
+from limner.data.pictures import Seen, Shaping, Unreadable
 from limner.data.reading import bytes_of
 from limner.data.trees import escapes, is_archive, open_tree
 from limner.loaded import Loaded
 
+MODES = {1: ("1", "L"), 3: ("RGB",), 4: ("RGBA",)}
+"""Pillow's modes that need no conversion, by the channels of the run's data."""
+WORDS = {1: "grey", 3: "colour", 4: "colour with transparency"}
 
-def read_pictures(model: Loaded, paths: Sequence[Path | str], grey: bool = False) -> tuple[list[str], NDArray[np.uint8]]:
-    """The names of N files and their pictures [N, H, W, C], with the size, fit, channels and background of the run's data.
+
+@dataclass(frozen=True)
+class Given:
+    """N pictures as the model takes them."""
+
+    names: list[str]
+    images: NDArray[np.uint8]
+    """[N, H, W, C]"""
+    prepared: dict[str, str]
+    """name -> what had to be done to a picture of another size or mode, in words; the others are not in it."""
+
+
+def read_pictures(model: Loaded, paths: Sequence[Path | str], grey: bool = False) -> Given:
+    """Picture files with the size, fit, channels and background of the run's data, and what that took.
 
     `paths` are picture files, folders and archives; of the latter two, every picture in them. Errors: `InputError` where a path
     is not there, where none holds a picture, and for a picture that cannot be read, with its name and the reason; for one in
@@ -30,6 +46,7 @@ def read_pictures(model: Loaded, paths: Sequence[Path | str], grey: bool = False
     shaping = Shaping((height, width), data.fit, channels, pictures.parse_background(data.background))
     names: list[str] = []
     images: list[NDArray[np.uint8]] = []
+    prepared: dict[str, str] = {}
     for name, payload in (found for path in paths for found in _files(Path(path).expanduser())):
         data_bytes = bytes_of(payload)
         try:
@@ -37,15 +54,32 @@ def read_pictures(model: Loaded, paths: Sequence[Path | str], grey: bool = False
                 raise InputError(
                     f"{name} is in colour, and {model.run.path} knows grey pictures only; give --grey to have it made grey"
                 )
-            images.append(pictures.read(data_bytes, shaping)[0])
+            image, seen = pictures.read(data_bytes, shaping)
         except Unreadable as error:
             raise InputError(f"{name} cannot be used: {error}; repair it or leave it out") from error
+        done = _done(seen, shaping)
+        if data.binary and not np.isin(image, (0, 255)).all():
+            image = binarised(image[None], 0)[0]
+            done = "; ".join(part for part in (done, "each pixel drawn black or white") if part)
         names.append(name)
+        images.append(image)
+        if done:
+            prepared[name] = done
     if not images:
         where = ", ".join(map(str, paths))
         raise InputError(f"no picture in {where}; give files such as .png or .jpg, or a folder of them" if paths else
                          "no pictures given; name files such as .png or .jpg, or a folder of them")  # fmt: skip
-    return names, np.stack(images)
+    return Given(names, np.stack(images), prepared)
+
+
+def _done(seen: Seen, shaping: Shaping) -> str:
+    """Such as "30x20 RGB -> 8x8 grey (crop)" (height x width); empty where the picture was taken as it is."""
+    height, width = shaping.size
+    resized = (seen.height, seen.width) != shaping.size
+    if not resized and seen.mode in MODES[shaping.channels]:
+        return ""
+    fit = f" ({shaping.fit})" if resized and seen.height * width != seen.width * height else ""
+    return f"{seen.height}x{seen.width} {seen.mode} -> {height}x{width} {WORDS[shaping.channels]}{fit}"
 
 
 def _in_colour(image: NDArray[np.uint8]) -> bool:

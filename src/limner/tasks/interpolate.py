@@ -16,7 +16,7 @@ from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.method import Latents, Reconstructs, latents_of, render
 from limner.loaded import Loaded, load
-from limner.tasks.given import read_pictures
+from limner.tasks.given import Given, read_pictures
 from limner.tasks.invert import invert
 from limner.tasks.sample import origin
 
@@ -68,9 +68,12 @@ def interpolate(
     if not isinstance(model.method, Latents):
         raise InputError(f"{model.run.path} ({model.recipe.preset}) has no latents, so there is no way between its pictures")
     began = time.perf_counter()
-    names: list[str] | None = None
+    given: Given | None = None
     if images:
-        names, latents, labels = _of_pictures(model, images, label, grey, progress)
+        given = read_pictures(model, images, grey)
+        if len(given.names) < 2:
+            raise InputError(f"an interpolation needs two ends, and {given.names[0]} is one; give another picture")
+        latents, labels = latents_of_pictures(model, given, label, progress)
     else:
         asked = model.cond(model.class_of(label), len(seeds)).label
         latents, labels = latents_of(model.method, seeds), model.method.labels(seeds, asked)
@@ -92,33 +95,26 @@ def interpolate(
         "files": files,
         "sheet": str(out / "sheet.png"),
         "seeds": None if images else list(seeds),
-        "images": names,
+        "images": None if given is None else given.names,
+        "prepared": {} if given is None else given.prepared,
         "path": "spherical" if model.method.gaussian else "straight",
         "seconds": round(time.perf_counter() - began, 2),
         "checkpoint": model.checkpoint.images,
     }
 
 
-def _of_pictures(
-    model: Loaded,
-    paths: Sequence[Path | str],
-    label: str | None,
-    grey: bool,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[list[str], Tensor, Tensor | None]:
-    """Names, latents [N, dim] and labels [N] of picture files: encoded where the method can, else looked for."""
-    names, images = read_pictures(model, paths, grey)
-    if len(names) < 2:
-        raise InputError(f"an interpolation needs two ends, and {names[0]} is one; give another picture")
+def latents_of_pictures(
+    model: Loaded, given: Given, label: str | None, progress: Callable[[int, int], None] | None
+) -> tuple[Tensor, Tensor | None]:
+    """Latents [N, dim] and labels [N] of pictures: encoded where the method can, else looked for."""
     method = model.method
     if isinstance(method, Reconstructs):
         chosen = model.class_of(label)
-        with torch.no_grad():
-            parts = [method.encode(pictures.to_tensor(images[p], method.device)) for p in pictures.batches_of(len(images), 128)]
-        return names, torch.cat(parts), model.cond(chosen, len(names)).label
-    found = invert(model, images, label=label, progress=progress)
+        latents = torch.from_numpy(model.encode(given.images)).to(method.device)
+        return latents.flatten(1), model.cond(chosen, len(given.names)).label
+    found = invert(model, given.images, label=label, progress=progress)
     labels = None if found.labels is None else torch.from_numpy(found.labels).to(method.device)
-    return names, torch.from_numpy(found.latents).to(method.device), labels
+    return torch.from_numpy(found.latents).to(method.device), labels
 
 
 def _between(latents: Tensor, labels: Tensor | None, steps: int, spherical: bool) -> tuple[Tensor, Tensor | None]:

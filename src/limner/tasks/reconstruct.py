@@ -15,7 +15,7 @@ from limner.core import images as pictures
 from limner.core.errors import InputError
 from limner.core.method import Latents, Reconstructs
 from limner.loaded import load
-from limner.metrics.reconstruction import CEILING, psnr
+from limner.metrics.reconstruction import CEILING, psnr, ssim
 from limner.tasks.given import read_pictures
 from limner.tasks.invert import invert
 from limner.tasks.sample import origin
@@ -40,11 +40,13 @@ def reconstruct(
 
     A method with an encoder encodes and decodes; for others the latents are looked for (`invert`, which takes `starts`,
     `steps`, `encoder` and `label`). `grey` lets a grey model have colour pictures. One PNG each, and ``sheet.png`` with every
-    original above its reconstruction. `errors` are mean squared errors on [-1, 1], `psnr` is in dB, at most 100. Errors:
-    `InputError`.
+    original above its reconstruction. `errors` are mean squared errors on [-1, 1], `psnr` is in dB, at most 100; `ssim`
+    is that of `limner.metrics.reconstruction`. `prepared` says what was done to pictures of another size or mode than the run's
+    data. Errors: `InputError`.
     """
     model = load(run, checkpoint)
-    names, originals = read_pictures(model, images, grey)
+    given = read_pictures(model, images, grey)
+    names, originals = given.names, given.images
     began = time.perf_counter()
     classes: list[str] | None = None
     if isinstance(model.method, Reconstructs):
@@ -77,6 +79,8 @@ def reconstruct(
         "classes": classes,
         "errors": np.square((back.astype(np.float64) - originals) * (2 / 255)).mean((1, 2, 3)).tolist(),
         "psnr": psnr(back, originals).clamp(max=CEILING).tolist(),
+        "ssim": ssim(back, originals).tolist(),
+        "prepared": given.prepared,
         "seconds": round(seconds, 2),
         "method": how,
         "checkpoint": model.checkpoint.images,

@@ -22,6 +22,9 @@ def sample(
     seeds: Sequence[int],
     label: str | None = None,
     truncation: float = 1.0,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
     checkpoint: str = "last",
     grid: bool = False,
     npz: Path | None = None,
@@ -31,18 +34,21 @@ def sample(
     """Draws one picture per seed from the averaged weights of `run`.
 
     `out` (by default ``RUN/samples`` where no `npz` is asked for) takes one PNG per seed and, with `grid`, a sheet of all;
-    `npz` an array ``images`` [N, H, W, C] uint8. `label` and `truncation` are those of `Loaded.sample`; a class has a folder of
-    its own in ``RUN/samples``. `metadata` writes recipe, seed, model hash and what was asked for into each PNG's text.
+    `npz` an array ``images`` [N, H, W, C] uint8. `label`, `truncation`, `temperature`, `top_k` and `top_p` are those of
+    `Loaded.sample`; a class has a folder of its own in ``RUN/samples``. `metadata` writes recipe, seed, model hash and what was
+    asked for into each PNG's text.
     """
     if not seeds:
         raise InputError("no seeds to draw from; give --seeds 0-15 or --count 16")
     model = load(run, checkpoint)
     began = time.perf_counter()
-    images = model.sample(seeds, label, truncation)
+    images = model.sample(seeds, label, truncation, temperature, top_k, top_p)
     seconds = time.perf_counter() - began
     chosen = model.class_of(label)
     named = None if chosen is None else model.recipe.data.classes[chosen]
-    about = origin(model, label=named, truncation=None if truncation == 1.0 else f"{truncation:g}") if metadata else {}
+    knobs = {"truncation": (truncation, 1.0), "temperature": (temperature, 1.0), "top_k": (top_k, 0), "top_p": (top_p, 1.0)}
+    turned = {name: None if value == none else f"{value:g}" for name, (value, none) in knobs.items()}
+    about = origin(model, label=named, **turned) if metadata else {}
     if out is None and (npz is None or grid):
         out = model.run.path / "samples"
         if named is not None:
@@ -66,7 +72,7 @@ def sample(
         "npz": None if npz is None else str(npz),
         "seeds": list(seeds),
         "label": named,
-        "truncation": truncation,
+        **{name: value for name, (value, _) in knobs.items()},
         "images_per_second": round(len(seeds) / max(seconds, 1e-9), 1),
         "checkpoint": model.checkpoint.images,
     }

@@ -1,0 +1,99 @@
+"""Latents of many pictures as one array file, for whatever else one wants to do with them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.core import images as pictures
+from limner.core.errors import InputError
+from limner.core.files import atomic
+from limner.data import BUILT_IN
+from limner.data.arrays import is_idx
+from limner.data.dataset import Dataset
+from limner.data.trees import is_archive
+from limner.loaded import Loaded, load
+from limner.tasks.given import read_pictures
+
+AT_ONCE = 4096
+"""Pictures that are read from a data set at a time."""
+
+Progress = Callable[[int, int], None]
+
+
+def embed(
+    run: Path | str,
+    sources: Sequence[Path | str] = (),
+    *,
+    split: str | None = None,
+    grey: bool = False,
+    checkpoint: str = "last",
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Encodes pictures with `run` and writes an ``.npz``: ``RUN/embeddings/NAME.npz``, or `out`.
+
+    `sources` is one data set (a name, a folder, an archive, a set's file, a prepared folder), of which `split` takes one part;
+    or picture files; or nothing, for the run's own data. In the file: ``latents`` [N, d] float32, or int64 numbers of codes;
+    ``shape``, what each row is, flattened; ``labels`` [N] int64 into ``classes`` where there are any (-1: none); ``indices``
+    [N] rows of the data set, or ``files`` [N]. Nothing in it is pickled. Errors: `InputError`.
+    """
+    model = load(run, checkpoint)
+    began = time.perf_counter()
+    own_shape, codes = model.latent_shape()
+    prepared: dict[str, str] = {}
+    arrays: dict[str, Any]
+    if len(sources) > 1 or (sources and not _is_set(str(sources[0]))):
+        if split is not None:
+            raise InputError("--split is for data sets, not for single pictures; leave it out")
+        given = read_pictures(model, sources, grey)
+        latents, prepared, name = model.encode(given.images), given.prepared, "pictures"
+        arrays = {"files": np.array(given.names)}
+    else:
+        dataset = model.dataset(str(sources[0]) if sources else None)
+        rows = np.arange(len(dataset.images)) if split is None else dataset.indices(split)
+        latents = encode_rows(model, dataset, rows, progress)
+        name = dataset.name if split is None else f"{dataset.name}-{split}"
+        arrays = {"indices": rows}
+        if dataset.labels is not None:
+            arrays |= {"labels": dataset.labels[rows], "classes": np.array(dataset.classes)}
+        if (files := dataset.manifest["files"]) and len(files) == len(dataset.images):
+            arrays["files"] = np.array([files[row]["file"] for row in rows])
+    out = out or model.run.path / "embeddings" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.npz"
+    flat = latents.reshape(len(latents), -1)
+    arrays |= {"latents": flat, "shape": np.array(own_shape, np.int64)}
+    with atomic(out) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    return {
+        "file": str(out),
+        "count": len(flat),
+        "shape": list(own_shape),
+        "kind": "codes" if codes else "continuous",
+        "labels": "labels" in arrays,
+        "split": split,
+        "prepared": prepared,
+        "seconds": round(time.perf_counter() - began, 2),
+        "checkpoint": model.checkpoint.images,
+    }
+
+
+def _is_set(source: str) -> bool:
+    """Whether `source` is for `limner.prepare`, rather than one picture."""
+    path = Path(source).expanduser()
+    return source in BUILT_IN or not path.is_file() or is_archive(path) or is_idx(path)
+
+
+def encode_rows(model: Loaded, dataset: Dataset, rows: NDArray[np.int64], progress: Progress | None = None) -> NDArray[Any]:
+    """[n, *shape]: the latents of these rows of `dataset`, float32 or int64 codes."""
+    parts = []
+    for part in pictures.batches_of(len(rows), AT_ONCE):
+        parts.append(model.encode(dataset.images.gather(rows[part])))
+        if progress is not None:
+            progress(part.stop, len(rows))
+    return np.concatenate(parts)

@@ -1,0 +1,114 @@
+"""What each choice of an autoencoder does to it, on small sets where that can be seen."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import limner
+from contract.helpers import drawer, method_of, pictures_like, run_of, stepper_of
+from limner import load, prepare
+from limner.core.method import At
+from limner.methods import elbo
+from limner.methods.vae import Vae
+
+
+def last(run: limner.Run, name: str) -> float:
+    """The mean of a log over the last quarter of a run."""
+    rows = run.metrics()
+    return float(np.mean([row["losses"][name] for row in rows[-max(1, len(rows) // 4) :]]))
+
+
+def test_the_rate_is_held_at_its_capacity(tmp_path: Path) -> None:
+    settings = ("method.capacity=6", "method.capacity_weight=30", "method.decoder=fixed", "method.sigma=0.3")
+    run = run_of("vae", tmp_path, *settings, images=12_800)
+    assert last(run, "rate") == pytest.approx(6, abs=1.0)
+
+
+def test_free_bits_keep_every_latent_in_use(tmp_path: Path) -> None:
+    """With β = 20 all but a few latents go silent; each keeps about what is free."""
+    common = ("method.decoder=fixed", "method.sigma=1.0", "method.beta=20")
+    rates = {}
+    for least in (0.0, 0.5):
+        run = run_of("vae", tmp_path / str(least), *common, f"method.free_bits={least}", images=9_600)
+        method, dataset = load(run.path).method, prepare("digits")
+        assert isinstance(method, Vae)
+        images = torch.from_numpy(dataset.images.gather(np.arange(500))).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with torch.no_grad():
+            rates[least] = elbo.kl_to_standard(*method.posterior(images.to(method.device))).mean(0)
+    assert float(rates[0.0].max()) < 0.3
+    assert float(rates[0.5].min()) > 0.3
+
+
+def test_the_critic_finds_the_total_correlation_of_a_gaussian() -> None:
+    """Two latents of correlation .8, the others apart: −½·log(1 − .64) = .51 nats."""
+    method = method_of("factor-vae", (8, 8, 1), "method.latent=4", "method.critic.widths=[64,64]")
+    assert isinstance(method, Vae)
+    optimiser = torch.optim.Adam(method.critic.parameters(), lr=3e-3)
+    generator = torch.Generator().manual_seed(0)
+
+    def latents(count: int) -> torch.Tensor:
+        z = torch.randn(count, 4, generator=generator)
+        z[:, 1] = 0.8 * z[:, 0] + 0.6 * z[:, 1]
+        return z
+
+    for _ in range(600):
+        z, other = latents(512), elbo.permuted(latents(512), torch.randn(512, 4, generator=generator))
+        real, fake = method.critic(z).squeeze(1), method.critic(other).squeeze(1)
+        loss = (torch.nn.functional.softplus(-real) + torch.nn.functional.softplus(fake)).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        found = method.critic(latents(20_000)).mean().item()
+    assert found == pytest.approx(-0.5 * math.log(1 - 0.64), abs=0.08)
+
+
+def test_a_denoising_autoencoder_takes_noise_away(tmp_path: Path) -> None:
+    """One that was shown noise gives back a picture nearer to the clean one than what it was given."""
+    run = run_of("autoencoder", tmp_path, "method.noise=0.5", "method.width=16", "method.latent=16", images=19_200)
+    method, dataset = load(run.path).method, prepare("digits")
+    clean = torch.from_numpy(dataset.images.gather(dataset.indices("val")[:100])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    noisy = clean + 0.5 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        back = method.decode(method.encode(noisy.to(method.device))).cpu()  # type: ignore[operator]
+    assert float((back - clean).square().mean()) < 0.6 * float((noisy - clean).square().mean())
+
+
+@pytest.mark.parametrize("settings", [("method.map=true", "method.latent=2"), ("method.networks=mlp", "method.widths=[32]")])
+def test_latents_of_every_form_are_encoded_drawn_and_decoded(settings: tuple[str, ...]) -> None:
+    method = method_of("vae", (12, 20, 3), *settings).eval()
+    assert isinstance(method, Vae)
+    images = pictures_like(3, (12, 20, 3), device=method.device)
+    latents = method.encode(images)
+    assert latents.shape[1:] == method.shape
+    assert method.shape == ((2, 6, 10) if "method.map=true" in settings else (8,))
+    assert torch.equal(method.decode(latents), method.picture(latents.flatten(1), limner.core.cond.Cond()))
+    assert method.latents(range(5)).shape == (5, math.prod(method.shape))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("method.map=true", "method.latent=64", "data.size=48"), "set method.prior=normal"),
+        (("method.map=true", "method.networks=mlp"), "needs method.networks=conv"),
+        (("method.capacity=3", "method.free_bits=0.1"), "choose one of them"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_refused(settings: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    with pytest.raises(limner.InputError, match=words) as error:
+        run_of("vae", tmp_path, *settings)
+    assert "\n" not in str(error.value)
+
+
+def test_rate_and_distortion_are_logged_apart_and_in_bits() -> None:
+    """A Gaussian of σ = 1: the density at the mean, times a bin of 2/255."""
+    method = method_of("vae", (8, 8, 1), "method.decoder=fixed", "method.sigma=1.0", "method.beta=0")
+    logs = stepper_of(method, 8).step(drawer(pictures_like(16, (8, 8, 1), device=method.device)), At(0, 0.5), 0)
+    nats = float(logs["distortion"] + logs["rate"])
+    assert float(logs["bits_per_dim"]) == pytest.approx((nats - 64 * math.log(2 / 255)) / (64 * math.log(2)), rel=1e-5)
+    assert float(logs["vae"]) == pytest.approx(float(logs["distortion"]), rel=1e-6)

@@ -1,0 +1,130 @@
+"""Decoders' likelihoods: against torch.distributions, and masses that sum to one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import distributions as dist
+
+from limner.methods import likelihoods
+from limner.methods.likelihoods import Kind
+
+GREYS = torch.arange(256, dtype=torch.float64) / 127.5 - 1
+
+
+def batch_of(values: torch.Tensor, colours: int = 1) -> torch.Tensor:
+    """[N, colours, 1, 1], each value in every channel."""
+    return values.view(-1, 1, 1, 1).expand(-1, colours, 1, 1)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "laplace"])
+def test_densities_are_those_of_torch(kind: Kind) -> None:
+    torch.manual_seed(0)
+    images, out, log_scale = (
+        torch.rand(5, 3, 4, 6).double() * 2 - 1,
+        torch.randn(5, 3, 4, 6).double(),
+        torch.tensor(-0.7).double(),
+    )
+    law = {"gaussian": dist.Normal, "laplace": dist.Laplace}[kind](out, log_scale.exp())
+    torch.testing.assert_close(likelihoods.nll(kind, images, out, log_scale), -law.log_prob(images).flatten(1).sum(1))
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "laplace"])
+@pytest.mark.parametrize("mean", [0.0, 0.93, -1.4])
+@pytest.mark.parametrize("log_scale", [-5.0, -2.0, 1.0])
+def test_masses_of_the_grey_values_sum_to_one(kind: Kind, mean: float, log_scale: float) -> None:
+    out = torch.full((256, 1, 1, 1), mean, dtype=torch.float64)
+    masses = likelihoods.log_mass(kind, batch_of(GREYS), out, torch.tensor(log_scale, dtype=torch.float64)).exp()
+    assert masses.sum().item() == pytest.approx(1, abs=1e-9)
+    law = {"gaussian": dist.Normal, "laplace": dist.Laplace}[kind](
+        torch.tensor(mean, dtype=torch.float64), torch.tensor(log_scale, dtype=torch.float64).exp()
+    )
+    inside = law.cdf(GREYS[1:-1] + 1 / 255) - law.cdf(GREYS[1:-1] - 1 / 255)
+    torch.testing.assert_close(masses[1:-1], inside, rtol=1e-6, atol=1e-12)
+
+
+def test_far_tails_stay_finite_in_float32() -> None:
+    """A pixel a hundred standard deviations away costs much, but not infinity, on either side."""
+    out = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
+    images = torch.tensor([-0.5, 0.5]).view(2, 1, 1, 1)
+    for kind in ("gaussian", "laplace"):
+        mass = likelihoods.log_mass(kind, images, out, torch.tensor(math.log(0.015)))
+        assert torch.isfinite(mass).all()
+        assert mass[0] == pytest.approx(mass[1].item(), rel=1e-5)
+        assert mass[0] < -90
+
+
+def test_bernoulli_is_torchs() -> None:
+    torch.manual_seed(0)
+    black_and_white = (torch.rand(4, 1, 5, 5) > 0.5).double() * 2 - 1
+    out = torch.randn(4, 1, 5, 5).double()
+    law = dist.Bernoulli(logits=out).log_prob((black_and_white + 1) / 2).flatten(1).sum(1)
+    torch.testing.assert_close(likelihoods.nll("bernoulli", black_and_white, out, torch.zeros(())), -law)
+    torch.testing.assert_close(likelihoods.mean("bernoulli", out, 1), 2 * out.sigmoid() - 1)
+
+
+@pytest.mark.parametrize("mixtures", [1, 3])
+def test_the_logistic_mixture_of_one_channel_sums_to_one(mixtures: int) -> None:
+    torch.manual_seed(1)
+    out = torch.randn(1, likelihoods.channels("logistic", 1, mixtures), 1, 1).double().expand(256, -1, -1, -1)
+    masses = likelihoods.log_mass("logistic", batch_of(GREYS), out, torch.zeros(())).exp()
+    assert masses.sum().item() == pytest.approx(1, abs=1e-9)
+
+
+def test_the_logistic_mixture_of_three_channels_sums_to_one() -> None:
+    """Over all 256³ colours: the last channel's masses sum to one whatever the others are, and so on down."""
+    torch.manual_seed(2)
+    out = torch.randn(1, likelihoods.channels("logistic", 3, 2), 1, 1).double()
+    assert out.shape[1] == 2 * (1 + 3 + 3 + 3)
+    coarse = GREYS[::17]  # red; for each of them all greens, for a few of these all blues
+    nothing = torch.zeros(())
+
+    def masses(red: torch.Tensor, green: torch.Tensor, blue: torch.Tensor) -> torch.Tensor:
+        images = torch.stack(torch.broadcast_tensors(red, green, blue), 1)[..., None, None]
+        return likelihoods.log_mass("logistic", images, out.expand(len(images), -1, -1, -1), nothing).exp()
+
+    # p(blue | red, green) = p(r, g, b) / Σ_b p(r, g, b): summing over blue must give the same as a model of two channels.
+    shares, means, log_scales, pulls = likelihoods._mixture(out, 3)
+    two = torch.cat([shares[:, :, None], means[:, :, :2], log_scales[:, :, :2], torch.atanh(pulls[:, :, :1])], 2).flatten(1, 2)
+    for red in coarse[::3]:
+        for green in coarse[::5]:
+            summed = masses(red, green, GREYS).sum()
+            pair = torch.stack([red, green]).view(1, 2, 1, 1)
+            alone = likelihoods.log_mass("logistic", pair, two, nothing).exp()[0]
+            assert summed.item() == pytest.approx(alone.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "laplace"])
+def test_the_optimal_scale_is_a_minimum(kind: Kind) -> None:
+    torch.manual_seed(0)
+    images, out = torch.rand(8, 1, 6, 6) * 2 - 1, torch.rand(8, 1, 6, 6) * 2 - 1
+    best = likelihoods.optimal_log_scale(kind, likelihoods.spread(kind, images, out))
+    losses = [likelihoods.nll(kind, images, out, best + step).sum() for step in (-0.05, 0.0, 0.05)]
+    assert losses[1] < min(losses[0], losses[2])
+
+
+@pytest.mark.parametrize(("kind", "mixtures"), [("gaussian", 1), ("laplace", 1), ("bernoulli", 1), ("logistic", 4)])
+@pytest.mark.parametrize("colours", [1, 3, 4])
+def test_means_are_pictures_and_losses_are_per_image(kind: Kind, mixtures: int, colours: int) -> None:
+    torch.manual_seed(0)
+    out = torch.randn(4, likelihoods.channels(kind, colours, mixtures), 5, 7) * 2
+    picture = likelihoods.mean(kind, out, colours)
+    assert picture.shape == (4, colours, 5, 7)
+    assert picture.abs().max() <= 1
+    images = (
+        ((torch.rand(4, colours, 5, 7) * 255).round() / 127.5 - 1)
+        if kind != "bernoulli"
+        else torch.rand(4, colours, 5, 7).round() * 2 - 1
+    )
+    each = likelihoods.nll(kind, images, out, torch.tensor(-1.0))
+    alone = torch.cat([likelihoods.nll(kind, images[i : i + 1], out[i : i + 1], torch.tensor(-1.0)) for i in range(4)])
+    torch.testing.assert_close(each, alone)
+
+
+def test_the_mean_of_a_mixture_is_that_of_its_draws() -> None:
+    """One channel, narrow components well inside the range: Σ grey·mass."""
+    out = torch.tensor([0.3, -0.4, -2.5, 0.9, 0.5, -3.0]).double().view(1, 6, 1, 1)
+    masses = likelihoods.log_mass("logistic", batch_of(GREYS), out.expand(256, -1, -1, -1), torch.zeros(())).exp()
+    assert likelihoods.mean("logistic", out, 1).item() == pytest.approx((masses * GREYS).sum().item(), abs=2e-3)
