@@ -179,7 +179,8 @@ class Loop:
         for segment in self.recipe.segments:
             if segment.images is not None or segment.minutes is not None:
                 minutes = segment.minutes
-        return None if minutes is None else Clock(60 * minutes, (self.place.seconds, self.place.images))
+        place = self.place
+        return None if minutes is None else Clock(60 * minutes, (place.seconds, place.images), began=place.stage_start)
 
     def _stopwatch(self) -> None:
         self.started = time.monotonic() - self.place.seconds

@@ -126,3 +126,21 @@ def test_a_second_stage_of_another_speed_still_ends_in_time() -> None:
     assert border == pytest.approx(90_000, rel=0.02)
     assert seconds == pytest.approx(60.0, rel=0.03)
     assert min(at for at in corrections if at > 30.5) < 33.0, "not only at the next mark"
+
+
+def test_a_stage_that_starts_slowly_uses_its_time_up() -> None:
+    """A second stage that fills a cache at first, at a tenth of its speed: what was planned by that is corrected afterwards."""
+    clock, plan, images, seconds = Clock(300.0), Plan(), 0, 0.0
+    began = None
+    while not plan.finished(images):
+        if began is None and seconds > 120:
+            began = images
+            clock.restart(seconds, images)
+        warm = began is not None and images > began + 3_000
+        speed = 1_800.0 if began is None else 1_000.0 if warm else 100.0
+        images += 64
+        seconds += 64 / speed
+        row = clock.correct(plan, images, seconds, 64)
+        if row is not None:
+            plan.rows.append(row)
+    assert seconds == pytest.approx(300, rel=0.03)

@@ -35,9 +35,11 @@ class Plan:
         """Whether the rows still hold decisions for later than `images`, which are replayed before new ones are made."""
         return bool(self.rows) and self.rows[-1][0] > images
 
-    def settled(self) -> float:
-        """Progress up to which marks have led to a row. A row that moves progress back must not bring its mark up again."""
-        return max((at / total for (_, total), (at, _) in pairwise(self.rows)), default=0.0)
+    def settled(self, since: int) -> float:
+        """Progress from `since` images on up to which marks have led to a row. A row that moves progress back must not bring
+        its mark up again."""
+        rows = ((total, at) for (_, total), (at, _) in pairwise(self.rows) if since < at and since < total)
+        return max(((at - since) / (total - since) for total, at in rows), default=0.0)
 
     def finished(self, images: int) -> bool:
         total = self.total(images)
@@ -53,20 +55,24 @@ class Clock:
     """Seconds and images since when the speed is measured: the start, then the end of the warm-up, which is slower."""
     reserve: float = 0.0
     """Seconds that the end of the run will take: the last preview, score and checkpoint."""
+    began: int = 0
+    """Images at which the stage began: each has all its marks before it, or a short last one would never be corrected."""
     restarted: bool = False
     """Whether the speed became another one, and no row has said so yet."""
 
     def restart(self, seconds: float, images: int) -> None:
         """From here on something else is trained, at a speed of its own: it is measured anew, and soon written down."""
-        self.since, self.restarted = (seconds, images), True
+        self.since, self.restarted, self.began = (seconds, images), True, images
 
     def correct(self, plan: Plan, images: int, seconds: float, batch: int) -> tuple[int, int] | None:
         """The row to write down at `images` or None where nothing is due."""
         if plan.decided(images - 1):  # at `images` itself included: what was decided here is replayed, not decided twice
             return None
         measured = images >= self.since[1] + 3 * batch and seconds - self.since[0] >= min(10.0, max(1.0, 0.02 * self.budget))
-        known = plan.total(images) is not None
-        marked = any(plan.settled() < mark <= plan.progress(images) for mark in MARKS)
+        total = plan.total(images)
+        known = total is not None
+        way = (images - self.began) / (total - self.began) if total is not None and total > self.began else 1.0
+        marked = any(plan.settled(self.began) < mark <= way for mark in MARKS)
         if not measured or (known and not marked and not self.restarted):
             return None
         speed = (images - self.since[1]) / max(seconds - self.since[0], 1e-6)
