@@ -137,8 +137,9 @@ FEW = 4
 class Conv2d(nn.Conv2d):
     """`nn.Conv2d` without groups or dilation, by faster ways on a CPU: the same function and gradients, up to rounding.
 
-    - From up to `FEW` channels: the patches times the weights. The gradient towards the images (which trains a generator)
-      otherwise fills one of sixteen lanes, and the output lies channels first, which slows down all that follows.
+    - From up to `FEW` channels: the patches times the weights, where the images have a gradient (which trains a generator). It
+      otherwise fills one of sixteen lanes, and the output lies channels first, which slows down all that follows. An encoder,
+      whose images have none, is better off without: 3.5 times as fast from three channels, 1.5 times from one.
     - Of single pixels: a product with the weights, since channels last is a matrix already.
     - In bfloat16, with a stride: the usual kernel forwards, `_Gemm` backwards.
     """
@@ -148,6 +149,8 @@ class Conv2d(nn.Conv2d):
             return super().forward(x)
         if self.kernel_size == (1, 1) and self.stride == (1, 1) and self.padding == (0, 0):
             return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        if self.in_channels <= FEW and not x.requires_grad:
+            return super().forward(x)
         if self.in_channels <= FEW:
             patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)  # type: ignore[arg-type]
             height, width = (
