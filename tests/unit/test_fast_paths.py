@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from limner.core import seeds as randomness
 from limner.methods.adversarial import GAMES, Turned
 from limner.nets.dcgan import DcganGenerator, DcganTrunk
-from limner.nets.layers import Conv2d, ConvTranspose2d, Dropout, flat
+from limner.nets.layers import MANY, Conv2d, ConvTranspose2d, Dropout, flat
 from limner.nets.players import Discriminator
 from limner.nets.quantise import _nearest
 from limner.nets.transformer import attend
 
 CASES = [
     (Conv2d, 1, 8, 4, 2, 1), (Conv2d, 3, 8, 3, 1, 1), (Conv2d, 4, 8, 5, 2, 2), (Conv2d, 8, 16, 4, 2, 1),
-    (Conv2d, 8, 16, 3, 1, 1),
+    (Conv2d, 8, 16, 3, 1, 1), (Conv2d, MANY, 6, 4, 2, 1), (Conv2d, MANY, 6, 5, 2, 2), (Conv2d, MANY, 6, 1, 2, 0),
     (Conv2d, 3, 8, 1, 1, 0), (Conv2d, 8, 16, 1, 1, 0), (Conv2d, 8, 16, 1, 2, 0),
     (ConvTranspose2d, 8, 1, 4, 2, 1), (ConvTranspose2d, 8, 3, 3, 1, 1), (ConvTranspose2d, 16, 8, 4, 2, 1),
     (ConvTranspose2d, 16, 8, 5, 2, 2),
 ]  # fmt: skip
-"""Layer, channels in and out, kernel, stride, padding; up to four channels go one way, more the other."""
+"""Layer, channels in and out, kernel, stride, padding; up to four channels go one way, many another."""
 
 
 Pair = tuple[nn.Module, nn.Module]
