@@ -212,6 +212,17 @@ def test_a_wrong_value_says_what_may_stand_there(preset: str, setting: str, word
         ("dcgan", "augment.policy", True),
         ("dcgan", "generator.optimiser.lr", False),
         ("vae", "width", False),
+        ("vae", "widths", True),
+        ("vae", "components", False),
+        ("vae", "hidden", True),
+        ("tc-vae", "hidden", False),
+        ("vae", "sigma", True),
+        ("tc-vae", "sigma", False),
+        ("vae", "tc_weight", True),
+        ("tc-vae", "critic.widths", True),
+        ("factor-vae", "critic.widths", False),
+        ("factor-vae", "population", True),
+        ("autoencoder", "noise", False),
     ],
 )
 def test_what_would_do_nothing_is_told(preset: str, key: str, idle: bool) -> None:
