@@ -20,6 +20,7 @@ from limner import recipe as recipes
 from limner.core import parallel, precision, seeds
 from limner.core.budget import Clock, Plan
 from limner.core.cond import Batch
+from limner.core.digest import digest
 from limner.core.ema import Ema, averaged
 from limner.core.errors import InputError
 from limner.core.interrupt import Wish, wishes
@@ -212,9 +213,13 @@ class Loop:
         return True
 
     def remember(self) -> None:
-        """A frozen codec encodes every training image once."""
+        """A frozen codec encodes every training image once; what it made of them is kept in the cache, by what it is."""
         codec = self.method.codec
-        self.feed.remember(None if isinstance(codec, Pixels) else codec.encode)
+        if isinstance(codec, Pixels):
+            self.feed.remember(None)
+            return
+        settings = [config.model_dump(mode="json") for _, _, config in self.stages[: self.place.stage]]
+        self.feed.remember(codec.encode, digest(codec.state_dict(), settings))  # type: ignore[attr-defined]
 
     def _announce(self, before: float, now: float) -> None:
         """The notes of phases that begin between two progresses of the stage."""
@@ -367,6 +372,10 @@ class Loop:
         parts = {"model": live, "ema": mean, "optim": self.stepper.state()}
         checkpoint = self.run.save(self.place.images, parts, asdict(self.place), self.recipe)
         self.run.prune(self.recipe.checkpoints.keep)
+        try:
+            self.feed.keep()
+        except InputError as error:  # a run can do without; the next one will encode again
+            self.run.log(f"latents are not kept: {error}")
         self.saved = self.place.seconds
         return checkpoint
 
