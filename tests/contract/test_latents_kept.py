@@ -133,6 +133,16 @@ def test_a_codec_encodes_no_picture_twice(bare: Run, tmp_path: Path, cache: Path
     assert len(list(cache.iterdir())) == 2, "it is the same codec, whichever run brings it"
 
 
+def test_a_run_of_both_stages_leaves_its_latents_to_other_priors(tmp_path: Path, cache: Path, passes: list[int]) -> None:
+    whole = run_of("vq-vae", tmp_path / "whole", images=96 + 3 * 1456)
+    (file,) = cache.iterdir()
+    assert passes
+    passes.clear()
+    run_of("prior", tmp_path / "prior", f"codec={whole.path}", *SMALL, images=3 * 1456)
+    assert list(cache.iterdir()) == [file]
+    assert len(passes) < 1456 // 16, "what the two-stage run had met is not encoded"
+
+
 def test_a_file_is_of_one_codec_and_one_way_to_round(bare: Run, cache: Path) -> None:
     method = codec_of("vq-vae")
     told = digest(method.state_dict(), [])
