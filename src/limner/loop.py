@@ -200,10 +200,12 @@ class Loop:
         start = self.place.stage_start
         return min((self.place.images - start) / (end - start), 1.0) if end > start else 1.0
 
+    def _stage_over(self) -> bool:
+        return self.place.stage < len(self.stages) - 1 and self._stage_progress() >= 1.0
+
     def _next_stage(self) -> bool:
         """Where a stage's share is used up, its averaged method becomes the next one's frozen codec. Whether it was so."""
-        last = self.place.stage == len(self.stages) - 1
-        if last or self._stage_progress() < 1.0:
+        if not self._stage_over():
             return False
         self.ema.method.fit(self._fit_batches(), "checkpoint")
         state, kept = self.ema.method.state_dict(), averaged(self.ema.method)
@@ -306,7 +308,7 @@ class Loop:
         broken = None
         if parallel.leads():
             try:
-                row = self._row(saving or scoring or showing)
+                row = self._row(saving or scoring or showing or self._stage_over())  # no row is of two stages
                 self._speak()
                 if saving or scoring or showing:
                     self._event(row, saving, scoring, showing, finished)

@@ -29,6 +29,7 @@ from contract.test_losses_contract import HALFWAY, SHAPE, Repeated, gradients
 from limner.core.cond import Batch, Cond
 from limner.core.method import At
 from limner.data import prepare
+from limner.loop import Loop
 from limner.methods.prior import Prior
 from limner.methods.vqvae import VqVae
 from limner.nets.quantise import VectorQuantiser
@@ -148,7 +149,7 @@ def test_a_codec_starts_from_its_data() -> None:
 @every_codec
 def test_usage_and_perplexity_are_always_logged(preset: str, tmp_path: Path) -> None:
     run = run_of(preset, tmp_path, "previews.every=0.25", images=160)
-    rows = [row for row in run.metrics() if row["images"] <= 80]
+    rows = [row for row in run.metrics() if row["images"] <= 64]
     assert rows
     for row in rows:
         assert {"perplexity", "usage", "squared_error", "codec"} <= row["losses"].keys()
@@ -159,6 +160,20 @@ def test_usage_and_perplexity_are_always_logged(preset: str, tmp_path: Path) -> 
     last = run.metrics()[-1]["losses"]
     assert set(last) == {"prior", "bits_per_dim"}
     assert last["bits_per_dim"] == pytest.approx(last["prior"] / (64 * np.log(2)), rel=1e-4)
+
+
+def test_no_row_of_metrics_is_of_two_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the first stage ends before it is time for a row."""
+    original = Loop._stopwatch
+
+    def never_time(self: Loop) -> None:
+        original(self)
+        self.row_time = 1e9
+
+    monkeypatch.setattr(Loop, "_stopwatch", never_time)
+    run = run_of("vq-vae", tmp_path, "previews.first=96", images=96)
+    rows = {row["images"]: set(row["losses"]) for row in run.metrics()}
+    assert rows == {48: {"codec", "squared_error", "commitment", "perplexity", "usage"}, 96: {"prior", "bits_per_dim"}}
 
 
 def test_the_late_discriminator_is_announced(tmp_path: Path) -> None:
