@@ -161,6 +161,15 @@ def plan(answer: Answer) -> None:
             ("time", span(answer.get("seconds_estimate"))),
         ]
     )
+    stages = answer.get("stages", ())
+    if len(stages) > 1:
+        print()
+        rows = [
+            [one["name"], one["parameters"]["total"], one["images"], one["images_per_second"], span(one["seconds_estimate"]),
+             size(one["memory"])]
+            for one in stages
+        ]  # fmt: skip
+        table(["stage", "parameters", "images", "images/s", "time", "memory"], rows)
     print("\n" + yaml.safe_dump(answer["recipe"], sort_keys=False, allow_unicode=True).rstrip())
 
 
@@ -297,9 +306,12 @@ def metrics(answer: Answer) -> None:
     count, reference = f"{answer['count']:,}", answer["reference"]
     if reference["split"] == "drawn":
         print(f"{count} scenes of one object, drawn with independent factors")
+    elif answer["features"] is None:
+        print(f"{count} real pictures ({reference['data']}, {reference['split']})")
     else:
         print(f"{count} pictures against {reference['count']:,} real ones ({reference['data']}, {reference['split']})")
-    print(f"features  {answer['features']['name']}")
+    if answer["features"] is not None:
+        print(f"features  {answer['features']['name']}")
     if answer.get("report"):
         print(f"report    {answer['report']}")
 

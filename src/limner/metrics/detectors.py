@@ -7,17 +7,16 @@ it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from limner.core.digest import digest
 from limner.core.errors import InputError, nearest
 from limner.core.images import batches_of
 from limner.metrics.pixels import Source, exact, standard, take, work_size
@@ -84,16 +83,6 @@ class Detector(ABC):
 
 def _spell(shape: tuple[int, ...]) -> str:
     return "×".join(str(size) for size in shape)
-
-
-def digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
-    """sha256 over every tensor's name, type, shape and bytes, sorted by name, and over `about` as sorted JSON."""
-    total = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        total.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
 
 
 class Pixels(Detector):
