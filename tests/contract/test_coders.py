@@ -14,7 +14,9 @@ from contract.helpers import drawer, method_of, pictures_like, run_of, stepper_o
 from limner import load, prepare
 from limner.core.method import At
 from limner.methods import elbo
+from limner.methods.coding import Coding
 from limner.methods.vae import Vae
+from limner.methods.vqvae import VqVae
 
 
 def last(run: limner.Run, name: str) -> float:
@@ -89,6 +91,51 @@ def test_latents_of_every_form_are_encoded_drawn_and_decoded(settings: tuple[str
     assert method.shape == ((2, 6, 10) if "method.map=true" in settings else (8,))
     assert torch.equal(method.decode(latents), method.picture(latents.flatten(1), limner.core.cond.Cond()))
     assert method.latents(range(5)).shape == (5, math.prod(method.shape))
+
+
+NETWORKS = [
+    ("vae", ("method.block=residual",)),
+    ("vae", ("method.block=dense", "method.blocks=2")),
+    ("vae", ("method.blocks=0",)),
+    ("autoencoder", ("method.block=dense", "method.map=true", "method.latent=2", "method.down=1")),
+    ("vae", ("method.networks=mlp", "method.widths=[20]")),
+    ("vae", ("method.map=true", "method.latent=2")),
+    ("vae", ("method.decoder=logistic", "method.mixtures=2")),
+    ("vq-vae", ()),
+    ("fsq", ()),
+    ("vqgan", ("stages.codec.method.down=1",)),
+]
+
+
+@pytest.mark.parametrize("shape", [(9, 13, 1), (17, 8, 3), (11, 30, 4)], ids=str)
+@pytest.mark.parametrize(("preset", "settings"), NETWORKS, ids=str)
+def test_every_network_serves_any_size_and_loses_no_pixel(
+    preset: str, settings: tuple[str, ...], shape: tuple[int, int, int]
+) -> None:
+    """Of odd sizes and of 1, 3 and 4 channels: each pixel moves the latents, each is moved by them, and training moves all."""
+    method = method_of(preset, shape, *settings, stage=0)
+    assert isinstance(method, Coding | VqVae)
+    with torch.no_grad():  # residual blocks start as nothing, and small scalars all round to the middle
+        for weight in method.parameters():
+            if not bool(weight.any()):
+                weight.normal_(0, 0.1)
+        if preset == "fsq":
+            method.coder.encoder.head.weight.mul_(8.0)  # type: ignore[union-attr,operator]
+    images = pictures_like(4, shape, device=method.device)
+    found = method.coder.encoder(images.requires_grad_())
+    (gradient,) = torch.autograd.grad(found.square().sum(), images)
+    assert bool((gradient != 0).all()), "a pixel that is not seen"
+    latents = method.encode(images.detach())
+    assert latents.shape[1:] == method.shape
+    decoded = method.decode(latents)
+    assert decoded.shape == images.shape
+    assert float(decoded.detach().abs().max()) <= 1
+    other = latents + 1 if latents.is_floating_point() else (latents + 1) % (method.vocabulary or 0)
+    assert bool((method.decode(other) != decoded).any(0).all()), "a pixel that no latent reaches"
+    before = {name: weight.clone() for name, weight in method.coder.named_parameters()}
+    stepper_of(method, 4).step(drawer(images.detach()), At(0, 0.7), 0)
+    still = [name for name, weight in method.coder.named_parameters() if torch.equal(weight, before[name])]
+    assert not still
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from contract.helpers import (
     run_of,
     stepper_of,
 )
-from contract.test_losses_contract import HALFWAY, SHAPE, Repeated, gradients
+from contract.test_losses_contract import SHAPE, duplicate
 from limner.core.cond import Batch, Cond
 from limner.core.method import At
 from limner.data import prepare
@@ -64,25 +64,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
 # ---- the codec ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("more", [(), ("absolute=0.2", "adversarial=0.1", "features=0.3"), ("normalised=true",)], ids=str)
 @every_codec
-def test_duplicating_the_batch_changes_no_loss_of_a_codec(preset: str) -> None:
-    method = codec_of(preset, SHAPE)
-    images = pictures_like(6, SHAPE, device=method.device)
-    for phase in method.phases():
-        noise = Repeated(6)
-        once = method.losses(phase.name, (Batch(images, Cond(), noise),), HALFWAY)
-        small = gradients(method, phase.name, once, 6)
-        twice = method.losses(phase.name, (Batch(images.repeat(3, 1, 1, 1), Cond(), noise.again()),), HALFWAY)
-        large = gradients(method, phase.name, twice, 18)
-        for player, loss in once.of.items():
-            assert loss.shape == (6,)
-            torch.testing.assert_close(twice.of[player], loss.repeat(3), rtol=1e-4, atol=1e-5)
-        for name, value in small.items():
-            scale = float(value.abs().max())
-            torch.testing.assert_close(large[name], value, rtol=1e-3, atol=2e-4 * scale + 1e-7)
-        assert any(float(value.abs().max()) > 0 for value in small.values())
-        for name in ("counts", "images"):
-            torch.testing.assert_close(twice.sums[name], 3 * once.sums[name])
+def test_duplicating_the_batch_changes_no_loss_of_a_codec(preset: str, more: tuple[str, ...]) -> None:
+    duplicate(codec_of(preset, SHAPE, *(f"stages.codec.method.{setting}" for setting in more)))
 
 
 @pytest.mark.parametrize("number_format", ["fp32", "bf16"])

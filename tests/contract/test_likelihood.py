@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,33 @@ def test_more_draws_bound_more_tightly_whatever_the_size_of_a_pass(
     bits = many.bits().mean()
     assert bits == pytest.approx(-many.bound.mean() / (64 * np.log(2)))
     assert 0 < bits < 8.5  # less than noise would take, but for a model that has seen little
+
+
+def test_any_number_of_draws_takes_the_memory_of_a_few(runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise and weights of a draw are let go before the next but one is made."""
+    there: list[weakref.ref[torch.Tensor]] = []
+    most = [0]
+    log_weight = Vae.log_weight
+
+    def noted(self: Vae, images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        weights = log_weight(self, images, noise)
+        there.extend([weakref.ref(noise), weakref.ref(weights)])
+        most.append(sum(one() is not None for one in there))
+        return weights
+
+    monkeypatch.setattr(Vae, "log_weight", noted)
+    found = task.likelihood(load(runs["binary"].path), held_out(runs["binary"]), 40)
+    assert found.draws == 40
+    assert len(there) == 80
+    assert max(most) <= 4
+
+
+def test_every_draw_is_another_and_bounds_of_equal_pictures_are_independent(runs: dict[str, Run]) -> None:
+    """The ELBO of K draws is the mean of K others: its spread over copies of one picture falls as 1/√K."""
+    model, one = load(runs["binary"].path), held_out(runs["binary"])[:1]
+    copies = np.repeat(one, 200, axis=0)
+    spread = {draws: task.likelihood(model, copies, draws).elbo.std() for draws in (1, 16)}
+    assert spread[16] == pytest.approx(spread[1] / 4, rel=0.25)
 
 
 def test_a_calibrated_scale_is_that_of_the_training_images(runs: dict[str, Run]) -> None:

@@ -68,18 +68,58 @@ def test_duplicating_the_batch_and_its_noise_changes_nothing(preset: str, settin
     """Losses per image, and the gradient of their mean; a loss that sums where it should average fails here."""
     if settings and PRESETS[preset].family != "gan":
         pytest.skip("no such setting")
-    if preset == "tc-vae":  # stratified weights are for a batch in which no picture comes twice; the weighted ones do not mind
+    if preset == "tc-vae":  # stratified weights are for batches in which no picture comes twice, see below
         settings = ("method.total_correlation=weighted",)
-    method = without_dropout(method_of(preset, SHAPE, *settings))
+    duplicate(method_of(preset, SHAPE, *settings))
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings"),
+    [
+        *(("vae", (f"method.decoder={decoder}",)) for decoder in ("fixed", "laplace", "bernoulli", "logistic")),
+        ("vae", ("method.map=true", "method.latent=2")),
+        ("vae", ("method.networks=mlp", "method.widths=[20]")),
+        ("vae", ("method.block=dense",)),
+        ("beta-vae", ("method.free_bits=0.02",)),
+        ("beta-vae", ("method.capacity=3",)),
+        ("autoencoder", ("method.noise=0.3", "method.hide=0.3")),
+    ],
+    ids=str,
+)
+def test_duplication_changes_nothing_whatever_is_chosen_of_an_autoencoder(preset: str, settings: Sequence[str]) -> None:
+    duplicate(method_of(preset, SHAPE, *settings))
+
+
+def test_stratified_weights_alone_mind_a_picture_that_comes_twice() -> None:
+    """As is stated (`elbo.log_aggregate`): they are for batches drawn without replacement, in which a copy would be counted as
+    another picture. Rate and distortion do not mind."""
+    method = method_of("tc-vae", SHAPE)
+    with torch.no_grad():
+        for weight in method.parameters():  # posteriors that are told apart
+            weight.mul_(2.0)
+    once, twice = both(method, "elbo", Repeated(6))
+    for name in ("rate", "distortion"):
+        torch.testing.assert_close(twice.logs[name], once.logs[name].repeat(3), rtol=1e-4, atol=1e-4)
+    moved = twice.logs["total_correlation"] - once.logs["total_correlation"].repeat(3)
+    assert float(moved.detach().abs().mean()) > 0.01
+
+
+def both(method: Method, phase: str, noise: Repeated) -> tuple[Losses, Losses]:
+    """Of six pictures, and of three copies of each with the same noise."""
     images = pictures_like(6, SHAPE, device=method.device)
+    label = torch.arange(6, device=images.device) % 3
+    batches = next(part.batches for part in method.phases() if part.name == phase)
+    once = method.losses(phase, (Batch(images, Cond(label), noise),) * batches, HALFWAY)
+    again = Batch(images.repeat(3, 1, 1, 1), Cond(label.repeat(3)), noise.again())
+    return once, method.losses(phase, (again,) * batches, HALFWAY)
+
+
+def duplicate(method: Method) -> None:
+    """Losses per image and gradients of their mean are the same, and sums three times what they were."""
+    without_dropout(method)
     for phase in method.phases():
-        noise = Repeated(6)
-        label = torch.arange(6, device=images.device) % 3
-        once = method.losses(phase.name, (Batch(images, Cond(label), noise),) * phase.batches, HALFWAY)
-        small = gradients(method, phase.name, once, 6)
-        again = Batch(images.repeat(3, 1, 1, 1), Cond(label.repeat(3)), noise.again())
-        twice = method.losses(phase.name, (again,) * phase.batches, HALFWAY)
-        large = gradients(method, phase.name, twice, 18)
+        once, twice = both(method, phase.name, Repeated(6))
+        small, large = gradients(method, phase.name, once, 6), gradients(method, phase.name, twice, 18)
         for player, loss in once.of.items():
             assert loss.shape == (6,)
             assert twice.of[player].shape == (18,)
@@ -90,6 +130,8 @@ def test_duplicating_the_batch_and_its_noise_changes_nothing(preset: str, settin
             scale = float(value.abs().max())
             torch.testing.assert_close(large[name], value, rtol=1e-3, atol=max(2e-4 * scale, 1e-5 * most))
         assert any(float(value.abs().max()) > 0 for value in small.values())
+        for name in {"counts", "vectors", "images"} & once.sums.keys():
+            torch.testing.assert_close(twice.sums[name], 3 * once.sums[name])
 
 
 def _pair(networks: str, norm: str, loss: str, *more: str) -> tuple[Gan, Gan]:

@@ -101,6 +101,23 @@ def test_noise() -> None:
     assert found.informativeness == pytest.approx(np.mean([1 / size for size in SIZES]), abs=0.03)
 
 
+@pytest.mark.parametrize("kept", [0.9, 0.6])
+def test_one_noisy_latent_for_each_factor(kept: float) -> None:
+    """Each latent tells its factor's value with probability `kept`, and else any value: a symmetric channel, whose information
+    is log n − H in closed form. No latent knows another factor: modular still, though less is told."""
+    random = np.random.default_rng(9)
+    noisy = np.where(random.random(FACTORS.shape) < kept, FACTORS, drawn(seed=11)).astype(np.float64)
+    size = np.array(SIZES)
+    right, wrong = kept + (1 - kept) / size, (1 - kept) / size
+    known = np.log(size) + right * np.log(right) + (size - 1) * wrong * np.log(wrong)
+    np.testing.assert_allclose(scores.mig(noisy, FACTORS), known / np.log(size), atol=0.015)
+    standing_out = factor_vae_score(bank(noisy, FACTORS))  # of 64 pictures: by chance, where much is noise
+    assert standing_out == pytest.approx(1.0, abs=0.01) if kept == 0.9 else 0.7 < standing_out < 0.95
+    found = quick_dci(noisy)
+    assert found.disentanglement > 0.85
+    assert found.informativeness == pytest.approx(right.mean(), abs=0.02)
+
+
 def test_a_rotation_entangles() -> None:
     """Everything is still there, but no latent has a factor to itself: MIG falls most (golden: this rotation, this seed)."""
     turned = STANDARD @ rotation(len(SIZES))

@@ -66,34 +66,36 @@ def test_bernoulli_is_torchs() -> None:
 
 
 @pytest.mark.parametrize("mixtures", [1, 3])
-def test_the_logistic_mixture_of_one_channel_sums_to_one(mixtures: int) -> None:
-    torch.manual_seed(1)
-    out = torch.randn(1, likelihoods.channels("logistic", 1, mixtures), 1, 1).double().expand(256, -1, -1, -1)
-    masses = likelihoods.log_mass("logistic", batch_of(GREYS), out, torch.zeros(())).exp()
-    assert masses.sum().item() == pytest.approx(1, abs=1e-9)
+@pytest.mark.parametrize("colours", [1, 3, 4])
+def test_the_logistic_mixture_of_all_colours_sums_to_one(colours: int, mixtures: int) -> None:
+    """Over all 256^C colours, by induction: summed over the last channel it is the mixture of the channels before, whatever
+    these are, and that of the first alone sums to one."""
+    torch.manual_seed(colours)
+    shape = (1, mixtures, 1, 1)
+    shares, means, log_scales = (
+        torch.randn(shape),
+        0.5 * torch.randn(1, mixtures, colours, 1),
+        torch.randn(1, mixtures, colours, 1),
+    )
+    pulls = torch.randn(1, mixtures, colours * (colours - 1) // 2, 1)
 
+    def masses(images: torch.Tensor) -> torch.Tensor:
+        """[N, c] grey values of the first c channels -> [N]."""
+        count = images.shape[1]
+        parts = [shares, means[:, :, :count], log_scales[:, :, :count], pulls[:, :, : count * (count - 1) // 2]]
+        out = torch.cat(parts, 2).double().flatten(1)[..., None, None].expand(len(images), -1, -1, -1)
+        assert out.shape[1] == likelihoods.channels("logistic", count, mixtures)
+        return likelihoods.log_mass("logistic", images[..., None, None], out, torch.zeros(())).exp()
 
-def test_the_logistic_mixture_of_three_channels_sums_to_one() -> None:
-    """Over all 256³ colours: the last channel's masses sum to one whatever the others are, and so on down."""
-    torch.manual_seed(2)
-    out = torch.randn(1, likelihoods.channels("logistic", 3, 2), 1, 1).double()
-    assert out.shape[1] == 2 * (1 + 3 + 3 + 3)
-    coarse = GREYS[::17]  # red; for each of them all greens, for a few of these all blues
-    nothing = torch.zeros(())
-
-    def masses(red: torch.Tensor, green: torch.Tensor, blue: torch.Tensor) -> torch.Tensor:
-        images = torch.stack(torch.broadcast_tensors(red, green, blue), 1)[..., None, None]
-        return likelihoods.log_mass("logistic", images, out.expand(len(images), -1, -1, -1), nothing).exp()
-
-    # p(blue | red, green) = p(r, g, b) / Σ_b p(r, g, b): summing over blue must give the same as a model of two channels.
-    shares, means, log_scales, pulls = likelihoods._mixture(out, 3)
-    two = torch.cat([shares[:, :, None], means[:, :, :2], log_scales[:, :, :2], torch.atanh(pulls[:, :, :1])], 2).flatten(1, 2)
-    for red in coarse[::3]:
-        for green in coarse[::5]:
-            summed = masses(red, green, GREYS).sum()
-            pair = torch.stack([red, green]).view(1, 2, 1, 1)
-            alone = likelihoods.log_mass("logistic", pair, two, nothing).exp()[0]
-            assert summed.item() == pytest.approx(alone.item(), rel=1e-9)
+    assert masses(GREYS[:, None]).sum().item() == pytest.approx(1, abs=1e-9)
+    for count in range(2, colours + 1):
+        befores = GREYS[torch.randint(256, (6, count - 1))]
+        befores[0], befores[1] = -1, 1
+        for before in befores:
+            every = torch.cat([before.expand(256, -1), GREYS[:, None]], 1)
+            assert masses(every).sum().item() == pytest.approx(masses(before[None]).item(), rel=1e-9)
+        tilted = masses(torch.stack([torch.full((256,), 0.4), *[GREYS] * (count - 1)], 1).double())
+        assert tilted.std() > 0, "channels hang together"
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "laplace"])
