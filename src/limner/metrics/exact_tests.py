@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
 LEAST = 1e-300
 """No p is smaller: chance may do anything, and float64 knows nothing much below."""
 
