@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import socket
 from dataclasses import replace
@@ -224,6 +225,23 @@ def test_the_download_is_checked_converted_and_kept(
         kept.write_bytes(changed)
         with pytest.raises(InputError, match="is damaged; delete it"):
             load_inception((28, 28, 1))
+
+
+def test_a_place_that_never_stops_sending_is_left(known: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = 0
+
+    class Endless(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            nonlocal sent
+            assert sent <= known.size
+            sent += size or 0
+            return bytes(size or 0)
+
+    monkeypatch.setattr(inception.urllib.request, "urlopen", lambda url, timeout: Endless())
+    monkeypatch.setattr(inception, "WEIGHTS", replace(known, urls=known.urls[:1]))
+    with pytest.raises(InputError, match="neither from the cache nor from the network"):
+        load_inception((28, 28, 1))
+    assert cached(tmp_path) == []
 
 
 def test_a_file_left_in_the_cache_is_no_more_trusted(known: Published, file: Path, tmp_path: Path) -> None:
