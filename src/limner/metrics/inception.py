@@ -27,9 +27,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from limner.core.digest import digest
 from limner.core.errors import InputError
 from limner.core.files import atomic, cache_folder
-from limner.metrics.detectors import Detector, Shape, digest
+from limner.metrics.detectors import Detector, Shape
 from limner.nets.inception import FEATURES, SIDE, InceptionNet, folded
 
 VARIABLE = "LIMNER_INCEPTION"  # names a file of the weights
