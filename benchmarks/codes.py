@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--data", default="fashion-mnist", help="pictures of 28x28x1, which pythae's networks are made for")
     parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of each side")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of each side")
     parser.add_argument("--out", type=Path, default=Path("codes"))
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # read when torch is loaded, here and by what is started from here
@@ -141,10 +141,11 @@ def main() -> None:
 
 def table(report: dict[str, Any]) -> str:
     first = report["rows"][0]
+    null = {name: first[name]["null"] for name in SHOWN if name in first and first[name]["null"] is not None}
     lines = [
         f"{report['data']}, {report['minutes']:g} minutes each on {report['threads']} threads of {report['processor']}; "
         f"{report['samples']:,} samples against the test split; judge {report['judge'][:16]}, frozen beforehand. Real images "
-        "get " + ", ".join(f"{name} {first[name]['null']:.3g}" for name in SHOWN if name in first) + ".",
+        "get " + ", ".join(f"{name} {value:.3g}" for name, value in null.items()) + ".",
         "",
         ("| | seed | seconds | images, codec + prior | PSNR, dB ↑ | codes in use ↑ | perplexity | Fréchet ↓ | coverage ↑ "
         "| classes ↓ | drawing, s |"),
