@@ -50,6 +50,9 @@ def analyse(words: Sequence[str | Path], seed: int = 0) -> dict[str, Any]:
     """
     folder, files = _sort(words)
     key = read_key(folder)
+    files = files or sorted((folder / ANSWERED).glob("*.jsonl"))
+    if not files:
+        raise InputError(f"no answers in {folder / ANSWERED}; put the .jsonl files that people sent there")
     heard = hear(key, _lines(files))
     if not heard.judgements:
         why = ", ".join(f"{count} {text}" for text, count in heard.set_aside.items()) or "they are empty"
@@ -61,7 +64,7 @@ def analyse(words: Sequence[str | Path], seed: int = 0) -> dict[str, Any]:
 
 
 def _sort(words: Sequence[str | Path]) -> tuple[Path, list[Path]]:
-    """The study, and the files of judgements."""
+    """The study, and the files of judgements that were named."""
     paths = [Path(word).expanduser() for word in words]
     for path in paths:
         if not path.exists():
@@ -76,10 +79,6 @@ def _sort(words: Sequence[str | Path]) -> tuple[Path, list[Path]]:
             f"{'several studies' if folders else 'no study'} to go with these files; "
             "give the folder of one study before them: limner rate STUDY FILE.jsonl --analyse"
         )
-    if not files:
-        files = sorted((folders[0] / ANSWERED).glob("*.jsonl"))
-        if not files:
-            raise InputError(f"no answers in {folders[0] / ANSWERED}; put the .jsonl files that people sent there")
     return folders[0], files
 
 

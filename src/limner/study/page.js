@@ -287,8 +287,7 @@ function welcome() {
   state = kept && study.forms[kept.form] ? kept : null;
   if (state && state.next >= study.forms[state.form].length) return finish();
   const timed = form.filter(([task]) => study.tasks[task] === "timed").length;
-  const minutes = Math.round((form.length * 3.2) / 60) + 2;
-  $("minutes").textContent = "about " + minutes + " minutes";
+  $("minutes").textContent = "about " + study.minutes + " minutes";
   $("where").textContent = online ? ", by the program that shows this page" : ", and stay in this browser until you send them";
   $("skip").hidden = !timed || form.length === timed;
   $("calm").checked = state ? state.calm : matchMedia("(prefers-reduced-motion: reduce)").matches && !$("skip").hidden;

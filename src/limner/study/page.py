@@ -14,7 +14,14 @@ from limner.study.records import Key, Task
 Practice = dict[Task, list[tuple[list[bytes], str]]]
 
 
-def page(key: Key, pictures: Mapping[str, bytes], masks: Sequence[bytes], examples: Sequence[bytes], practice: Practice) -> str:
+def page(
+    key: Key,
+    minutes: int,
+    pictures: Mapping[str, bytes],
+    masks: Sequence[bytes],
+    examples: Sequence[bytes],
+    practice: Practice,
+) -> str:
     """The page as text. Of the key it holds only what is shown where: blind names, never what they stand for.
 
     Its content policy allows its one script by hash, pictures as data, and sending answers to where the page came from.
@@ -27,6 +34,7 @@ def page(key: Key, pictures: Mapping[str, bytes], masks: Sequence[bytes], exampl
     told: dict[str, Any] = {
         "study": key.study,
         "exposure": key.exposure,
+        "minutes": minutes,
         "tasks": key.tasks,
         "names": list(pictures),
         "pictures": [_text(data) for data in pictures.values()],

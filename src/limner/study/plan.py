@@ -61,6 +61,11 @@ def parts_of(tasks: Sequence[Task], runs: int, count: int) -> list[Part]:
     return found
 
 
+def minutes_of(parts: Sequence[Part]) -> int:
+    """What a person needs, with two minutes to read and to practise."""
+    return round(sum((part.trials + part.catch) * SECONDS[part.task] for part in parts) / 60) + 2
+
+
 def plan(
     words: Sequence[str | Path],
     *,
@@ -94,7 +99,9 @@ def plan(
         study=study, seed=seed, count=count, tasks=chosen, exposure=exposure, runs=[source.rated for source in sources],
         reals=reals, pictures=pictures, forms=forms,
     )  # fmt: skip
-    text = page(key, files, [png(one) for one in drawn.masks], [png(one) for one in drawn.examples], drawn.practice)
+    text = page(
+        key, minutes_of(parts), files, [png(one) for one in drawn.masks], [png(one) for one in drawn.examples], drawn.practice
+    )
     with atomic_folder(folder) as temporary:
         (temporary / PAGE).write_text(text, encoding="utf-8")
         key.write(temporary)
@@ -108,7 +115,6 @@ def told(folder: Path, key: Key) -> dict[str, Any]:
     table = [
         {"task": p.task, "trials": p.trials, "catch": p.catch, "practice": 2 if p.task == "pairs" else TRIES} for p in parts
     ]
-    seconds = sum((p.trials + p.catch) * SECONDS[p.task] for p in parts)
     return {
         "study": str(folder),
         "page": str(folder / PAGE),
@@ -117,7 +123,7 @@ def told(folder: Path, key: Key) -> dict[str, Any]:
         "runs": [run.name for run in key.runs],
         "reals": {"data": key.reals.data, "split": key.reals.split},
         "pictures": len(key.pictures),
-        "minutes": round(seconds / 60) + 2,
+        "minutes": minutes_of(parts),
         "table": table,
     }
 

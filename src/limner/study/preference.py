@@ -1,11 +1,11 @@
 """Which of two is preferred: strengths of runs from comparisons of pairs, with ties (Davidson 1970) and a favoured side.
 
-With strengths π, readiness for ties ν and the left side's advantage γ (Davidson & Beaver 1977, Biometrics 33, which puts it on
-one side of the pair), of i on the left and j on the right
+With strengths π, readiness for ties ν and the left side's advantage γ, of i on the left and j on the right
 
-    left : tie : right  =  γ πi  :  ν √(πi πj)  :  πj
+    left : tie : right  =  √γ πi  :  ν √(πi πj)  :  πj / √γ
 
-so that log γ, log ν and all log π enter linearly, and the likelihood has one maximum.
+so that log γ, log ν and all log π enter linearly, and the likelihood has one maximum. γ is the multiplicative order effect of
+Davidson & Beaver 1977 (Biometrics 33), here shared by both sides: a tie stays ν times the geometric mean of the two wins.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def features(runs: int) -> Floats:
     found = np.zeros((runs, runs, 3, runs + 2))
     for i in range(runs):
         for j in range(runs):
-            found[i, j, 0, [i, runs + 1]] = 1
-            found[i, j, 2, j] += 1
+            found[i, j, 0, [i, runs + 1]] = 1, 0.5
+            found[i, j, 2, [j, runs + 1]] = 1, -0.5
             found[i, j, 1, i] += 0.5
             found[i, j, 1, j] += 0.5
             found[i, j, 1, runs] = 1

@@ -17,8 +17,8 @@ from limner.core.seeds import fold
 
 REPEATS = 2000
 LEVEL = 0.95
-FEWEST = 5
-"""People below which no interval is given, and so nothing is claimed."""
+FEWEST = 8
+"""People below which no interval is given, and so nothing is claimed: of 5 people it holds the truth 89 to 94 times in 100."""
 
 Floats = NDArray[np.float64]
 

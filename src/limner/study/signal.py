@@ -72,7 +72,7 @@ def likeness(share: Floats, agree: Floats) -> Floats:
     """ρ with Φ₂(a, a; ρ) = `agree` and Φ(a) = `share`, by halving; Φ₂ grows with ρ."""
     a = quantile(share)
     low, high = np.full(share.shape, _ALIKE[0]), np.full(share.shape, _ALIKE[1])
-    for _ in range(30):
+    for _ in range(20):
         middle = (low + high) / 2
         above = both(a, middle) > agree
         low, high = np.where(above, low, middle), np.where(above, middle, high)
