@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ import raters
 from limner.cli import main
 from limner.loaded import load
 from limner.study.pictures import RATED_SEEDS, SEEDS_EACH
-from limner.study.records import read_key
+from limner.study.records import read_judgement, read_key
 from raters import Rater
 
 SMALL = ["batch.size=32", "score.points=0", "previews.count=4", "method.generator.width=16", "method.discriminator.width=8"]
@@ -134,18 +135,72 @@ def test_for_a_person(runs: list[Path], study: Path, tmp_path: Path, capsys: pyt
     assert "None" not in out
 
 
+def browse(page: Path, profile: Path, milliseconds: int) -> str:
+    """The page as it stands after so much time in a narrow browser."""
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+    command += ["--window-size=400,700", f"--virtual-time-budget={milliseconds}", "--dump-dom", f"file://{page}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+BROWSER = pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+@BROWSER
 def test_a_browser_runs_the_page_from_disk(study: Path, tmp_path: Path) -> None:
-    """Its content policy lets its own script run, which shows the first screen and the examples; and nothing is fetched."""
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
-    command += ["--virtual-time-budget=4000", "--dump-dom", f"file://{study}/study.html"]
-    page = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    """Its content policy lets its own script run, which shows the first screen and the examples."""
+    page = browse(study / "study.html", tmp_path, 4000)
     assert '<section id="welcome">' in page, "shown"
     assert '<section id="trial" aria-labelledby="question" hidden="">' in page, "hidden"
     assert page.count('alt="real picture ') == 8
     assert "stay in this browser until you send them" in page
     assert "about 5 minutes" in page
+
+
+FRAMES = "<script>requestAnimationFrame = (next) => setTimeout(() => next(performance.now()), 16);</script>"
+"""A browser that dumps a page draws no frames."""
+PERSON = """<script>
+const widths = {one: new Set(), two: new Set()}, tops = new Set();
+const going = setInterval(() => {
+  if (!$("trial").hidden) tops.add($("a").getBoundingClientRect().top + scrollY);
+  if (!$("trial").hidden && $("tie").hidden)
+    for (const id of ["one", "two"]) if (!$(id).hidden) widths[id].add($(id).getBoundingClientRect().width);
+  if (!$("done").hidden) {
+    clearInterval(going);
+    const seen = {picture: [...widths.one], mask: [...widths.two], tops: [...tops], text: $("text").value};
+    document.body.dataset.seen = btoa(JSON.stringify(seen));
+  } else if (!$("welcome").hidden) $("begin").click();
+  else if (!$("brief").hidden) $("start").click();
+  else if (!$("on").hidden) $("on").click();
+  else if ($("a").getAttribute("aria-disabled") === "false")
+    dispatchEvent(new KeyboardEvent("keydown", {key: $("tie").hidden ? "ArrowLeft" : "ArrowDown"}));
+}, 10);
+</script>"""
+
+
+@pytest.mark.slow
+@BROWSER
+def test_a_person_sits_through_the_page(runs: list[Path], tmp_path: Path) -> None:
+    """By keys alone, to the end. The mask covers the picture, buttons stay where they are, and every line fits the key."""
+    words = ["rate", *map(str, runs), "--count", "2", "--exposure", "100", "--out", str(tmp_path / "study")]
+    assert main([*words, "--json"]) == 0
+    text = (tmp_path / "study" / "study.html").read_text()
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', FRAMES, text).replace("</body>", PERSON + "</body>")
+    (tmp_path / "sat.html").write_text(text)
+    found = re.search(r'data-seen="([^"]+)"', browse(tmp_path / "sat.html", tmp_path / "profile", 120_000))
+    assert found is not None, "came to the end"
+    seen = json.loads(base64.b64decode(found[1]))
+    assert len(seen["picture"]) == 1
+    assert seen["mask"] == seen["picture"]
+    assert len(seen["tops"]) == 1, seen["tops"]
+    key = read_key(tmp_path / "study")
+    judgements = [read_judgement(line) for line in seen["text"].splitlines()]
+    assert [key.fault(one) for one in judgements] == [None] * len(key.forms[0])
+    assert [one.trial for one in judgements] == list(range(len(key.forms[0])))
+    said = {one.answer for one in judgements if one.task != "pairs"}
+    assert said == {"generated" if judgements[0].form % 2 else "real"}, "the left one"
+    assert {one.answer for one in judgements if one.task == "pairs"} == {"tie"}
+    assert all(one.exposure is not None and 90 <= one.exposure <= 160 for one in judgements if one.task == "timed")
 
 
 def test_served_until_it_is_stopped(study: Path) -> None:

@@ -75,7 +75,8 @@ function fit(image, wide, high) {
 
 function fitAll() {
   const both = !$("one").hidden && !$("two").hidden, inside = $("stage").clientWidth - (both ? 48 : 32);
-  const wide = Math.min(320, both ? inside / 2 : inside), high = Math.min(320, innerHeight * 0.55);
+  const wide = Math.min(320, both ? inside / 2 : inside), rest = innerHeight < 480 ? 170 : 250;
+  const high = Math.max(96, Math.min(320, innerHeight - rest)); // so that the buttons are seen without scrolling
   $("stage").style.minHeight = high + 32 + "px"; // the same with and without a picture, so that nothing below it moves
   for (const id of ["one", "two"]) if ($(id).naturalWidth) fit($(id), wide, high);
 }
@@ -205,10 +206,11 @@ async function feedback(task, shown, given, right) {
     right === "real" ? "this picture is real" : "this picture was generated";
   $("feedback").textContent = (given === right ? "Right: " : "No: ") + told + ".";
   $("on").hidden = false;
-  $("on").focus({ preventScroll: true });
+  $("on").focus();
   await click("on");
   $("on").hidden = true;
   $("question").focus({ preventScroll: true });
+  scrollTo(0, 0);
 }
 
 async function sit() {
