@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from limner.core import seeds as randomness
 from limner.methods.adversarial import GAMES, Turned
 from limner.nets.dcgan import DcganGenerator, DcganTrunk
-from limner.nets.layers import Conv2d, ConvTranspose2d, Dropout, flat
+from limner.nets.layers import MANY, Conv2d, ConvTranspose2d, Dropout, flat
 from limner.nets.players import Discriminator
 from limner.nets.quantise import _nearest
 from limner.nets.transformer import attend
 
 CASES = [
     (Conv2d, 1, 8, 4, 2, 1), (Conv2d, 3, 8, 3, 1, 1), (Conv2d, 4, 8, 5, 2, 2), (Conv2d, 8, 16, 4, 2, 1),
-    (Conv2d, 8, 16, 3, 1, 1),
+    (Conv2d, 8, 16, 3, 1, 1), (Conv2d, MANY, 6, 4, 2, 1), (Conv2d, MANY, 6, 5, 2, 2), (Conv2d, MANY, 6, 1, 2, 0),
     (Conv2d, 3, 8, 1, 1, 0), (Conv2d, 8, 16, 1, 1, 0), (Conv2d, 8, 16, 1, 2, 0),
     (ConvTranspose2d, 8, 1, 4, 2, 1), (ConvTranspose2d, 8, 3, 3, 1, 1), (ConvTranspose2d, 16, 8, 4, 2, 1),
     (ConvTranspose2d, 16, 8, 5, 2, 2),
 ]  # fmt: skip
-"""Layer, channels in and out, kernel, stride, padding; up to four channels go one way, more the other."""
+"""Layer, channels in and out, kernel, stride, padding; up to four channels go one way, many another."""
 
 
 Pair = tuple[nn.Module, nn.Module]
@@ -89,13 +89,31 @@ def test_they_can_be_differentiated_twice(case: tuple, bf16: bool) -> None:
         assert (mine - theirs).norm() <= (0.05 if bf16 else 1e-9) * theirs.norm()
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_convolution_of_pictures_is_torchs_whether_or_not_they_have_a_gradient(channels: int, bf16: bool) -> None:
+    """Two ways to one function: what a generator's critic takes, and what an encoder does."""
+    fast, plain = pair(Conv2d, channels, 8, 4, 2, 1, dtype=torch.float32 if bf16 else torch.float64)
+    x = images(channels, dtype=torch.float32 if bf16 else torch.float64)
+    found = []
+    for layer, seen in ((fast, x), (fast, x.detach()), (plain, x.detach())):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            y = layer(seen)
+        direction = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(y.dtype)
+        found.append([y, *torch.autograd.grad(y, list(layer.parameters()), direction)])
+    for asked, given, theirs in zip(*found, strict=True):
+        for mine in (asked, given):
+            assert (mine - theirs).norm() <= (0.02 if bf16 else 1e-12) * theirs.norm()
+
+
+@pytest.mark.parametrize("wanted", [True, False])
 @pytest.mark.parametrize("kind", [Conv2d, ConvTranspose2d])
-@pytest.mark.parametrize(("before", "after"), [(1, 8), (8, 1), (8, 8)])
-def test_output_lies_channels_last(kind: type[nn.Module], before: int, after: int) -> None:
+@pytest.mark.parametrize(("before", "after"), [(1, 8), (3, 8), (8, 1), (8, 8)])
+def test_output_lies_channels_last(kind: type[nn.Module], before: int, after: int, wanted: bool) -> None:
     """Two orders of memory meeting in one elementwise product cost forty times its price."""
     fast, _ = pair(kind, before, after, 4, 2, 1, dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = fast(images(before, 8, 8, dtype=torch.float32))
+        y = fast(images(before, 8, 8, dtype=torch.float32).detach().requires_grad_(wanted))
     assert after == 1 or y.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -144,13 +144,20 @@ class FiniteScalars(nn.Module):
     counts: Tensor
     levels: Tensor
     basis: Tensor
+    span: Tensor
+    offset: Tensor
+    shift: Tensor
 
-    def __init__(self, levels: Sequence[int], half_life: float) -> None:
+    def __init__(self, levels: Sequence[int], half_life: float, eps: float = 1e-3) -> None:
         super().__init__()
         self.vocabulary, self.dim, self.half_life = math.prod(levels), len(levels), half_life
-        self.register_buffer("levels", torch.tensor(levels, dtype=torch.int32), persistent=False)
+        sizes = torch.tensor(levels, dtype=torch.int32)
+        span = (sizes - 1) * (1 + eps) / 2
+        offset = torch.where(sizes % 2 == 0, 0.5, 0.0)
         basis = torch.cumprod(torch.tensor([1, *levels[:-1]]), 0)
-        self.register_buffer("basis", basis, persistent=False)
+        fixed = {"levels": sizes, "basis": basis, "span": span, "offset": offset, "shift": torch.atanh(offset / span)}
+        for name, value in fixed.items():
+            self.register_buffer(name, value, persistent=False)
         self.register_buffer("counts", torch.zeros(self.vocabulary))
 
     def forward(self, latents: Tensor) -> Quantised:
@@ -163,11 +170,9 @@ class FiniteScalars(nn.Module):
             indices = ((values.detach() * half + half) * self.basis).sum(3).round().long()
             return Quantised(values.permute(0, 3, 1, 2), indices, torch.zeros_like(z[:, 0, 0, 0]))
 
-    def _bound(self, z: Tensor, eps: float = 1e-3) -> Tensor:
+    def _bound(self, z: Tensor) -> Tensor:
         """f(z) of appendix A.1: a tanh that spans just the levels, moved by half a level where their number is even."""
-        half = (self.levels - 1) * (1 + eps) / 2
-        offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
-        return torch.tanh(z + torch.atanh(offset / half)) * half - offset
+        return torch.tanh(z + self.shift) * self.span - self.offset
 
     def lookup(self, indices: Tensor) -> Tensor:
         """[B, h, w] -> the codes' vectors [B, len(levels), h, w]."""
