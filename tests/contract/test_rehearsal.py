@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from contract.helpers import NARROW, run_of
+from contract.helpers import NARROW, narrowed, run_of
 from contract.test_codes import BARE, SMALL
 from limner.cli import main
 from limner.core.method import At
@@ -23,7 +23,7 @@ FAST = ("batch.size=16", "precision=fp32")
 
 
 def rehearsed(preset: str, *settings: str, **budget: Any) -> dict[str, Any]:
-    return dry_run("digits", preset=preset, settings=(*NARROW.get(preset, ()), *FAST, *settings), **budget)
+    return dry_run("digits", preset=preset, settings=narrowed(preset, *FAST, *settings), **budget)
 
 
 class Watch:

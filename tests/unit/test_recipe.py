@@ -216,6 +216,8 @@ def test_a_wrong_value_says_what_may_stand_there(preset: str, setting: str, word
         ("vae", "components", False),
         ("vae", "hidden", True),
         ("tc-vae", "hidden", False),
+        ("vae", "block", False),
+        ("tc-vae", "block", True),
         ("vae", "sigma", True),
         ("tc-vae", "sigma", False),
         ("vae", "tc_weight", True),

@@ -75,6 +75,8 @@ class CodingConfig(MethodConfig):
             choice, _, value = belongs[name].partition("=")
             if str(getattr(self, choice)).lower() != value:
                 return f"it belongs to method.{belongs[name]}"
+        if name == "block" and not self.blocks:
+            return "there are no blocks; set method.blocks=1"
         return None
 
 
