@@ -69,7 +69,7 @@ class CodingConfig(MethodConfig):
     def overlooked(self, key: str) -> str | None:
         """Of a choice that the others leave without effect."""
         name = key.partition(".")[0]
-        belongs = dict.fromkeys(("map", "down", "width", "widest", "blocks", "block", "broadcast"), "networks=conv")
+        belongs = dict.fromkeys(("down", "width", "widest", "blocks", "block", "broadcast"), "networks=conv")
         belongs |= {"widths": "networks=mlp", "hidden": "broadcast=true", "components": "prior=mixture"}
         if name in belongs:
             choice, _, value = belongs[name].partition("=")
