@@ -14,7 +14,7 @@ import limner
 SOURCE = Path(limner.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (  # from the doors down
     ("cli", "studio", "__main__"),
-    ("training", "rehearsal", "evaluation", "tasks", "report", "doctor", "__init__"),
+    ("training", "rehearsal", "evaluation", "tasks", "study", "report", "doctor", "__init__"),
     ("loop", "loaded", "auto", "watching"),  # what the verbs share: the loop, what it looks at, a trained model
     ("run",),
     ("recipe",),

@@ -34,10 +34,11 @@ from limner.metrics.statistics import Moments
 from limner.run import Run
 from limner.tasks.likelihood import as_metrics, likelihood
 
-METRICS = (
-    "frechet", "precision", "recall", "density", "coverage", "class_distance", "psnr", "ssim", "elbo", "nll", "bits_per_dim"
-)  # fmt: skip
-"""What is measured where nothing is asked for by name."""
+OF_SAMPLES = ("frechet", "precision", "recall", "density", "coverage", "class_distance")
+OF_RECONSTRUCTIONS = ("psnr", "ssim")
+BOUNDS = ("elbo", "nll", "bits_per_dim")
+METRICS = (*OF_SAMPLES, *OF_RECONSTRUCTIONS, *BOUNDS)
+"""Where nothing is asked for by name, those of them that there are."""
 DISENTANGLEMENT = "disentanglement"
 """The name for all scores of `limner.metrics.disentanglement`, which are measured only when asked for: they take a minute."""
 BANK = 50_000
@@ -47,7 +48,6 @@ FEWEST = 32
 """Held-out pictures below which training scores compare with training pictures."""
 COUNT = 5000
 """Samples where none are asked for by number."""
-BOUNDS = frozenset({"elbo", "nll", "bits_per_dim"})
 GREY_VALUES = "the pictures' grey values: densities are integrated over each value's bin, the outermost bins are open"
 
 
@@ -115,11 +115,13 @@ def evaluate(
     Reference: the test split where there is one, otherwise the validation split; the answer says which. Each metric comes with
     its error, and with what as many real pictures get (`null`), a z-score and a p. Where the model bounds likelihoods, `elbo`
     and `nll` are those of the reference in nats per picture, by `importance` draws each. `metrics` "disentanglement" (or single
-    scores of it) is for runs on drawn scenes whose method encodes; see `_disentanglement`. Errors: `InputError`.
+    scores of it) is for runs on drawn scenes whose method encodes; see `_disentanglement`. Nothing is drawn where no metric of
+    samples is asked for, and `count` is then that of the reference. Errors: `InputError`, among others for a metric asked for
+    by name that the model does not have.
     """
     began = time.monotonic()
-    wanted = _wanted(metrics)
     model = _model(what, checkpoint)
+    wanted = _wanted(metrics, model, importance)
     dataset = _reference(what, data, model)
     apart = [name for name in wanted if name in SCORES]
     if apart and len(apart) == len(wanted):
@@ -127,27 +129,19 @@ def evaluate(
     split = next(name for name in ("test", "val", "train") if name in dataset.splits)
     rows = dataset.indices(split)
     real = dataset.images.gather(rows)
-    samples = _samples(what, model, min(count or COUNT, 50_000), dataset.shape)
-    detector = _detector(features, dataset)
-    seen, truth = detector.see(samples), detector.see(real)
-    found = {name: asdict(value) for name, value in score(seen.features, seen.logits, truth.features, truth.logits).items()}
-    if model is not None and isinstance(model.method, Reconstructs) and {"psnr", "ssim"} & set(wanted):
-        found |= _reconstruction(model, real)
-    bounds = _bounds(model, real, importance) if importance is not None or BOUNDS & set(wanted) else {}
-    found |= bounds
     report: dict[str, Any] = {
-        "metrics": {name: value for name, value in found.items() if name in wanted},
-        "count": len(samples),
-        "features": {"name": detector.name, "checksum": detector.checksum, "dimensions": detector.dim},
+        "metrics": {},
+        "count": len(rows),
+        "features": None,
         "reference": {"data": dataset.name, "fingerprint": dataset.fingerprint, "split": split, "count": len(rows)},
         "seconds": 0.0,
     }
-    if isinstance(detector, Judge):
-        report["features"]["held_out_accuracy"] = detector.card.held_out_accuracy
-    if seen.logits is not None and truth.logits is not None:
-        report["classes"] = {
-            "samples": class_shares(seen.logits, dataset.classes), "real": class_shares(truth.logits, dataset.classes)
-        }  # fmt: skip
+    bounds = _bounds(model, real, importance) if set(BOUNDS) & set(wanted) else {}
+    back = _reconstruction(model, real) if set(OF_RECONSTRUCTIONS) & set(wanted) else {}
+    if set(OF_SAMPLES) & set(wanted):
+        report |= _sampled(_samples(what, model, min(count or COUNT, 50_000), dataset.shape), real, features, dataset)
+    found = report["metrics"] | back | bounds
+    report["metrics"] = {name: value for name, value in found.items() if name in wanted}
     if apart:
         more = _disentanglement(model, dataset, apart)
         report["metrics"] |= more["metrics"]
@@ -157,14 +151,51 @@ def evaluate(
     return _kept(report, model, out, began)
 
 
-def _wanted(metrics: Sequence[str] | None) -> list[str]:
-    """The metrics of these names. Errors: `InputError` for a name that is none."""
+def _wanted(metrics: Sequence[str] | None, model: Loaded | None, importance: int | None) -> list[str]:
+    """The metrics of these names; where none are named, what `model` (None: pictures) has. Importance draws are for bounds.
+
+    Errors: `InputError` for a name that is none.
+    """
     known = [*METRICS, *SCORES, DISENTANGLEMENT]
     for name in metrics or ():
         if name not in known:
             raise InputError(f"unknown metric '{name}'{nearest(name, known)} (there are: {', '.join(known)})")
-    named = [inner for name in metrics or METRICS for inner in (SCORES if name == DISENTANGLEMENT else (name,))]
-    return list(dict.fromkeys(named))
+    lacking = set() if metrics else _lacking(model)
+    named = [name for name in metrics or METRICS if name not in lacking] + ([*BOUNDS] if importance is not None else [])
+    return list(dict.fromkeys(inner for name in named for inner in (SCORES if name == DISENTANGLEMENT else (name,))))
+
+
+def _lacking(model: Loaded | None) -> set[str]:
+    """The metrics that make no sense of it."""
+    if model is None:
+        return {*OF_RECONSTRUCTIONS, *BOUNDS}
+    method, lacking = model.method, set[str]()
+    if not method.generates:
+        lacking |= set(OF_SAMPLES)
+    if not isinstance(method, Reconstructs):
+        lacking |= set(OF_RECONSTRUCTIONS)
+    if not isinstance(method, Bounded) or (method.black_and_white and not model.recipe.data.binary):
+        lacking |= set(BOUNDS)
+    return lacking
+
+
+def _sampled(samples: NDArray[np.uint8], real: NDArray[np.uint8], features: str, dataset: Dataset) -> dict[str, Any]:
+    """All metrics `OF_SAMPLES`, and what they were measured with."""
+    detector = _detector(features, dataset)
+    seen, truth = detector.see(samples), detector.see(real)
+    scores = score(seen.features, seen.logits, truth.features, truth.logits)
+    report: dict[str, Any] = {
+        "metrics": {name: asdict(value) for name, value in scores.items()},
+        "count": len(samples),
+        "features": {"name": detector.name, "checksum": detector.checksum, "dimensions": detector.dim},
+    }
+    if isinstance(detector, Judge):
+        report["features"]["held_out_accuracy"] = detector.card.held_out_accuracy
+    if seen.logits is not None and truth.logits is not None:
+        report["classes"] = {
+            "samples": class_shares(seen.logits, dataset.classes), "real": class_shares(truth.logits, dataset.classes)
+        }  # fmt: skip
+    return report
 
 
 def _kept(report: dict[str, Any], model: Loaded | None, out: Path | None, began: float, name: str = "report") -> dict[str, Any]:
@@ -245,19 +276,20 @@ def _detector(name: str, dataset: Dataset) -> Detector:
 
 
 def _bounds(model: Loaded | None, real: NDArray[np.uint8], importance: int | None) -> dict[str, Any]:
-    """Likelihoods where the model has them for such pictures; where they were asked for and it has none, that is an error."""
-    if importance is None:
-        if model is None or not isinstance(model.method, Bounded):
-            return {}
-        if model.method.black_and_white and not model.recipe.data.binary:
-            return {}
+    """Likelihoods of the reference. Errors: `InputError` where the model has none for such pictures."""
     if model is None:
-        raise InputError("importance samples are of a model; give a run, or leave --importance out")
+        out = "--importance" if importance is not None else ", ".join(BOUNDS)
+        raise InputError(f"likelihoods are those that a model gives to pictures; give a run, or leave {out} out")
     return as_metrics(likelihood(model, real, importance if importance is not None else 1))
 
 
-def _reconstruction(model: Loaded, real: NDArray[np.uint8]) -> dict[str, dict[str, Any]]:
-    """Of reconstructions of the reference: `psnr` in dB and `ssim`, means over images, with the standard errors of these."""
+def _reconstruction(model: Loaded | None, real: NDArray[np.uint8]) -> dict[str, dict[str, Any]]:
+    """Of reconstructions of the reference: `psnr` in dB and `ssim`, means over images, with the standard errors of these.
+
+    Errors: `InputError` where nothing reconstructs.
+    """
+    if model is None:
+        raise InputError("psnr and ssim are of pictures that went through a model; give a run, or leave them out")
     back = model.reconstruct(real)
     found = {"psnr": psnr(back, real).clamp(max=CEILING), "ssim": ssim(back, real)}
     return {

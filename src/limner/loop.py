@@ -20,6 +20,7 @@ from limner import recipe as recipes
 from limner.core import parallel, precision, seeds
 from limner.core.budget import Clock, Plan
 from limner.core.cond import Batch
+from limner.core.digest import digest
 from limner.core.ema import Ema, averaged
 from limner.core.errors import InputError
 from limner.core.interrupt import Wish, wishes
@@ -199,10 +200,12 @@ class Loop:
         start = self.place.stage_start
         return min((self.place.images - start) / (end - start), 1.0) if end > start else 1.0
 
+    def _stage_over(self) -> bool:
+        return self.place.stage < len(self.stages) - 1 and self._stage_progress() >= 1.0
+
     def _next_stage(self) -> bool:
         """Where a stage's share is used up, its averaged method becomes the next one's frozen codec. Whether it was so."""
-        last = self.place.stage == len(self.stages) - 1
-        if last or self._stage_progress() < 1.0:
+        if not self._stage_over():
             return False
         self.ema.method.fit(self._fit_batches(), "checkpoint")
         state, kept = self.ema.method.state_dict(), averaged(self.ema.method)
@@ -212,9 +215,13 @@ class Loop:
         return True
 
     def remember(self) -> None:
-        """A frozen codec encodes every training image once."""
+        """A frozen codec encodes every training image once; what it made of them is kept in the cache, by what it is."""
         codec = self.method.codec
-        self.feed.remember(None if isinstance(codec, Pixels) else codec.encode)
+        if isinstance(codec, Pixels):
+            self.feed.remember(None)
+            return
+        settings = [config.model_dump(mode="json") for _, _, config in self.stages[: self.place.stage]]
+        self.feed.remember(codec.encode, digest(codec.state_dict(), settings))  # type: ignore[attr-defined]
 
     def _announce(self, before: float, now: float) -> None:
         """The notes of phases that begin between two progresses of the stage."""
@@ -301,7 +308,7 @@ class Loop:
         broken = None
         if parallel.leads():
             try:
-                row = self._row(saving or scoring or showing)
+                row = self._row(saving or scoring or showing or self._stage_over())  # no row is of two stages
                 self._speak()
                 if saving or scoring or showing:
                     self._event(row, saving, scoring, showing, finished)
@@ -367,6 +374,10 @@ class Loop:
         parts = {"model": live, "ema": mean, "optim": self.stepper.state()}
         checkpoint = self.run.save(self.place.images, parts, asdict(self.place), self.recipe)
         self.run.prune(self.recipe.checkpoints.keep)
+        try:
+            self.feed.keep()
+        except InputError as error:  # a run can do without; the next one will encode again
+            self.run.log(f"latents are not kept: {error}")
         self.saved = self.place.seconds
         return checkpoint
 

@@ -262,7 +262,10 @@ def put(tree: dict[str, Any], setting: str) -> None:
     key, equals, text = setting.partition("=")
     if not equals:
         raise InputError(f"'{setting}' is no setting; write key=value, such as batch.size=32")
-    _put(tree, key.strip(), _value(text))
+    key, value = key.strip(), _value(text)
+    if key in ("codec", "init_from") and value is not None:
+        value = text  # the number of a run, such as 0007, is its name
+    _put(tree, key, value)
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:

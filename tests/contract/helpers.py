@@ -18,6 +18,7 @@ from limner import recipe as recipes
 from limner.core.cond import Batch, Cond
 from limner.core.method import At, Facts, Method
 from limner.core.step import Stepper, prepare_module
+from limner.methods.coding import CodingConfig
 from limner.nets.layers import Dropout
 from limner.recipe import Recipe
 from limner.run import Run
@@ -83,9 +84,18 @@ ALONE = sorted(PRESETS.keys() - WITH_CODEC)
 every_preset = pytest.mark.parametrize("preset", ALONE)
 
 
+def narrowed(preset: str, *settings: str) -> tuple[str, ...]:
+    """What makes the networks of `preset` narrow, but for what would do nothing beside `settings`; then these."""
+    narrow = NARROW.get(preset, ())
+    method = recipes.compose(preset, (*narrow, *settings)).method
+    if isinstance(method, CodingConfig):
+        narrow = [one for one in narrow if method.overlooked(one.partition("=")[0].removeprefix("method.")) is None]
+    return (*narrow, *settings)
+
+
 def composed(preset: str, *settings: str) -> Recipe:
     """The narrow recipe of `preset`, in float32 unless told otherwise."""
-    return recipes.compose(preset, (*NARROW.get(preset, ()), "precision=fp32", *settings))
+    return recipes.compose(preset, narrowed(preset, "precision=fp32", *settings))
 
 
 def settled(recipe: Recipe, shape: tuple[int, int, int]) -> Recipe:
@@ -105,7 +115,7 @@ def outcome_of(
     preset: str, out: Path, *settings: str, source: str | Path = "digits", images: int | None = 96, seed: int = 3,
     narrow: bool = True, **more: Any,
 ) -> Outcome:  # fmt: skip
-    chosen = (*(NARROW.get(preset, ()) if narrow else ()), *QUIET, *settings)
+    chosen = narrowed(preset, *QUIET, *settings) if narrow else (*QUIET, *settings)
     return train(source, preset=preset, out=out, images=images, seed=seed, settings=chosen, **more)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 import limner
 from contract.helpers import (
@@ -30,7 +29,7 @@ from contract.test_losses_contract import SHAPE, duplicate
 from limner.core.cond import Batch, Cond
 from limner.core.method import At
 from limner.data import prepare
-from limner.data.feed import PASS, Feed
+from limner.loop import Loop
 from limner.methods.prior import Prior
 from limner.methods.vqvae import VqVae
 from limner.nets.quantise import VectorQuantiser
@@ -135,7 +134,7 @@ def test_a_codec_starts_from_its_data() -> None:
 @every_codec
 def test_usage_and_perplexity_are_always_logged(preset: str, tmp_path: Path) -> None:
     run = run_of(preset, tmp_path, "previews.every=0.25", images=160)
-    rows = [row for row in run.metrics() if row["images"] <= 80]
+    rows = [row for row in run.metrics() if row["images"] <= 64]
     assert rows
     for row in rows:
         assert {"perplexity", "usage", "squared_error", "codec"} <= row["losses"].keys()
@@ -146,6 +145,20 @@ def test_usage_and_perplexity_are_always_logged(preset: str, tmp_path: Path) -> 
     last = run.metrics()[-1]["losses"]
     assert set(last) == {"prior", "bits_per_dim"}
     assert last["bits_per_dim"] == pytest.approx(last["prior"] / (64 * np.log(2)), rel=1e-4)
+
+
+def test_no_row_of_metrics_is_of_two_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the first stage ends before it is time for a row."""
+    original = Loop._stopwatch
+
+    def never_time(self: Loop) -> None:
+        original(self)
+        self.row_time = 1e9
+
+    monkeypatch.setattr(Loop, "_stopwatch", never_time)
+    run = run_of("vq-vae", tmp_path, "previews.first=96", images=96)
+    rows = {row["images"]: set(row["losses"]) for row in run.metrics()}
+    assert rows == {48: {"codec", "squared_error", "commitment", "perplexity", "usage"}, 96: {"prior", "bits_per_dim"}}
 
 
 def test_the_late_discriminator_is_announced(tmp_path: Path) -> None:
@@ -328,67 +341,6 @@ def test_classes_are_learned_and_drawn(whole: Run) -> None:
     told = [model.method.nats(codes, torch.full((3,), label)) for label in (0, 1, -1)]
     assert not torch.allclose(told[0], told[1])
     assert not torch.allclose(told[0], told[2])
-
-
-# ---- codes are encoded once -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mirror", [False, True])
-def test_every_picture_is_encoded_once(mirror: bool) -> None:
-    dataset = prepare("digits")
-    method = codec_of("vq-vae").eval()
-    feed = Feed(dataset, "train", method.device, 0, mirror)
-    asked: list[Tensor] = []
-
-    def encode(images: Tensor) -> Tensor:
-        asked.append(images)
-        return method.encode(images)
-
-    feed.remember(encode)
-    torch.manual_seed(0)
-    size, steps = 96, 2 * len(feed) // 96
-    for step in range(steps):
-        batch = feed.draw(step % 2, step * size, size)
-        if step % 5 == 4:
-            continue  # nobody asks: nothing is encoded
-        assert batch.latents is not None
-        assert torch.equal(batch.latents(), method.encode(batch.images))
-    assert all(len(images) == PASS for images in asked)
-    distinct = len(torch.unique(torch.cat(asked).flatten(1), dim=0))
-    most = len(feed) * (2 if mirror else 1)
-    assert distinct <= most
-    assert feed.memory is not None
-    assert int(feed.memory.known.sum()) == pytest.approx(distinct, rel=0.02), "equal pictures are rare"
-    before = len(asked)
-    torch.manual_seed(0)
-    assert feed.draw(0, 0, size).latents() is not None  # type: ignore[misc]
-    assert len(asked) == before
-    feed.remember(None)
-    assert feed.draw(0, 0, 4).latents is None
-
-
-def test_what_is_too_large_is_encoded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limner.data.feed.MOST", 1000)
-    method = codec_of("vq-vae").eval()
-    feed = Feed(prepare("digits"), "train", method.device, 0)
-    feed.remember(method.encode)
-    for _ in range(2):
-        batch = feed.draw(0, 0, 10)
-        assert batch.latents is not None
-        assert torch.equal(batch.latents(), method.encode(batch.images))
-    assert feed.memory is not None
-    assert feed.memory.held is None
-
-
-def test_training_a_prior_encodes_no_picture_twice(bare: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    original = VqVae.encode
-    monkeypatch.setattr(VqVae, "encode", lambda self, images: (seen.append(len(images)), original(self, images))[1])
-    train = len(prepare("digits").splits["train"])
-    run = run_of("prior", tmp_path, f"codec={bare.path}", *SMALL, images=4 * train // 16 * 16)
-    passes = sum(size == PASS for size in seen)
-    assert run.checkpoint().images >= 3.9 * train
-    assert passes <= train // 16 + 8, "one padded pass for each step of the first epoch, and no more"
 
 
 def test_the_answer_of_sample_tells_its_knobs(whole: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from contract.helpers import ALONE, NARROW, QUIET, finished, run_of, start
+from contract.helpers import ALONE, QUIET, finished, narrowed, run_of, start
 from limner.run import Run
 
 TWO = "batch.chunks=2"
@@ -50,7 +50,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     script = base / "driver.py"
     script.write_text(DRIVER)
     told = {
-        name: (preset, [*NARROW.get(preset, ()), *QUIET, TWO, *settings], str(base / name))
+        name: (preset, narrowed(preset, *QUIET, TWO, *settings), str(base / name))
         for name, (preset, settings) in VARIANTS.items()
     }
     status, out, err = torchrun(str(script), json.dumps(told))

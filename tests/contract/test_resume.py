@@ -15,7 +15,6 @@ import torch
 
 import limner
 from contract.helpers import (
-    NARROW,
     QUIET,
     ask_to_stop,
     assert_metrics_once,
@@ -23,6 +22,7 @@ from contract.helpers import (
     at_images,
     every_preset,
     finished,
+    narrowed,
     outcome_of,
     run_of,
     start,
@@ -43,9 +43,15 @@ VARIANTS = {
     "r3gan": ("method.labels=true", "method.augment.kind=adaptive", "method.augment.start=0.5", "method.augment.speed=500"),
     "sngan": ("method.labels=true", "method.critic_steps=2", "method.augment.kind=diff"),
     "autoencoder": ("method.networks=mlp", "method.widths=[24]", "method.noise=0.3", "method.hide=0.2"),
-    "beta-vae": ("method.beta=1", "method.capacity.value=9", "method.capacity.warmup=0.5", "method.decoder=logistic"),
-    "factor-vae": ("batch.chunks=2", "method.decoder=laplace", "method.block=dense"),
-    "tc-vae": ("method.map=true", "method.prior=normal", "method.free_bits=0.1", "method.decoder=bernoulli"),
+    "beta-vae": ("method.capacity.value=9", "method.capacity.warmup=0.5", "method.decoder=logistic"),
+    "factor-vae": ("batch.chunks=2", "method.decoder=laplace", "method.blocks=1", "method.block=dense"),
+    "tc-vae": (
+        "method.broadcast=false",
+        "method.map=true",
+        "method.prior=normal",
+        "method.free_bits=0.1",
+        "method.decoder=bernoulli",
+    ),
     "vae": ("method.prior=normal", "precision=bf16"),
 }
 """A second set of settings per preset: what has state of its own, or counts iterations."""
@@ -75,7 +81,7 @@ def test_stopped_and_resumed_equals_uninterrupted(preset: str, varied: bool, tmp
 @every_preset
 def test_killed_and_resumed_equals_uninterrupted(preset: str, tmp_path: Path) -> None:
     """kill -9 at a random moment of a process that saves often; the moment is drawn anew in each session, and told."""
-    settings = (*NARROW.get(preset, ()), *QUIET, "checkpoints.every=0.1", "previews.every=0.1")
+    settings = narrowed(preset, *QUIET, "checkpoints.every=0.1", "previews.every=0.1")
     moment = random.uniform(0.0, 1.5)
     code = (
         "import json, sys, limner\n"

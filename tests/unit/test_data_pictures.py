@@ -128,6 +128,14 @@ def test_crop_pad_and_stretch():
     assert (stretch[30, 28] == (0, 0, 255)).all()
 
 
+def test_a_crop_whose_edge_is_rounded_past_the_picture():
+    """500/(9/500) rounds to more than 500: a box that begins below 0 by 3e-14, which Pillow refuses."""
+    image = Image.new("RGB", (500, 667), (10, 20, 30))
+    assert (shaped(image, size=(8, 9)) == (10, 20, 30)).all()
+    for side in range(8, 130):
+        assert shaped(image, size=(side, 9)).shape == (side, 9, 3)
+
+
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("size", [(1, 1), (5, 31), (96, 64)])
 def test_any_size_also_enlarged(fit, size):

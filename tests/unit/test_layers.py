@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from limner.nets.convae import ConvDecoder, ConvEncoder
+from limner.nets.convae import Broadcast, ConvDecoder, ConvEncoder
 from limner.nets.dcgan import DcganGenerator, DcganTrunk
 from limner.nets.layers import BatchNorm, Dropout, dense, halvings, init_normal, moments_of, move_moments
 from limner.nets.players import Discriminator
@@ -133,16 +134,34 @@ def test_networks_fit_every_shape_and_use_every_pixel(shape: tuple[int, int, int
     """Shapes fit; every output pixel depends on the latent, and the encoders see every input pixel."""
     torch.manual_seed(0)
     x, z = torch.rand(2, *shape, requires_grad=True), torch.randn(2, 6)
-    for generator in (DcganGenerator(6, shape, 16, 8, "batch").eval(), ConvDecoder(6, shape, 8, 16, 1)):
-        images = generator(z)
+    decoders = (ConvDecoder(6, shape, 8, 16, 1), ConvDecoder(6, shape, 8, 16, 0, hidden=12))
+    for generator in (DcganGenerator(6, shape, 16, 8, "batch").eval(), *decoders):
+        images = generator.double()(z.double())  # in float32 two of 12,000 faint pixels may agree by chance
         assert images.shape == (2, *shape)
         assert bool((images[0] != images[1]).all()), "a pixel that no latent reaches"
     trunk = DcganTrunk(shape, 8, 32, "none", 0.0)
-    for critic in (Discriminator(trunk, trunk.features, shape[1:], 0, "projection", False), ConvEncoder(shape, 5, 8, 16, 1)):
+    encoders = (ConvEncoder(shape, 5, 8, 16, 1), ConvEncoder(shape, 5, 8, 16, 0, hidden=12))
+    for critic in (Discriminator(trunk, trunk.features, shape[1:], 0, "projection", False), *encoders):
         (gradient,) = torch.autograd.grad(critic(x).sum(), x)
         assert bool((gradient != 0).all()), "a pixel that is not seen"
     assert trunk(x).flatten(1).shape == (2, trunk.features)
     assert ConvEncoder(shape, 5, 8, 16, 1)(x).shape == (2, 5)
+
+
+def test_broadcast_is_one_network_of_latent_and_place() -> None:
+    """As Watters et al. 2019 draw it: the latent tiled over the map, coordinates from -1 to 1 beside it, layers of 1x1."""
+    torch.manual_seed(0)
+    seed = Broadcast(3, 8, 5, (4, 7))
+    z = torch.randn(2, 3)
+    rows, columns = torch.linspace(-1, 1, 4), torch.linspace(-1, 1, 7)
+    tiled = z[:, :, None, None].expand(2, 3, 4, 7)
+    grid = torch.stack([rows[:, None].expand(4, 7), columns.expand(4, 7)]).expand(2, 2, 4, 7)
+    first = torch.cat([seed.of_latent.weight, seed.of_place.weight], 1)[:, :, None, None]
+    x = F.silu(F.conv2d(torch.cat([tiled, grid], 1), first, seed.of_latent.bias))
+    for layer in (seed.between, seed.out):
+        x = F.conv2d(x, layer.weight[:, :, None, None], layer.bias)
+        x = F.silu(x) if layer is seed.between else x
+    torch.testing.assert_close(seed(z), x)
 
 
 def test_init_normal_is_radfords() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from limner.cli import latent, look, make, prepare
+from limner.cli import latent, look, make, prepare, rate
 from limner.cli.door import FAILED, INTERRUPTED, MENDABLE, complain
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command("traverse")(latent.traverse)
 app.command("embed")(latent.embed)
 app.command("classify")(latent.classify)
 app.command("evaluate")(look.evaluate)
+app.command("rate")(rate.rate)
 app.command("runs")(look.runs)
 app.command("report")(look.report)
 

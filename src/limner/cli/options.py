@@ -81,3 +81,17 @@ Importance = Annotated[
 ]
 Metrics = Annotated[str | None, Option("--metrics", metavar="A,B", help="Which scores; default: all.")]
 ReportOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where the report goes.")]
+
+# People as judges: `rate`
+Rated = Annotated[
+    list[str] | None, Argument(metavar="RUN…|STUDY|FILE…", help="Runs, folders of pictures or .npz files; or a study.")
+]
+Reals = Annotated[str | None, Option("--data", metavar="SRC", help="Where real pictures come from; default: the run's own.")]
+RatedCount = Annotated[int | None, Option("--count", help="Pictures of each run that a person judges at a time; default 15.")]
+Tasks = Annotated[str | None, Option("--tasks", metavar="A,B", help="Of timed, untimed, pairs; default: all.")]
+Exposure = Annotated[int | None, Option("--exposure", metavar="MS", help="How long a timed picture is seen; default 500.")]
+RatedSeed = Annotated[int | None, Option("--seed", help="Decides pictures and order; another seed, other pictures.")]
+StudyOut = Annotated[Path | None, Option("--out", metavar="DIR", help="The study's folder; default: a new one in studies.")]
+Serve = Annotated[bool, Option("--serve", help="Show the page on this machine and keep the answers, until Ctrl-C.")]
+Port = Annotated[int | None, Option("--port", help="Where it is shown: 127.0.0.1:PORT; default 8420, 0 is any.")]
+Analyse = Annotated[bool, Option("--analyse", help="Say what follows from a study's answers.")]

@@ -107,7 +107,7 @@ def fitted(image: Image.Image, shaping: Shaping) -> NDArray[np.uint8]:
         scale = width / image.width, height / image.height
         if shaping.fit == "crop":
             across, down = width / max(scale), height / max(scale)
-            left, top = (image.width - across) / 2, (image.height - down) / 2
+            left, top = max(0.0, (image.width - across) / 2), max(0.0, (image.height - down) / 2)  # rounding may pass the edge
             box = left, top, min(left + across, image.width), min(top + down, image.height)
         elif shaping.fit == "pad":
             inner = max(1, round(image.width * min(scale))), max(1, round(image.height * min(scale)))

@@ -51,6 +51,11 @@ class CodingConfig(MethodConfig):
     blocks: int = Field(1, ge=0)
     """Blocks at every size (conv); none is a plain convolutional network."""
     block: Block = "residual"
+    broadcast: bool = False
+    """The decoder draws its smallest map place by place, from the latent vector and the place (conv): position becomes a
+    latent of its own. `down` says how fine that map is."""
+    hidden: int = Field(128, ge=1)
+    """Units of the layers between map and vector (`broadcast`)."""
     widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((400, 400), min_length=1)
     """Hidden layers of the encoder, and backwards of the decoder (mlp)."""
     prior: Literal["mixture", "normal"] = "mixture"
@@ -60,6 +65,19 @@ class CodingConfig(MethodConfig):
     """Gaussians in the mixture."""
     optimiser: Optimiser = Optimiser(lr=Schedule(value=1e-3))
     clip: Clip | None = Clip(by="norm", limit=1000.0)
+
+    def overlooked(self, key: str) -> str | None:
+        """Of a choice that the others leave without effect."""
+        name = key.partition(".")[0]
+        belongs = dict.fromkeys(("down", "width", "widest", "blocks", "block", "broadcast"), "networks=conv")
+        belongs |= {"widths": "networks=mlp", "hidden": "broadcast=true", "components": "prior=mixture"}
+        if name in belongs:
+            choice, _, value = belongs[name].partition("=")
+            if str(getattr(self, choice)).lower() != value:
+                return f"it belongs to method.{belongs[name]}"
+        if name == "block" and not self.blocks:
+            return "there are no blocks; set method.blocks=1"
+        return None
 
 
 class Coder(nn.Module):
@@ -74,7 +92,8 @@ class Coder(nn.Module):
             decoder = mlp([config.latent, *config.widths[::-1], math.prod(drawn)])
             self.decoder: nn.Module = nn.Sequential(decoder, nn.Unflatten(1, drawn))
             return
-        size = (config.width, config.widest, config.blocks, config.block, config.down, config.map)
+        hidden = config.hidden if config.broadcast else 0
+        size = (config.width, config.widest, config.blocks, config.block, config.down, config.map, hidden)
         encoder = ConvEncoder(shape, each * config.latent, *size)
         self.encoder, self.decoder = encoder, ConvDecoder(config.latent, (out, *shape[1:]), *size)
         if config.map:
@@ -98,6 +117,10 @@ class Coding(Method):
                              "method.networks=mlp, or a larger data.size")  # fmt: skip
         if config.map and config.networks == "mlp":
             raise InputError("method.map=true needs method.networks=conv; an mlp gives a vector")
+        if config.broadcast and config.map:
+            raise InputError(
+                "method.broadcast=true is for a latent vector, method.map=true a latent at every place; choose one"
+            )
         self.choices = config
         colours, height, width = codec.shape
         self.coder = Coder(config, (colours, height, width), each, likelihoods.channels(decoder, colours, mixtures))

@@ -76,6 +76,22 @@ class VaeConfig(CodingConfig):
     mixtures: int = Field(5, ge=1)
     """Components per pixel of `decoder=logistic`."""
 
+    def overlooked(self, key: str) -> str | None:
+        name, total = key.partition(".")[0], self.total_correlation
+        needs = {
+            "sigma": ("method.decoder=fixed", self.decoder == "fixed"),
+            "mixtures": ("method.decoder=logistic", self.decoder == "logistic"),
+            "capacity_weight": ("method.capacity", self.capacity is not None),
+            "population": ("method.total_correlation=weighted or stratified", total in ("weighted", "stratified")),
+            "tc_weight": ("method.total_correlation", total != "none"),
+            "critic": ("method.total_correlation=critic", total == "critic"),
+        }
+        if name in needs and not needs[name][1]:
+            return f"it belongs to {needs[name][0]}"
+        if name == "beta" and self.capacity is not None:
+            return "method.capacity is in its place"
+        return super().overlooked(key)
+
     def settled(self, facts: Facts) -> VaeConfig:
         return self.model_copy(update={"population": facts.count}) if self.population == "auto" else self
 

@@ -1,29 +1,29 @@
 """Detectors: what turns pictures into the features that the scores compare.
 
-Which there are: `judge` (a small network trained on the data set itself: judge.py, judge_training.py), `random-conv` and
-`pixels` (nothing learned). A learned detector is blind to what it was not taught; the other two are there to disagree with
-it.
+Which there are: `judge` (a small network trained on the data set itself: judge.py, judge_training.py), `inception` (the one of
+the published FID: inception.py), any ONNX file (onnx.py), `random-conv` and `pixels` (nothing learned). A learned detector is
+blind to what it was not taught; the last two are there to disagree with it. `choice.py` finds one by its name.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+from limner.core.digest import digest
 from limner.core.errors import InputError, nearest
 from limner.core.images import batches_of
 from limner.metrics.pixels import Source, exact, standard, take, work_size
 
 Shape = tuple[int, int, int]  # height, width, channels
-_CHUNK = 256  # images looked at together; a last, smaller chunk is padded, so that no result depends on its company
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,21 @@ class Detector(ABC):
     dim: int
     checksum: str  # sha256 of weights and architecture: two numbers are comparable where it is equal
     device: torch.device
+    chunk = 256  # images looked at together; a last, smaller chunk is padded, so that no result depends on its company
+
+    @property
+    def about(self) -> dict[str, str]:
+        """How pictures reach it, for whoever reads its numbers."""
+        same = self.work == self.shape[:2]
+        return {"resize": "none" if same else f"antialiased bilinear to {_spell(self.work)}", "range": "-1..1"}
+
+    def prepare(self, images: NDArray[np.uint8]) -> Tensor:
+        """[n, H, W, C] uint8 -> what `look` takes, on the device; [n, C, *work] in [−1, 1] unless a detector says otherwise."""
+        return standard(images, self.work, self.device)
 
     @abstractmethod
     def look(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
-        """[n, C, *work] in [−1, 1] -> features [n, d] and logits [n, K] or None. Called in exact float32 without gradients."""
+        """What `prepare` gives -> features [n, d] and logits [n, K] or None. Called in exact float32 without gradients."""
 
     def to(self, device: torch.device | str) -> Self:
         """Moves the detector. Numbers agree between devices to rounding."""
@@ -63,10 +74,10 @@ class Detector(ABC):
             )
         features, logits = [torch.empty(0, self.dim)], []
         with exact(self.device.type):
-            for rows in batches_of(count, _CHUNK):
-                batch = standard(take(images, rows), self.work, self.device)
+            for rows in batches_of(count, self.chunk):
+                batch = self.prepare(take(images, rows))
                 real = len(batch)
-                batch = F.pad(batch, (0, 0, 0, 0, 0, 0, 0, _CHUNK - real)).contiguous(memory_format=torch.channels_last)
+                batch = F.pad(batch, (0, 0, 0, 0, 0, 0, 0, self.chunk - real)).contiguous(memory_format=torch.channels_last)
                 found, classes = self.look(batch)
                 features.append(found[:real].float().cpu())
                 if classes is not None:
@@ -84,16 +95,6 @@ class Detector(ABC):
 
 def _spell(shape: tuple[int, ...]) -> str:
     return "×".join(str(size) for size in shape)
-
-
-def digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
-    """sha256 over every tensor's name, type, shape and bytes, sorted by name, and over `about` as sorted JSON."""
-    total = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        total.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
 
 
 class Pixels(Detector):

@@ -20,9 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from limner.core.digest import digest
 from limner.core.errors import InputError
 from limner.core.files import atomic
-from limner.metrics.detectors import Detector, Shape, digest
+from limner.metrics.detectors import Detector, Shape
 
 ARCHITECTURE = "judge-1"  # to be raised whenever the network, its training or its features change
 WIDTHS = (32, 64, 128)

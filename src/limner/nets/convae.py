@@ -63,12 +63,12 @@ class ConvEncoder(nn.Module):
     """[B, C, H, W] -> [B, out], or [B, out, h, w] where `spatial`.
 
     `width` channels at half size, doubled at every halving up to `widest`; `down` halvings (as many as leave 4 pixels where
-    None); `blocks` at every size.
+    None); `blocks` at every size; before a vector a further layer of `hidden` units, where there are any.
     """
 
     def __init__(
         self, shape: tuple[int, int, int], out: int, width: int, widest: int, blocks: int, kind: Block = "residual",
-        down: int | None = None, spatial: bool = False,
+        down: int | None = None, spatial: bool = False, hidden: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         channels, height, tall = shape
@@ -87,7 +87,11 @@ class ConvEncoder(nn.Module):
         self.map_size = sizes[-1]
         """(h, w) of the smallest map."""
         self.spatial = spatial
-        self.head = Conv2d(channels, out, 1) if spatial else nn.Linear(channels * sizes[-1][0] * sizes[-1][1], out)
+        entries = channels * sizes[-1][0] * sizes[-1][1]
+        between = [nn.Linear(entries, hidden), nn.SiLU()] if hidden else []
+        self.head: nn.Module = (
+            Conv2d(channels, out, 1) if spatial else nn.Sequential(*between, nn.Linear(hidden or entries, out))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layers(x)
@@ -95,12 +99,34 @@ class ConvEncoder(nn.Module):
         return out
 
 
+class Broadcast(nn.Module):
+    """[B, latent] -> [B, channels, h, w]: at every place the same small network of the latent and of the place, so that
+    position is a number of its own from the start (Watters et al. 2019, "Spatial Broadcast Decoder", arXiv:1901.07017)."""
+
+    places: Tensor
+
+    def __init__(self, latent: int, hidden: int, channels: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        rows, columns = (torch.linspace(-1, 1, side) if side > 1 else torch.zeros(1) for side in size)
+        grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), 2).view(-1, 2)
+        self.register_buffer("places", grid, persistent=False)
+        self.of_latent, self.of_place = nn.Linear(latent, hidden), nn.Linear(2, hidden, bias=False)
+        self.between, self.out = nn.Linear(hidden, hidden), nn.Linear(hidden, channels)
+        self.size = size
+
+    def forward(self, z: Tensor) -> Tensor:
+        x: Tensor = F.silu(self.of_latent(z)[:, None] + self.of_place(self.places)[None])
+        x = self.out(F.silu(self.between(x))).mT.unflatten(2, self.size)
+        return x
+
+
 class ConvDecoder(nn.Module):
-    """[B, latent], or [B, latent, h, w] where `spatial`, -> [B, C, H, W], unbounded; the mirror of `ConvEncoder`."""
+    """[B, latent], or [B, latent, h, w] where `spatial`, -> [B, C, H, W], unbounded; the mirror of `ConvEncoder`, but that a
+    vector is broadcast where there are `hidden` units."""
 
     def __init__(
         self, latent: int, shape: tuple[int, int, int], width: int, widest: int, blocks: int, kind: Block = "residual",
-        down: int | None = None, spatial: bool = False,
+        down: int | None = None, spatial: bool = False, hidden: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         channels, height, tall = shape
@@ -109,7 +135,13 @@ class ConvDecoder(nn.Module):
         widths = [min(widest, width * 2**place) for place in range(steps)][::-1]
         self.seed_shape = (widths[0], *self.sizes[0])
         seed = widths[0] * self.sizes[0][0] * self.sizes[0][1]
-        self.seed: nn.Module = Conv2d(latent, widths[0], 1) if spatial else nn.Linear(latent, seed)
+        self.seed: nn.Module
+        if spatial:
+            self.seed = Conv2d(latent, widths[0], 1)
+        elif hidden:
+            self.seed = Broadcast(latent, hidden, widths[0], self.sizes[0])
+        else:
+            self.seed = nn.Linear(latent, seed)
         self.ups = nn.ModuleList()
         for place in range(steps):
             after = channels if place == steps - 1 else widths[place + 1]
@@ -119,7 +151,7 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         x: Tensor = self.seed(z)
-        x = x.view(-1, *self.seed_shape).contiguous(memory_format=torch.channels_last)
+        x = x.reshape(-1, *self.seed_shape).contiguous(memory_format=torch.channels_last)
         for place, up in enumerate(self.ups):
             height, width = self.sizes[place + 1]
             x = up(x)

@@ -1,0 +1,166 @@
+"""Codes and their priors in the same minutes: limner's presets, and pythae's VQ-VAE with its PixelCNN, on Fashion-MNIST.
+
+Each is trained alone, one after the other, on the same cores and the same pictures. 10,000 samples of each are compared with
+the test split, which no training has seen, in the features of one judge frozen beforehand. pythae's minutes are divided between
+codec and prior as those of limner's `vq-vae` are.
+
+    python benchmarks/codes.py --minutes 5 --pythae /tmp/pythae/bin/python --out /tmp/codes
+
+What is trained is read from its folder when the program is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+sys.path.insert(0, str(SOURCE))
+PEER = Path(__file__).with_name("pythae_codes.py")
+
+from gans import train  # noqa: E402  (benchmarks/gans.py, beside this file)
+
+SHOWN = ("frechet", "coverage", "class_distance")
+
+
+def peer(python: Path, arguments: argparse.Namespace, seed: int, share: float, environment: dict[str, str]) -> dict[str, Any]:
+    """What pythae said; its arrays lie in `npz`."""
+    words = [arguments.data, f"{arguments.minutes:g}", str(seed), f"{share:g}", str(arguments.count), PEER.read_text()]
+    name = f"pythae-{arguments.minutes:g}-{seed}-{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:8]}"
+    kept = arguments.out / f"{name}.json"
+    if not kept.is_file():
+        made, log = kept.with_suffix(".npz"), kept.with_suffix(".log")
+        command = [str(python), str(PEER), "--pictures", str(arguments.out / "pictures.npz"), "--out", str(made)]
+        command += ["--minutes", str(arguments.minutes), "--share", str(share), "--seed", str(seed)]
+        command += ["--count", str(arguments.count)]
+        with log.open("w") as errors:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, check=False)
+        if done.returncode:
+            raise SystemExit(f"pythae failed; {log} says why")
+        kept.write_text(json.dumps(json.loads(done.stdout) | {"npz": str(made)}, indent=1) + "\n")
+    return dict(json.loads(kept.read_text()))
+
+
+def stages(run: Path) -> dict[str, int]:
+    """Images that each stage of a run of codec and prior has seen."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    codec = max(record["images"] for record in records if "codec" in record["losses"])
+    return {"codec": codec, "prior": records[-1]["images"] - codec}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--presets", default="vq-vae,fsq,vqgan")
+    parser.add_argument("--pythae", type=Path, metavar="PYTHON", help="of an environment with requirements-pythae.txt")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--data", default="fashion-mnist", help="pictures of 28x28x1, which pythae's networks are made for")
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of each side")
+    parser.add_argument("--out", type=Path, default=Path("codes"))
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # read when torch is loaded, here and by what is started from here
+    environment = dict(os.environ)  # pythae's: before limner is imported, which sets what suits limner
+
+    import numpy as np
+    import torch
+
+    from limner import load, prepare
+    from limner.core import images as pictures
+    from limner.core import precision
+    from limner.evaluation import judge_for
+    from limner.loop import SCORED_SEEDS
+    from limner.metrics.reconstruction import mean_psnr
+    from limner.metrics.report import score
+    from limner.nets.quantise import perplexity, usage
+    from limner.recipe import compose
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    dataset = prepare(arguments.data)
+    judge = judge_for(dataset)
+    print(f"judge frozen before anything is trained: {judge.checksum}", file=sys.stderr, flush=True)
+    real = dataset.images.gather(dataset.indices("test"))
+    seeds = [int(word) for word in arguments.seeds.split(",")]
+    trained: list[tuple[str, int, dict[str, Any]]] = []
+    if arguments.pythae:
+        np.savez(arguments.out / "pictures.npz", train=dataset.images.gather(dataset.indices("train")), test=real)
+    for seed in seeds:
+        for preset in filter(None, arguments.presets.split(",")):
+            print(f"{preset}, seed {seed}, {arguments.minutes:g} minutes …", file=sys.stderr, flush=True)
+            trained.append((preset, seed, train(preset, arguments.minutes, seed, arguments.data, arguments.out, [])))
+        if arguments.pythae:
+            print(f"pythae, seed {seed}, {arguments.minutes:g} minutes …", file=sys.stderr, flush=True)
+            share = compose("vq-vae", []).stages[0].share
+            trained.append(("pythae", seed, peer(arguments.pythae, arguments, seed, share, environment)))
+
+    assert judge_for(dataset).checksum == judge.checksum, "the judge changed while the others trained"
+    truth = judge.see(real)
+    rows = []
+    for name, seed, told in trained:
+        if name == "pythae":
+            with np.load(told["npz"]) as arrays:
+                made = {"pythae": arrays["samples"], "pythae, sampled in .train()": arrays["samples_train"]}
+                back, counts = arrays["reconstructions"], torch.from_numpy(arrays["counts"]).float()
+            seen_images = {stage: told[stage]["images"] for stage in ("codec", "prior")}
+            drawing = told["sampling"]
+        else:
+            model = load(told["run"])
+            began = time.monotonic()
+            made = {name: model.sample(range(SCORED_SEEDS, SCORED_SEEDS + arguments.count))}
+            drawing = time.monotonic() - began
+            back, codes = model.reconstruct(real), torch.from_numpy(model.encode(real))
+            counts = torch.bincount(codes.flatten(), minlength=model.method.codec.vocabulary).float()
+            seen_images = stages(Path(told["run"]))
+        of_codec = {"psnr": mean_psnr(back, real), "usage": float(usage(counts)), "perplexity": float(perplexity(counts))}
+        for row, samples in made.items():
+            seen = judge.see(samples)
+            found = score(seen.features, seen.logits, truth.features, truth.logits)
+            about = {"row": row, "seed": seed, "seconds": told["seconds"], "images": seen_images, "drawing": drawing}
+            rows.append(about | of_codec | {"codes": len(counts)} | {key: vars(found[key]) for key in SHOWN if key in found})
+            file = f"{row.replace(', sampled in .', '-').strip('()')}-{arguments.minutes:g}-{seed}"
+            pictures.save_png(arguments.out / f"{file}.png", pictures.grid(samples[:100]))
+        pairs = np.stack([real[:50], back[:50]], 1).reshape(100, *real.shape[1:])
+        pictures.save_png(arguments.out / f"{name}-{arguments.minutes:g}-{seed}-reconstructed.png", pictures.grid(pairs, 10))
+    pictures.save_png(arguments.out / "real.png", pictures.grid(real[:100]))
+    report = {
+        "data": dataset.name, "fingerprint": dataset.fingerprint, "minutes": arguments.minutes, "samples": arguments.count,
+        "judge": judge.checksum, "processor": precision.processor(), "threads": arguments.threads, "rows": rows,
+    }  # fmt: skip
+    (arguments.out / f"codes-{arguments.minutes:g}.json").write_text(json.dumps(report, indent=1) + "\n")
+    text = table(report)
+    (arguments.out / f"codes-{arguments.minutes:g}.md").write_text(text + "\n")
+    print(text)
+
+
+def table(report: dict[str, Any]) -> str:
+    first = report["rows"][0]
+    null = {name: first[name]["null"] for name in SHOWN if name in first and first[name]["null"] is not None}
+    lines = [
+        f"{report['data']}, {report['minutes']:g} minutes each on {report['threads']} threads of {report['processor']}; "
+        f"{report['samples']:,} samples against the test split; judge {report['judge'][:16]}, frozen beforehand. Real images "
+        "get " + ", ".join(f"{name} {value:.3g}" for name, value in null.items()) + ".",
+        "",
+        ("| | seed | seconds | images, codec + prior | PSNR, dB ↑ | codes in use ↑ | perplexity | Fréchet ↓ | coverage ↑ "
+        "| classes ↓ | drawing, s |"),
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for row in report["rows"]:
+        images = row["images"]
+        cells = [
+            row["row"], row["seed"], f"{row['seconds']:.0f}", f"{images['codec']:,} + {images['prior']:,}",
+            f"{row['psnr']:.1f}", f"{row['usage']:.1%} of {row['codes']}", f"{row['perplexity']:.0f}",
+        ]  # fmt: skip
+        cells += [f"{row[name]['value']:.3g}" if name in row else "–" for name in SHOWN]
+        lines.append("| " + " | ".join([*map(str, cells), f"{row['drawing']:.0f}"]) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

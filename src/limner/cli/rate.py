@@ -1,0 +1,87 @@
+"""The verb `rate`: makes, serves and analyses a study in which people judge pictures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from limner.cli import show
+from limner.cli.door import DONE, verb
+from limner.cli.options import (
+    Analyse,
+    Checkpoint,
+    Exposure,
+    Json,
+    Port,
+    Rated,
+    RatedCount,
+    RatedSeed,
+    Reals,
+    Serve,
+    StudyOut,
+    Tasks,
+)
+from limner.cli.parse import split_list
+from limner.core.errors import InputError
+
+
+def rate(
+    words: Rated = None,
+    data: Reals = None,
+    count: RatedCount = None,
+    tasks: Tasks = None,
+    exposure: Exposure = None,
+    checkpoint: Checkpoint = "last",
+    seed: RatedSeed = None,
+    out: StudyOut = None,
+    serve: Serve = False,
+    port: Port = None,
+    analyse: Analyse = False,
+    as_json: Json = False,
+) -> int:
+    """Let people judge: real or generated, and which of two.
+
+    'limner rate RUN…' makes a page that opens without a network; --serve shows it on this machine. 'limner rate STUDY
+    --analyse' says what follows from the answers.
+    """
+    server = None
+    with verb(as_json) as reply:
+        given = list(words or [])
+        if analyse:
+            if serve or out is not None:
+                raise InputError("--analyse reads answers; leave --serve and --out out")
+            from limner.study.analysis import analyse as conclude
+
+            reply(conclude(given), show.judged)
+            return DONE
+        from limner.cli.parse import given as told
+        from limner.cli.progress import counter
+        from limner.study.plan import plan
+        from limner.study.plan import told as about
+        from limner.study.records import KEY, read_key
+        from limner.study.server import PORT, StudyServer
+
+        made = len(given) == 1 and (Path(given[0]).expanduser() / KEY).is_file()
+        if made:
+            if not serve:
+                raise InputError(f"{given[0]} is a study; show it with --serve, or say what came out with --analyse")
+            folder = Path(given[0]).expanduser()
+            answer = about(folder, read_key(folder))
+        else:
+            options = told(count=count, exposure=exposure, seed=seed)
+            with counter("drawing") as progress:
+                answer = plan(
+                    given, data=data, tasks=split_list(tasks), checkpoint=checkpoint, out=out, progress=progress, **options
+                )
+        if serve:
+            server = StudyServer(Path(answer["study"]), PORT if port is None else port)
+            answer["url"] = server.url
+        reply(answer, show.study)
+    if server is not None:
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:  # how one ends it
+            print(f"stopped; {server.added} judgements added to {server.file}", file=sys.stderr, flush=True)
+        finally:
+            server.server_close()
+    return DONE

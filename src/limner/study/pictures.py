@@ -1,0 +1,197 @@
+"""What a study shows: samples of runs on seeds that nobody has seen, pictures of folders and arrays, and real ones."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.core.errors import InputError
+from limner.core.images import picture
+from limner.core.seeds import fold
+from limner.data import prepare
+from limner.data.dataset import Dataset, Images
+from limner.loaded import Loaded, load
+from limner.loop import SCORED_SEEDS
+from limner.run import Run
+from limner.study.records import Rated, Reals
+
+RATED_SEEDS = 2 * SCORED_SEEDS
+"""Samples for a study are drawn on seeds from here on; people are shown small ones elsewhere, and scores use those between."""
+SEEDS_EACH = 10_000
+"""Seeds that one study may take, so that a study with another seed shows other samples."""
+MASKS, TILES = 8, 6
+
+Pixels = NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One of the things that are compared; ``draw(n)`` gives n pictures [n, H, W, C] at random, with their numbers."""
+
+    rated: Rated
+    count: int | None
+    """How many there are; None: as many as one likes."""
+    draw: Callable[[int], tuple[Pixels, list[int]]]
+
+
+def chance(*parts: int | str) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(fold("study", *parts)))
+
+
+def open_sources(words: Sequence[str | Path], data: str | None, checkpoint: str, seed: int) -> tuple[list[Source], Dataset]:
+    """What `words` name (runs, folders of pictures, .npz files), and the data whose held-out pictures are the real ones.
+
+    Errors: `InputError` where one of them is not there, or cannot be compared with the others.
+    """
+    models = [_model(word, checkpoint) for word in words]
+    dataset = _dataset(words, models, data)
+    sources, names = [], _names(words, models)
+    for number, (word, model) in enumerate(zip(words, models, strict=True)):
+        if model is not None:
+            if model.shape != dataset.shape:
+                raise InputError(
+                    f"{word} makes pictures of the shape {model.shape}, and the real ones are {dataset.shape}; a study "
+                    "compares pictures of one shape"
+                )
+            sources.append(_run(model, names[number], seed))
+        else:
+            sources.append(_files(Path(word).expanduser(), names[number], dataset.shape, seed))
+    return sources, dataset
+
+
+def _model(word: str | Path, checkpoint: str) -> Loaded | None:
+    """The model of a run; None for pictures."""
+    path = Path(word).expanduser()
+    if path.suffix == ".npz":
+        return None
+    try:
+        run = Run.open(path)
+    except InputError:
+        if path.is_dir() and any(path.iterdir()):
+            return None
+        raise
+    return load(run.path, checkpoint)
+
+
+def _dataset(words: Sequence[str | Path], models: Sequence[Loaded | None], data: str | None) -> Dataset:
+    runs = [model for model in models if model is not None]
+    if not runs:
+        if data is None:
+            raise InputError(f"{words[0]} is not a run, so say which pictures are the real ones: --data SRC")
+        return prepare(data)
+    if data is None and len({model.recipe.data.fingerprint for model in runs}) > 1:
+        raise InputError("these runs were trained on different data; say which pictures are the real ones: --data SRC")
+    return runs[0].dataset(data)
+
+
+def _names(words: Sequence[str | Path], models: Sequence[Loaded | None]) -> list[str]:
+    """Short names, each different: the last part of a path, and more of it where two are called alike."""
+    paths = [
+        (Path(word).expanduser() if model is None else model.run.path).resolve()
+        for word, model in zip(words, models, strict=True)
+    ]
+    if len(set(paths)) < len(paths):
+        raise InputError("one run is named twice; a study compares different ones")
+    for length in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _run(model: Loaded, name: str, seed: int) -> Source:
+    first = RATED_SEEDS + seed * SEEDS_EACH
+    rated = Rated(name=name, path=str(model.run.path), checkpoint=model.checkpoint.images, digest=model.checkpoint.digest())
+
+    def draw(count: int) -> tuple[Pixels, list[int]]:
+        seeds = range(first, first + count)
+        return model.sample(seeds), list(seeds)
+
+    return Source(rated, None, draw)
+
+
+def _files(path: Path, name: str, shape: tuple[int, int, int], seed: int) -> Source:
+    """Pictures at random out of a folder (brought to `shape`) or an .npz."""
+    if path.suffix == ".npz":
+        found = _npz(path)
+        if found.shape[1:] != shape:
+            raise InputError(
+                f"{path} has pictures of the shape {found.shape[1:]}, and the real ones are {shape}; make them equal"
+            )
+        images = Images([found])
+    else:
+        images = prepare(path, size=shape[:2], channels=_channels(shape[2]), split="none").images
+
+    def draw(count: int) -> tuple[Pixels, list[int]]:
+        rows = chance(seed, "rows", name).choice(len(images), count, replace=False)
+        return images.gather(rows), [int(row) for row in rows]
+
+    return Source(Rated(name=name, path=str(path)), len(images), draw)
+
+
+def _channels(count: int) -> Any:
+    return count
+
+
+def _npz(path: Path) -> Pixels:
+    try:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+            found: Pixels = file["images"]
+    except FileNotFoundError as error:
+        raise InputError(f"no file at {path}") from error
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} holds no array 'images': {error}") from error
+    if found.dtype != np.uint8 or found.ndim != 4:
+        raise InputError(f"{path}: 'images' must be uint8 [N, H, W, C], not {found.dtype} {list(found.shape)}")
+    return found
+
+
+def real_source(dataset: Dataset, seed: int) -> tuple[Source, Reals]:
+    """Real pictures at random, of the split that `evaluate` takes: test where there is one, otherwise val, otherwise all."""
+    split = next(name for name in ("test", "val", "train") if name in dataset.splits)
+    rows = dataset.indices(split)
+
+    def draw(count: int) -> tuple[Pixels, list[int]]:
+        chosen = rows[chance(seed, "reals").choice(len(rows), count, replace=False)]
+        return dataset.images.gather(chosen), [int(row) for row in chosen]
+
+    reals = Reals(data=dataset.name, fingerprint=dataset.fingerprint, split=split)
+    return Source(Rated(name="real", path=str(dataset.path)), len(rows), draw), reals
+
+
+def noise(count: int, shape: tuple[int, int, int], seed: int) -> Pixels:
+    """[count, H, W, C] that nobody who looks takes for real: every value of every pixel by itself."""
+    return chance(seed, "noise").integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def masks(shown: Pixels, seed: int) -> Pixels:
+    """[MASKS, H, W, C]: tiles from random places of random pictures, real and generated, to end what the eye keeps of one."""
+    _, height, width, channels = shown.shape
+    high, wide = max(1, height // TILES), max(1, width // TILES)
+    draw = chance(seed, "masks")
+    found = np.empty((MASKS, height, width, channels), np.uint8)
+    for mask in found:
+        for top in range(0, height, high):
+            for left in range(0, width, wide):
+                place = mask[top : top + high, left : left + wide]
+                y, x = (
+                    int(draw.integers(0, side - part + 1)) for side, part in zip((height, width), place.shape, strict=False)
+                )
+                taken = shown[draw.integers(len(shown))]
+                place[:] = taken[y : y + place.shape[0], x : x + place.shape[1]]
+    return found
+
+
+def png(image: Pixels) -> bytes:
+    """[H, W, C] as PNG with nothing but its pixels: the one encoder for real and generated pictures alike."""
+    buffer = io.BytesIO()
+    picture(image).save(buffer, format="PNG")
+    return buffer.getvalue()

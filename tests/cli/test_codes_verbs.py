@@ -1,0 +1,223 @@
+"""Codecs and their priors on the command line: what works without a prior, without the codec's run, and what is bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from contract.helpers import NARROW, at_images
+from contract.test_codes import BARE, SMALL
+from contract.test_latents_kept import die
+from limner.cli import main
+from limner.loaded import Loaded, load
+from limner.metrics.reconstruction import psnr, ssim
+from made import encoded, textured, write
+
+QUICK = ["--images", "96", "batch.size=16", "score.points=0", "previews.count=4", "precision=fp32"]
+SETTINGS = {
+    "bare": ["--preset", "vq-vae", "stages=[]", f"method={BARE}"],
+    "vqgan": ["--preset", "vqgan", *NARROW["vqgan"]],
+    "gan": ["--preset", "gan", *NARROW["gan"]],
+    "vae": ["--preset", "vae", *NARROW["vae"]],
+}
+
+Ask = Callable[..., tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A small finished run of each kind."""
+    out = tmp_path_factory.mktemp("runs")
+    for name, settings in SETTINGS.items():
+        assert main(["train", "digits", "--name", name, "--out", str(out), *QUICK, *settings]) == 0
+    return {path.name.partition("-")[2]: path for path in out.iterdir()}
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
+    """`ask("sample", …)` is (exit code, the JSON object)."""
+
+    def run(*words: str | Path) -> tuple[int, dict[str, Any]]:
+        capsys.readouterr()
+        code = main([*map(str, words), "--json"])
+        seen = capsys.readouterr()
+        assert "Traceback" not in seen.out + seen.err
+        answer = json.loads(seen.out)
+        if code:
+            assert set(answer) == {"error"}
+            assert "\n" not in answer["error"]
+        return code, answer
+
+    return run
+
+
+# ---- a codec alone ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["--metrics", "psnr,ssim"], []], ids=["asked for", "all there are"])
+def test_a_codec_is_judged_by_what_it_reconstructs(
+    words: list[str], runs: dict[str, Path], ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, answer = ask("evaluate", runs["bare"], *words)
+    assert code == 0, answer
+    model = load(runs["bare"])
+    dataset = model.dataset()
+    real = dataset.images.gather(dataset.indices("test"))
+    back = model.reconstruct(real)
+    assert list(answer["metrics"]) == ["psnr", "ssim"]
+    assert answer["metrics"]["psnr"]["value"] == pytest.approx(float(psnr(back, real).mean()))
+    assert answer["metrics"]["ssim"]["value"] == pytest.approx(float(ssim(back, real).mean()))
+    assert answer["metrics"]["psnr"]["error"] == pytest.approx(float(psnr(back, real).std()) / len(real) ** 0.5)
+    assert (answer["count"], answer["features"]) == (len(real), None)
+    assert json.loads(Path(answer["report"]).read_text())["metrics"] == answer["metrics"]
+
+
+@pytest.mark.parametrize(
+    "words", ["bare --metrics psnr", "vqgan --metrics psnr,ssim", "vae --metrics psnr,elbo --importance 2"]
+)
+def test_what_needs_no_samples_draws_none(
+    words: str, runs: dict[str, Path], ask: Ask, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("draws")
+
+    monkeypatch.setattr(Loaded, "sample", never)
+    monkeypatch.setattr("limner.evaluation.judge_for", never)
+    kind, *rest = words.split()
+    code, answer = ask("evaluate", runs[kind], *rest)
+    assert code == 0, answer
+    assert set(rest[1].split(",")) <= set(answer["metrics"])
+    assert answer.get("likelihood", {}).get("draws") == (2 if kind == "vae" else None)
+    assert main(["evaluate", str(runs[kind]), *rest]) == 0
+    out = capsys.readouterr().out
+    assert "180 real pictures (digits, test)" in out
+    assert not re.search(r"[{}]|None", out)
+
+
+# ---- without the codec's run --------------------------------------------------------------------------------------------
+
+
+def test_a_finished_prior_needs_its_codecs_run_no_longer(runs: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
+    codec = shutil.copytree(runs["vqgan"], tmp_path / "codec")
+    code, answer = ask("train", "digits", "--preset", "prior", "--out", tmp_path / "runs", f"codec={codec}", *SMALL, *QUICK)
+    assert code == 0, answer
+    run = answer["run"]
+    _, before = ask("sample", run, "--seeds", "3", "--npz", tmp_path / "before.npz", "--out", tmp_path / "before")
+    shutil.rmtree(codec)
+    code, after = ask("sample", run, "--seeds", "3", "--npz", tmp_path / "after.npz", "--out", tmp_path / "after")
+    assert code == 0, after
+    with np.load(before["npz"]) as one, np.load(after["npz"]) as other:
+        assert np.array_equal(one["images"], other["images"])
+    code, answer = ask("resume", run, "--images", "160")
+    assert (code, answer.get("images")) == (0, 160), answer
+    words = ["--count", "64", "--features", "pixels", "--metrics", "frechet,psnr"]
+    code, answer = ask("evaluate", run, *words)
+    assert code == 0, answer
+    assert set(answer["metrics"]) == {"frechet", "psnr"}
+    code, answer = ask("reconstruct", run, write(tmp_path / "a.png", encoded(textured(1, 8, 8, 1))))
+    assert (code, answer.get("prepared")) == (0, {}), answer
+
+
+def test_a_prior_that_never_saved_needs_it(runs: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
+    codec = shutil.copytree(runs["bare"], tmp_path / "codec")
+    settings = [f"codec={codec}", *SMALL, *QUICK, "checkpoints.every=1"]
+    with at_images(32, die):
+        code, answer = ask("train", "digits", "--preset", "prior", "--out", tmp_path / "runs", *settings)
+    assert code == 1
+    (run,) = (tmp_path / "runs").iterdir()
+    shutil.move(codec, tmp_path / "moved")
+    code, answer = ask("resume", run)
+    assert code == 2
+    assert f"codec={codec}: no run at {codec}" in answer["error"]
+    shutil.move(tmp_path / "moved", codec)
+    code, answer = ask("resume", run)
+    assert (code, answer.get("images")) == (0, 96), answer
+
+
+# ---- bad input ----------------------------------------------------------------------------------------------------------
+
+PRIOR = "train digits --preset prior --out out"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (f"{PRIOR} codec=GAN", "GAN (gan) has no codes for a prior to draw; give codec= a run of vq-vae, fsq or vqgan"),
+        (f"{PRIOR} codec=VAE", "VAE (vae) has no codes for a prior to draw; give codec= a run of vq-vae, fsq or vqgan"),
+        (PRIOR, "a prior draws codes, and nothing here makes any; give codec=RUN"),
+        (f"{PRIOR} codec=", "a prior draws codes, and nothing here makes any; give codec=RUN"),
+        (f"{PRIOR} codec=runs/moved", "codec=runs/moved: no run at runs/moved; `limner runs runs` lists what is there; where"),
+        (f"{PRIOR} codec=0007", "codec=0007: no run at 0007"),
+        (f"{PRIOR} codec=BEGUN", "has no complete checkpoint yet"),
+        (f"{PRIOR} codec=CUT", "ema.safetensors is damaged"),
+        (f"{PRIOR} codec=BARE data.size=16", "these are 16x16 with 1; set data.size=8x8 data.channels=1"),
+        (f"{PRIOR} codec=BARE data.channels=3", "these are 8x8 with 3; set data.size=8x8 data.channels=1"),
+        ("train colours --preset prior --out out codec=BARE", "BARE encodes pictures of 8x8 with 1 channel(s), these are 12x8"),
+        (f"{PRIOR} --dry-run codec=GAN", "GAN (gan) has no codes"),
+        ("sample BARE", "limner train digits --preset prior codec=BARE"),
+        ("evaluate BARE --metrics frechet", "limner train digits --preset prior codec=BARE"),
+        ("evaluate BARE --metrics psnr,coverage", "limner train digits --preset prior codec=BARE"),
+        ("evaluate BARE --importance 5", "BARE (vq-vae) bounds no likelihood; train a vae for one"),
+        ("evaluate VAE --importance 0", "0 importance samples bound nothing; give 1 (the ELBO) or more"),
+        ("evaluate VAE --importance -3", "-3 importance samples bound nothing"),
+        ("evaluate VAE --importance few", "--importance"),
+        ("evaluate VAE --metrics nll --importance 0", "0 importance samples bound nothing"),
+        ("evaluate GAN --importance 0", "0 importance samples bound nothing"),
+        ("evaluate GAN --metrics nll", "GAN (gan) bounds no likelihood; train a vae for one"),
+        ("evaluate GAN --metrics ssim", "GAN has no encoder (gan); train one that has"),
+        ("evaluate some.npz --data digits --metrics psnr", "psnr and ssim are of pictures that went through a model"),
+        ("evaluate some.npz --data digits --metrics nll", "give a run, or leave elbo, nll, bits_per_dim out"),
+        ("evaluate some.npz --data digits --importance 0", "give a run, or leave --importance out"),
+        ("reconstruct BARE colour.png", "colour.png is in colour, and BARE knows grey pictures only; give --grey"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line(
+    words: str, hint: str, runs: dict[str, Path], ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "colour.png", encoded(textured(1, 20, 30)))
+    for number in range(12):
+        write(tmp_path / "colours" / f"{number}.png", encoded(textured(number, 12, 8)))
+    np.savez(tmp_path / "some.npz", images=np.zeros((40, 8, 8, 1), np.uint8))
+    (tmp_path / "runs").mkdir()
+    places = {name.upper(): str(path) for name, path in runs.items()}
+    places |= {
+        "BEGUN": str(shutil.copytree(runs["bare"], tmp_path / "begun")),
+        "CUT": str(shutil.copytree(runs["bare"], tmp_path / "cut")),
+    }
+    for complete in (tmp_path / "begun").glob("checkpoints/*/COMPLETE"):
+        complete.unlink()
+    for weights in (tmp_path / "cut").glob("checkpoints/*/ema.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:-100])
+    for name, place in places.items():
+        words, hint = re.sub(rf"\b{name}\b", place, words), re.sub(rf"\b{name}\b", place, hint)
+    code, answer = ask(*words.split())
+    assert code == 2, answer
+    assert hint in answer["error"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["bare", "vqgan"])
+def test_pictures_of_another_size_or_mode_are_prepared_and_it_is_said(
+    kind: str, runs: dict[str, Path], ask: Ask, tmp_path: Path
+) -> None:
+    mine = [
+        write(tmp_path / "wide.png", encoded(textured(1, 20, 30))),
+        write(tmp_path / "grey.jpg", encoded(textured(2, 9, 9, 1), "JPEG")),
+        write(tmp_path / "fits.png", encoded(textured(3, 8, 8, 1))),
+    ]
+    code, answer = ask("reconstruct", runs[kind], *mine, "--grey", "--out", tmp_path / "out")
+    assert code == 0, answer
+    assert answer["prepared"] == {
+        str(mine[0]): "20x30 RGB -> 8x8 grey (crop)",
+        str(mine[1]): "9x9 L -> 8x8 grey",
+    }
+    assert len(answer["errors"]) == len(answer["psnr"]) == len(answer["ssim"]) == 3
+    assert answer["method"] == "encoder"

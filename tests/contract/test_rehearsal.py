@@ -1,0 +1,144 @@
+"""`--dry-run`: every stage is rehearsed, with all its phases, and what is said fits together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from contract.helpers import NARROW, narrowed, run_of
+from contract.test_codes import BARE, SMALL
+from limner.cli import main
+from limner.core.method import At
+from limner.core.step import Stepper
+from limner.data import prepare
+from limner.methods.vqvae import VqVae
+from limner.rehearsal import Pace, dry_run
+
+FAST = ("batch.size=16", "precision=fp32")
+
+
+def rehearsed(preset: str, *settings: str, **budget: Any) -> dict[str, Any]:
+    return dry_run("digits", preset=preset, settings=narrowed(preset, *FAST, *settings), **budget)
+
+
+class Watch:
+    """A clock that stands still but for what the tests say takes time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def takes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """`takes(codes=0.004, encoding=0.008)`: a step of that phase takes so many seconds and does nothing; a pass of a codec."""
+    watch = Watch()
+    seconds: dict[str, float] = {}
+    encode = VqVae.encode
+
+    def step(self: Stepper, draw: Any, at: At, iteration: int) -> dict[str, torch.Tensor]:
+        batch = draw(0, at.images, self.batch)
+        if batch.latents is not None:
+            batch.latents()
+        watch.now += sum(seconds[phase.name] for phase in self.phases if phase.due(iteration, at.progress))
+        return {"loss": torch.zeros(())}
+
+    def encoding(self: VqVae, images: torch.Tensor) -> torch.Tensor:
+        watch.now += seconds.get("encoding", 0.0)
+        return encode(self, images)
+
+    with monkeypatch.context() as patch:
+
+        def start(**given: float) -> None:
+            seconds.update(given)
+            patch.setattr(Stepper, "step", step)
+            patch.setattr(VqVae, "encode", encoding)
+            patch.setattr("limner.rehearsal.time", watch)
+
+        yield start
+
+
+def test_a_pace_counts_what_is_met_first() -> None:
+    pace = Pace(each=0.01, once=0.03, count=100)
+    assert pace.seconds(50) == pytest.approx(50 * 0.04)
+    assert pace.seconds(300) == pytest.approx(300 * 0.01 + 100 * 0.03)
+    for images in (0, 10, 100, 101, 5000):
+        assert pace.images(pace.seconds(images)) == pytest.approx(images)
+
+
+def test_both_stages_are_told(takes: Callable[..., None]) -> None:
+    takes(codes=0.004, likelihood=0.016, encoding=0.008)
+    images = 16_000
+    found = rehearsed("vq-vae", images=images)
+    codec, prior = found["stages"]
+    assert (codec["name"], prior["name"]) == ("codec", "main")
+    assert (codec["images"], prior["images"]) == (6400, 9600)
+    assert codec["images_per_second"] == pytest.approx(16 / 0.004)
+    # 600 steps, of which the first 91 meet a picture for the first time, and pass it through the codec.
+    assert prior["seconds_estimate"] == pytest.approx(600 * 0.016 + 91 * 0.008, abs=0.06)
+    assert prior["images_per_second"] == pytest.approx(9600 / prior["seconds_estimate"], rel=0.02)
+    assert found["seconds_estimate"] == pytest.approx(codec["seconds_estimate"] + prior["seconds_estimate"], abs=0.2)
+    assert found["images_per_second"] == pytest.approx(images / found["seconds_estimate"], rel=0.02)
+    assert found["images"] == images
+    assert found["parameters"]["total"] == codec["parameters"]["total"] + prior["parameters"]["total"]
+    assert found["parameters"]["codec"] == codec["parameters"]["codec"] > 1000
+    assert found["parameters"]["prior"] == prior["parameters"]["prior"] > 1000
+    assert 0 < codec["memory"] <= prior["memory"] == found["memory"]
+
+
+def test_a_budget_in_minutes_is_shared_by_time(takes: Callable[..., None]) -> None:
+    takes(codes=0.004, likelihood=0.016)
+    found = rehearsed("vq-vae", minutes=1.0)
+    codec, prior = found["stages"]
+    assert codec["seconds_estimate"] == pytest.approx(24)
+    assert prior["seconds_estimate"] == pytest.approx(36)
+    assert found["seconds_estimate"] == pytest.approx(60)
+    assert codec["images"] == pytest.approx(24 / 0.004 * 16, abs=1)
+    assert prior["images"] == pytest.approx(36 / 0.016 * 16, abs=1)
+    assert found["images"] == codec["images"] + prior["images"]
+
+
+def test_a_late_player_is_rehearsed(takes: Callable[..., None]) -> None:
+    """The discriminator of vqgan begins half-way through its codec's half of the budget."""
+    takes(codes=0.004, adversarial=0.020, likelihood=0.004)
+    codec, _ = rehearsed("vqgan", images=6400)["stages"]
+    assert codec["seconds_estimate"] == pytest.approx(200 * (0.004 + 0.020) / 2)
+
+
+def test_a_prior_on_a_codec_is_one_stage_and_leaves_the_cache_alone(
+    takes: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "warm"))
+    codec = run_of("vq-vae", tmp_path / "codec", "stages=[]", f"method={BARE}", narrow=False)
+    words = (f"codec={codec.path}", *SMALL)
+    run_of("prior", tmp_path / "prior", *words, images=2 * 1456)
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cold"))
+    prepare("digits")
+    before = sorted(tmp_path.rglob("*"))
+    takes(likelihood=0.004, encoding=0.008)
+    cold = rehearsed("prior", *words, images=16_000)
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "warm"))
+    warm = rehearsed("prior", *words, images=16_000)
+    assert sorted(tmp_path.rglob("*")) == before
+    for found, encoding in ((cold, 91 * 0.008), (warm, 0.0)):
+        (stage,) = found["stages"]
+        assert (stage["name"], stage["images"]) == ("main", 16_000)
+        assert found["seconds_estimate"] == stage["seconds_estimate"] == pytest.approx(1000 * 0.004 + encoding, abs=0.06)
+
+
+def test_for_a_person(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["train", "digits", "--preset", "fsq", "--dry-run", "--images", "640", "--out", str(tmp_path / "runs")]
+    assert main([*words, *NARROW["fsq"], *FAST]) == 0
+    out = capsys.readouterr().out
+    above = out.partition("\n\n")[2].partition("\n\n")[0]
+    (codec,) = re.findall(r"(?m)^ *codec +([\d,]+) +256 +", above)
+    (prior,) = re.findall(r"(?m)^ *main +([\d,]+) +384 +", above)
+    assert f"codec {codec}, prior {prior}" in out
+    assert not (tmp_path / "runs").exists()
