@@ -138,6 +138,21 @@ def test_every_network_serves_any_size_and_loses_no_pixel(
     assert not still
 
 
+def test_truncation_leads_to_the_mean_of_the_prior() -> None:
+    """Of a mixture that is not the mean of its components' means, but each by its share."""
+    method = method_of("vae", (8, 8, 1), "method.components=2").eval()
+    assert isinstance(method, Vae)
+    assert method.prior is not None
+    method.prior.shares.copy_(torch.tensor([0.9, 0.1]))
+    method.prior.means[0], method.prior.means[1] = 1.0, -4.0
+    cond = limner.core.cond.Cond()
+    middle = method.picture(torch.full((1, 8), 0.5, device=method.device), cond)
+    for seed in (1, 2):
+        torch.testing.assert_close(method.sample([seed], cond, truncation=0.0), middle)
+    half = method.picture(0.5 * method.latents([1]) + 0.25, cond)
+    torch.testing.assert_close(method.sample([1], cond, truncation=0.5), half)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

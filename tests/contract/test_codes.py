@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import limner
 from contract.helpers import (
@@ -85,6 +86,8 @@ def test_each_phase_of_a_codec_moves_its_players_and_the_codes(preset: str, numb
         assert {name.split(".")[0] for name in moved} == modules
         assert "coder.quantiser.counts" in moved
         assert ("coder.quantiser.codes" in moved) == (preset != "fsq")
+        iterated = {name for name in moved if name.endswith(".u")}  # the vectors of spectral normalisation, with their player
+        assert len(iterated) == (3 if phase.name == "adversarial" else 0), "that of a single logit is ±1"
     assert {p.name for p in stepper.phases} == ({"codes", "adversarial"} if preset == "vqgan" else {"codes"})
 
 
@@ -109,8 +112,11 @@ def test_codes_are_codes(preset: str) -> None:
     assert codes.shape == (5, 7, 5)
     assert method.vocabulary == {"vq-vae": 24, "vqgan": 24, "fsq": 36}[preset]
     assert 0 <= int(codes.min()) <= int(codes.max()) < method.vocabulary
+    formats: list[torch.dtype] = []
+    method.coder.encoder.register_forward_hook(lambda module, given, found: formats.append(found.dtype))
     with torch.autocast(method.device.type, dtype=torch.bfloat16):
         assert torch.equal(method.encode(images), codes)
+    assert formats == [torch.float32], "a code is one or another"
     other = codes.clone()
     other[:, 3, 2] = (other[:, 3, 2] + 1) % method.vocabulary
     changed = (method.decode(other) - method.decode(codes)).abs().amax((0, 1))
@@ -321,6 +327,24 @@ def test_what_is_drawn_heeds_its_knobs(whole: Run, tmp_path: Path) -> None:
         assert image.text["temperature"] == "0.8"  # type: ignore[attr-defined]
         assert image.text["top_k"] == "9"  # type: ignore[attr-defined]
         assert "top_p" not in image.text  # type: ignore[attr-defined]
+
+
+def test_every_place_and_every_seed_has_a_draw_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all codes are as likely, whatever came before: each is drawn as often at each place, and no place tells another."""
+    method = method_of("vq-vae", (8, 8, 1)).eval()
+    assert isinstance(method, Prior)
+    with torch.no_grad():
+        method.transformer.head.weight.zero_()
+        method.transformer.head.bias.zero_()
+    drawn: list[Tensor] = []
+    decode = VqVae.decode
+    monkeypatch.setattr(VqVae, "decode", lambda self, codes: (drawn.append(codes), decode(self, codes))[1])
+    method.sample(range(480), Cond())
+    codes = torch.cat(drawn).flatten(1)
+    counts = torch.stack([torch.bincount(place, minlength=24) for place in codes.unbind(1)]).double()
+    assert float(((counts - 20).square() / 20).sum(1).max()) < 60  # χ² of 23 degrees of freedom
+    same = torch.stack([(codes[:, a] == codes[:, b]).double().mean() for a in range(16) for b in range(a)])
+    assert float(same.max()) < 0.1  # 1/24, by chance
 
 
 def test_a_gan_draws_no_codes(tmp_path: Path) -> None:

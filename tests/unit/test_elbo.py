@@ -131,7 +131,7 @@ def test_free_bits_cost_what_is_free_and_push_no_further() -> None:
     torch.testing.assert_close(slope, torch.tensor([[0.0, 0.5], [0.0, 0.5]]))
 
 
-@pytest.mark.parametrize(("target", "mean"), [(2.0, 1.2), (5.0, 1.8)])
+@pytest.mark.parametrize(("target", "mean"), [(2.0, 1.2), (3.0, 0.2), (5.0, 1.8)])
 def test_capacity_is_the_distance_of_the_mean(target: float, mean: float) -> None:
     kl = torch.tensor([[0.1, 2.0], [0.3, 4.0]])
     assert elbo.capacity(kl, target).mean().item() == pytest.approx(mean, abs=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -186,15 +188,21 @@ def test_one_backward_pass_serves_both_players(loss: str) -> None:
 def test_attention_is_torchs(causal: bool, dtype: torch.dtype) -> None:
     """In float64 to rounding; in bfloat16 as near to the truth as torch's own, and its gradients as well."""
     torch.manual_seed(0)
-    exact = [torch.randn(3, 2, 7, 4, dtype=torch.float64) for _ in range(3)]
-    found = []
-    for way in (attend, lambda q, k, v, c: F.scaled_dot_product_attention(q, k, v, is_causal=c)):
-        inputs = [x.to(dtype).requires_grad_() for x in exact]
-        y = way(*inputs, causal)
-        found.append([y, *torch.autograd.grad(y.float().sin().sum() if dtype != torch.float64 else y.sin().sum(), inputs)])
-    for mine, theirs in zip(*found, strict=True):
+    exact = [3 * torch.randn(4, 2, 19, 16, dtype=torch.float64) for _ in range(3)]  # so that some scores are large
+
+    def worked(way: Callable[..., Tensor], dtype: torch.dtype) -> list[Tensor]:
+        inputs = [x.bfloat16().to(dtype).requires_grad_() for x in exact]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            y = way(*inputs, causal)
+        return [y, *torch.autograd.grad(y.float().sin().sum() if dtype != torch.float64 else y.sin().sum(), inputs)]
+
+    def torchs(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+    for mine, theirs, truth in zip(worked(attend, dtype), worked(torchs, dtype), worked(torchs, torch.float64), strict=True):
         assert mine.dtype == dtype
-        assert (mine - theirs).norm() <= (0.02 if dtype == torch.bfloat16 else 1e-12) * theirs.norm()
+        error, own = (mine - truth).norm(), (theirs - truth).norm()
+        assert error <= (1.5 * own if dtype == torch.bfloat16 else 1e-12 * truth.norm())
 
 
 def test_the_nearest_code_is_the_nearest() -> None:

@@ -125,6 +125,18 @@ def test_means_are_pictures_and_losses_are_per_image(kind: Kind, mixtures: int, 
     torch.testing.assert_close(each, alone)
 
 
+def test_the_mean_of_two_channels_is_that_of_their_draws() -> None:
+    """The second channel is drawn along by the first: Σ grey·mass over all pairs of greys."""
+    out = torch.tensor([[0.3, -0.2, 0.3, -3.0, -2.8, 0.8], [0.5, 0.35, -0.1, -2.5, -3.0, -0.6]]).double()
+    pairs = torch.cartesian_prod(GREYS, GREYS)
+    masses = likelihoods.log_mass(
+        "logistic", pairs[:, :, None, None], out.flatten().view(1, 12, 1, 1).expand(len(pairs), -1, -1, -1), torch.zeros(())
+    ).exp()
+    assert masses.sum().item() == pytest.approx(1, abs=1e-9)
+    mean = likelihoods.mean("logistic", out.flatten().view(1, 12, 1, 1), 2)
+    torch.testing.assert_close(mean.flatten(), (masses[:, None] * pairs).sum(0), rtol=0, atol=2e-3)
+
+
 def test_the_mean_of_a_mixture_is_that_of_its_draws() -> None:
     """One channel, narrow components well inside the range: Σ grey·mass."""
     out = torch.tensor([0.3, -0.4, -2.5, 0.9, 0.5, -3.0]).double().view(1, 6, 1, 1)

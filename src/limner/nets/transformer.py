@@ -19,12 +19,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     """[B, heads, T, d], [B, heads, S, d] twice -> [B, heads, T, d]: softmax(q·kᵀ/√d)·v, where `causal` only what is not later.
 
     On a CPU by plain products: the gradient of torch's fused kernel takes seven times as long in bfloat16 (29 ms against 4 for
-    64 sequences of 49 codes, 4 heads of 32 entries, on one thread).
+    64 sequences of 49 codes, 4 heads of 32 entries, on one thread). Scores are float32, as in that kernel: a score of 10 known
+    to ±.03 makes gradients of q and k 6 % wrong instead of .8 %, and saves a twentieth of the time.
     """
     if q.device.type != "cpu":
         fused: Tensor = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
         return fused
-    scores = (q @ k.mT).to(torch.promote_types(q.dtype, torch.float32)) * q.shape[3] ** -0.5
+    wide = torch.promote_types(q.dtype, torch.float32)
+    with torch.autocast(q.device.type, enabled=False):
+        scores = (q.to(wide) @ k.to(wide).mT) * q.shape[3] ** -0.5
     if causal:
         scores = scores + torch.full(scores.shape[2:], -torch.inf, device=q.device).triu(1)
     seen: Tensor = scores.softmax(3).to(v.dtype) @ v
