@@ -178,9 +178,8 @@ def main(presets: Sequence[str] = (*GANS, *CODERS)) -> None:
             print(f"{preset}\n{profiled(preset, told.size, told.channels, told.seconds)}", flush=True)
         return
     where = f"{precision.processor()}, {torch.get_num_threads()} threads"
-    print(
-        f"{where}, {told.size}x{told.size}x{told.channels}, batch 64, {told.clock} time, plain loop: {told.layers}'s layers\n"
-    )
+    print(f"{where}, {told.size}x{told.size}x{told.channels}, batch 64, {told.clock} time")
+    print(f"plain loop: {told.layers}'s layers, {told.precision} precision\n")
     print("| preset | limner, images/s | plain eager loop | ratio, median (lowest – highest) |\n|---|---|---|---|")
     for preset in told.presets.split(","):
         print(row(preset, told), flush=True)
