@@ -8,9 +8,9 @@ alternate, so that whatever else the machine does meets both alike; what counts 
     python benchmarks/method_speed.py --rounds 5 --seconds 1
     python benchmarks/method_speed.py --presets vae,vq-vae --layers limner
 
-`--layers limner` gives the plain loop limner's faster layers as well: what is left is the loop alone. `--clock cpu` counts
-processor time instead of the clock's, for a machine that is not quiet. With `--profile` no table is made, but a list of the
-operators that limner's loop spends its time in.
+`--layers limner` gives the plain loop limner's faster layers as well: what is left is the loop alone. `--precision fp32` gives
+it float32 throughout, as most tutorials have it. `--clock cpu` counts processor time instead of the clock's, for a machine that
+is not quiet. With `--profile` no table is made, but a list of the operators that limner's loop spends its time in.
 """
 
 from __future__ import annotations
@@ -101,12 +101,12 @@ def limner_loop(preset: str, size: int, channels: int) -> tuple[Callable[[], Non
 
 
 def plain_loop(
-    preset: str, size: int, channels: int, torchs: bool
+    preset: str, size: int, channels: int, torchs: bool, single: bool
 ) -> tuple[Callable[[], None], Callable[[torch.Tensor], torch.Tensor] | None]:
     """The same weights in a loop of `plain_loops.py`."""
     recipe, method = build(preset, size, channels)
     data = data_of(preset, method, size, channels, recipe.batch.size)
-    number_format = "fp32" if preset in GANS else precision.choose(torch.device("cpu"))
+    number_format = "fp32" if single or preset in GANS else precision.choose(torch.device("cpu"))
     if torchs:
         torch_layers(method)
     plain = plain_of(method, data, LATE.get(preset, PROGRESS), number_format)
@@ -136,7 +136,8 @@ def speed(step: Callable[[], None], seconds: float, clock: Callable[[], float] =
 
 def row(preset: str, told: argparse.Namespace) -> str:
     shape, clock = (told.size, told.channels), time.process_time if told.clock == "cpu" else time.perf_counter
-    (ours, our_loss), (theirs, their_loss) = limner_loop(preset, *shape), plain_loop(preset, *shape, told.layers == "torch")
+    ours, our_loss = limner_loop(preset, *shape)
+    theirs, their_loss = plain_loop(preset, *shape, told.layers == "torch", told.precision == "fp32")
     if their_loss is not None:
         assert_same(preset, our_loss, their_loss)
     for step in (ours, theirs):  # warm up, a penalty included
@@ -167,6 +168,7 @@ def main(presets: Sequence[str] = (*GANS, *CODERS)) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--layers", choices=("torch", "limner"), default="torch", help="of the plain loop")
+    parser.add_argument("--precision", choices=("same", "fp32"), default="same", help="of the plain loop")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--profile", action="store_true")
     told = parser.parse_args()
