@@ -312,6 +312,8 @@ def test_inception_score_is_torch_fidelity_s() -> None:
 
 
 def test_inception_score_null_holds_other_real_pictures() -> None:
+    with pytest.raises(InputError, match="at least one"):
+        inception_score_null(torch.empty(0, 5), 10)
     logits = 3 * normal(2000, 6)
     null = inception_score_null(logits, 300, repeats=200)
     fresh = [inception_score(3 * normal(300, 6, seed=seed)).mean for seed in range(1, 41)]
