@@ -17,6 +17,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from limner.metrics.data_copying import data_copying
 from limner.metrics.detectors import Seen
@@ -50,6 +51,7 @@ class Mnist:
     others: Pictures  # the other 8,000; the first 4,000 are the reference
     judge: Judge
     seen: Seen  # others
+    learned: Tensor  # features of the training pictures
     near: Nearest  # others
 
     def planted(self, copies: Pictures) -> Pictures:
@@ -98,7 +100,8 @@ def mnist(limner_data: Callable[[str], Path]) -> Mnist:
     order = np.random.default_rng(0).permutation(len(test))
     rows, rest = order[:SAMPLES], order[SAMPLES:]
     others = test[rest]
-    return Mnist(train, test[rows], test_labels[rows], others, judge, judge.see(others), nearest(others, train))
+    near = nearest(others, train)
+    return Mnist(train, test[rows], test_labels[rows], others, judge, judge.see(others), judge.features(train), near)
 
 
 COPIES = ("copies", "mirrored", "moved", "moved across", "mirrored and moved")
@@ -121,9 +124,7 @@ def test_one_per_cent_of_copies(mnist: Mnist, fault: str) -> None:
     assert found.distance[list(told.double.rows), 0].eq(0).all()
     assert (told.mirrored >= 20) == ("mirrored" in fault)
     assert (told.moved >= 20) == ("moved" in fault)
-    seen = mnist.judge.see(mnist.faulty(fault))
-    train = mnist.judge.features(mnist.train)
-    copying = data_copying(seen.features, mnist.seen.features, train)
+    copying = data_copying(mnist.judge.features(mnist.faulty(fault)), mnist.seen.features, mnist.learned)
     assert abs(copying.z) < 3, "an average over all samples does not see them"
 
 
@@ -140,7 +141,7 @@ def test_copies_with_noise(mnist: Mnist) -> None:
 
 
 def test_all_copies_move_c_t(mnist: Mnist) -> None:
-    train = mnist.judge.features(mnist.train)
+    train = mnist.learned
     found = data_copying(train[:SAMPLES], mnist.seen.features, train[SAMPLES:])
     assert abs(found.z) < 4, "training pictures among others are new to them"
     found = data_copying(train[:SAMPLES], mnist.seen.features, train)
