@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor
 
 from limner.core.errors import InputError
 from limner.metrics import mmd
+from limner.metrics.detectors import untrained
 from limner.metrics.exact_tests import LEAST, hypergeometric_tail
 from limner.metrics.inception_score import inception_score, inception_score_null
 from limner.metrics.mmd import mmd2, mmd2_error, mmd2_null, mmd2_subsets
@@ -312,9 +314,54 @@ def test_inception_score_is_torch_fidelity_s() -> None:
 
 
 def test_inception_score_null_holds_other_real_pictures() -> None:
+    with pytest.raises(InputError, match="at least one"):
+        inception_score_null(torch.empty(0, 5), 10)
     logits = 3 * normal(2000, 6)
     null = inception_score_null(logits, 300, repeats=200)
     fresh = [inception_score(3 * normal(300, 6, seed=seed)).mean for seed in range(1, 41)]
     assert null.sizes == (300, 300)
     assert np.mean(fresh) == pytest.approx(null.mean, abs=4 * null.std / 40**0.5 + 0.01 * null.mean)
     assert np.std(fresh) == pytest.approx(null.std, rel=0.4)
+
+
+# Faults planted in digits; the same in MNIST is tests/slow/test_planted_faults.py
+
+
+def test_faults_planted_in_digits() -> None:
+    """600 of the UCI digits against the other 1,197; random convolutions and pixels, nothing learned."""
+    found = load_digits()
+    order = np.random.default_rng(0).permutation(len(found.target))
+    images, labels = np.round(found.images * (255 / 16)).astype(np.uint8)[order, :, :, None], found.target[order]
+    fine, real = images[:600], images[600:]
+    smooth = (fine.astype(int) + np.roll(fine, 1, 1) + np.roll(fine, 1, 2) + np.roll(fine, (1, 1), (1, 2))) // 4
+    faults = {
+        "none": fine,
+        "missing": fine[labels[:600] != 0],
+        "blur": smooth.astype(np.uint8),
+        "noise": (fine + np.random.default_rng(1).normal(0, 40, fine.shape)).clip(0, 255).astype(np.uint8),
+        "repeated": fine[np.arange(600) % 20],
+    }
+    kid: dict[str, float] = {}
+    sliced: dict[str, float] = {}
+    told: dict[str, float] = {}
+    see, pixels = untrained("random-conv", (8, 8, 1)).features, torch.from_numpy(images).flatten(1)
+    real_features, features = see(real), see(images)
+    # Scaled so that a typical feature is about 1: the kernel's constant is 1.
+    scale = float(features.std())
+    kid_null = mmd2_null(features / scale, 600, m=1197)
+    sliced_null = sliced_wasserstein_null(pixels, 600, m=1197, projections=128)
+    for name, pictures in faults.items():
+        seen, flat = see(pictures), torch.from_numpy(pictures).flatten(1)
+        kid[name] = (mmd2(seen / scale, real_features / scale) - kid_null.mean) / kid_null.std
+        distance = sliced_wasserstein(flat, pixels[600:], 128)
+        sliced[name] = (distance - sliced_null.mean) / sliced_null.std
+        told[name] = two_sample_test(flat / 255.0, pixels[600:] / 255.0, "neighbours").z
+    assert abs(kid["none"]) < 4
+    assert abs(sliced["none"]) < 4
+    assert abs(told["none"]) < 3
+    for name in ("blur", "noise", "repeated"):
+        assert kid[name] > 6, (name, kid)
+    for name in ("missing", "blur", "noise", "repeated"):
+        assert sliced[name] > 4, (name, sliced)
+    for name in ("blur", "repeated"):
+        assert told[name] > 4, (name, told)

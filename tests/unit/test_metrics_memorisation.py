@@ -90,7 +90,7 @@ def test_every_view_of_a_copy_is_found_exactly(view: View) -> None:
 def test_blocks_rows_and_sources_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     train, pictures = soft(300, 10, 10, 3), soft(40, 10, 10, 3, seed=1)
     whole = nearest(pictures, train)
-    for name, value in (("_AT_ONCE", 17), ("_TRAIN", 64), ("_COLUMNS", 13), ("_ROWS", 5)):
+    for name, value in (("_AT_ONCE", 17), ("_TRAIN", 64), ("_COLUMNS", 13), ("_ROWS", 5), ("_VALUES", 1000)):
         monkeypatch.setattr(search, name, value)
 
     class Gathered:
@@ -233,6 +233,23 @@ def test_averages_are_near_and_no_copies(world: tuple[Pictures, Pictures, Pictur
     noise = np.random.default_rng(0).normal(0, 14, (12, 10, 10, 1))
     noisy[:12] = (train[:12] + noise).clip(0, 255).round().astype(np.uint8)
     assert memorisation(nearest(noisy, train), held_out).relative.p < 1e-3
+
+
+def test_a_data_set_that_repeats_itself() -> None:
+    """One in fifty held-out pictures is a training picture too; a generator may do as much, but not five times as much."""
+    every = soft(1300, 8, 8)
+    train, held_out, samples = every[:500], every[500:900].copy(), every[900:1300].copy()
+    held_out[:8] = train[:8]
+    samples[:8] = train[100:108]
+    near = nearest(held_out, train)
+    as_many = memorisation(nearest(samples, train), near)
+    assert as_many.relative.threshold == 0
+    assert (as_many.relative.share, as_many.relative.held_out) == (0.02, 0.02)
+    assert as_many.relative.p > 0.3
+    samples[:40] = train[100:140]
+    more = memorisation(nearest(samples, train), near)
+    assert more.relative.share == 0.1
+    assert max(more.relative.p, more.double.p, more.nearer.p) < 1e-5
 
 
 def test_memorisation_of_nothing(world: tuple[Pictures, Pictures, Pictures, Nearest]) -> None:

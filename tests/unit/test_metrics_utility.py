@@ -9,6 +9,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from limner.core.errors import InputError
+from limner.metrics.data_copying import data_copying
+from limner.metrics.two_sample import two_sample_test
 from limner.metrics.utility import (
     diversity_error,
     diversity_null,
@@ -126,6 +128,21 @@ def test_pairwise_distance_is_scipy_s() -> None:
     assert pairwise_distance(torch.ones(10, 3)) == pytest.approx(0, abs=1e-6)
     with pytest.raises(InputError, match="two images"):
         pairwise_distance(x[:1])
+
+
+def test_what_is_no_number_is_refused() -> None:
+    x, labels = blobs(60)
+    x[33, 2] = torch.nan
+    good = blobs(60, seed=1)[0]
+    for score in (
+        lambda: vendi(x),
+        lambda: pairwise_distance(x),
+        lambda: taught(good, labels, x, labels, 5),
+        lambda: two_sample_test(x, good),
+        lambda: data_copying(good, x, good),
+    ):
+        with pytest.raises(InputError, match="not a finite number"):
+            score()
 
 
 @pytest.mark.parametrize("measure", [vendi, pairwise_distance])

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from limner.core.errors import InputError
 from limner.core.seeds import fold
+from limner.metrics.finite import on_cpu
 from limner.metrics.frechet import Null
 
 SPLITS = 10
@@ -42,9 +43,7 @@ def inception_score(logits: Tensor, splits: int = SPLITS) -> InceptionScore:
     """
     if len(logits) < splits:
         raise InputError(f"an Inception Score in {splits} splits needs as many images, and there are {len(logits)}")
-    if not bool(torch.isfinite(logits).all()):
-        raise InputError("a logit is not a finite number: the images to be judged, or the judge, are damaged")
-    log_p = logits.detach().to("cpu", torch.float64).log_softmax(1)
+    log_p = on_cpu(logits).log_softmax(1)
     scores = torch.stack([_score(log_p[i * len(log_p) // splits : (i + 1) * len(log_p) // splits]) for i in range(splits)])
     return InceptionScore(float(scores.mean()), float(scores.std(correction=0)), tuple(scores.tolist()))
 
@@ -54,6 +53,8 @@ def inception_score_null(real_logits: Tensor, n: int, repeats: int = 100, seed: 
 
     With replacement, since the score is made of two means: a picture that comes twice does no harm, as it would to a distance.
     """
+    if len(real_logits) == 0:
+        raise InputError("an Inception Score of real images needs at least one of them")
     random = torch.Generator().manual_seed(fold(seed, "inception score null"))
     scores = []
     for _ in range(repeats):

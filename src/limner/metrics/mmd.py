@@ -15,6 +15,7 @@ from torch import Tensor
 from limner.core.errors import InputError
 from limner.core.images import batches_of
 from limner.core.seeds import fold
+from limner.metrics.finite import on_cpu
 from limner.metrics.frechet import Null, jackknife, split
 
 SUBSETS, SUBSET_SIZE = 100, 1000
@@ -98,18 +99,16 @@ def _blocked(a: Tensor, b: Tensor, blocks: int) -> Tensor:
 
 def _self_kernel(x: Tensor) -> Tensor:
     """[N]: k(x, x)."""
-    parts = [x[rows].detach().to("cpu", torch.float64).square().sum(1) for rows in batches_of(len(x), _ROWS)]
+    parts = [on_cpu(x[rows]).square().sum(1) for rows in batches_of(len(x), _ROWS)]
     return (torch.cat(parts) / x.shape[1] + 1) ** 3
 
 
 def _sums(x: Tensor, y: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """leftᵀ·K·right for the kernel matrix K [N, M] of `x` and `y`, in blocks: [N, r] and [M, s] -> [r, s]."""
-    if not bool(torch.isfinite(x).all() and torch.isfinite(y).all()):
-        raise InputError("a feature is not a finite number: the images to be judged, or the judge, are damaged")
     total = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64)
     for columns in batches_of(len(y), _ROWS):
-        there = y[columns].detach().to("cpu", torch.float64).T / y.shape[1]
+        there = on_cpu(y[columns]).T / y.shape[1]
         for rows in batches_of(len(x), _ROWS):
-            inner = (x[rows].detach().to("cpu", torch.float64) @ there).add_(1)
+            inner = (on_cpu(x[rows]) @ there).add_(1)
             total += left[rows].T @ ((inner * inner).mul_(inner) @ right[columns])  # pow takes ten times as long
     return total

@@ -33,7 +33,8 @@ WORK = 32
 """Pixels on the longer side of what is compared; larger windows are shrunk, after the move."""
 _CANDIDATES, _DIRECTIONS = 32, 64
 _AT_ONCE = 4096  # pictures that are searched for in one reading of the training pictures: bounds memory, changes nothing
-_TRAIN, _COLUMNS, _ROWS = 8192, 1024, 256  # training pictures read, compared, and compared with, at a time
+_TRAIN, _COLUMNS, _ROWS = 8192, 1024, 256  # training pictures projected, compared, and compared with, at a time
+_VALUES = 2**23  # of pictures that are read at a time: pictures may be large, what is kept of them is not
 
 
 class View(NamedTuple):
@@ -80,10 +81,10 @@ def nearest(pictures: Source, train: Source, rows: NDArray[np.int64] | None = No
     most = min(most, len(rows))
     found = []
     with exact("cpu"):
-        basis = _Basis.of(train, rows)
+        training = _Training.of(train, rows)
         for part in batches_of(pictures.shape[0], _AT_ONCE):
-            some = take(pictures, part)
-            found.append(_measured(some, train, rows, _candidates(some, train, rows, basis), most))
+            some = np.arange(part.start, part.stop)
+            found.append(_measured(pictures, some, training, _candidates(pictures, some, training), most))
     if not found:
         return Nearest(torch.empty(0, most).double(), *(torch.empty(0, most, dtype=torch.int64) for _ in range(2)))
     return Nearest(*(torch.cat(parts) for parts in zip(*found, strict=True)))
@@ -91,6 +92,12 @@ def nearest(pictures: Source, train: Source, rows: NDArray[np.int64] | None = No
 
 def _spell(shape: tuple[int, ...]) -> str:
     return "×".join(str(size) for size in shape)
+
+
+def _read(source: Source, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    """The pictures at `rows`, some at a time."""
+    few = max(1, _VALUES // int(np.prod(source.shape[1:])))
+    return (take(source, rows[part]) for part in batches_of(len(rows), few))
 
 
 def _window(pictures: NDArray[np.uint8], view: View) -> Tensor:
@@ -103,16 +110,19 @@ def _window(pictures: NDArray[np.uint8], view: View) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Basis:
-    """An orthonormal projection, in which distances are never longer than they are in pixels."""
+class _Training:
+    """The training pictures at `rows`, and an orthonormal projection in which no distance is longer than in pixels."""
 
+    source: Source
+    rows: NDArray[np.int64]
     mean: Tensor  # [D]
     directions: Tensor  # [D, r]
 
     @classmethod
-    def of(cls, train: Source, rows: NDArray[np.int64]) -> _Basis:
-        """The principal components of about a thousand training pictures, evenly spaced."""
-        some = _window(take(train, np.sort(rows)[:: max(1, len(rows) // 1024)][:1024]), VIEWS[0]).double()
+    def of(cls, source: Source, rows: NDArray[np.int64]) -> _Training:
+        """The directions are principal components of about a thousand of the pictures, evenly spaced."""
+        chosen = np.sort(rows)[:: max(1, len(rows) // 1024)][:1024]
+        some = torch.cat([_window(pictures, VIEWS[0]) for pictures in _read(source, chosen)]).double()
         mean = some.mean(0)
         # Eigenvectors of the smaller of the two matrices of products: seconds less than a decomposition of the pictures.
         x = some - mean
@@ -120,23 +130,32 @@ class _Basis:
             directions = torch.linalg.eigh(x.T @ x).eigenvectors.flip(1)[:, :_DIRECTIONS]
         else:
             directions = torch.linalg.qr(x.T @ torch.linalg.eigh(x @ x.T).eigenvectors.flip(1)[:, :_DIRECTIONS]).Q
-        return cls(mean.float(), directions.float())
+        return cls(source, rows, mean.float(), directions.float())
 
-    def __call__(self, windows: Tensor) -> Tensor:
+    def project(self, windows: Tensor) -> Tensor:
+        """[n, D] -> [n, r]"""
         return (windows - self.mean) @ self.directions
 
+    def columns(self) -> Iterator[tuple[int, Tensor]]:
+        """Place of the first, and the columns (p, 1, |p|²) [r + 2, n], of some of the pictures after others."""
+        for part in batches_of(len(self.rows), _TRAIN):
+            p = torch.cat([self.project(_window(some, VIEWS[0])) for some in _read(self.source, self.rows[part])])
+            square = p.square().sum(1, keepdim=True)
+            yield part.start, torch.cat((p, torch.ones_like(square), square), 1).T.contiguous()
 
-def _candidates(pictures: NDArray[np.uint8], train: Source, rows: NDArray[np.int64], basis: _Basis) -> NDArray[np.int64]:
-    """[M, 32]: places in `rows` of those that are nearest in the directions of `basis`, in the best of all views."""
+
+def _candidates(pictures: Source, which: NDArray[np.int64], train: _Training) -> NDArray[np.int64]:
+    """[M, 32]: places in the training rows of those that are nearest by projection, in the best of all views."""
     # |q − p|² as one product: (−2q, |q|², 1)·(p, 1, |p|²).
-    projected = torch.stack([basis(_window(pictures, view)) for view in VIEWS])
+    pieces = [torch.stack([train.project(_window(some, view)) for view in VIEWS]) for some in _read(pictures, which)]
+    projected = torch.cat(pieces, 1)
     squares = projected.square().sum(2, keepdim=True)
     queries = torch.cat((-2 * projected, squares, torch.ones_like(squares)), 2)
-    keep = min(_CANDIDATES, len(rows))
-    best = torch.full((len(pictures), keep), torch.inf)
-    place = torch.zeros(len(pictures), keep, dtype=torch.int64)
-    for first, points in _projected(train, rows, basis):
-        for part in batches_of(len(pictures), _ROWS):
+    keep = min(_CANDIDATES, len(train.rows))
+    best = torch.full((len(which), keep), torch.inf)
+    place = torch.zeros(len(which), keep, dtype=torch.int64)
+    for first, points in train.columns():
+        for part in batches_of(len(which), _ROWS):
             distance = torch.empty(part.stop - part.start, points.shape[1])
             for columns in batches_of(points.shape[1], _COLUMNS):
                 there, least = points[:, columns], distance[:, columns]
@@ -151,24 +170,17 @@ def _candidates(pictures: NDArray[np.uint8], train: Source, rows: NDArray[np.int
     return place.numpy()
 
 
-def _projected(train: Source, rows: NDArray[np.int64], basis: _Basis) -> Iterator[tuple[int, Tensor]]:
-    """Place of the first, and the columns (p, 1, |p|²) [r + 2, n], of training pictures, some at a time."""
-    for part in batches_of(len(rows), _TRAIN):
-        pieces = [basis(_window(take(train, rows[part][few]), VIEWS[0])) for few in batches_of(part.stop - part.start, 1024)]
-        p = torch.cat(pieces)
-        square = p.square().sum(1, keepdim=True)
-        yield part.start, torch.cat((p, torch.ones_like(square), square), 1).T.contiguous()
-
-
 def _measured(
-    pictures: NDArray[np.uint8], train: Source, rows: NDArray[np.int64], places: NDArray[np.int64], most: int
+    pictures: Source, which: NDArray[np.int64], train: _Training, places: NDArray[np.int64], most: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Distance, row and view [M, most] of the nearest of the candidates `places` [M, k]."""
     distances, indices, views = [], [], []
-    for part in batches_of(len(pictures), 32):
-        candidates = rows[places[part]]
-        there = _window(take(train, candidates.reshape(-1)), VIEWS[0]).double().view(*candidates.shape, -1)
-        here = torch.stack([_window(pictures[part], view) for view in VIEWS], 1).double()
+    for part in batches_of(len(which), 32):
+        candidates = train.rows[places[part]]
+        windows = torch.cat([_window(some, VIEWS[0]) for some in _read(train.source, candidates.reshape(-1))])
+        there = windows.double().view(*candidates.shape, -1)
+        seen = [torch.stack([_window(some, view) for view in VIEWS], 1) for some in _read(pictures, which[part])]
+        here = torch.cat(seen).double()
         # Whole numbers below 2^53 where nothing was shrunk: the products are exact, and so is the difference of their sums.
         squares = here.square().sum(2)[:, :, None] + there.square().sum(2)[:, None] - 2 * here @ there.mT
         least = squares.clamp_min(0).min(1)

@@ -15,6 +15,7 @@ from torch import Tensor
 from limner.core.errors import InputError
 from limner.core.images import batches_of
 from limner.core.seeds import fold
+from limner.metrics.finite import on_cpu
 from limner.metrics.frechet import Null, jackknife, split
 
 PROJECTIONS = 512
@@ -79,11 +80,7 @@ def project(x: Tensor, theta: Tensor) -> Tensor:
     if x.ndim != 2 or x.shape[1] != len(theta):
         raise ValueError(f"features must be [n, {len(theta)}], not {list(x.shape)}")
     unit = 255 if x.dtype == torch.uint8 else 1
-    parts = [x[rows].detach().to("cpu", torch.float64) / unit @ theta for rows in batches_of(len(x), _ROWS)]
-    lines = torch.cat(parts)
-    if not bool(torch.isfinite(lines).all()):
-        raise InputError("a feature is not a finite number: the images to be judged, or the judge, are damaged")
-    return lines
+    return torch.cat([on_cpu(x[rows]) / unit @ theta for rows in batches_of(len(x), _ROWS)])
 
 
 def wasserstein2_squared(x: Tensor, y: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from limner.core.errors import InputError
 from limner.core.seeds import fold
 from limner.metrics.exact_tests import hypergeometric_tail
+from limner.metrics.finite import on_cpu
 from limner.metrics.probes import Scaling, Share, choose_probe, neighbour_labels, votes, wilson
 
 Classifier = Literal["linear", "neighbours"]
@@ -51,7 +52,7 @@ def two_sample_test(samples: Tensor, real: Tensor, classifier: Classifier = "lin
     chosen = []
     for name, x in (("samples", samples), ("real", real)):
         rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(fold(seed, "two-sample", name)))[:size]
-        chosen.append(x[rows].detach().to("cpu", torch.float32))
+        chosen.append(on_cpu(x[rows], torch.float32))
     half = size // 2
     train, labels = _both(*(x[:half] for x in chosen))
     test, truth = _both(*(x[half:] for x in chosen))

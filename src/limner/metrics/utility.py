@@ -16,6 +16,7 @@ from torch import Tensor
 from limner.core.errors import InputError
 from limner.core.images import batches_of
 from limner.core.seeds import fold
+from limner.metrics.finite import on_cpu
 from limner.metrics.frechet import Null, jackknife
 from limner.metrics.judge_training import accuracy, train_judge
 from limner.metrics.pixels import Source
@@ -93,7 +94,7 @@ def vendi(features: Tensor) -> float:
     """
     gram = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
     for rows in batches_of(len(features), _ROWS):
-        x = _wide(features[rows])
+        x = on_cpu(features[rows])
         length = x.norm(dim=1, keepdim=True)
         x = torch.where(length > 0, x / length.clamp_min(1e-300), 0.0)
         gram += x.T @ x
@@ -109,7 +110,7 @@ def pairwise_distance(features: Tensor) -> float:
     count = len(features)
     if count < 2:
         raise InputError(f"a mean distance needs two images, and there are {count}")
-    x = _wide(features)
+    x = on_cpu(features)
     x = x - x.mean(0)
     total = 0.0
     for rows in batches_of(count, _ROWS):
@@ -137,14 +138,10 @@ def diversity_null(measure: Callable[[Tensor], float], real: Tensor, n: int, rep
     return Null(tuple(scores), (n, n))
 
 
-def _wide(x: Tensor) -> Tensor:
-    return x.detach().to("cpu", torch.float64)
-
-
 def _labelled(x: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     if len(x) != len(labels) or (len(labels) and int(labels.max()) >= classes):
         raise InputError(f"a classifier needs one label below {classes} for each of the {len(x)} images")
     known = labels >= 0
     if not bool(known.any()):
         raise InputError("a classifier needs labelled images, and no image has a label")
-    return x[known].detach().to("cpu", torch.float32), labels[known]
+    return on_cpu(x[known], torch.float32), labels[known]
