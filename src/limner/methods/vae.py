@@ -19,7 +19,8 @@ from typing import Annotated, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributions import LowRankMultivariateNormal
 
 from limner.core.cond import Batch
 from limner.core.errors import InputError
@@ -178,21 +179,44 @@ class Vae(Coding):
 
     def _bits(self, nats: Tensor, images: Tensor) -> Tensor:
         """[B] bits per entry of an image; a density counts as the mass of a bin of its height."""
-        entries = images[0].numel()
-        bins = math.log(2 * likelihoods.HALF_BIN) if self.decoder_kind in ("gaussian", "laplace") else 0.0
-        return (nats - entries * bins) / (entries * math.log(2))
+        return (nats - self._bins(images)) / (images[0].numel() * math.log(2))
+
+    def _bins(self, images: Tensor) -> float:
+        """Nats: log of the volume of a picture's bin, for kinds of decoders that are densities."""
+        return images[0].numel() * math.log(2 * likelihoods.HALF_BIN) if self.decoder_kind in ("gaussian", "laplace") else 0.0
 
     @property
     def black_and_white(self) -> bool:
         return self.decoder_kind == "bernoulli"
 
-    def log_weight(self, images: Tensor, noise: Tensor) -> Tensor:
-        """[B] nats: log P(x|z) + log p(z) − log q(z|x) (see `Bounded`), in float32."""
+    def log_weight(self, images: Tensor, noise: Tensor, density: bool = False) -> Tensor:
+        """[B] nats: log p(x|z) + log p(z) − log q(z|x) (see `Bounded`), in float64 from what the networks say in float32."""
         target = self.codec.encode(images)
-        mean, log_variance = self.posterior(target)
+        mean, log_variance = (part.double() for part in self.posterior(target))
         z = mean + (0.5 * log_variance).exp() * noise.view_as(mean)
-        seen = likelihoods.log_mass(self.decoder_kind, target, self.coder.decoder(z).float(), self.log_scale)
-        return seen + self.log_prior(z) - elbo.log_normal(z, mean, log_variance).flatten(1).sum(1)
+        # A narrow bin's mass is a small difference of two near one: in float32 that costs 1e-5 nats at every pixel.
+        seen = (self.decoder_kind, target.double(), self.coder.decoder(z.float()).double(), self.log_scale.double())
+        log_seen = self._bins(target) - likelihoods.nll(*seen) if density else likelihoods.log_mass(*seen)
+        return log_seen + self.log_prior(z) - elbo.log_normal(z, mean, log_variance).flatten(1).sum(1)
+
+    @property
+    def exact(self) -> bool:
+        """Whether x = Wz + b + σε, z being normal or a mixture of such."""
+        config = self.config
+        return config.networks == "mlp" and not config.widths and self.decoder_kind == "gaussian"
+
+    def log_density(self, images: Tensor) -> Tensor:
+        """[B] nats in float64: of N(Wm + b, WSWᵀ + σ²I) for each Gaussian N(m, S) of the prior (probabilistic principal
+        component analysis: Tipping & Bishop 1999), times the bins' widths. Only where the model is `exact`."""
+        (layer,) = (one for one in self.coder.decoder.modules() if isinstance(one, nn.Linear))
+        weight, x = layer.weight.double(), self.codec.encode(images).double().flatten(1)
+        means, shares = weight.new_zeros(1, self.entries), weight.new_ones(1)
+        factors = torch.eye(self.entries).to(weight)[None]
+        if self.prior is not None:
+            means, factors, shares = self.prior.means.double(), self.prior.factors.double(), self.prior.shares.double()
+        noise = torch.exp(2 * self.log_scale.double()).expand(len(means), x.shape[1])
+        law = LowRankMultivariateNormal(means @ weight.T + layer.bias.double(), weight @ factors, noise)
+        return torch.logsumexp(law.log_prob(x[:, None]) + shares.log(), 1) + self._bins(images)
 
     @torch.no_grad()
     def settle_scale(self, encoded: Tensor, latents: Tensor) -> None:
