@@ -148,12 +148,15 @@ class Vae(Coding):
         else:
             loss = nll + config.beta.at(at.progress) * (elbo.free_bits(kl, config.free_bits) if config.free_bits else kl.sum(1))
         rate = kl.sum(1)
-        logs = {"distortion": nll, "rate": rate, "bits_per_dim": self._bits(nll + rate, target)}
+        dims = target[0].numel() * math.log(2)
+        rate_bits, distortion_bits = rate / dims, (nll - self._bins(target)) / dims
+        logs = {"distortion": nll, "rate": rate, "bits_per_dim": rate_bits + distortion_bits}
+        logs |= {"distortion_bits_per_dim": distortion_bits, "rate_bits_per_dim": rate_bits}
         if self.calibrated:
             logs["sigma"] = log_scale.exp()
         weight = config.tc_weight.at(at.progress)
         if config.total_correlation == "critic":
-            logit, other = self.critic(z).float().squeeze(1), self._shuffled(batches[1])
+            logit, other = self._told(z), self._shuffled(batches[1])
             logs |= {
                 "total_correlation": logit,
                 "right_on_joint": (logit > 0).float(),
@@ -174,15 +177,17 @@ class Vae(Coding):
             mean, log_variance = self.posterior(self.codec.encode(batch.images))
             z = (mean + (0.5 * log_variance).exp() * batch.noise(*self.shape)).flatten(1)
             z = elbo.permuted(z, batch.noise(self.entries))
-        logits: Tensor = self.critic(z).float().squeeze(1)
-        return logits
+        return self._told(z)
 
-    def _bits(self, nats: Tensor, images: Tensor) -> Tensor:
-        """[B] bits per entry of an image; a density counts as the mass of a bin of its height."""
-        return (nats - self._bins(images)) / (images[0].numel() * math.log(2))
+    def _told(self, z: Tensor) -> Tensor:
+        """[B, entries] -> [B]: the critic's logit, the last layer in float32: it is the estimate of the total correlation."""
+        features = self.critic[:-1](z).float()
+        with torch.autocast(z.device.type, enabled=False):
+            logits: Tensor = self.critic[-1](features)
+        return logits.squeeze(1)
 
     def _bins(self, images: Tensor) -> float:
-        """Nats: log of the volume of a picture's bin, for kinds of decoders that are densities."""
+        """Nats: log of the volume of a picture's bin, by which a decoder's density counts as a mass; 0 where it gives masses."""
         return images[0].numel() * math.log(2 * likelihoods.HALF_BIN) if self.decoder_kind in ("gaussian", "laplace") else 0.0
 
     @property
