@@ -94,6 +94,8 @@ class Facts:
     """Training pictures of the class that has the fewest."""
     count: int = 0
     """Training pictures."""
+    binary: bool = False
+    """Whether they are black and white, drawn so (`data.binary`)."""
 
     @property
     def seen(self) -> int:

@@ -33,6 +33,7 @@ from limner.nets.mlp import mlp
 
 DECODERS: Mapping[str, tuple[likelihoods.Kind, bool]] = {
     "calibrated": ("gaussian", True),
+    "auto": ("gaussian", True),  # a run has settled it
     "fixed": ("gaussian", False),
     "laplace": ("laplace", True),
     "bernoulli": ("bernoulli", False),
@@ -69,9 +70,10 @@ class VaeConfig(CodingConfig):
     population: int | Literal["auto"] = "auto"
     """Training images, for the minibatch estimates."""
     critic: CriticConfig = CriticConfig()
-    decoder: Literal["calibrated", "fixed", "laplace", "bernoulli", "logistic"] = "calibrated"
+    decoder: Literal["auto", "calibrated", "fixed", "laplace", "bernoulli", "logistic"] = "auto"
     """`calibrated`: Gaussian, with one σ for all pixels that is set to what minimises the loss on each batch; `laplace`
-    likewise. `fixed`: Gaussian with `sigma`. `bernoulli`: for black-and-white pictures. `logistic`: a mixture per pixel."""
+    likewise. `fixed`: Gaussian with `sigma`. `bernoulli`: for black-and-white pictures. `logistic`: a mixture per pixel. `auto`:
+    `bernoulli` where `data.binary` drew black and white, and `calibrated` elsewhere."""
     sigma: float = Field(1.0, gt=0)
     """On pixels in [-1, 1], for `decoder=fixed`; 1 makes the first term half the squared error."""
     mixtures: int = Field(5, ge=1)
@@ -94,7 +96,20 @@ class VaeConfig(CodingConfig):
         return super().overlooked(key)
 
     def settled(self, facts: Facts) -> VaeConfig:
-        return self.model_copy(update={"population": facts.count}) if self.population == "auto" else self
+        """decoder="auto" by the pictures, population="auto" as their number. Errors: `InputError` where that is less than a
+        batch, which then holds a picture twice, and the total correlation is to be estimated by stratified minibatches."""
+        chosen: dict[str, object] = {}
+        if self.decoder == "auto":
+            chosen["decoder"] = "bernoulli" if facts.binary else "calibrated"
+        population = facts.count if self.population == "auto" else self.population
+        if self.population == "auto":
+            chosen["population"] = population
+        if self.total_correlation == "stratified" and population < facts.batch:
+            raise InputError(
+                f"method.total_correlation=stratified needs batches without a picture twice, and {facts.batch} are more than the "
+                f"{population} training pictures; set batch.size={max(population, 1)} or less, or method.total_correlation=weighted"
+            )
+        return self.model_copy(update=chosen)
 
 
 class Vae(Coding):

@@ -75,6 +75,15 @@ class VqVaeConfig(MethodConfig):
     clip: Clip | None = None
     discriminator_optimiser: Optimiser = Optimiser(lr=Schedule(value=1e-3), betas=(0.0, Schedule(value=0.99)))
 
+    def overlooked(self, key: str) -> str | None:
+        """Of a choice that the others leave without effect."""
+        name = key.partition(".")[0]
+        belongs = dict.fromkeys(("codes", "dim", "normalised", "commitment"), ("method.quantiser=vq", self.quantiser == "vq"))
+        belongs["levels"] = ("method.quantiser=fsq", self.quantiser == "fsq")
+        game = ("features", "start", "discriminator_width", "discriminator_optimiser")
+        belongs |= dict.fromkeys(game, ("method.adversarial above 0", self.adversarial > 0))
+        return f"it belongs to {belongs[name][0]}" if name in belongs and not belongs[name][1] else None
+
     def settled(self, facts: Facts) -> VqVaeConfig:
         """`down="auto"` as a number."""
         if self.down != "auto":
