@@ -279,9 +279,7 @@ def _detector(name: str, dataset: Dataset) -> Detector:
     return untrained(name, dataset.shape)
 
 
-def _bounds(
-    model: Loaded | None, real: NDArray[np.uint8], importance: int | None, wanted: Sequence[str]
-) -> dict[str, Any]:
+def _bounds(model: Loaded | None, real: NDArray[np.uint8], importance: int | None, wanted: Sequence[str]) -> dict[str, Any]:
     """Likelihoods of the reference. Errors: `InputError` where the model has none for such pictures, or not those `wanted`."""
     if model is None:
         out = "--importance" if importance is not None else ", ".join(BOUNDS)
@@ -289,8 +287,8 @@ def _bounds(
     found = as_metrics(likelihood(model, real, importance if importance is not None else 1))
     if set(EXACT) & set(wanted) - set(found):
         raise InputError(
-            f"{model.run.path} is not linear-Gaussian, so that nobody knows its likelihood exactly; leave {', '.join(EXACT)} out, "
-            "or train a vae with method.networks=mlp method.widths=[]"
+            f"{model.run.path} is not linear-Gaussian, so that nobody knows its likelihood exactly; leave {', '.join(EXACT)} "
+            "out, or train a vae with method.networks=mlp method.widths=[]"
         )
     return found
 

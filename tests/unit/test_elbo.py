@@ -296,7 +296,8 @@ def apart(prior: GaussianMixture) -> None:
     """Two Gaussians of different places, shapes and shares."""
     prior.shares.copy_(torch.tensor([0.7, 0.3]))
     prior.means.copy_(torch.tensor([[0.3, 0.0, 0.1], [-0.5, 0.2, 0.0]]))
-    prior.factors.copy_(torch.tensor([[0.9, 0.0, 0.0], [0.2, 0.7, 0.0], [0.0, 0.1, 1.1]]) * torch.tensor([1.0, 0.8])[:, None, None])
+    factor = torch.tensor([[0.9, 0.0, 0.0], [0.2, 0.7, 0.0], [0.0, 0.1, 1.1]])
+    prior.factors.copy_(torch.stack([factor, 0.8 * factor]))
 
 
 def test_any_number_of_draws_takes_the_memory_of_one() -> None:

@@ -72,8 +72,8 @@ class VaeConfig(CodingConfig):
     critic: CriticConfig = CriticConfig()
     decoder: Literal["auto", "calibrated", "fixed", "laplace", "bernoulli", "logistic"] = "auto"
     """`calibrated`: Gaussian, with one σ for all pixels that is set to what minimises the loss on each batch; `laplace`
-    likewise. `fixed`: Gaussian with `sigma`. `bernoulli`: for black-and-white pictures. `logistic`: a mixture per pixel. `auto`:
-    `bernoulli` where `data.binary` drew black and white, and `calibrated` elsewhere."""
+    likewise. `fixed`: Gaussian with `sigma`. `bernoulli`: for black-and-white pictures. `logistic`: a mixture per pixel.
+    `auto`: `bernoulli` where `data.binary` drew black and white, `calibrated` elsewhere."""
     sigma: float = Field(1.0, gt=0)
     """On pixels in [-1, 1], for `decoder=fixed`; 1 makes the first term half the squared error."""
     mixtures: int = Field(5, ge=1)
@@ -106,8 +106,9 @@ class VaeConfig(CodingConfig):
             chosen["population"] = population
         if self.total_correlation == "stratified" and population < facts.batch:
             raise InputError(
-                f"method.total_correlation=stratified needs batches without a picture twice, and {facts.batch} are more than the "
-                f"{population} training pictures; set batch.size={max(population, 1)} or less, or method.total_correlation=weighted"
+                f"method.total_correlation=stratified needs batches that hold no picture twice, and {facts.batch} are more "
+                f"than the {population} training pictures; set batch.size={max(population, 1)} or less, or "
+                "method.total_correlation=weighted"
             )
         return self.model_copy(update=chosen)
 
@@ -202,7 +203,7 @@ class Vae(Coding):
         return logits.squeeze(1)
 
     def _bins(self, images: Tensor) -> float:
-        """Nats: log of the volume of a picture's bin, by which a decoder's density counts as a mass; 0 where it gives masses."""
+        """Nats: log of the volume of a picture's bin, by which a density counts as a mass; 0 where the decoder gives masses."""
         return images[0].numel() * math.log(2 * likelihoods.HALF_BIN) if self.decoder_kind in ("gaussian", "laplace") else 0.0
 
     @property
@@ -236,7 +237,8 @@ class Vae(Coding):
             means, factors, shares = self.prior.means.double(), self.prior.factors.double(), self.prior.shares.double()
         noise = torch.exp(2 * self.log_scale.double()).expand(len(means), x.shape[1])
         law = LowRankMultivariateNormal(means @ weight.T + layer.bias.double(), weight @ factors, noise)
-        return torch.logsumexp(law.log_prob(x[:, None]) + shares.log(), 1) + self._bins(images)
+        each: Tensor = law.log_prob(x[:, None])  # type: ignore[no-untyped-call]
+        return torch.logsumexp(each + shares.log(), 1) + self._bins(images)
 
     @torch.no_grad()
     def settle_scale(self, encoded: Tensor, latents: Tensor) -> None:
