@@ -116,10 +116,11 @@ def evaluate(
 
     Reference: the test split where there is one, otherwise the validation split; the answer says which. Each metric comes with
     its error, and with what as many real pictures get (`null`), a z-score and a p. Where the model bounds likelihoods, `elbo`
-    and `nll` are those of the reference in nats per picture, by `importance` draws each. `metrics` "disentanglement" (or single
-    scores of it) is for runs on drawn scenes whose method encodes; see `_disentanglement`. Nothing is drawn where no metric of
-    samples is asked for, and `count` is then that of the reference. Errors: `InputError`, among others for a metric asked for
-    by name that the model does not have.
+    and `nll` are those of the reference in nats per picture, by `importance` draws each; of a linear-Gaussian model `exact` and
+    `density_bound` as well (see `tasks.likelihood`). `metrics` "disentanglement" (or single scores of it) is for runs on drawn
+    scenes whose method encodes; see `_disentanglement`. Nothing is drawn where no metric of samples is asked for, and `count`
+    is then that of the reference. Errors: `InputError`, among others for a metric asked for by name that the model does not
+    have.
     """
     began = time.monotonic()
     model = _model(what, checkpoint)

@@ -215,10 +215,14 @@ class Vae(Coding):
         target = self.codec.encode(images)
         mean, log_variance = (part.double() for part in self.posterior(target))
         z = mean + (0.5 * log_variance).exp() * noise.view_as(mean)
-        # A narrow bin's mass is a small difference of two near one: in float32 that costs 1e-5 nats at every pixel.
-        seen = (self.decoder_kind, target.double(), self.coder.decoder(z.float()).double(), self.log_scale.double())
-        log_seen = self._bins(target) - likelihoods.nll(*seen) if density else likelihoods.log_mass(*seen)
-        return log_seen + self.log_prior(z) - elbo.log_normal(z, mean, log_variance).flatten(1).sum(1)
+        out, log_scale = self.coder.decoder(z.float()).float(), self.log_scale
+        if not self.black_and_white:  # a narrow bin's mass is a small difference: in float32 it is off by 1e-5 nats a pixel
+            target, out, log_scale = target.double(), out.double(), log_scale.double()
+        if density:
+            seen = self._bins(target) - likelihoods.nll(self.decoder_kind, target, out, log_scale)
+        else:
+            seen = likelihoods.log_mass(self.decoder_kind, target, out, log_scale)
+        return seen + self.log_prior(z) - elbo.log_normal(z, mean, log_variance).flatten(1).sum(1)
 
     @property
     def exact(self) -> bool:
@@ -230,15 +234,15 @@ class Vae(Coding):
         """[B] nats in float64: of N(Wm + b, WSWᵀ + σ²I) for each Gaussian N(m, S) of the prior (probabilistic principal
         component analysis: Tipping & Bishop 1999), times the bins' widths. Only where the model is `exact`."""
         (layer,) = (one for one in self.coder.decoder.modules() if isinstance(one, nn.Linear))
-        weight, x = layer.weight.double(), self.codec.encode(images).double().flatten(1)
+        weight, target = layer.weight.double(), self.codec.encode(images)
         means, shares = weight.new_zeros(1, self.entries), weight.new_ones(1)
         factors = torch.eye(self.entries).to(weight)[None]
         if self.prior is not None:
             means, factors, shares = self.prior.means.double(), self.prior.factors.double(), self.prior.shares.double()
-        noise = torch.exp(2 * self.log_scale.double()).expand(len(means), x.shape[1])
+        noise = torch.exp(2 * self.log_scale.double()).expand(len(means), len(weight))
         law = LowRankMultivariateNormal(means @ weight.T + layer.bias.double(), weight @ factors, noise)
-        each: Tensor = law.log_prob(x[:, None])  # type: ignore[no-untyped-call]
-        return torch.logsumexp(each + shares.log(), 1) + self._bins(images)
+        each: Tensor = law.log_prob(target.double().flatten(1)[:, None])  # type: ignore[no-untyped-call]
+        return torch.logsumexp(each + shares.log(), 1) + self._bins(target)
 
     @torch.no_grad()
     def settle_scale(self, encoded: Tensor, latents: Tensor) -> None:
