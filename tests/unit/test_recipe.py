@@ -104,6 +104,11 @@ def test_a_mistake_is_one_line_that_helps(setting: str, words: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(InputError, match=r"^settings: method.capacity.value is missing; give it as well$"):
+        compose("vae", ["method.capacity.warmup=0.5"])
+
+
 def test_an_unknown_preset_names_its_nearest_neighbour() -> None:
     with pytest.raises(InputError, match="did you mean 'dcgan'"):
         compose("dcagn")
