@@ -37,7 +37,9 @@ from limner.tasks.likelihood import as_metrics, likelihood
 OF_SAMPLES = ("frechet", "precision", "recall", "density", "coverage", "class_distance")
 OF_RECONSTRUCTIONS = ("psnr", "ssim")
 BOUNDS = ("elbo", "nll", "bits_per_dim")
-METRICS = (*OF_SAMPLES, *OF_RECONSTRUCTIONS, *BOUNDS)
+EXACT = ("exact", "density_bound")
+"""Of linear-Gaussian models only."""
+METRICS = (*OF_SAMPLES, *OF_RECONSTRUCTIONS, *BOUNDS, *EXACT)
 """Where nothing is asked for by name, those of them that there are."""
 DISENTANGLEMENT = "disentanglement"
 """The name for all scores of `limner.metrics.disentanglement`, which are measured only when asked for: they take a minute."""
@@ -114,10 +116,11 @@ def evaluate(
 
     Reference: the test split where there is one, otherwise the validation split; the answer says which. Each metric comes with
     its error, and with what as many real pictures get (`null`), a z-score and a p. Where the model bounds likelihoods, `elbo`
-    and `nll` are those of the reference in nats per picture, by `importance` draws each. `metrics` "disentanglement" (or single
-    scores of it) is for runs on drawn scenes whose method encodes; see `_disentanglement`. Nothing is drawn where no metric of
-    samples is asked for, and `count` is then that of the reference. Errors: `InputError`, among others for a metric asked for
-    by name that the model does not have.
+    and `nll` are those of the reference in nats per picture, by `importance` draws each; of a linear-Gaussian model `exact` and
+    `density_bound` as well (see `tasks.likelihood`). `metrics` "disentanglement" (or single scores of it) is for runs on drawn
+    scenes whose method encodes; see `_disentanglement`. Nothing is drawn where no metric of samples is asked for, and `count`
+    is then that of the reference. Errors: `InputError`, among others for a metric asked for by name that the model does not
+    have.
     """
     began = time.monotonic()
     model = _model(what, checkpoint)
@@ -136,7 +139,7 @@ def evaluate(
         "reference": {"data": dataset.name, "fingerprint": dataset.fingerprint, "split": split, "count": len(rows)},
         "seconds": 0.0,
     }
-    bounds = _bounds(model, real, importance) if set(BOUNDS) & set(wanted) else {}
+    bounds = _bounds(model, real, importance, wanted) if {*BOUNDS, *EXACT} & set(wanted) else {}
     back = _reconstruction(model, real) if set(OF_RECONSTRUCTIONS) & set(wanted) else {}
     if set(OF_SAMPLES) & set(wanted):
         report |= _sampled(_samples(what, model, min(count or COUNT, 50_000), dataset.shape), real, features, dataset)
@@ -168,7 +171,7 @@ def _wanted(metrics: Sequence[str] | None, model: Loaded | None, importance: int
 def _lacking(model: Loaded | None) -> set[str]:
     """The metrics that make no sense of it."""
     if model is None:
-        return {*OF_RECONSTRUCTIONS, *BOUNDS}
+        return {*OF_RECONSTRUCTIONS, *BOUNDS, *EXACT}
     method, lacking = model.method, set[str]()
     if not method.generates:
         lacking |= set(OF_SAMPLES)
@@ -176,6 +179,8 @@ def _lacking(model: Loaded | None) -> set[str]:
         lacking |= set(OF_RECONSTRUCTIONS)
     if not isinstance(method, Bounded) or (method.black_and_white and not model.recipe.data.binary):
         lacking |= set(BOUNDS)
+    if not isinstance(method, Bounded) or not method.exact:
+        lacking |= set(EXACT)
     return lacking
 
 
@@ -275,12 +280,18 @@ def _detector(name: str, dataset: Dataset) -> Detector:
     return untrained(name, dataset.shape)
 
 
-def _bounds(model: Loaded | None, real: NDArray[np.uint8], importance: int | None) -> dict[str, Any]:
-    """Likelihoods of the reference. Errors: `InputError` where the model has none for such pictures."""
+def _bounds(model: Loaded | None, real: NDArray[np.uint8], importance: int | None, wanted: Sequence[str]) -> dict[str, Any]:
+    """Likelihoods of the reference. Errors: `InputError` where the model has none for such pictures, or not those `wanted`."""
     if model is None:
         out = "--importance" if importance is not None else ", ".join(BOUNDS)
         raise InputError(f"likelihoods are those that a model gives to pictures; give a run, or leave {out} out")
-    return as_metrics(likelihood(model, real, importance if importance is not None else 1))
+    found = as_metrics(likelihood(model, real, importance if importance is not None else 1))
+    if set(EXACT) & set(wanted) - set(found):
+        raise InputError(
+            f"{model.run.path} is not linear-Gaussian, so that nobody knows its likelihood exactly; leave {', '.join(EXACT)} "
+            "out, or train a vae with method.networks=mlp method.widths=[]"
+        )
+    return found
 
 
 def _reconstruction(model: Loaded | None, real: NDArray[np.uint8]) -> dict[str, dict[str, Any]]:
