@@ -18,7 +18,7 @@ from limner.core.method import Latents, Reconstructs, latents_of, render
 from limner.loaded import Loaded, load
 from limner.tasks.given import Given, read_pictures
 from limner.tasks.invert import invert
-from limner.tasks.sample import origin
+from limner.tasks.sample import folder_for, origin
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -47,7 +47,6 @@ def interpolate(
     seeds: Sequence[int] = (),
     steps: int = 8,
     label: str | None = None,
-    grey: bool = False,
     checkpoint: str = "last",
     out: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -70,7 +69,7 @@ def interpolate(
     began = time.perf_counter()
     given: Given | None = None
     if images:
-        given = read_pictures(model, images, grey)
+        given = read_pictures(model, images)
         if len(given.names) < 2:
             raise InputError(f"an interpolation needs two ends, and {given.names[0]} is one; give another picture")
         latents, labels = latents_of_pictures(model, given, label, progress)
@@ -79,11 +78,8 @@ def interpolate(
         latents, labels = latents_of(model.method, seeds), model.method.labels(seeds, asked)
     frames, classes = _between(latents, labels, steps, model.method.gaussian)
     shown = pictures.to_uint8(render(model.method, frames, Cond(label=classes)))
-    own = out is None
-    out = out or model.run.path / "interpolations"
+    out = folder_for(model, "interpolations", "frame[0-9]*.png", out)
     about = origin(model, label=label) | ({} if images else {"seeds": ",".join(map(str, seeds))})
-    for old in out.glob("frame[0-9][0-9][0-9][0-9]*.png") if own else ():  # a shorter way must not end in a longer one's
-        old.unlink()
     files = []
     for number, image in enumerate(shown):
         path = out / f"frame{number:04d}.png"
