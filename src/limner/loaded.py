@@ -116,7 +116,7 @@ class Loaded:
         method = self.encoder
         self._check(images)
         rows = [np.empty((0, *self.shape), np.uint8)]
-        with torch.inference_mode():
+        with precision.exact(self.method.device.type), torch.inference_mode():
             for part in pictures.batches_of(len(images), ENCODED):
                 latents = method.encode(pictures.to_tensor(images[part], self.method.device))
                 rows.append(pictures.to_uint8(method.decode(latents)))
@@ -140,7 +140,7 @@ class Loaded:
         method = self.encoder
         self._check(images)
         rows = []
-        with torch.inference_mode():
+        with precision.exact(self.method.device.type), torch.inference_mode():
             for part in pictures.batches_of(len(images), ENCODED):
                 rows.append(method.encode(pictures.to_tensor(images[part], self.method.device)).cpu().numpy())
         latents = np.concatenate(rows)

@@ -15,6 +15,7 @@ from limner.core import images as pictures
 from limner.core import seeds
 from limner.core.errors import InputError
 from limner.core.method import Bounded
+from limner.core.precision import exact
 from limner.loaded import Loaded
 from limner.methods.elbo import importance_bound
 
@@ -58,7 +59,7 @@ def likelihood(
             "with data.binary=true, or with another method.decoder"
         )
     lower, bound = np.empty(len(images)), np.empty(len(images))
-    with torch.inference_mode():
+    with exact(method.device.type), torch.inference_mode():
         for part in pictures.batches_of(len(images), AT_ONCE):
             some = pictures.to_tensor(images[part], method.device)
             found = importance_bound(_weights(method, some, draws, part.start))
