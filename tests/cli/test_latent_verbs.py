@@ -314,7 +314,8 @@ def test_embed_pictures(runs: dict[str, Path], mine: Path, ask: Ask, tmp_path: P
 # ---- labels -------------------------------------------------------------------------------------------------------------
 
 
-def test_classify(runs: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
+def test_classify(runs: dict[str, Path], ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
     model = load(runs["vae"])
     dataset = model.dataset()
     rows = dataset.indices("test")[:6]
