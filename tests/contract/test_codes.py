@@ -215,7 +215,8 @@ def test_bad_settings_are_one_line(setting: str, words: str, tmp_path: Path) -> 
 
 def test_a_codec_alone_refuses_to_sample_and_names_what_helps(bare: Run, whole: Run) -> None:
     for run, checkpoint in ((bare, "last"), (whole, "32")):
-        with pytest.raises(limner.InputError, match="--preset prior codec="):
+        words = "--preset prior codec=" if run is bare else "at 32 images; use --checkpoint last"
+        with pytest.raises(limner.InputError, match=words):
             limner.load(run.path, checkpoint).sample([1])
         with pytest.raises(limner.InputError, match="limner train SRC --preset prior codec=RUN"):
             limner.load(run.path, checkpoint).method.sample([1], Cond())

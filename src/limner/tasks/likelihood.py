@@ -15,6 +15,7 @@ from limner.core import images as pictures
 from limner.core import seeds
 from limner.core.errors import InputError
 from limner.core.method import Bounded
+from limner.core.precision import exact
 from limner.loaded import Loaded
 from limner.methods.elbo import importance_bound
 
@@ -65,20 +66,20 @@ def likelihood(
             f"{model.run.path} has a decoder of black and white (bernoulli), which gives grey pictures no likelihood; train "
             "with data.binary=true, or with another method.decoder"
         )
-    lower, bound, exact, density_bound = np.empty((4, len(images)))
-    with torch.inference_mode():
+    lower, bound, known, density_bound = np.empty((4, len(images)))
+    with exact(method.device.type), torch.inference_mode():
         for part in pictures.batches_of(len(images), AT_ONCE):
             some = pictures.to_tensor(images[part], method.device)
             found = importance_bound(_weights(method, some, draws, part.start))
             lower[part], bound[part] = (each.cpu().numpy() for each in found)
             if method.exact:
-                exact[part] = method.log_density(some).cpu().numpy()
+                known[part] = method.log_density(some).cpu().numpy()
                 _, found_bound = importance_bound(_weights(method, some, draws, part.start, density=True))
                 density_bound[part] = found_bound.cpu().numpy()
             if progress is not None:
                 progress(min(part.start + AT_ONCE, len(images)), len(images))
-    known = (exact, density_bound) if method.exact else ()
-    return Likelihood(lower, bound, draws, int(np.prod(images.shape[1:])), *known)
+    both = (known, density_bound) if method.exact else ()
+    return Likelihood(lower, bound, draws, int(np.prod(images.shape[1:])), *both)
 
 
 def _weights(method: Bounded, images: Tensor, draws: int, start: int, density: bool = False) -> Iterator[Tensor]:
