@@ -6,8 +6,8 @@ of Student's t.
 
     python benchmarks/disentanglement.py --minutes 8 --presets vae,factor-vae,tc-vae --seeds 0,1,2 --out /tmp/disentanglement
 
-`vae:0.5` is `vae` with the others' networks and σ fixed at .5, which `factor-vae` has (`vae:0.3`: as `tc-vae`), so that only the
-penalty differs. A model that is scored is read from its folder when the program is started again.
+`vae:0.5` is `vae` with the others' networks and σ fixed at .5 as in `factor-vae` (`vae:0.3`: in `tc-vae`): the penalty alone
+differs. A model that is scored is read from its folder when the program is started again.
 """
 
 from __future__ import annotations
