@@ -78,7 +78,7 @@ def main() -> None:
     from limner.evaluation import judge_for
     from limner.loop import SCORED_SEEDS
     from limner.metrics.reconstruction import mean_psnr
-    from limner.metrics.report import score
+    from limner.metrics.scores import score
     from limner.nets.quantise import perplexity, usage
     from limner.recipe import compose
 
@@ -121,7 +121,7 @@ def main() -> None:
         of_codec = {"psnr": mean_psnr(back, real), "usage": float(usage(counts)), "perplexity": float(perplexity(counts))}
         for row, samples in made.items():
             seen = judge.see(samples)
-            found = score(seen.features, seen.logits, truth.features, truth.logits)
+            found = score(seen, truth)
             about = {"row": row, "seed": seed, "seconds": told["seconds"], "images": seen_images, "drawing": drawing}
             rows.append(about | of_codec | {"codes": len(counts)} | {key: vars(found[key]) for key in SHOWN if key in found})
             file = f"{row.replace(', sampled in .', '-').strip('()')}-{arguments.minutes:g}-{seed}"

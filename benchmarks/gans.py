@@ -161,7 +161,7 @@ def main() -> None:
     from limner.core import precision
     from limner.evaluation import judge_for
     from limner.loop import SCORED_SEEDS
-    from limner.metrics.report import score
+    from limner.metrics.scores import score
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     dataset = prepare(arguments.data)
@@ -186,7 +186,7 @@ def main() -> None:
         else:
             samples = model.sample(range(SCORED_SEEDS, SCORED_SEEDS + arguments.count))
         seen = judge.see(samples)
-        found = score(seen.features, seen.logits, truth.features, truth.logits)
+        found = score(seen, truth)
         rows.append({
             "row": row, "seed": seed, "images": told["images"], "seconds": told["seconds"], "parameters": told["parameters"],
             "asked": _asked(model, judge, dataset.classes) if model and model.method.conditional else None,

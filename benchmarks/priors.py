@@ -52,7 +52,7 @@ def main() -> None:
     from limner.evaluation import judge_for
     from limner.loop import SCORED_SEEDS
     from limner.metrics.reconstruction import psnr
-    from limner.metrics.report import score
+    from limner.metrics.scores import score
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     dataset = prepare(arguments.data)
@@ -76,7 +76,7 @@ def main() -> None:
                 samples = pictures.to_uint8(generate(model.method, seeds))
                 pictures.save_png(arguments.out / f"{preset}-{seed}-{prior}.png", pictures.grid(samples[:100]))
                 seen = judge.see(samples)
-                found[prior] = score(seen.features, seen.logits, truth.features, truth.logits)
+                found[prior] = score(seen, truth)
             distances = [found[prior]["frechet"].value for prior in ("mixture", "normal")]
             ratios.append(distances[0] / distances[1])
             coverage = [found[prior]["coverage"].value for prior in ("mixture", "normal")]

@@ -93,7 +93,7 @@ def main() -> None:
     from limner.core import precision
     from limner.evaluation import judge_for
     from limner.loop import SCORED_SEEDS
-    from limner.metrics.report import score
+    from limner.metrics.scores import score
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     dataset = prepare(arguments.data)
@@ -123,7 +123,7 @@ def main() -> None:
     rows = []
     for name, about, samples in made:
         seen = judge.see(samples)
-        found = score(seen.features, seen.logits, truth.features, truth.logits)
+        found = score(seen, truth)
         rows.append({"name": name, **about, **{k: vars(found[k]) for k in SHOWN if k in found}})
         pictures.save_png(arguments.out / f"{_file_name(name)}.png", pictures.grid(samples[:100]))
     pictures.save_png(arguments.out / "real.png", pictures.grid(real[:100]))

@@ -11,9 +11,11 @@ import torch
 from limner.core.errors import InputError
 from limner.metrics.classes import class_distance, class_error, class_null, class_shares, total_variation
 from limner.metrics.coverage import neighbour_counts, neighbour_null, neighbours, radii
+from limner.metrics.detectors import Seen
 from limner.metrics.frechet import Null
 from limner.metrics.reconstruction import mean_psnr, psnr, ssim
-from limner.metrics.report import Score, score, scored
+from limner.metrics.score import Score, scored
+from limner.metrics.scores import score
 
 
 def line(*places: float) -> torch.Tensor:
@@ -179,20 +181,28 @@ def test_scored_counts_the_value_itself() -> None:
 
 def test_score_tells_real_from_shifted_and_from_collapsed() -> None:
     reference, real = normal(600, 8), normal(600, 8, seed=1)
-    pool = normal(1200, 8, seed=2)
     logits = normal(600, 3, seed=3)
-    fair = score(real, logits, reference, logits, pool)
+    fair = score(Seen(real, logits), Seen(reference, logits))
     assert set(fair) == {"frechet", "precision", "recall", "density", "coverage", "class_distance"}
     assert all(abs(one.z or 0) < 5 for one in fair.values())
     assert fair["class_distance"].value == 0
-    shifted = score(real + 0.5, None, reference, None, pool)
+    shifted = score(Seen(real + 0.5, None), Seen(reference, None))
     assert "class_distance" not in shifted
     assert (shifted["frechet"].z or 0) > 20
     assert shifted["frechet"].p == pytest.approx(1 / 11)
-    collapsed = score(real[:20].repeat(30, 1), None, reference, None)
+    collapsed = score(Seen(real[:20].repeat(30, 1), None), Seen(reference, None))
     assert (collapsed["coverage"].z or 0) < -10
     assert (collapsed["recall"].z or 0) < -10
     assert collapsed["precision"].value > 0.5
-    small = score(real, None, reference[:12], None)
+    small = score(Seen(real, None), Seen(reference[:8], None))
     assert small["frechet"].null is not None
     assert small["coverage"].null is None
+    assert set(score(Seen(real, None), Seen(reference[:5], None))) == {"frechet"}
+
+
+def test_many_samples_cover_no_more_than_as_many_as_there_are_real_pictures() -> None:
+    real, samples = normal(100, 4), normal(5000, 4, seed=1) * 4
+    found = score(Seen(samples, None), Seen(real, None))
+    few = score(Seen(samples[:100], None), Seen(real, None))
+    assert found["coverage"].value == few["coverage"].value < 0.6
+    assert found["coverage"].null is not None

@@ -7,11 +7,11 @@ from pathlib import Path
 from limner.cli import show
 from limner.cli.door import verb
 from limner.cli.options import (
-    Checkpoint,
     Features,
     Importance,
     Json,
     JudgeCount,
+    JudgedCheckpoint,
     Metrics,
     Reference,
     ReportOut,
@@ -45,7 +45,7 @@ def evaluate(
     count: JudgeCount = None,
     features: Features = "judge",
     metrics: Metrics = None,
-    checkpoint: Checkpoint = "last",
+    checkpoint: JudgedCheckpoint = "last",
     importance: Importance = None,
     out: ReportOut = None,
     as_json: Json = False,

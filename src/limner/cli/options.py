@@ -75,11 +75,19 @@ KnownLabel = Annotated[str | None, Option("--label", metavar="CLASS", help="Of t
 What = Annotated[str, Argument(metavar="WHAT", help="A run, a folder of pictures, or an .npz of images.")]
 Reference = Annotated[str | None, Option("--data", metavar="SRC", help="Compare with this set; default: the run's own.")]
 JudgeCount = Annotated[int | None, Option("--count", help="How many pictures to judge.")]
-Features = Annotated[str, Option("--features", help="What the judge looks at.")]
+Features = Annotated[
+    str,
+    Option(
+        "--features",
+        metavar="NAME|FILE",
+        help="judge (trained on the data), inception (the FID's), random-conv, pixels, FILE.onnx, or FILE.pth of inception.",
+    ),
+]
+JudgedCheckpoint = Annotated[str, Option("--checkpoint", metavar="last|best|N|all", help="Which saved state to judge, or all.")]
 Importance = Annotated[
     int | None, Option("--importance", metavar="K", help="Draws per picture that bound its likelihood; 1 is the ELBO.")
 ]
-Metrics = Annotated[str | None, Option("--metrics", metavar="A,B", help="Which scores; default: all.")]
+Metrics = Annotated[str | None, Option("--metrics", metavar="A,B", help="Which scores; default: all that are quick.")]
 ReportOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where the report goes.")]
 
 # People as judges: `rate`

@@ -312,8 +312,13 @@ def metrics(answer: Answer) -> None:
         print(f"{count} pictures against {reference['count']:,} real ones ({reference['data']}, {reference['split']})")
     if answer["features"] is not None:
         print(f"features  {answer['features']['name']}")
+    for text in answer.get("warnings", []):
+        print(f"beware    {text}")
+    for point in answer.get("checkpoints", []):
+        scores = "  ".join(f"{name} {one['value']:.4g}" for name, one in point["metrics"].items())
+        print(f"{point['images']:>12,} images  {scores}")
     if answer.get("report"):
-        print(f"report    {answer['report']}")
+        print(f"report    {answer.get('page') or answer['report']}")
 
 
 def runs(answer: Answer) -> None:

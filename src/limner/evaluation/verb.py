@@ -1,0 +1,207 @@
+"""The verb that judges: a run, a folder, an array of samples or pictures out of Python against real ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.core import images as pictures
+from limner.core import parallel
+from limner.core.errors import InputError, nearest
+from limner.core.files import write_json, write_text
+from limner.core.method import Bounded, Reconstructs
+from limner.data import prepare
+from limner.data.dataset import Dataset
+from limner.evaluation.models import BOUNDS, OF_RECONSTRUCTIONS, bounds, disentanglement, reconstruction
+from limner.evaluation.page import page
+from limner.evaluation.samples import Found, score_samples
+from limner.judged import Judged, drawn, from_python, held_out, in_files, model_of, reference, spooled
+from limner.loaded import Loaded, load
+from limner.metrics.disentanglement import SCORES
+from limner.metrics.pixels import take
+from limner.metrics.scores import ASKED, OF_SAMPLES
+from limner.run import Run
+
+METRICS = (*OF_SAMPLES, *OF_RECONSTRUCTIONS, *BOUNDS)
+DISENTANGLEMENT = "disentanglement"
+"""The name for all scores of `limner.metrics.disentanglement`, which are measured only when asked for: they take a minute."""
+COUNT = 5000
+"""Samples where none are asked for by number."""
+MOST = 1_000_000
+"""Seeds that are kept for scores."""
+SHOWN = 64
+"""Samples, and real pictures, on a report's page."""
+GREY_VALUES = "the pictures' grey values: densities are integrated over each value's bin, the outermost bins are open"
+
+Pictures = str | Path | Iterable[NDArray[np.uint8]]
+Tell = Callable[[str], None]
+
+
+def evaluate(
+    what: Pictures,
+    *,
+    data: str | None = None,
+    count: int | None = None,
+    features: str = "judge",
+    metrics: Sequence[str] | None = None,
+    checkpoint: str = "last",
+    importance: int | None = None,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Judges a run, a folder of pictures, an ``.npz`` (`images`, perhaps `labels`) or arrays against `data` (a run's own by
+    default), and leaves ``report.json`` and ``report.html`` in `out`, or in the run.
+
+    Arrays are uint8 [N, H, W, C], or an iterable of such or of single pictures [H, W, C]. Reference: the test split where there
+    is one, otherwise the validation split; the answer says which. Each metric comes with its error, and with what as many real
+    pictures get (`null`), a z-score and a p. Where the model bounds likelihoods, `elbo` and `nll` are those of the reference in
+    nats per picture, by `importance` draws each. Without `metrics`, all that there are but those that take long or need care
+    (`limner.metrics.scores.ASKED`, "disentanglement"). Nothing is drawn where no metric of samples is asked for, and `count` is
+    then that of the reference. `checkpoint` "all": every one that was kept, the answer of the last and `checkpoints`, a list of
+    them all. Processes that torchrun has started share the work; the answer is the leading one's.
+
+    Errors: `InputError`, among others for a metric asked for by name that cannot be had.
+    """
+    with parallel.processes():
+        if checkpoint == "all":
+            return _over_time(what, data, count, features, metrics, importance, out)
+        began = time.monotonic()
+        model = model_of(what, checkpoint) if isinstance(what, str | Path) else None
+        return _evaluate(what, model, data, count, features, metrics, importance, out, began)
+
+
+def _over_time(
+    what: Pictures, data: str | None, count: int | None, features: str, metrics: Sequence[str] | None, importance: int | None,
+    out: Path | None,
+) -> dict[str, Any]:  # fmt: skip
+    if not isinstance(what, str | Path) or model_of(what) is None:
+        raise InputError("--checkpoint all is for a run; pictures have no checkpoints")
+    run = Run.open(what)
+    rows, answer = [], dict[str, Any]()
+    for each in run.checkpoints():
+        model = load(run.path, str(each.images))
+        folder = None if out is None else out / f"{each.images:09d}"
+        answer = _evaluate(what, model, data, count, features, metrics, importance, folder, time.monotonic())
+        rows.append({"images": each.images, "metrics": answer["metrics"], "report": answer["report"]})
+    return answer | {"checkpoints": rows}
+
+
+def _evaluate(
+    what: Pictures, model: Loaded | None, data: str | None, count: int | None, features: str, metrics: Sequence[str] | None,
+    importance: int | None, out: Path | None, began: float,
+) -> dict[str, Any]:  # fmt: skip
+    wanted = _wanted(metrics, model, features, importance)
+    if count is not None and not 2 <= count <= MOST:
+        raise InputError(f"--count {count}: give 2 to {MOST:,} pictures to judge")
+    with _opened(what, model, data) as (judged, dataset):
+        apart = [name for name in wanted if name in SCORES]
+        if apart and len(apart) == len(wanted):
+            return _kept(disentanglement(model, dataset, apart), model, out, began, None, DISENTANGLEMENT)
+        split = held_out(dataset)
+        rows = dataset.indices(split)
+        report: dict[str, Any] = {
+            "metrics": {},
+            "count": len(rows),
+            "features": None,
+            "reference": {"data": dataset.name, "fingerprint": dataset.fingerprint, "split": split, "count": len(rows)},
+            "warnings": [],
+        }
+        of_model = dict[str, Any]()
+        if set(OF_RECONSTRUCTIONS) & set(wanted):
+            of_model |= reconstruction(model, dataset.images.gather(rows))
+        if set(BOUNDS) & set(wanted):
+            of_model |= bounds(model, dataset.images.gather(rows), importance)
+            report["likelihood"] = {"draws": importance or 1, "of": GREY_VALUES}
+        asked = [name for name in wanted if name in OF_SAMPLES]
+        if not asked:
+            report["metrics"] = {name: value for name, value in of_model.items() if name in wanted}
+            return _kept(_more(report, model, dataset, apart), model, out, began, None)
+        if model is not None:
+            judged = drawn(model, min(count or COUNT, MOST))
+        with spooled(judged, count or (COUNT if model is not None else None)) as samples:
+            own = data is None or model is None
+            found = score_samples(samples, dataset, split, features, asked, own, insist=metrics is not None)
+            report |= found.told()
+            every = report["metrics"] | of_model
+            report["metrics"] = {name: every[name] for name in METRICS if name in every and name in wanted}
+            return _kept(_more(report, model, dataset, apart), model, out, began, found)
+
+
+def _more(report: dict[str, Any], model: Loaded | None, dataset: Dataset, apart: Sequence[str]) -> dict[str, Any]:
+    """`report` with the scores of disentanglement that were asked for beside others."""
+    if apart:
+        more = disentanglement(model, dataset, apart)
+        report["metrics"] |= more["metrics"]
+        report["factors"] = more["factors"]
+    return report
+
+
+@contextmanager
+def _opened(what: Pictures, model: Loaded | None, data: str | None) -> Iterator[tuple[Judged, Dataset]]:
+    """The pictures (of a run: none yet) and what they are compared with."""
+    nothing = Judged(np.empty((0, 1, 1, 1), np.uint8))
+    if model is not None:
+        yield nothing, parallel.lead_first(lambda: model.dataset(data))
+    elif isinstance(what, str | Path):
+        dataset = parallel.lead_first(lambda: reference(what, data))
+        yield in_files(Path(what).expanduser(), dataset), dataset
+    elif data is None:
+        raise InputError("say what the pictures are to be compared with: data=SRC")
+    else:
+        with from_python(what) as images:
+            height, width, channels = images.shape[1:]
+            yield Judged(images), parallel.lead_first(lambda: prepare(data, size=(height, width), channels=channels))
+
+
+def _wanted(metrics: Sequence[str] | None, model: Loaded | None, features: str, importance: int | None) -> list[str]:
+    """The metrics of these names; where none are named, what `model` (None: pictures) has. Importance draws are for bounds.
+
+    Errors: `InputError` for a name that is none.
+    """
+    known = [*METRICS, *SCORES, DISENTANGLEMENT]
+    for name in metrics or ():
+        if name not in known:
+            raise InputError(f"unknown metric '{name}'{nearest(name, known)} (there are: {', '.join(known)})")
+    lacking = set() if metrics else _lacking(model) | (ASKED - ({"inception_score"} if features == "inception" else set()))
+    named = [name for name in metrics or METRICS if name not in lacking] + ([*BOUNDS] if importance is not None else [])
+    return list(dict.fromkeys(inner for name in named for inner in (SCORES if name == DISENTANGLEMENT else (name,))))
+
+
+def _lacking(model: Loaded | None) -> set[str]:
+    """The metrics that make no sense of it."""
+    if model is None:
+        return {*OF_RECONSTRUCTIONS, *BOUNDS}
+    method, lacking = model.method, set[str]()
+    if not method.generates:
+        lacking |= set(OF_SAMPLES)
+    if not isinstance(method, Reconstructs):
+        lacking |= set(OF_RECONSTRUCTIONS)
+    if not isinstance(method, Bounded) or (method.black_and_white and not model.recipe.data.binary):
+        lacking |= set(BOUNDS)
+    return lacking
+
+
+def _kept(
+    report: dict[str, Any], model: Loaded | None, out: Path | None, began: float, found: Found | None, name: str = "report"
+) -> dict[str, Any]:
+    """`report` with where it comes from and how long it took, written to `out` or into the run, with a page beside it."""
+    if model is not None:
+        report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
+        out = out or model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
+    report["seconds"] = round(time.monotonic() - began, 2)
+    report["report"] = report["page"] = None
+    if out is not None and parallel.leads():
+        report["report"] = str(out / f"{name}.json")
+        if found is not None:
+            report["page"] = str(out / f"{name}.html")
+            real = take(found.sides.real_images, slice(0, SHOWN)) if found.sides.real_images is not None else None
+            samples = take(found.judged.images, slice(0, SHOWN))
+            pictures.save_png(out / "samples.png", pictures.grid(samples))
+            write_text(out / f"{name}.html", page(report, found, samples, real))
+        write_json(out / f"{name}.json", report)
+    return report
