@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+import limner
 from limner.core import parallel
 from limner.core.digest import digest
 from limner.core.files import atomic, cache_folder, write_json
@@ -134,22 +135,17 @@ class Reference:
 
 def reference(dataset: Dataset, split: str, detector: Detector) -> Reference:
     """What `detector` sees of the `split`: looked at once, then read."""
-    told = [VERSION, dataset.fingerprint, split, detector.checksum]
+    told = [VERSION, limner.__version__, dataset.fingerprint, split, detector.checksum]
     folder = cache_folder() / "references" / hashlib.sha256(json.dumps(told).encode()).hexdigest()[:20]
     rows = ordered(dataset, split)
 
     def make() -> dict[str, Tensor]:
         seen = observe(dataset.images, detector, rows)
-        states = [part.state() for part in seen.parts]
-        stacked = {name: torch.stack([state[name] for state in states]) for name in states[0]}
-        return {**stacked, "features": seen.features} | ({} if seen.logits is None else {"logits": seen.logits})
+        return {**seen.moments.state(), "features": seen.features} | ({} if seen.logits is None else {"logits": seen.logits})
 
     found = kept(folder / "seen.safetensors", make, together=True)
-    parts = [
-        Moments.from_state({"n": n, "total": total, "outer": outer})
-        for n, total, outer in zip(found["n"], found["total"], found["outer"], strict=True)
-    ]
-    return Reference(dataset, split, detector, Observed(tuple(parts), found["features"], found.get("logits")), folder)
+    moments = Moments.from_state(found)  # of all together: errors are those of samples, the reference is taken as given
+    return Reference(dataset, split, detector, Observed((moments,), found["features"], found.get("logits")), folder)
 
 
 def ordered(dataset: Dataset, split: str) -> NDArray[np.int64]:
@@ -159,7 +155,7 @@ def ordered(dataset: Dataset, split: str) -> NDArray[np.int64]:
 
 def held_out_nearest(dataset: Dataset, split: str) -> Nearest:
     """What lies nearest to pictures of `split` among the training pictures: searched once, then read."""
-    told = [VERSION, "nearest", dataset.fingerprint, split]
+    told = [VERSION, limner.__version__, "nearest", dataset.fingerprint, split]
     path = cache_folder() / "references" / f"{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:20]}.safetensors"
 
     def make() -> dict[str, Tensor]:
