@@ -77,7 +77,7 @@ def main() -> None:
     from limner.core import precision
     from limner.evaluation import judge_for
     from limner.loop import SCORED_SEEDS
-    from limner.metrics.reconstruction import mean_psnr
+    from limner.metrics.reconstruction import CEILING, psnr
     from limner.metrics.scores import score
     from limner.nets.quantise import perplexity, usage
     from limner.recipe import compose
@@ -118,7 +118,8 @@ def main() -> None:
             back, codes = model.reconstruct(real), torch.from_numpy(model.encode(real))
             counts = torch.bincount(codes.flatten(), minlength=model.method.codec.vocabulary).float()
             seen_images = stages(Path(told["run"]))
-        of_codec = {"psnr": mean_psnr(back, real), "usage": float(usage(counts)), "perplexity": float(perplexity(counts))}
+        decibels = float(psnr(back, real).clamp(max=CEILING).mean())
+        of_codec = {"psnr": decibels, "usage": float(usage(counts)), "perplexity": float(perplexity(counts))}
         for row, samples in made.items():
             seen = judge.see(samples)
             found = score(seen, truth)

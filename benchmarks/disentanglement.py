@@ -6,8 +6,8 @@ of Student's t.
 
     python benchmarks/disentanglement.py --minutes 8 --presets vae,factor-vae,tc-vae --seeds 0,1,2 --out /tmp/disentanglement
 
-`vae:networks` is `vae` with the networks and the fixed σ that the others have, so that only the penalty differs. A model that
-is scored is read from its folder when the program is started again.
+`vae:0.5` is `vae` with the others' networks and σ fixed at .5, which `factor-vae` has (`vae:0.3`: as `tc-vae`): only the penalty
+differs. A model that is scored is read from its folder when the program is started again.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def scored(preset: str, minutes: float, seed: int, out: Path) -> dict[str, Any]:
     name = f"{preset.replace(':', '-')}-{minutes:g}-{seed}"
     kept = out / f"{name}.json"
     if not kept.is_file():
-        base, _, same = preset.partition(":")
-        settings = (*DATA, *(SAME if same else ()), *(("method.sigma=0.3",) if same else ()))
+        base, _, sigma = preset.partition(":")
+        settings = (*DATA, *((*SAME, f"method.sigma={sigma}") if sigma else ()))
         told = limner("train", "scenes-1", "--preset", base, "--minutes", str(minutes), "--seed", str(seed),
                       "--out", str(out / "runs"), "--name", name, *settings)  # fmt: skip
         found = limner("evaluate", told["run"], "--metrics", "disentanglement")

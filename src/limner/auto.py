@@ -30,7 +30,7 @@ def choose(pictures: int, facts: Facts, adversarial: bool = False) -> Choice:
     if min(height, width) < LEAST:
         return Choice("gan", (), f"pictures of {size} are too small for convolutions")
     if seen < WORTH and not adversarial:
-        why = f"the budget is about {_round(seen)} pictures of {size}, too few for a GAN; a VAE is soft but never collapses"
+        why = f"the budget is about {_round(seen)} pictures of {size}, too few for a GAN; a VAE is soft but trains steadily"
         return Choice("vae", (), why)
     why = f"the best GAN here, and the budget (about {_round(seen)} pictures of {size}) is enough for it"
     if pictures < FEW:

@@ -22,7 +22,7 @@ from limner.core.method import Latents, Method, Reconstructs, generate
 from limner.core.step import prepare_module
 from limner.data import parse_size, prepare
 from limner.data.dataset import Dataset
-from limner.recipe import Recipe
+from limner.recipe import Recipe, stage_configs
 from limner.run import Checkpoint, Run, load_weights
 
 MOST_SHOWN = 12
@@ -65,10 +65,7 @@ class Loaded:
     def _knobs(self, truncation: float, temperature: float, top_k: int, top_p: float) -> dict[str, float]:
         """Those that are not as they are anyway. Errors: `InputError` for one out of range, or that the method lacks."""
         if not self.method.generates:
-            raise InputError(
-                f"{self.run.path} turns pictures into codes and has no prior to draw new ones; train one with `limner train "
-                f"{self.recipe.data.source} --preset prior codec={self.run.path}`"
-            )
+            raise InputError(self._no_prior())
         if not (math.isfinite(truncation) and truncation > 0):
             raise InputError(f"truncation {truncation:g} is out of range; give a number above 0, such as 0.7 (1 is none)")
         if not (math.isfinite(temperature) and temperature > 0):
@@ -84,6 +81,18 @@ class Loaded:
         for name in sorted(knobs.keys() - self.method.knobs):
             raise InputError(f"{self.run.path} ({self.recipe.preset}) draws no codes; leave {name.replace('_', '-')} out")
         return knobs if truncation == 1.0 else {"truncation": truncation, **knobs}
+
+    def _no_prior(self) -> str:
+        """Why it draws nothing, and what helps: it may be the first stage of a run whose prior comes later."""
+        stage = self.checkpoint.state()["stage"]
+        if stage == len(stage_configs(self.recipe)) - 1:
+            return (
+                f"{self.run.path} turns pictures into codes and has no prior to draw new ones; train one with `limner train "
+                f"{self.recipe.data.source} --preset prior codec={self.run.path}`"
+            )
+        early = f"{self.run.path} had not begun its prior, which draws new pictures, at {self.checkpoint.images:,} images"
+        later = self.run.checkpoint().state()["stage"] > stage
+        return f"{early}; {'use --checkpoint last' if later else f'go on with `limner resume {self.run.path}`'}"
 
     def class_of(self, label: str | None) -> int | None:
         """The number of a class by its name, or by that number as text where no class is called so; None for None.
@@ -116,7 +125,7 @@ class Loaded:
         method = self.encoder
         self._check(images)
         rows = [np.empty((0, *self.shape), np.uint8)]
-        with torch.inference_mode():
+        with precision.exact(self.method.device.type), torch.inference_mode():
             for part in pictures.batches_of(len(images), ENCODED):
                 latents = method.encode(pictures.to_tensor(images[part], self.method.device))
                 rows.append(pictures.to_uint8(method.decode(latents)))
@@ -140,7 +149,7 @@ class Loaded:
         method = self.encoder
         self._check(images)
         rows = []
-        with torch.inference_mode():
+        with precision.exact(self.method.device.type), torch.inference_mode():
             for part in pictures.batches_of(len(images), ENCODED):
                 rows.append(method.encode(pictures.to_tensor(images[part], self.method.device)).cpu().numpy())
         latents = np.concatenate(rows)

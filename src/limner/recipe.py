@@ -316,6 +316,8 @@ def _one_line(error: ValidationError) -> str:
     key = _key(first["loc"])
     if first["type"] == "extra_forbidden":
         return f"unknown setting '{key}' for this method{nearest(key, known_keys() - {key})}"
+    if first["type"] == "missing":
+        return f"{key} is missing; give it as well"
     if first["type"] == "union_tag_invalid":
         return f"unknown {key}.kind{nearest(str(first['ctx']['tag']), METHODS)} (there are: {', '.join(METHODS)})"
     alike = [one for one in error.errors() if _key(one["loc"]) == key]  # one for every kind of value that may stand there

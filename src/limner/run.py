@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from limner import recipe as recipes
+from limner.core.budget import Plan
 from limner.core.errors import InputError, nearest
 from limner.core.files import atomic_folder, mended, sha256, write_json, write_text
 from limner.core.method import Method
@@ -188,10 +189,18 @@ class Run:
     def codec(self) -> tuple[tuple[Stage, ...], dict[str, Tensor]]:
         """What turns pictures into codes here: its methods, as stages that come trained, and its averaged weights.
 
-        Errors: `InputError` where nothing here makes codes.
+        Errors: `InputError` where nothing here makes codes, or what does has not used up its budget.
         """
         recipe, checkpoint = self.recipe(), self.checkpoint()
         configs = stage_configs(recipe)[: checkpoint.state()["stage"] + 1]
+        total = Plan(self.plan()).total(checkpoint.images)
+        if isinstance(configs[-1][2], VqVaeConfig):
+            share = sum(share for _, share, _ in configs)
+            if total is None or checkpoint.images < share * total:
+                raise InputError(
+                    f"the codec of {self.path} is half trained ({checkpoint.images:,} images); finish it with `limner resume "
+                    f"{self.path}`"
+                )
         tensors = checkpoint.tensors("ema")
         while not isinstance(configs[-1][2], VqVaeConfig):
             configs = configs[:-1]

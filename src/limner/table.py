@@ -57,7 +57,7 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "autoencoder": Preset("autoencoder", "compresses and reconstructs best; draws from what fits its latents", "Ghosh et al. "
+    "autoencoder": Preset("autoencoder", "compresses and reconstructs; draws from what fits its latents", "Ghosh et al. "
                           "2020, arXiv:1903.12436; denoising: Vincent et al. 2010"),
     "beta-vae": Preset("vae", "VAE with few, separate latents: what can be turned", "Higgins et al. 2017; Burgess et al. 2018, "
                        "arXiv:1804.03599"),
@@ -74,7 +74,7 @@ PRESETS: Mapping[str, Preset] = {
     "r3gan": Preset("gan", "relativistic pairs, two penalties: the best here", "Huang et al. 2024, arXiv:2501.05441"),
     "sngan": Preset("gan", "residual networks, spectral normalisation, hinge loss", "Miyato et al. 2018, arXiv:1802.05957"),
     "tc-vae": Preset("vae", "VAE whose latents are kept independent within the batch", "Chen et al. 2018, arXiv:1802.04942"),
-    "vae": Preset("vae", "variational autoencoder: soft pictures, never collapses, reconstructs", "Kingma & Welling 2013, "
+    "vae": Preset("vae", "variational autoencoder: soft pictures, steady training, reconstructs", "Kingma & Welling 2013, "
                   "arXiv:1312.6114; calibrated decoder: Rybkin et al. 2021, arXiv:2006.13202"),
     "vq-vae": Preset("prior", "a learned book of codes, and a transformer that draws them", "van den Oord et al. 2017, "
                      "arXiv:1711.00937"),

@@ -219,15 +219,22 @@ def settle(
         _check_processes(recipe)
         why = (f"preset {choice.preset}: {choice.why}",)
     resolved = _resolve(recipe, dataset)
-    for key in (setting.partition("=")[0].strip() for setting in settings):
-        idle = resolved.method.overlooked(key.removeprefix("method.")) if key.startswith("method.") else None
-        if idle:
-            raise InputError(f"{key} would do nothing here: {idle}; leave it out")
+    _check_heeded(resolved, settings)
     sized = [f"{key}={value}" for key, value in recipes.chosen(recipe.method, resolved.method)]
     why += (f"by the pictures and the budget: {' '.join(sized)}",) if sized else ()
     for line in why:
         tell(Progress("chosen", note=line))
     return resolved, dataset, why
+
+
+def _check_heeded(recipe: Recipe, settings: Sequence[str]) -> None:
+    """Errors: `InputError` for one of `settings` that does nothing beside the others, in the method or in that of a stage."""
+    methods = {"method.": recipe.method} | {f"stages.{stage.name}.method.": stage.method for stage in recipe.stages}
+    for key in (setting.partition("=")[0].strip() for setting in settings):
+        for prefix, method in methods.items():
+            idle = method.overlooked(key.removeprefix(prefix)) if key.startswith(prefix) else None
+            if idle:
+                raise InputError(f"{key} would do nothing here: {idle.replace('method.', prefix)}; leave it out")
 
 
 def _facts(recipe: Recipe, dataset: Dataset) -> Facts:
@@ -239,7 +246,7 @@ def _facts(recipe: Recipe, dataset: Dataset) -> Facts:
         rarest = int(np.bincount(known[known >= 0], minlength=len(dataset.classes)).min())
     return Facts(
         (channels, height, width), recipe.batch.size, budget.images, budget.minutes, accelerated, len(dataset.classes), rarest,
-        len(dataset.splits["train"]),
+        len(dataset.splits["train"]), recipe.data.binary,
     )  # fmt: skip
 
 

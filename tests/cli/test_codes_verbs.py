@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.helpers import NARROW, at_images
+from contract.helpers import NARROW, ask_to_stop, at_images
 from contract.test_codes import BARE, SMALL
 from contract.test_latents_kept import die
 from limner.cli import main
@@ -98,7 +98,100 @@ def test_what_needs_no_samples_draws_none(
     assert main(["evaluate", str(runs[kind]), *rest]) == 0
     out = capsys.readouterr().out
     assert "180 real pictures (digits, test)" in out
+    if kind == "vae":  # a number of nats means nothing without what it is of, and by how many draws
+        assert "in nats per picture, 2 draws each, of the pictures' grey values" in out
     assert not re.search(r"[{}]|None", out)
+
+
+# ---- what takes codes for latents, and what does not ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["bare", "vqgan"])
+def test_embed_gives_codes(kind: str, runs: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
+    code, answer = ask("embed", runs[kind], "--split", "test", "--out", tmp_path / "codes.npz")
+    assert code == 0, answer
+    assert (answer["kind"], answer["shape"], answer["count"]) == ("codes", [4, 4], 180)
+    with np.load(answer["file"], allow_pickle=False) as file:
+        codes, shape = file["latents"], file["shape"]
+    assert codes.dtype == np.int64
+    assert (codes.shape, shape.tolist()) == ((180, 16), [4, 4])
+    assert 0 <= codes.min() < codes.max() < 24
+    model = load(runs[kind])
+    dataset = model.dataset()
+    assert np.array_equal(codes.reshape(-1, 4, 4), model.encode(dataset.images.gather(dataset.indices("test"))))
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("classify KIND", "are codes; classify takes continuous ones"),
+        ("classify KIND a.png", "are codes; classify takes continuous ones"),
+        ("interpolate KIND --seeds 1,2", "has no latents, so there is no way between its pictures"),
+        ("interpolate KIND a.png a.png", "has no latents, so there is no way between its pictures"),
+        ("traverse KIND", "has no vector of latents, so there is none to turn"),
+        ("traverse KIND a.png --latents 0", "has no vector of latents, so there is none to turn"),
+        ("evaluate KIND --metrics disentanglement", "pictures with known factors"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["bare", "vqgan"])
+def test_verbs_that_need_a_vector_refuse_codes(
+    kind: str, words: str, hint: str, runs: dict[str, Path], ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.png", encoded(textured(1, 8, 8, 1)))
+    code, answer = ask(*words.replace("KIND", str(runs[kind])).split())
+    assert code == 2, answer
+    assert hint in answer["error"]
+
+
+def test_codes_of_scenes_are_not_scored_for_disentanglement(ask: Ask, tmp_path: Path) -> None:
+    data = ["data.size=16", "data.limit=100"]
+    code, trained = ask("train", "scenes-1", "--out", tmp_path, *SETTINGS["bare"], *QUICK, *data)
+    assert code == 0, trained
+    code, answer = ask("evaluate", trained["run"], "--metrics", "disentanglement")
+    assert code == 2, answer
+    assert answer["error"].endswith("(vq-vae) are codes of the shape 4x4; disentanglement is measured on vectors")
+
+
+# ---- half trained -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs that were stopped while their codec was learning (at 32 of 48 and of 96 images), and where it had just learned."""
+    out = tmp_path_factory.mktemp("halves")
+    for name, kind, images in (("first", "vqgan", 32), ("alone", "bare", 32), ("border", "vqgan", 48)):
+        with at_images(images - 16, ask_to_stop):  # the step under way is finished
+            words = ["--name", name, "--out", str(out), *QUICK, *SETTINGS[kind]]
+            assert main(["train", "digits", *words]) == 130
+    return {path.name.partition("-")[2]: path for path in out.iterdir()}
+
+
+def test_a_run_stopped_before_its_prior_is_to_be_resumed(halves: dict[str, Path], ask: Ask) -> None:
+    for words in (["sample", halves["first"]], ["evaluate", halves["first"], "--metrics", "frechet"]):
+        code, answer = ask(*words)
+        assert code == 2, answer
+        assert answer["error"].endswith(f"go on with `limner resume {halves['first']}`")
+        assert "--preset prior" not in answer["error"]
+    code, answer = ask("sample", halves["alone"])
+    assert (code, "--preset prior codec=" in answer["error"]) == (2, True), "it has no prior to come"
+
+
+@pytest.mark.parametrize("name", ["first", "alone"])
+def test_a_half_trained_codec_gets_no_prior(name: str, halves: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
+    code, answer = ask(
+        "train", "digits", "--preset", "prior", "--out", tmp_path / "out", f"codec={halves[name]}", *SMALL, *QUICK
+    )
+    assert code == 2, answer
+    assert answer["error"].startswith(f"the codec of {halves[name]} is half trained (")
+    assert answer["error"].endswith(f"finish it with `limner resume {halves[name]}`")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_codec_that_was_finished_before_the_run_was_stopped_serves(halves: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
+    settings = [f"codec={halves['border']}", *SMALL, *QUICK]
+    code, answer = ask("train", "digits", "--preset", "prior", "--out", tmp_path, *settings)
+    assert code == 0, answer
 
 
 # ---- without the codec's run --------------------------------------------------------------------------------------------
@@ -175,14 +268,12 @@ PRIOR = "train digits --preset prior --out out"
         ("evaluate some.npz --data digits --metrics psnr", "psnr and ssim are of pictures that went through a model"),
         ("evaluate some.npz --data digits --metrics nll", "give a run, or leave elbo, nll, bits_per_dim out"),
         ("evaluate some.npz --data digits --importance 0", "give a run, or leave --importance out"),
-        ("reconstruct BARE colour.png", "colour.png is in colour, and BARE knows grey pictures only; give --grey"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(
     words: str, hint: str, runs: dict[str, Path], ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write(tmp_path / "colour.png", encoded(textured(1, 20, 30)))
     for number in range(12):
         write(tmp_path / "colours" / f"{number}.png", encoded(textured(number, 12, 8)))
     np.savez(tmp_path / "some.npz", images=np.zeros((40, 8, 8, 1), np.uint8))
@@ -213,7 +304,7 @@ def test_pictures_of_another_size_or_mode_are_prepared_and_it_is_said(
         write(tmp_path / "grey.jpg", encoded(textured(2, 9, 9, 1), "JPEG")),
         write(tmp_path / "fits.png", encoded(textured(3, 8, 8, 1))),
     ]
-    code, answer = ask("reconstruct", runs[kind], *mine, "--grey", "--out", tmp_path / "out")
+    code, answer = ask("reconstruct", runs[kind], *mine, "--out", tmp_path / "out")
     assert code == 0, answer
     assert answer["prepared"] == {
         str(mine[0]): "20x30 RGB -> 8x8 grey (crop)",

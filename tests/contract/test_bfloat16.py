@@ -99,8 +99,10 @@ def test_likelihoods_and_divergences_of_a_vae(preset: str, settings: tuple[str, 
     island(elbo, "kl_to_standard")
     if preset == "tc-vae":
         island(elbo, "decomposition", "log_aggregate", "log_normal")
+    critic: dict[str, list[Tensor]] = {}
     if preset == "factor-vae":
         island(elbo, "permuted")
+        critic = {name: answers_of(method.critic[place]) for name, place in (("first", 0), ("logits", -1))}  # type: ignore[index,union-attr]
     if settings == ("method.free_bits=0.1",):
         island(elbo, "free_bits")
     if settings == ("method.capacity=3",):
@@ -109,6 +111,9 @@ def test_likelihoods_and_divergences_of_a_vae(preset: str, settings: tuple[str, 
         island(likelihoods, "spread", "optimal_log_scale")
     losses_of(method)
     assert rounded[0].dtype == torch.bfloat16, "the networks are in it"
+    if critic:
+        assert [answer.dtype for answer in critic["first"]] == 2 * [torch.bfloat16]
+        assert [answer.dtype for answer in critic["logits"]] == 2 * [torch.float32], "they are the estimate"
 
 
 def test_errors_and_sizes_of_an_autoencoder() -> None:

@@ -172,5 +172,7 @@ def test_rate_and_distortion_are_logged_apart_and_in_bits() -> None:
     method = method_of("vae", (8, 8, 1), "method.decoder=fixed", "method.sigma=1.0", "method.beta=0")
     logs = stepper_of(method, 8).step(drawer(pictures_like(16, (8, 8, 1), device=method.device)), At(0, 0.5), 0)
     nats = float(logs["distortion"] + logs["rate"])
+    parts = float(logs["distortion_bits_per_dim"] + logs["rate_bits_per_dim"])
+    assert parts == pytest.approx(float(logs["bits_per_dim"]), rel=1e-5)
     assert float(logs["bits_per_dim"]) == pytest.approx((nats - 64 * math.log(2 / 255)) / (64 * math.log(2)), rel=1e-5)
     assert float(logs["vae"]) == pytest.approx(float(logs["distortion"]), rel=1e-6)

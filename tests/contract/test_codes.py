@@ -149,8 +149,8 @@ def test_usage_and_perplexity_are_always_logged(preset: str, tmp_path: Path) -> 
     if preset != "fsq":  # an untrained encoder's scalars may all round to the middle
         assert rows[-1]["losses"]["perplexity"] > 1
     last = run.metrics()[-1]["losses"]
-    assert set(last) == {"prior", "bits_per_dim"}
-    assert last["bits_per_dim"] == pytest.approx(last["prior"] / (64 * np.log(2)), rel=1e-4)
+    assert set(last) == {"prior", "code_bits_per_dim"}
+    assert last["code_bits_per_dim"] == pytest.approx(last["prior"] / (64 * np.log(2)), rel=1e-4)
 
 
 def test_no_row_of_metrics_is_of_two_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_no_row_of_metrics_is_of_two_stages(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(Loop, "_stopwatch", never_time)
     run = run_of("vq-vae", tmp_path, "previews.first=96", images=96)
     rows = {row["images"]: set(row["losses"]) for row in run.metrics()}
-    assert rows == {48: {"codec", "squared_error", "commitment", "perplexity", "usage"}, 96: {"prior", "bits_per_dim"}}
+    assert rows == {48: {"codec", "squared_error", "commitment", "perplexity", "usage"}, 96: {"prior", "code_bits_per_dim"}}
 
 
 def test_the_late_discriminator_is_announced(tmp_path: Path) -> None:
@@ -215,7 +215,8 @@ def test_bad_settings_are_one_line(setting: str, words: str, tmp_path: Path) -> 
 
 def test_a_codec_alone_refuses_to_sample_and_names_what_helps(bare: Run, whole: Run) -> None:
     for run, checkpoint in ((bare, "last"), (whole, "32")):
-        with pytest.raises(limner.InputError, match="--preset prior codec="):
+        words = "--preset prior codec=" if run is bare else "at 32 images; use --checkpoint last"
+        with pytest.raises(limner.InputError, match=words):
             limner.load(run.path, checkpoint).sample([1])
         with pytest.raises(limner.InputError, match="limner train SRC --preset prior codec=RUN"):
             limner.load(run.path, checkpoint).method.sample([1], Cond())

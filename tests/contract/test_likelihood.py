@@ -56,8 +56,8 @@ def test_any_number_of_draws_takes_the_memory_of_a_few(runs: dict[str, Run], mon
     most = [0]
     log_weight = Vae.log_weight
 
-    def noted(self: Vae, images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        weights = log_weight(self, images, noise)
+    def noted(self: Vae, images: torch.Tensor, noise: torch.Tensor, density: bool) -> torch.Tensor:
+        weights = log_weight(self, images, noise, density)
         there.extend([weakref.ref(noise), weakref.ref(weights)])
         most.append(sum(one() is not None for one in there))
         return weights
@@ -97,6 +97,30 @@ def test_evaluate_says_what_it_bounded(runs: dict[str, Run]) -> None:
     assert metrics["bits_per_dim"]["value"] == pytest.approx(metrics["nll"]["value"] / (64 * np.log(2)))
     assert "elbo" not in evaluate(runs["grey"].path, count=64)["metrics"]  # cross-entropy on grey pictures is no likelihood
     assert "elbo" not in evaluate(runs["gan"].path, count=64)["metrics"]
+
+
+@pytest.mark.parametrize("prior", ["normal", "mixture"])
+def test_a_trained_linear_model_has_an_exact_likelihood(prior: str, tmp_path: Path) -> None:
+    """The bound of its density rises to it from below; `evaluate` gives both."""
+    linear = ("method.networks=mlp", "method.widths=[]", "method.latent=6", f"method.prior={prior}")
+    run = run_of("vae", tmp_path, *linear, "method.optimiser.lr.value=3e-3", images=6_000)
+    model, images = load(run.path), held_out(run)
+    few, many = task.likelihood(model, np.repeat(images, 10, axis=0), 1), task.likelihood(model, images, 512)
+    assert few.exact is not None
+    assert few.density_bound is not None
+    assert many.density_bound is not None
+    assert few.density_bound.mean() < many.density_bound.mean() - 0.1
+    assert abs(many.density_bound.mean() - few.exact.mean()) < 0.05, "below it in the mean over draws, which are 512"
+    assert few.exact.std() > 1
+    metrics = evaluate(run.path, count=64, metrics=["exact", "density_bound"], importance=3)["metrics"]
+    assert metrics["density_bound"]["value"] < metrics["exact"]["value"] < 0
+
+
+def test_an_exact_likelihood_is_not_promised_where_there_is_none(runs: dict[str, Run]) -> None:
+    assert not {"exact", "density_bound"} & set(evaluate(runs["vae"].path, count=64, importance=2)["metrics"])
+    assert task.likelihood(load(runs["vae"].path), held_out(runs["vae"]), 2).exact is None
+    with pytest.raises(limner.InputError, match=r"not linear-Gaussian.*method.widths=\[\]"):
+        evaluate(runs["vae"].path, metrics=["exact"])
 
 
 @pytest.mark.parametrize(

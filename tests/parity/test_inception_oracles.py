@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from limner.core.precision import exact
 from limner.metrics.inception import Inception, resize
-from limner.metrics.pixels import exact
 from made_inception import pictures, published_weights
 
 pytorch_fid = pytest.importorskip("pytorch_fid.inception")

@@ -225,29 +225,6 @@ def test_r1_equals_r2_at_the_start_of_r3() -> None:
     assert not torch.allclose(r1, r2, rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        (["method.discriminator.norm=batch"], "batch norm in the discriminator couples"),
-        (["method.updates=shared", "method.critic_steps=2"], "method.critic_steps=1"),
-        (["method.loss=hinge", "method.smooth=0.1"], "has none"),
-        (["method.labels=true"], "have no classes"),
-        (["method.networks=r3", "method.labels=true", "method.generator.labels=norm"], "method.generator.labels=concat"),
-    ],
-)
-def test_choices_that_contradict_each_other(settings: list[str], words: str) -> None:
-    classes = ("a", "b") if "r3" in settings[0] else ()
-    with pytest.raises(recipes.InputError, match=words) as error:
-        recipes.build(recipes.compose("dcgan", settings), (16, 16, 1), classes)
-    assert "\n" not in str(error.value)
-
-
-def test_too_small_an_image_names_the_way_out() -> None:
-    for preset in ("dcgan", "sngan", "densegan", "r3gan"):
-        with pytest.raises(recipes.InputError, match=r"at least 8x8, not 6x9.*data\.size"):
-            recipes.build(recipes.compose(preset, []), (6, 9, 3), ())
-
-
 def test_weight_clipping_bounds_every_weight_of_the_critic_alone() -> None:
     from contract.helpers import drawer, method_of, pictures_like, stepper_of
 
@@ -293,46 +270,6 @@ def test_a_gamma_that_begins_at_nothing_has_a_gradient_of_nothing(every: int) ->
     torch.manual_seed(2)
     plain = without.losses(phase, (Batch(images),), At(0, 0.0))
     torch.testing.assert_close(with_it.of["discriminator"], plain.of["discriminator"])
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        (["method.r1_gamma=-1"], "r1_gamma cannot be negative"),
-        (["method.instance_noise=-0.1"], "instance_noise cannot be negative"),
-        (["method.r1_gamma=foo"], "method.r1_gamma: "),
-        (["method.discriminator.widths=[]"], "method.discriminator.widths"),
-        (["method.generator.widths=[0]"], "method.generator.widths.0"),
-        (["method.generator.optimiser.betas=[1.5,0.9]"], "method.generator.optimiser.betas.0"),
-        (["method.generator.optimiser.betas=[0.5,1.9]"], "betas lie from 0"),
-    ],
-)
-def test_numbers_out_of_bounds_are_one_line_that_names_the_key(settings: list[str], words: str) -> None:
-    with pytest.raises(recipes.InputError) as error:
-        recipes.compose("gan", settings)
-    assert words in str(error.value)
-    assert "function-" not in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("preset", "settings", "words"),
-    [
-        ("sngan", ["method.discriminator.norm=batch"], "is for method.networks=dcgan"),
-        ("sngan", ["method.discriminator.dropout=0.5"], "is for dcgan and mlp"),
-        ("r3gan", ["method.networks=r3", "method.discriminator.spectral=true"], "leave spectral out"),
-        ("dcgan", ["method.discriminator.normalise=gradient"], "method.r1_gamma=0"),
-    ],
-)
-def test_what_a_network_cannot_heed_is_refused(preset: str, settings: list[str], words: str) -> None:
-    with pytest.raises(recipes.InputError, match=words):
-        recipes.build(recipes.compose(preset, settings), (16, 16, 1), ())
-
-
-def test_one_image_has_no_spread_for_batch_norm() -> None:
-    method = recipes.build(recipes.compose("gan", []), (8, 8, 1), ()).train()
-    with pytest.raises(recipes.InputError, match=r"two images or more in a chunk"):
-        method.losses("both", (Batch(torch.zeros(1, 1, 8, 8)),), At(0, 0.0))
 
 
 def test_instance_noise_is_of_the_size_that_is_asked_for_and_decays_on_both_halves() -> None:

@@ -27,7 +27,7 @@ def facts(size: int = 32, *, images: int | None = None, minutes: float | None = 
         (10_000, facts(32, minutes=2), "r3gan", (), "enough"),
         (3_000, facts(128, minutes=1), "vae", (), "too few for a GAN"),
         (3_000, facts(128, minutes=1, card=True), "r3gan", ("method.augment.kind=diff",), "DiffAugment"),
-        (60_000, facts(28, images=5_000), "vae", (), "never collapses"),
+        (60_000, facts(28, images=5_000), "vae", (), "trains steadily"),
         (500, facts(6, minutes=10), "gan", (), "6x6"),
     ],
 )

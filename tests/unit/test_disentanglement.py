@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import binom
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import mutual_info_score
@@ -53,8 +54,19 @@ def quick_dci(x: Array) -> scores.Dci:
 # ---- representations whose scores are known -----------------------------------------------------------------------------
 
 
+def liblinear_sap(x: Array) -> Array:
+    """[F]: SAP by scikit-learn's machines."""
+    learn, labels, test, others = learn_and_test(x)
+    found = np.zeros((x.shape[1], len(SIZES)))
+    for latent, factor in np.ndindex(*found.shape):
+        machine = LinearSVC(C=0.01, class_weight="balanced").fit(learn[:, latent : latent + 1], labels[:, factor])
+        found[latent, factor] = machine.score(test[:, latent : latent + 1], others[:, factor])
+    ordered = np.sort(found, axis=0)
+    return ordered[-1] - ordered[-2]
+
+
 def test_one_latent_for_each_factor() -> None:
-    """As published: 1 by every score but SAP, whose linear machine on one input cannot single out a middle class."""
+    """1 by every score, but by SAP, whose linear machine on one input cannot single out a middle class."""
     world = bank(STANDARD, FACTORS)
     assert beta_vae_score(world) == pytest.approx(1.0, abs=1e-3)
     assert factor_vae_score(world) == 1.0
@@ -63,18 +75,22 @@ def test_one_latent_for_each_factor() -> None:
     assert found.disentanglement == pytest.approx(1.0, abs=0.01)
     assert found.completeness == pytest.approx(1.0, abs=0.01)
     assert found.informativeness > 0.99
-    assert scores.sap(*learn_and_test(STANDARD)).mean() == pytest.approx(GOLDEN_SAP_OF_IDENTITY, abs=0.002)
+    np.testing.assert_allclose(scores.sap(*learn_and_test(STANDARD)), liblinear_sap(STANDARD), atol=0.005)
 
 
 def test_every_factor_twice() -> None:
-    """Modular, but not compact: the gaps between the two best latents close, the other scores do not mind."""
+    """Modular, but not compact: the gaps between the two best latents close, and completeness falls to 1 − log 2 / log 10,
+    since each factor is read off two latents alike. The other scores do not mind."""
     twice = np.concatenate([STANDARD, STANDARD], axis=1)
     world = bank(twice, FACTORS)
     assert factor_vae_score(world) == 1.0
     assert beta_vae_score(world) == pytest.approx(1.0, abs=1e-3)
     assert np.abs(scores.mig(twice, FACTORS)).max() < 1e-9
     assert np.abs(scores.sap(*learn_and_test(twice))).max() < 1e-9
-    assert quick_dci(twice).disentanglement > 0.99
+    found = quick_dci(twice)
+    assert found.disentanglement > 0.99
+    assert found.completeness == pytest.approx(1 - np.log(2) / np.log(10), abs=1e-3)
+    np.testing.assert_allclose(found.importances[:5], found.importances[5:], atol=1e-6)
 
 
 def test_two_latents_that_share_each_factor_are_complete_by_half() -> None:
@@ -119,13 +135,54 @@ def test_one_noisy_latent_for_each_factor(kept: float) -> None:
 
 
 def test_a_rotation_entangles() -> None:
-    """Everything is still there, but no latent has a factor to itself: MIG falls most (golden: this rotation, this seed)."""
+    """Everything is still there, but no latent has a factor to itself. The numbers are nobody's but ours, of this rotation and
+    this seed, held so that a change is seen: MIG falls most, the FactorVAE score hardly."""
     turned = STANDARD @ rotation(len(SIZES))
-    assert scores.mig(turned, FACTORS).mean() == pytest.approx(GOLDEN_MIG_OF_ROTATION, abs=1e-3)
-    assert factor_vae_score(bank(turned, FACTORS)) == pytest.approx(GOLDEN_FACTOR_VAE_OF_ROTATION, abs=0.02)
+    assert scores.mig(turned, FACTORS).mean() == pytest.approx(0.1284, abs=1e-3)
+    assert factor_vae_score(bank(turned, FACTORS)) == pytest.approx(0.935, abs=0.02)
+    np.testing.assert_allclose(scores.sap(*learn_and_test(turned)), liblinear_sap(turned), atol=0.005)
     found = quick_dci(turned)
     assert found.disentanglement < 0.4
     assert found.informativeness > 0.6
+
+
+COINS = np.random.default_rng(6).integers(0, 2, (COUNT, 2))
+"""Two factors of two values."""
+
+
+def sap_of_coins(x: Array) -> Array:
+    return scores.sap(x[SPLIT[0]], COINS[SPLIT[0]], x[SPLIT[1]], COINS[SPLIT[1]])
+
+
+def test_two_factors_turned_by_45_degrees() -> None:
+    """Each latent knows each factor equally well, (a ± b)/√2. So the gaps close, and two pictures that share a factor differ
+    as much in one latent as in the other: the β-VAE score is that of a guess. Each latent matters for both factors."""
+    signs = 2.0 * COINS - 1
+    turned = np.stack([signs[:, 0] + signs[:, 1], signs[:, 0] - signs[:, 1]], axis=1) / np.sqrt(2)
+    assert beta_vae_score(bank(turned, COINS)) == pytest.approx(0.5, abs=0.03)
+    assert factor_vae_score(bank(turned, COINS)) == pytest.approx(0.5, abs=0.03)
+    assert scores.mig(turned, COINS).max() < 0.01
+    assert sap_of_coins(turned).max() < 0.03
+    found = scores.dci(turned[:3000], COINS[:3000], turned[3000:5000], COINS[3000:5000], rounds=20)
+    assert found.informativeness == 1.0, "nothing is lost"
+    assert max(found.disentanglement, found.completeness) < 0.1, "by greed, the latent asked first gets 2/3: 1 − H(⅓) = .08"
+
+
+@pytest.mark.parametrize("kept", [0.9, 0.5])
+def test_two_factors_each_in_a_noisy_latent(kept: float) -> None:
+    """Right with probability p = (1 + kept)/2. SAP is what the best single latent is better than a guess, p − ½.
+
+    In the β-VAE score the latents of two pictures differ with probability 2p(1 − p) where the factor is shared, ½ where it is
+    not. Of 64 pairs, the likelier guess is the latent that differed more seldom; so it is right as often as one binomial number
+    is less than the other, and by half of the ties.
+    """
+    right = (1 + kept) / 2
+    noisy = np.where(np.random.default_rng(8).random(COINS.shape) < right, COINS, 1 - COINS).astype(np.float64)
+    np.testing.assert_allclose(sap_of_coins(noisy), right - 0.5, atol=0.02)
+    shared, other = (binom(64, share).pmf(np.arange(65)) for share in (2 * right * (1 - right), 0.5))
+    expected = float(shared @ (1 - np.cumsum(other)) + 0.5 * shared @ other)
+    assert beta_vae_score(bank(noisy, COINS)) == pytest.approx(expected, abs=0.015)
+    assert expected == pytest.approx(1.0, abs=1e-3) if kept == 0.9 else 0.9 < expected < 0.95
 
 
 def test_latents_that_never_vary_have_no_vote() -> None:
@@ -133,7 +190,8 @@ def test_latents_that_never_vary_have_no_vote() -> None:
     assert factor_vae_score(bank(padded, FACTORS)) == 1.0
     assert factor_vae_score(bank(np.zeros((COUNT, 3)), FACTORS)) == 0.0
     np.testing.assert_allclose(scores.mig(padded, FACTORS), scores.mig(STANDARD, FACTORS))
-    np.testing.assert_allclose(scores.sap(*learn_and_test(padded)), scores.sap(*learn_and_test(STANDARD)), atol=0.2)
+    # A latent that never varies puts all pictures into one class, as good a guess as another factor's latent makes.
+    np.testing.assert_allclose(scores.sap(*learn_and_test(padded)), scores.sap(*learn_and_test(STANDARD)), atol=0.01)
     assert quick_dci(padded).disentanglement > 0.99
 
 
@@ -224,13 +282,14 @@ def test_the_beta_vae_score_s_classifier_is_scikit_learn_s() -> None:
     assert ours.accuracy(torch.from_numpy(x), torch.from_numpy(labels)) == pytest.approx(oracle.score(x, labels), abs=1e-3)
 
 
-@pytest.mark.parametrize("factor", [0, 1])
-def test_trees_are_scikit_learn_s(factor: int) -> None:
+@pytest.mark.parametrize(("factor", "apart"), [(0, 0.01), (1, 0.01), (2, 0.03)])
+def test_trees_are_scikit_learn_s(factor: int, apart: float) -> None:
+    """Of 3, 6 and 10 values."""
     soft = np.concatenate([STANDARD + 0.5 * noise(5), noise(2, seed=5)], axis=1) @ (np.eye(7) + 0.3 * rotation(7))
     here, there, column = slice(0, 2000), slice(2000, 4000), FACTORS[:, factor]
     ours = boosted_trees(soft[here], column[here], soft[there], column[there], rounds=30)
     oracle = GradientBoostingClassifier(n_estimators=30, random_state=0).fit(soft[here], column[here])
-    np.testing.assert_allclose(ours.importances, oracle.feature_importances_, atol=0.02)
+    np.testing.assert_allclose(ours.importances, oracle.feature_importances_, atol=apart)
     assert ours.accuracy == pytest.approx(oracle.score(soft[there], column[there]), abs=0.015)
     assert ours.importances.sum() == pytest.approx(1.0)
 
@@ -267,8 +326,3 @@ def test_bad_arrays_are_named() -> None:
         bank(STANDARD, FACTORS * 2)
     with pytest.raises(InputError, match="15,000"):
         disentangled(STANDARD[:5000], FACTORS[:5000])
-
-
-GOLDEN_SAP_OF_IDENTITY = 0.4709
-GOLDEN_MIG_OF_ROTATION = 0.1284
-GOLDEN_FACTOR_VAE_OF_ROTATION = 0.935

@@ -6,6 +6,7 @@ import math
 import weakref
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from limner.core.method import Bounded, Pixels
 from limner.methods import elbo
 from limner.methods.vae import Vae, VaeConfig
+from limner.nets.mixture import GaussianMixture
 
 
 def posteriors(count: int, latents: int, spread: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -158,58 +160,49 @@ def test_the_importance_bound_is_log_mean_exp_and_rises() -> None:
     torch.testing.assert_close(once, same)
 
 
-class Linear(torch.nn.Module):
-    """The coder of x = Wz + b + σε, with the exact posterior, or one that is `off` it."""
-
-    def __init__(self, w: torch.Tensor, b: torch.Tensor, sigma: float, off: float) -> None:
-        super().__init__()
-        self.w, self.b, self.sigma, self.off = w, b, sigma, off
-        self.variance = 1 / (1 + w.square().sum(0) / sigma**2)  # W has orthogonal columns
-        self.shape: tuple[int, ...] = ()
-
-    def encoder(self, x: torch.Tensor) -> torch.Tensor:
-        self.shape = tuple(x.shape[1:])
-        mean = (x.flatten(1) - self.b) @ self.w * self.variance / self.sigma**2 + self.off
-        # `posterior` squashes log variances: undo it here
-        return torch.cat([mean, (10 * torch.atanh(self.variance.log() / 10)).expand_as(mean)], 1)
-
-    def decoder(self, z: torch.Tensor) -> torch.Tensor:
-        return (z @ self.w.T + self.b).unflatten(1, self.shape)
-
-
 SIDE, LATENTS = 4, 3
 SIGMA = 1.0
 """So wide beside a grey value's bin that its mass is density times width: within 4e-5 nats in a picture."""
 
 
-@pytest.fixture
-def _double() -> Iterator[None]:
-    """The methods' float32 islands are float64 here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.Tensor, "float", lambda tensor: tensor)
-        yield
-
-
-def linear_gaussian(prior: str = "normal", off: float = 0.0, dtype: torch.dtype = torch.float64) -> tuple[Vae, torch.Tensor]:
+def linear_gaussian(prior: str = "normal", off: float = 0.0) -> tuple[Vae, torch.Tensor]:
     """x = Wz + b + σε with its exact posterior (or one `off` it), and 20 pictures in [-.9, .9], where no bin is open."""
     torch.manual_seed(0)
     w = torch.linalg.qr(torch.randn(SIDE * SIDE, LATENTS).double()).Q * torch.tensor([6.0, 4.0, 2.0])
     b = 0.1 * torch.randn(SIDE * SIDE).double()
     images = (torch.randn(20, LATENTS).double() @ w.T / 6 + b + 0.3 * torch.randn(20, SIDE * SIDE)).clamp(-0.9, 0.9)
-    sizes = {"latent": LATENTS, "components": 2, "networks": "mlp", "widths": (4,)}
+    sizes = {"latent": LATENTS, "components": 2, "networks": "mlp", "widths": ()}
     method = Vae(VaeConfig(prior=prior, decoder="fixed", sigma=SIGMA, **sizes), Pixels((1, SIDE, SIDE)))  # type: ignore[arg-type]
-    method.to(dtype).coder = Linear(w.to(dtype), b.to(dtype), SIGMA, off)  # type: ignore[assignment]
+    encoder, decoder = linear_of(method, "encoder"), linear_of(method, "decoder")
+    variance = true_variance(w)
+    with torch.no_grad():
+        decoder.weight.copy_(w)
+        decoder.bias.copy_(b)
+        back = variance[:, None] * w.T / SIGMA**2
+        # `posterior` squashes log variances: undo it here
+        encoder.weight.copy_(torch.cat([back, torch.zeros_like(back)]))
+        encoder.bias.copy_(torch.cat([off - back @ b, 10 * torch.atanh(variance.log() / 10)]))
     assert isinstance(method, Bounded)
     grey = ((images + 1) * 127.5).round() / 127.5 - 1
-    return method, grey.view(20, 1, SIDE, SIDE).to(dtype)
+    return method.requires_grad_(False), grey.view(20, 1, SIDE, SIDE).float()
+
+
+def linear_of(method: Vae, part: str) -> torch.nn.Linear:
+    (layer,) = (one for one in getattr(method.coder, part).modules() if isinstance(one, torch.nn.Linear))
+    return layer
+
+
+def true_variance(w: torch.Tensor) -> torch.Tensor:
+    """[L] of the posterior, where the columns of `w` are orthogonal."""
+    return 1 / (1 + w.square().sum(0) / SIGMA**2)
 
 
 def exact(method: Vae, x: torch.Tensor, means: torch.Tensor, covariances: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
     """[20] log p(x) of the grey values, where z is a mixture of Gaussians: x then is one as well."""
-    coder: Linear = method.coder  # type: ignore[assignment]
-    w = coder.w.double()
+    layer = linear_of(method, "decoder")
+    w, means, covariances = layer.weight.double(), means.double(), covariances.double()
     of_x = w @ covariances @ w.T + SIGMA**2 * torch.eye(len(w)).double()
-    each = MultivariateNormal(means @ w.T + coder.b.double(), of_x).log_prob(x.double().flatten(1)[:, None])
+    each = MultivariateNormal(means @ w.T + layer.bias.double(), of_x).log_prob(x.double().flatten(1)[:, None])
     return torch.logsumexp(each + shares.log(), 1) + x[0].numel() * math.log(2 / 255)
 
 
@@ -218,35 +211,69 @@ def normal(method: Vae, x: torch.Tensor) -> torch.Tensor:
     return exact(method, x, nothing, torch.eye(LATENTS).double()[None], torch.ones(1).double())
 
 
-def bounds(method: Vae, x: torch.Tensor, draws: int) -> tuple[torch.Tensor, torch.Tensor]:
+def bounds(method: Vae, x: torch.Tensor, draws: int, density: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    noise = (torch.randn(len(x), LATENTS, generator=generator, dtype=torch.float64).to(x.dtype) for _ in range(draws))
-    return elbo.importance_bound(method.log_weight(x, one) for one in noise)
+    noise = (torch.randn(len(x), LATENTS, generator=generator) for _ in range(draws))
+    return elbo.importance_bound(method.log_weight(x, one, density) for one in noise)
 
 
-@pytest.mark.usefixtures("_double")
-@pytest.mark.parametrize("draws", [1, 7])
-def test_at_the_true_posterior_every_bound_is_the_likelihood(draws: int) -> None:
-    """Of a linear-Gaussian model, to 1e-4 nats of about 100, by one draw as by seven."""
+@pytest.mark.parametrize("draws", [1, 7, 200])
+@pytest.mark.parametrize("density", [False, True])
+def test_at_the_true_posterior_every_bound_is_the_likelihood(draws: int, density: bool) -> None:
+    """Of a linear-Gaussian model with float32 networks, to 1e-4 nats of about 100, by one draw as by seven: of the bins of the
+    grey values, and of their density."""
     method, x = linear_gaussian()
     truth = normal(method, x)
     assert truth.std() > 0.2
-    for bound in bounds(method, x, draws):
+    for bound in bounds(method, x, draws, density):
+        assert bound.dtype == torch.float64
         torch.testing.assert_close(bound, truth, rtol=0, atol=1e-4)
 
 
-def test_in_float32_it_is_known_nearly_as_well() -> None:
-    method, x = linear_gaussian(dtype=torch.float32)
-    for bound in bounds(method, x, 3):
-        torch.testing.assert_close(bound, normal(method, x), rtol=0, atol=3e-4)
+@pytest.mark.parametrize("sigma", [1.0, 0.02])
+def test_the_exact_density_is_that_of_the_marginal(sigma: float) -> None:
+    """Against `MultivariateNormal` with the whole covariance; at a σ below a bin's width too, where it is far from the mass."""
+    method, x = linear_gaussian()
+    method.log_scale.fill_(math.log(sigma))
+    layer = linear_of(method, "decoder")
+    w = layer.weight.double()
+    law = MultivariateNormal(layer.bias.double(), w @ w.T + float(method.log_scale.exp()) ** 2 * torch.eye(len(w)))
+    truth = law.log_prob(x.double().flatten(1)) + x[0].numel() * math.log(2 / 255)
+    assert method.exact
+    torch.testing.assert_close(method.log_density(x), truth, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.usefixtures("_double")
+@pytest.mark.parametrize("prior", ["normal", "mixture"])
+def test_bounds_of_the_density_stay_below_it(prior: str) -> None:
+    """In the mean over draws, and nearer with every further one, where the posterior is not the true one."""
+    method, x = linear_gaussian(prior, off=0.12)
+    if method.prior is not None:
+        apart(method.prior)
+    truth = method.log_density(x).mean().item()
+    means = [bounds(method, x.repeat(200, 1, 1, 1), draws, density=True)[1].mean().item() for draws in (1, 4, 32)]
+    assert means[0] < means[1] < means[2] < truth + 0.01
+    assert means[0] < truth - 0.3
+
+
+@pytest.mark.parametrize(
+    ("settings", "exact"),
+    [
+        ({"networks": "mlp", "widths": ()}, True),
+        ({"networks": "mlp", "widths": (), "decoder": "fixed"}, True),
+        ({"networks": "mlp", "widths": (), "decoder": "laplace"}, False),
+        ({"networks": "mlp", "widths": (4,)}, False),
+        ({"widths": ()}, False),
+    ],
+)
+def test_only_a_linear_gaussian_model_is_exact(settings: dict[str, Any], exact: bool) -> None:
+    assert Vae(VaeConfig(**settings), Pixels((1, 8, 8))).exact == exact
+
+
 def test_beside_the_true_posterior_the_elbo_lacks_its_divergence() -> None:
     """KL(q ‖ p(z|x)) = ½ Σ off²/variance nats are missing in the mean, and come back with the draws."""
     method, x = linear_gaussian(off=0.12)
-    truth, coder = normal(method, x), method.coder
-    missing = (0.5 * 0.12**2 / coder.variance).sum().item()  # type: ignore[operator]
+    truth = normal(method, x)
+    missing = (0.5 * 0.12**2 / true_variance(linear_of(method, "decoder").weight.double())).sum().item()
     assert missing > 0.4
     lower, bound = bounds(method, x.repeat(400, 1, 1, 1), 4)
     assert (truth.repeat(400) - lower).mean().item() == pytest.approx(missing, rel=0.03)
@@ -254,20 +281,25 @@ def test_beside_the_true_posterior_the_elbo_lacks_its_divergence() -> None:
     torch.testing.assert_close(bounds(method, x, 400)[1], truth, rtol=0, atol=0.3)
 
 
-@pytest.mark.usefixtures("_double")
 def test_a_mixture_as_the_prior_is_what_is_bounded() -> None:
     method, x = linear_gaussian(prior="mixture")
     assert method.prior is not None
-    method.prior.shares.copy_(torch.tensor([0.7, 0.3]))
-    method.prior.means.copy_(torch.tensor([[0.3, 0.0, 0.1], [-0.5, 0.2, 0.0]]))
-    method.prior.factors.copy_(torch.tensor([[0.9, 0.0, 0.0], [0.2, 0.7, 0.0], [0.0, 0.1, 1.1]]).expand(2, 3, 3))
+    apart(method.prior)
     factors = method.prior.factors
     truth = exact(method, x, method.prior.means, factors @ factors.mT, method.prior.shares)
     assert (truth - normal(method, x)).abs().mean() > 0.2, "it matters which"
     torch.testing.assert_close(bounds(method, x, 400)[1], truth, rtol=0, atol=0.1)
+    torch.testing.assert_close(method.log_density(x), truth, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.usefixtures("_double")
+def apart(prior: GaussianMixture) -> None:
+    """Two Gaussians of different places, shapes and shares."""
+    prior.shares.copy_(torch.tensor([0.7, 0.3]))
+    prior.means.copy_(torch.tensor([[0.3, 0.0, 0.1], [-0.5, 0.2, 0.0]]))
+    factor = torch.tensor([[0.9, 0.0, 0.0], [0.2, 0.7, 0.0], [0.0, 0.1, 1.1]])
+    prior.factors.copy_(torch.stack([factor, 0.8 * factor]))
+
+
 def test_any_number_of_draws_takes_the_memory_of_one() -> None:
     """What was drawn is let go before the next is: of weights never more than two are there."""
     there: list[weakref.ref[torch.Tensor]] = []

@@ -148,7 +148,10 @@ def check(
     torch.testing.assert_close(found.logs["distortion"], nats)
     torch.testing.assert_close(found.logs["rate"], rate)
     width = 2 / 255 if decoder in ("calibrated", "fixed", "laplace") else 1.0  # a density is a mass by its bin
-    torch.testing.assert_close(found.logs["bits_per_dim"], (nats + rate) / (x[0].numel() * math.log(2)) - math.log2(width))
+    dims = x[0].numel() * math.log(2)
+    torch.testing.assert_close(found.logs["rate_bits_per_dim"], rate / dims)
+    torch.testing.assert_close(found.logs["distortion_bits_per_dim"], nats / dims - math.log2(width))
+    torch.testing.assert_close(found.logs["bits_per_dim"], (nats + rate) / dims - math.log2(width))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -303,4 +306,4 @@ def test_a_prior_minimises_nats_of_the_codes(labels: bool) -> None:
     logits = method.transformer(codes, torch.arange(COUNT) % 3 if labels else None)
     nats = -torch.stack([Categorical(logits=logits[:, place]).log_prob(codes[:, place]) for place in range(16)]).sum(0)
     assert_same(method, found, {"prior": nats}, "likelihood")
-    torch.testing.assert_close(found.logs["bits_per_dim"], nats / (64 * math.log(2)))
+    torch.testing.assert_close(found.logs["code_bits_per_dim"], nats / (64 * math.log(2)))

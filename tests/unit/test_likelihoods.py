@@ -137,6 +137,38 @@ def test_the_mean_of_two_channels_is_that_of_their_draws() -> None:
     torch.testing.assert_close(mean.flatten(), (masses[:, None] * pairs).sum(0), rtol=0, atol=2e-3)
 
 
+def test_a_channel_is_drawn_along_by_what_drew_the_one_before() -> None:
+    """r pulls g by .9 and g pulls b by .9, but r leaves b alone: .5, .45, .405. With four, the last one is led to an end."""
+    pulls = torch.atanh(torch.tensor([0.9, 0.0, 0.9]))
+    out = torch.cat([torch.tensor([0.0, 0.5, 0.0, 0.0, -7.0, -7.0, -7.0]), pulls]).view(1, 10, 1, 1)
+    torch.testing.assert_close(likelihoods.mean("logistic", out, 3).flatten(), torch.tensor([0.5, 0.45, 0.405]))
+    pulls = torch.atanh(torch.tensor([0.8, 0.0, 0.5, 0.0, 0.0, -0.5]))
+    out = torch.cat([torch.tensor([0.0, 0.5, 0.7, 0.5, -0.9]), torch.full((4,), -7.0), pulls]).view(1, 15, 1, 1)
+    # .7 + .8·.5 is beyond white and drawn as 1, so that the third is .5 + .5·1 = 1 as well, and the fourth is below black.
+    torch.testing.assert_close(likelihoods.mean("logistic", out, 4).flatten(), torch.tensor([0.5, 1.0, 1.0, -1.0]))
+
+
+@pytest.mark.parametrize("colours", [3, 4])
+def test_the_mean_of_all_channels_is_that_of_many_draws(colours: int) -> None:
+    """Drawn as one would from the paper: a component, then channel by channel a logistic, kept within the range."""
+    torch.manual_seed(colours)
+    pairs, mixtures, count = colours * (colours - 1) // 2, 2, 200_000
+    shares, means, log_scales = torch.tensor([0.4, -0.3]), 0.4 * torch.randn(mixtures, colours), torch.full((2, colours), -4.0)
+    pulls = torch.randn(mixtures, pairs)
+    which = torch.multinomial(shares.softmax(0), count, replacement=True)
+    drawn = torch.zeros(count, colours)
+    place = 0
+    for channel in range(colours):
+        centre = means[which, channel]
+        for before in range(channel):
+            centre = centre + pulls[which, place].tanh() * drawn[:, before]
+            place += 1
+        noise = torch.logit(torch.rand(count).clamp(1e-6, 1 - 1e-6))
+        drawn[:, channel] = (centre + log_scales[which, channel].exp() * noise).clamp(-1, 1)
+    out = torch.cat([shares[:, None], means, log_scales, pulls], 1).view(1, -1, 1, 1)
+    torch.testing.assert_close(likelihoods.mean("logistic", out, colours).flatten(), drawn.mean(0), rtol=0, atol=0.01)
+
+
 def test_the_mean_of_a_mixture_is_that_of_its_draws() -> None:
     """One channel, narrow components well inside the range: Σ grey·mass."""
     out = torch.tensor([0.3, -0.4, -2.5, 0.9, 0.5, -3.0]).double().view(1, 6, 1, 1)

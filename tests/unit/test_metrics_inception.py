@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 
 from limner.core.errors import InputError
+from limner.core.precision import exact
 from limner.metrics import inception
 from limner.metrics.detectors import Shape
 from limner.metrics.inception import WEIGHTS, Inception, Published, load_inception, resize
-from limner.metrics.pixels import exact
 from limner.nets.inception import folded
 from made_inception import pictures, published_weights
 

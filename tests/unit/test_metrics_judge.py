@@ -17,11 +17,12 @@ from safetensors.torch import load, save_file
 from sklearn.datasets import load_digits
 
 from limner.core.errors import InputError
+from limner.core.precision import exact
 from limner.metrics.detectors import DETECTORS, Detector, untrained
 from limner.metrics.frechet import frechet_distance
 from limner.metrics.judge import Judge, judge_key, load_judge
 from limner.metrics.judge_training import accuracy, train_judge
-from limner.metrics.pixels import exact, work_size
+from limner.metrics.pixels import work_size
 from limner.metrics.statistics import Moments
 
 Pictures = NDArray[np.uint8]

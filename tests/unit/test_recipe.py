@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from limner.methods.gan_config import GanConfig
 from limner.methods.vae import VaeConfig
 from limner.recipe import Recipe, compose, known_keys, parse, put, read
 from limner.table import METHODS, PRESETS
+from limner.training import settle, silent
 
 
 def test_every_preset_is_of_a_family_and_names_its_paper() -> None:
@@ -100,6 +102,11 @@ def test_a_mistake_is_one_line_that_helps(setting: str, words: str) -> None:
         compose("dcgan", [setting])
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(InputError, match=r"^settings: method.capacity.value is missing; give it as well$"):
+        compose("vae", ["method.capacity.warmup=0.5"])
 
 
 def test_an_unknown_preset_names_its_nearest_neighbour() -> None:
@@ -231,3 +238,58 @@ def test_what_would_do_nothing_is_told(preset: str, key: str, idle: bool) -> Non
     told = compose(preset).method.overlooked(key)
     assert (told is not None) == idle, told
     assert not idle or "method." in str(told)
+
+
+@pytest.mark.parametrize(
+    ("preset", "key", "idle"),
+    [
+        ("vq-vae", "levels", True),
+        ("fsq", "levels", False),
+        *(("fsq", key, True) for key in ("codes", "dim", "normalised", "commitment")),
+        *(("vq-vae", key, False) for key in ("codes", "dim", "normalised", "commitment", "half_life", "adversarial")),
+        *(("vq-vae", key, True) for key in ("features", "start", "discriminator_width", "discriminator_optimiser.lr.value")),
+        *(("vqgan", key, False) for key in ("features", "start", "discriminator_width", "discriminator_optimiser.lr.value")),
+        ("fsq", "half_life", False),
+    ],
+)
+def test_what_would_do_nothing_in_a_codec_is_told(preset: str, key: str, idle: bool) -> None:
+    told = compose(preset).stages[0].method.overlooked(key)
+    assert (told is not None) == idle, told
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "words"),
+    [
+        ("vq-vae", ("stages.codec.method.levels=[4,4]",), "stages.codec.method.levels would do nothing here: it belongs to"),
+        ("vq-vae", ("stages.codec.method.levels=[4,4]",), "stages.codec.method.quantiser=fsq; leave it out"),
+        ("fsq", ("stages.codec.method.codes=64",), "it belongs to stages.codec.method.quantiser=vq"),
+        ("fsq", ("stages.codec.method.start=.2",), "it belongs to stages.codec.method.adversarial above 0"),
+        ("vae", ("method.sigma=2",), "method.sigma would do nothing here: it belongs to method.decoder=fixed"),
+    ],
+)
+def test_what_would_do_nothing_is_refused_in_every_stage(preset: str, settings: tuple[str, ...], words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        settle("digits", preset, 64, None, None, settings, silent)
+
+
+def test_what_does_something_in_a_stage_is_not_refused() -> None:
+    recipe, _, _ = settle("digits", "fsq", 64, None, None, ("stages.codec.method.levels=[4,4]", "method.width=64"), silent)
+    assert recipe.stages[0].method.levels == (4, 4)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("binary", "chosen"), [("false", "calibrated"), ("true", "bernoulli")])
+def test_the_decoder_goes_by_the_pictures(binary: str, chosen: str) -> None:
+    """And the run says so; what somebody chose stands."""
+    recipe, _, why = settle("digits", "vae", 64, None, None, (f"data.binary={binary}",), silent)
+    assert recipe.method.decoder == chosen  # type: ignore[union-attr]
+    assert f"method.decoder={chosen}" in " ".join(why)
+    asked = (f"data.binary={binary}", "method.decoder=laplace")
+    assert settle("digits", "vae", 64, None, None, asked, silent)[0].method.decoder == "laplace"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("settings", [("data.limit=60",), ("method.population=20",)])
+def test_a_batch_larger_than_the_population_is_no_draw_without_replacement(settings: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match=r"64 are more than the \d+ training pictures; set batch.size=\d+ or less, or"):
+        settle("digits", "tc-vae", 64, None, None, settings, silent)
+    settle("digits", "tc-vae", 64, None, None, (*settings, "batch.size=16"), silent)
+    settle("digits", "tc-vae", 64, None, None, (*settings, "method.total_correlation=weighted"), silent)

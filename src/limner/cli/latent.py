@@ -12,7 +12,6 @@ from limner.cli.options import (
     Ends,
     EndSeeds,
     Given,
-    Grey,
     Json,
     KnownLabel,
     Labelled,
@@ -39,7 +38,6 @@ def reconstruct(
     steps: SearchSteps = 300,
     encoder: Encoder = False,
     label: KnownLabel = None,
-    grey: Grey = False,
     checkpoint: Checkpoint = "last",
     out: PicturesOut = None,
     as_json: Json = False,
@@ -54,8 +52,8 @@ def reconstruct(
 
         with counter("searching") as progress:
             answer = redraw(
-                run, images, starts=starts, steps=steps, encoder=encoder, label=label, grey=grey, checkpoint=checkpoint,
-                out=out, progress=progress,
+                run, images, starts=starts, steps=steps, encoder=encoder, label=label, checkpoint=checkpoint, out=out,
+                progress=progress,
             )  # fmt: skip
         reply(answer, show.reconstructions)
 
@@ -66,7 +64,6 @@ def interpolate(
     seeds: EndSeeds = None,
     steps: PathSteps = 8,
     label: KnownLabel = None,
-    grey: Grey = False,
     checkpoint: Checkpoint = "last",
     out: PicturesOut = None,
     as_json: Json = False,
@@ -82,9 +79,8 @@ def interpolate(
 
         with counter("searching") as progress:
             answer = draw(
-                run, images or [], seeds=ends, steps=steps, label=label, grey=grey, checkpoint=checkpoint, out=out,
-                progress=progress,
-            )  # fmt: skip
+                run, images or [], seeds=ends, steps=steps, label=label, checkpoint=checkpoint, out=out, progress=progress
+            )
         reply(answer, show.interpolation)
 
 
@@ -96,7 +92,6 @@ def traverse(
     span: Span = 3.0,
     seed: StartSeed = 0,
     label: KnownLabel = None,
-    grey: Grey = False,
     checkpoint: Checkpoint = "last",
     out: PicturesOut = None,
     as_json: Json = False,
@@ -112,8 +107,8 @@ def traverse(
 
         with counter("searching") as progress:
             answer = turn(
-                run, image, latents=chosen, steps=steps, span=span, seed=seed, label=label, grey=grey, checkpoint=checkpoint,
-                out=out, progress=progress,
+                run, image, latents=chosen, steps=steps, span=span, seed=seed, label=label, checkpoint=checkpoint, out=out,
+                progress=progress,
             )  # fmt: skip
         reply(answer, show.traversal)
 
@@ -122,7 +117,6 @@ def embed(
     run: Run,
     sources: Embedded = None,
     split: OneSplit = None,
-    grey: Grey = False,
     checkpoint: Checkpoint = "last",
     out: ArrayOut = None,
     as_json: Json = False,
@@ -136,9 +130,7 @@ def embed(
         from limner.tasks.embed import embed as write
 
         with counter("encoding") as progress:
-            answer = write(
-                run, sources or [], split=split, grey=grey, checkpoint=checkpoint, out=out, progress=progress
-            )  # fmt: skip
+            answer = write(run, sources or [], split=split, checkpoint=checkpoint, out=out, progress=progress)
         reply(answer, show.embedding)
 
 
@@ -146,7 +138,6 @@ def classify(
     run: Run,
     images: Sorted = None,
     data: Labelled = None,
-    grey: Grey = False,
     checkpoint: Checkpoint = "last",
     as_json: Json = False,
 ) -> None:
@@ -159,5 +150,5 @@ def classify(
         from limner.tasks.classify import classify as sort
 
         with counter("encoding") as progress:
-            answer = sort(run, images or [], data=data, grey=grey, checkpoint=checkpoint, progress=progress)
+            answer = sort(run, images or [], data=data, checkpoint=checkpoint, progress=progress)
         reply(answer, show.classification)

@@ -54,7 +54,6 @@ Ends = Annotated[list[Path] | None, Argument(metavar="IMAGES…", help="Two pict
 EndSeeds = Annotated[str | None, Option("--seeds", metavar="3,7,12", help="The pictures to pass through, by seed.")]
 Starts = Annotated[int, Option("--starts", help="Latents that the search starts from, where there is no encoder.")]
 SearchSteps = Annotated[int, Option("--steps", help="Steps of the search, where there is no encoder.")]
-Grey = Annotated[bool, Option("--grey", help="Make colour pictures grey, where the model knows grey ones only.")]
 Encoder = Annotated[bool, Option("--encoder", help="Train an encoder first, for one more start of the search.")]
 PathSteps = Annotated[int, Option("--steps", help="Pictures from one end to the next, both among them.")]
 Start = Annotated[Path | None, Argument(metavar="IMAGE", help="A picture file to start from, in the place of --seed.")]

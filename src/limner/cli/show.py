@@ -310,15 +310,22 @@ def metrics(answer: Answer) -> None:
         print(f"{count} real pictures ({reference['data']}, {reference['split']})")
     else:
         print(f"{count} pictures against {reference['count']:,} real ones ({reference['data']}, {reference['split']})")
-    if answer["features"] is not None:
-        print(f"features  {answer['features']['name']}")
-    for text in answer.get("warnings", []):
-        print(f"beware    {text}")
     for point in answer.get("checkpoints", []):
         scores = "  ".join(f"{name} {one['value']:.4g}" for name, one in point["metrics"].items())
         print(f"{point['images']:>12,} images  {scores}")
-    if answer.get("report"):
-        print(f"report    {answer.get('page') or answer['report']}")
+    likelihood, features = answer.get("likelihood"), answer["features"]
+    lines(
+        [
+            ("likelihood", likelihood and f"in nats per picture, {_draws(likelihood['draws'])} each, of {likelihood['of']}"),
+            ("features", features and features["name"]),
+            *(("beware", text) for text in answer.get("warnings", [])),
+            ("report", answer.get("page") or answer.get("report")),
+        ]
+    )
+
+
+def _draws(number: int) -> str:
+    return "1 draw" if number == 1 else f"{number:,} draws"
 
 
 def runs(answer: Answer) -> None:

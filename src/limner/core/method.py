@@ -94,6 +94,8 @@ class Facts:
     """Training pictures of the class that has the fewest."""
     count: int = 0
     """Training pictures."""
+    binary: bool = False
+    """Whether they are black and white, drawn so (`data.binary`)."""
 
     @property
     def seen(self) -> int:
@@ -170,12 +172,20 @@ class Bounded(Protocol):
     def black_and_white(self) -> bool:
         """Whether only pictures of black and white have a likelihood."""
 
-    def log_weight(self, images: Tensor, noise: Tensor) -> Tensor:
+    def log_weight(self, images: Tensor, noise: Tensor, density: bool = False) -> Tensor:
         """[B] nats: log p(x|z) + log p(z) − log q(z|x) at one z ~ q(z|x), made of `noise` [B, dim], standard normal.
 
-        p(x|z) is the probability of the pictures' grey values, so that no dequantisation is needed. The mean over draws is the
-        ELBO; log-mean-exp of K draws is the importance-weighted bound (Burda et al. 2015, arXiv:1509.00519, eq. 8).
+        p(x|z) is the probability of the pictures' grey values, so that no dequantisation is needed; or, with `density`, what
+        `log_density` says of them. The mean over draws is the ELBO; log-mean-exp of K draws is the importance-weighted bound
+        (Burda et al. 2015, arXiv:1509.00519, eq. 8).
         """
+
+    @property
+    def exact(self) -> bool:
+        """Whether the likelihood itself is known, and not only bounded."""
+
+    def log_density(self, images: Tensor) -> Tensor:
+        """[B] nats: log p(x) of an `exact` model, exactly: the density of the grey values times the width of their bins."""
 
 
 @dataclass(frozen=True)

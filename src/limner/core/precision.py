@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +44,30 @@ def choose(where: torch.device | None = None) -> Precision:
 def autocast(where: torch.device, precision: Precision) -> torch.autocast:
     """The forward pass in `precision`; weights, gradients and optimiser stay in float32."""
     return torch.autocast(where.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextlib.contextmanager
+def exact(device_type: str) -> Iterator[None]:
+    """Plain IEEE float32 inside, whatever training allows: no autocast, no TF32, no bf16 products. And no gradients.
+
+    For whatever ends in a reported number. On a CPU it changes no bit, unless somebody has allowed reduced precision there.
+    """
+    # One switch per operation (torch ≥ 2.9), each read and put back: the old global ones refuse to be read when mixed.
+    switches = (
+        torch.backends.cuda.matmul,
+        torch.backends.cudnn.conv,  # type: ignore[attr-defined]
+        torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
+        torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
+    )
+    before = [switch.fp32_precision for switch in switches]
+    try:
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        with torch.no_grad(), torch.autocast(device_type, enabled=False):
+            yield
+    finally:
+        for switch, old in zip(switches, before, strict=True):
+            switch.fp32_precision = old
 
 
 def processor() -> str:

@@ -25,7 +25,7 @@ from limner.core.digest import digest
 from limner.core.errors import InputError
 from limner.core.files import atomic, cache_folder
 
-VERSION = "latents-1"
+VERSION = "latents-2"
 """To be raised whenever a codec with the same weights and settings encodes otherwise."""
 PASS = 64
 """Images that a codec is given at once. A convolution may round differently in a batch of another size, and a code that lies
@@ -73,10 +73,9 @@ class Memory:
         assert self.held is not None
         return self.held[torch.from_numpy(places).to(self.held.device)]
 
-    @torch.no_grad()
     def _encode(self, images: Tensor) -> Tensor:
         rows: list[Tensor] = []
-        with torch.autocast(images.device.type, enabled=False):
+        with precision.exact(images.device.type):
             for start in range(0, len(images), PASS):
                 part = images[start : start + PASS]
                 padded = torch.cat([part, part[-1:].expand(PASS - len(part), *part.shape[1:])])

@@ -22,16 +22,24 @@ from limner.tasks.likelihood import as_metrics, likelihood
 
 OF_RECONSTRUCTIONS = ("mse", "psnr", "ssim")
 BOUNDS = ("elbo", "nll", "bits_per_dim")
+EXACT = ("exact", "density_bound")
+"""Of linear-Gaussian models only."""
 BANK = 50_000
 """One-object scenes that scores of disentanglement are measured on."""
 
 
-def bounds(model: Loaded | None, real: NDArray[np.uint8], importance: int | None) -> dict[str, Any]:
-    """Likelihoods of the reference. Errors: `InputError` where the model has none for such pictures."""
+def bounds(model: Loaded | None, real: NDArray[np.uint8], importance: int | None, wanted: Sequence[str]) -> dict[str, Any]:
+    """Likelihoods of the reference. Errors: `InputError` where the model has none for such pictures, or not those `wanted`."""
     if model is None:
         out = "--importance" if importance is not None else ", ".join(BOUNDS)
         raise InputError(f"likelihoods are those that a model gives to pictures; give a run, or leave {out} out")
-    return as_metrics(likelihood(model, real, importance if importance is not None else 1))
+    found = as_metrics(likelihood(model, real, importance if importance is not None else 1))
+    if set(EXACT) & set(wanted) - set(found):
+        raise InputError(
+            f"{model.run.path} is not linear-Gaussian, so that nobody knows its likelihood exactly; leave {', '.join(EXACT)} "
+            "out, or train a vae with method.networks=mlp method.widths=[]"
+        )
+    return found
 
 
 def reconstruction(model: Loaded | None, real: NDArray[np.uint8]) -> dict[str, dict[str, Any]]:

@@ -47,6 +47,8 @@ MEANING = {
     "elbo": "nats per picture, a lower bound of the likelihood's logarithm",
     "nll": "nats per picture, an upper bound of the negative log-likelihood",
     "bits_per_dim": "the same in bits for each value of each pixel",
+    "exact": "nats per picture: the log density of a linear-Gaussian model, times the bins' widths",
+    "density_bound": "nats per picture: the bound of what is exact",
 }
 KNOWN_AS = {"frechet": "FID", "mmd": "KID"}
 """What scores are called in the features of `inception`, and in no others."""

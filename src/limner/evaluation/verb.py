@@ -18,7 +18,7 @@ from limner.core.files import write_json, write_text
 from limner.core.method import Bounded, Reconstructs
 from limner.data import prepare
 from limner.data.dataset import Dataset
-from limner.evaluation.models import BOUNDS, OF_RECONSTRUCTIONS, bounds, disentanglement, reconstruction
+from limner.evaluation.models import BOUNDS, EXACT, OF_RECONSTRUCTIONS, bounds, disentanglement, reconstruction
 from limner.evaluation.page import page
 from limner.evaluation.samples import Found, score_samples
 from limner.judged import Judged, drawn, from_python, held_out, in_files, model_of, reference, spooled
@@ -28,7 +28,7 @@ from limner.metrics.pixels import take
 from limner.metrics.scores import ASKED, OF_SAMPLES
 from limner.run import Run
 
-METRICS = (*OF_SAMPLES, *OF_RECONSTRUCTIONS, *BOUNDS)
+METRICS = (*OF_SAMPLES, *OF_RECONSTRUCTIONS, *BOUNDS, *EXACT)
 DISENTANGLEMENT = "disentanglement"
 """The name for all scores of `limner.metrics.disentanglement`, which are measured only when asked for: they take a minute."""
 COUNT = 5000
@@ -114,8 +114,8 @@ def _evaluate(
         of_model = dict[str, Any]()
         if set(OF_RECONSTRUCTIONS) & set(wanted):
             of_model |= reconstruction(model, dataset.images.gather(rows))
-        if set(BOUNDS) & set(wanted):
-            of_model |= bounds(model, dataset.images.gather(rows), importance)
+        if {*BOUNDS, *EXACT} & set(wanted):
+            of_model |= bounds(model, dataset.images.gather(rows), importance, wanted)
             report["likelihood"] = {"draws": importance or 1, "of": GREY_VALUES}
         asked = [name for name in wanted if name in OF_SAMPLES]
         if not asked:
@@ -175,7 +175,7 @@ def _wanted(metrics: Sequence[str] | None, model: Loaded | None, features: str, 
 def _lacking(model: Loaded | None) -> set[str]:
     """The metrics that make no sense of it."""
     if model is None:
-        return {*OF_RECONSTRUCTIONS, *BOUNDS}
+        return {*OF_RECONSTRUCTIONS, *BOUNDS, *EXACT}
     method, lacking = model.method, set[str]()
     if not method.generates:
         lacking |= set(OF_SAMPLES)
@@ -183,6 +183,8 @@ def _lacking(model: Loaded | None) -> set[str]:
         lacking |= set(OF_RECONSTRUCTIONS)
     if not isinstance(method, Bounded) or (method.black_and_white and not model.recipe.data.binary):
         lacking |= set(BOUNDS)
+    if not isinstance(method, Bounded) or not method.exact:
+        lacking |= set(EXACT)
     return lacking
 
 

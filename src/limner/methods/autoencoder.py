@@ -27,7 +27,8 @@ class AutoencoderConfig(CodingConfig):
     hide: float = Field(0.0, ge=0, lt=1)
     """Share of the pixels that the encoder sees as the middle grey."""
     latent_penalty: float = Field(1e-2, ge=0)
-    """Weight of ½|z|², which keeps the latents together for the prior (RAE-L2; Ghosh et al. 2020, eq. 8)."""
+    """Weight of ½|z|², which keeps the latents together for the prior: the plain RAE of Ghosh et al. 2020 (section 3), whose
+    other variants, RAE-L2 among them, penalise the decoder beside it."""
 
 
 class Autoencoder(Coding):

@@ -56,8 +56,8 @@ class CodingConfig(MethodConfig):
     latent of its own. `down` says how fine that map is."""
     hidden: int = Field(128, ge=1)
     """Units of the layers between map and vector (`broadcast`)."""
-    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((400, 400), min_length=1)
-    """Hidden layers of the encoder, and backwards of the decoder (mlp)."""
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = (400, 400)
+    """Hidden layers of the encoder, and backwards of the decoder (mlp); none makes each of them one linear map."""
     prior: Literal["mixture", "normal"] = "mixture"
     """What samples are decoded from: `mixture` is fitted to the latents of training images at every checkpoint, since they
     never quite fill the standard normal; `normal` is N(0, 1)."""

@@ -43,9 +43,9 @@ def log_aggregate(log_densities: Tensor, population: int, estimator: Estimator) 
     """log q(z_i), where q(z) is the mean of q(z|x) over all `population` training images, from a minibatch.
 
     `log_densities` is [B, B, …]: log q(z_i|x_j). `weighted` is log 1/(NB) Σ_j q(z_i|x_j) (Chen et al. 2018, arXiv:1802.04942,
-    eq. 5; biased). `stratified` (appendix C.2) gives x_i the weight 1/N that it has in q(z), one other (N−M)/(NM) and the rest
-    1/M, with M = B − 1: unbiased for batches drawn without replacement. So it alone among the losses here is not the same for a
-    batch that holds every image twice, in which a copy would count as another image.
+    section 3.1; biased). `stratified` (appendix C.2) gives x_i the weight 1/N that it has in q(z), one other (N−M)/(NM) and the
+    rest 1/M, with M = B − 1: unbiased for batches drawn without replacement (N ≥ B), as those of a run are within an epoch. So
+    it alone among the losses here is not the same for a batch that holds every image twice: a copy counts as another image.
     """
     count = len(log_densities)
     weights = torch.zeros(count, count, dtype=log_densities.dtype, device=log_densities.device)
@@ -64,7 +64,7 @@ def log_aggregate(log_densities: Tensor, population: int, estimator: Estimator) 
 def decomposition(
     z: Tensor, mean: Tensor, log_variance: Tensor, population: int, estimator: Estimator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """[B] each: mutual information, total correlation, dimension-wise KL (Chen et al. 2018, eq. 2), at z ~ q(z|x).
+    """[B] each: mutual information, total correlation, dimension-wise KL (Chen et al. 2018, section 3), at z ~ q(z|x).
 
     Whatever the estimator of q(z), they add up to log q(z|x) − log p(z), the sampled KL.
     """

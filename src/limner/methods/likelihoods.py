@@ -60,12 +60,12 @@ def log_mass(kind: Kind, images: Tensor, out: Tensor, log_scale: Tensor) -> Tens
 
 
 def mean(kind: Kind, out: Tensor, colours: int) -> Tensor:
-    """[B, C, H, W] in [-1, 1]: the expected picture."""
+    """[B, C, H, W] in [-1, 1]: the expected picture; of `logistic` in the limit of narrow components."""
     if kind == "bernoulli":
         return 2 * out.sigmoid() - 1
     if kind == "logistic":
         shares, means, _, pulls = _mixture(out, colours)
-        return (shares.softmax(1)[:, :, None] * _pulled(means, pulls, means.clamp(-1, 1))).sum(1).clamp(-1, 1)
+        return (shares.softmax(1)[:, :, None] * _pulled(means, pulls).clamp(-1, 1)).sum(1).clamp(-1, 1)
     return out.clamp(-1, 1)
 
 
@@ -77,7 +77,8 @@ def spread(kind: Kind, images: Tensor, out: Tensor) -> Tensor:
 def optimal_log_scale(kind: Kind, spread: Tensor) -> Tensor:
     """0-d: the scale that minimises `nll` where the errors have this `spread`, softly kept above e⁻⁶.
 
-    Gaussian: log σ = ½·log mean((x−x̂)²) (Rybkin et al. 2021, arXiv:2006.13202, eq. 6). Laplace: log b = log mean|x−x̂|.
+    Gaussian: log σ = ½·log mean((x−x̂)²), the "optimal σ-VAE" of Rybkin et al. 2021, arXiv:2006.13202. Laplace:
+    log b = log mean|x−x̂|.
     """
     log_scale = (0.5 if kind == "gaussian" else 1.0) * spread.clamp(min=LEAST).log()
     return -6 + F.softplus(log_scale + 6)
@@ -103,13 +104,18 @@ def _mixture(out: Tensor, colours: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
     return shares.squeeze(2), means, log_scales.clamp(min=-7), pulls.tanh()
 
 
-def _pulled(means: Tensor, pulls: Tensor, seen: Tensor) -> Tensor:
-    """Means of every channel, each drawn along by the channels before it in `seen` (broadcast over the mixture)."""
-    rows, place = [], 0
+def _pulled(means: Tensor, pulls: Tensor, seen: Tensor | None = None) -> Tensor:
+    """Means of every channel, each drawn along by the channels before it in `seen` (broadcast over the mixture).
+
+    Where nothing was seen, the channels before are what they would be without spread: pulled themselves, and within the range.
+    """
+    rows: list[Tensor] = []
+    place = 0
     for channel in range(means.shape[2]):
         row = means[:, :, channel]
         for before in range(channel):
-            row = row + pulls[:, :, place] * seen[:, :, before]
+            earlier = rows[before].clamp(-1, 1) if seen is None else seen[:, :, before]
+            row = row + pulls[:, :, place] * earlier
             place += 1
         rows.append(row)
     return torch.stack(rows, 2)

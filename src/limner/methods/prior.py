@@ -92,7 +92,7 @@ class Prior(Method):
     def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
         (batch,) = batches
         nats = self.nats(self.encoded(batch), batch.cond.label)
-        return Losses({"prior": nats}, logs={"bits_per_dim": nats / (batch.images[0].numel() * math.log(2))})
+        return Losses({"prior": nats}, logs={"code_bits_per_dim": nats / (batch.images[0].numel() * math.log(2))})
 
     def nats(self, codes: Tensor, label: Tensor | None) -> Tensor:
         """[B, h, w] codes (and a class [B]) -> [B]: −log p(codes), exactly; in float32."""

@@ -19,7 +19,8 @@ from typing import Annotated, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributions import LowRankMultivariateNormal
 
 from limner.core.cond import Batch
 from limner.core.errors import InputError
@@ -32,6 +33,7 @@ from limner.nets.mlp import mlp
 
 DECODERS: Mapping[str, tuple[likelihoods.Kind, bool]] = {
     "calibrated": ("gaussian", True),
+    "auto": ("gaussian", True),  # a run has settled it
     "fixed": ("gaussian", False),
     "laplace": ("laplace", True),
     "bernoulli": ("bernoulli", False),
@@ -68,9 +70,10 @@ class VaeConfig(CodingConfig):
     population: int | Literal["auto"] = "auto"
     """Training images, for the minibatch estimates."""
     critic: CriticConfig = CriticConfig()
-    decoder: Literal["calibrated", "fixed", "laplace", "bernoulli", "logistic"] = "calibrated"
+    decoder: Literal["auto", "calibrated", "fixed", "laplace", "bernoulli", "logistic"] = "auto"
     """`calibrated`: Gaussian, with one σ for all pixels that is set to what minimises the loss on each batch; `laplace`
-    likewise. `fixed`: Gaussian with `sigma`. `bernoulli`: for black-and-white pictures. `logistic`: a mixture per pixel."""
+    likewise. `fixed`: Gaussian with `sigma`. `bernoulli`: for black-and-white pictures. `logistic`: a mixture per pixel.
+    `auto`: `bernoulli` where `data.binary` drew black and white, `calibrated` elsewhere."""
     sigma: float = Field(1.0, gt=0)
     """On pixels in [-1, 1], for `decoder=fixed`; 1 makes the first term half the squared error."""
     mixtures: int = Field(5, ge=1)
@@ -93,7 +96,21 @@ class VaeConfig(CodingConfig):
         return super().overlooked(key)
 
     def settled(self, facts: Facts) -> VaeConfig:
-        return self.model_copy(update={"population": facts.count}) if self.population == "auto" else self
+        """decoder="auto" by the pictures, population="auto" as their number. Errors: `InputError` where that is less than a
+        batch, which then holds a picture twice, and the total correlation is to be estimated by stratified minibatches."""
+        chosen: dict[str, object] = {}
+        if self.decoder == "auto":
+            chosen["decoder"] = "bernoulli" if facts.binary else "calibrated"
+        population = facts.count if self.population == "auto" else self.population
+        if self.population == "auto":
+            chosen["population"] = population
+        if self.total_correlation == "stratified" and population < facts.batch:
+            raise InputError(
+                f"method.total_correlation=stratified needs batches that hold no picture twice, and {facts.batch} are more "
+                f"than the {population} training pictures; set batch.size={max(population, 1)} or less, or "
+                "method.total_correlation=weighted"
+            )
+        return self.model_copy(update=chosen)
 
 
 class Vae(Coding):
@@ -147,12 +164,15 @@ class Vae(Coding):
         else:
             loss = nll + config.beta.at(at.progress) * (elbo.free_bits(kl, config.free_bits) if config.free_bits else kl.sum(1))
         rate = kl.sum(1)
-        logs = {"distortion": nll, "rate": rate, "bits_per_dim": self._bits(nll + rate, target)}
+        dims = target[0].numel() * math.log(2)
+        rate_bits, distortion_bits = rate / dims, (nll - self._bins(target)) / dims
+        logs = {"distortion": nll, "rate": rate, "bits_per_dim": rate_bits + distortion_bits}
+        logs |= {"distortion_bits_per_dim": distortion_bits, "rate_bits_per_dim": rate_bits}
         if self.calibrated:
             logs["sigma"] = log_scale.exp()
         weight = config.tc_weight.at(at.progress)
         if config.total_correlation == "critic":
-            logit, other = self.critic(z).float().squeeze(1), self._shuffled(batches[1])
+            logit, other = self._told(z), self._shuffled(batches[1])
             logs |= {
                 "total_correlation": logit,
                 "right_on_joint": (logit > 0).float(),
@@ -173,26 +193,56 @@ class Vae(Coding):
             mean, log_variance = self.posterior(self.codec.encode(batch.images))
             z = (mean + (0.5 * log_variance).exp() * batch.noise(*self.shape)).flatten(1)
             z = elbo.permuted(z, batch.noise(self.entries))
-        logits: Tensor = self.critic(z).float().squeeze(1)
-        return logits
+        return self._told(z)
 
-    def _bits(self, nats: Tensor, images: Tensor) -> Tensor:
-        """[B] bits per entry of an image; a density counts as the mass of a bin of its height."""
-        entries = images[0].numel()
-        bins = math.log(2 * likelihoods.HALF_BIN) if self.decoder_kind in ("gaussian", "laplace") else 0.0
-        return (nats - entries * bins) / (entries * math.log(2))
+    def _told(self, z: Tensor) -> Tensor:
+        """[B, entries] -> [B]: the critic's logit, the last layer in float32: it is the estimate of the total correlation."""
+        features = self.critic[:-1](z).float()
+        with torch.autocast(z.device.type, enabled=False):
+            logits: Tensor = self.critic[-1](features)
+        return logits.squeeze(1)
+
+    def _bins(self, images: Tensor) -> float:
+        """Nats: log of the volume of a picture's bin, by which a density counts as a mass; 0 where the decoder gives masses."""
+        return images[0].numel() * math.log(2 * likelihoods.HALF_BIN) if self.decoder_kind in ("gaussian", "laplace") else 0.0
 
     @property
     def black_and_white(self) -> bool:
         return self.decoder_kind == "bernoulli"
 
-    def log_weight(self, images: Tensor, noise: Tensor) -> Tensor:
-        """[B] nats: log P(x|z) + log p(z) − log q(z|x) (see `Bounded`), in float32."""
+    def log_weight(self, images: Tensor, noise: Tensor, density: bool = False) -> Tensor:
+        """[B] nats: log p(x|z) + log p(z) − log q(z|x) (see `Bounded`), in float64 from what the networks say in float32."""
         target = self.codec.encode(images)
-        mean, log_variance = self.posterior(target)
+        mean, log_variance = (part.double() for part in self.posterior(target))
         z = mean + (0.5 * log_variance).exp() * noise.view_as(mean)
-        seen = likelihoods.log_mass(self.decoder_kind, target, self.coder.decoder(z).float(), self.log_scale)
+        out, log_scale = self.coder.decoder(z.float()).float(), self.log_scale
+        if not self.black_and_white:  # a narrow bin's mass is a small difference: in float32 it is off by 1e-5 nats a pixel
+            target, out, log_scale = target.double(), out.double(), log_scale.double()
+        if density:
+            seen = self._bins(target) - likelihoods.nll(self.decoder_kind, target, out, log_scale)
+        else:
+            seen = likelihoods.log_mass(self.decoder_kind, target, out, log_scale)
         return seen + self.log_prior(z) - elbo.log_normal(z, mean, log_variance).flatten(1).sum(1)
+
+    @property
+    def exact(self) -> bool:
+        """Whether x = Wz + b + σε, z being normal or a mixture of such."""
+        config = self.config
+        return config.networks == "mlp" and not config.widths and self.decoder_kind == "gaussian"
+
+    def log_density(self, images: Tensor) -> Tensor:
+        """[B] nats in float64: of N(Wm + b, WSWᵀ + σ²I) for each Gaussian N(m, S) of the prior (probabilistic principal
+        component analysis: Tipping & Bishop 1999), times the bins' widths. Only where the model is `exact`."""
+        (layer,) = (one for one in self.coder.decoder.modules() if isinstance(one, nn.Linear))
+        weight, target = layer.weight.double(), self.codec.encode(images)
+        means, shares = weight.new_zeros(1, self.entries), weight.new_ones(1)
+        factors = torch.eye(self.entries).to(weight)[None]
+        if self.prior is not None:
+            means, factors, shares = self.prior.means.double(), self.prior.factors.double(), self.prior.shares.double()
+        noise = torch.exp(2 * self.log_scale.double()).expand(len(means), len(weight))
+        law = LowRankMultivariateNormal(means @ weight.T + layer.bias.double(), weight @ factors, noise)
+        each: Tensor = law.log_prob(target.double().flatten(1)[:, None])  # type: ignore[no-untyped-call]
+        return torch.logsumexp(each + shares.log(), 1) + self._bins(target)
 
     @torch.no_grad()
     def settle_scale(self, encoded: Tensor, latents: Tensor) -> None:

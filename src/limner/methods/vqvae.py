@@ -75,6 +75,15 @@ class VqVaeConfig(MethodConfig):
     clip: Clip | None = None
     discriminator_optimiser: Optimiser = Optimiser(lr=Schedule(value=1e-3), betas=(0.0, Schedule(value=0.99)))
 
+    def overlooked(self, key: str) -> str | None:
+        """Of a choice that the others leave without effect."""
+        name = key.partition(".")[0]
+        belongs = dict.fromkeys(("codes", "dim", "normalised", "commitment"), ("method.quantiser=vq", self.quantiser == "vq"))
+        belongs["levels"] = ("method.quantiser=fsq", self.quantiser == "fsq")
+        game = ("features", "start", "discriminator_width", "discriminator_optimiser")
+        belongs |= dict.fromkeys(game, ("method.adversarial above 0", self.adversarial > 0))
+        return f"it belongs to {belongs[name][0]}" if name in belongs and not belongs[name][1] else None
+
     def settled(self, facts: Facts) -> VqVaeConfig:
         """`down="auto"` as a number."""
         if self.down != "auto":
@@ -158,12 +167,18 @@ class VqVae(Method):
         counts = self.coder.quantiser.counts
         logs = {"squared_error": squares, "commitment": found.commitment}
         logs |= {"perplexity": perplexity(counts), "usage": usage(counts)}
-        draws = batch.uniform(2, math.ceil(self.coder.quantiser.vocabulary / len(batch)))
-        uniform = draws.transpose(0, 1).flatten(1)[:, : self.coder.quantiser.vocabulary]
-        sums = self.coder.quantiser.statistics(latents.detach(), found.indices, uniform)
+        sums = self._statistics(latents.detach(), found.indices, batch)
         if phase == "codes":
             return Losses({"codec": loss}, logs, sums)
         return self._game(target, decoded, loss, logs, sums)
+
+    def _statistics(self, latents: Tensor, indices: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """What the quantiser's `move` needs to know of a batch; only a book has dead codes to draw latents for."""
+        quantiser = self.coder.quantiser
+        if isinstance(quantiser, FiniteScalars):
+            return quantiser.statistics(latents, indices)
+        draws = batch.uniform(2, math.ceil(quantiser.vocabulary / len(batch)))
+        return quantiser.statistics(latents, indices, draws.transpose(0, 1).flatten(1)[:, : quantiser.vocabulary])
 
     def _game(self, target: Tensor, decoded: Tensor, loss: Tensor, logs: dict[str, Tensor], sums: dict[str, Tensor]) -> Losses:
         """Hinge losses (Lim & Ye 2017, arXiv:1705.02894) on patches; one pass of the discriminator serves both players.

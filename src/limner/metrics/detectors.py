@@ -21,7 +21,8 @@ from torch import Tensor
 from limner.core.digest import digest
 from limner.core.errors import InputError, nearest
 from limner.core.images import batches_of
-from limner.metrics.pixels import Source, exact, standard, take, work_size
+from limner.core.precision import exact
+from limner.metrics.pixels import Source, standard, take, work_size
 
 Shape = tuple[int, int, int]  # height, width, channels
 

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from limner.core import precision
 from limner.core.errors import InputError
 from limner.core.images import batches_of
+from limner.core.precision import exact
 from limner.core.seeds import fold, order
 from limner.metrics.judge import HALF, WIDTHS, WORK, Judge, JudgeCard, JudgeNet
-from limner.metrics.pixels import Source, exact, standard, take, work_size
+from limner.metrics.pixels import Source, standard, take, work_size
 from limner.metrics.threads import one_thread
 
 MOST_IMAGES = 65_536  # that are kept in memory at working size; of more, a seeded choice

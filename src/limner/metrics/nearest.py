@@ -25,7 +25,8 @@ from torch import Tensor
 
 from limner.core.errors import InputError
 from limner.core.images import batches_of
-from limner.metrics.pixels import Source, exact, resize, take, work_size
+from limner.core.precision import exact
+from limner.metrics.pixels import Source, resize, take, work_size
 
 NEIGHBOURS = 16
 """Training pictures that are told of each picture."""

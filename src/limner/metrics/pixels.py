@@ -1,9 +1,8 @@
-"""Pictures as a detector takes them: gathered, brought to a bounded working size, and in exact float32."""
+"""Pictures as a detector takes them: gathered, and brought to a bounded working size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
@@ -78,24 +77,3 @@ def standard(images: NDArray[np.uint8], size: Sequence[int], device: torch.devic
     """
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1
     return resize(pixels, size).contiguous(memory_format=torch.channels_last)
-
-
-@contextmanager
-def exact(device_type: str) -> Iterator[None]:
-    """Plain IEEE float32 inside, whatever training allows: no autocast, no TF32, no bf16 products. And no gradients."""
-    # One switch per operation (torch ≥ 2.9), each read and put back: the old global ones refuse to be read when mixed.
-    switches = (
-        torch.backends.cuda.matmul,
-        torch.backends.cudnn.conv,  # type: ignore[attr-defined]
-        torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
-        torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
-    )
-    before = [switch.fp32_precision for switch in switches]
-    try:
-        for switch in switches:
-            switch.fp32_precision = "ieee"
-        with torch.no_grad(), torch.autocast(device_type, enabled=False):
-            yield
-    finally:
-        for switch, old in zip(switches, before, strict=True):
-            switch.fp32_precision = old

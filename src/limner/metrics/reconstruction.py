@@ -38,11 +38,6 @@ def psnr(a: NDArray[np.generic] | Tensor, b: NDArray[np.generic] | Tensor) -> Te
     return -10 * torch.log10((x - y).square().flatten(1).mean(1))
 
 
-def mean_psnr(a: NDArray[np.generic] | Tensor, b: NDArray[np.generic] | Tensor) -> float:
-    """The mean over images of their own `psnr` (not the ratio of the mean error), an exact copy counting as 100 dB."""
-    return float(psnr(a, b).clamp_max(CEILING).mean())
-
-
 def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Tensor:
     """Structural similarity of each image: [N, H, W, C] uint8 twice -> [N] float64 in -1..1; 1 where two images are equal.
 

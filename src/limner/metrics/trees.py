@@ -3,7 +3,8 @@
 The published protocol takes scikit-learn's `GradientBoostingClassifier` as it comes: 100 rounds of trees of depth 3, one tree
 per class, learning rate .1, multinomial deviance, a Newton step in every leaf, importance by the decrease of squared error.
 This is the same algorithm with one difference: a split lies between two of 64 quantiles of an input, not between any two of
-its values, so that all nodes and classes of a level are looked through in one matrix product. Importances agree within .01.
+its values, so that all nodes and classes of a level are looked through in one matrix product. Importances agree within .01 on
+factors of 3 to 6 values, and within .03 on one of 10 (tests/unit/test_disentanglement.py).
 """
 
 from __future__ import annotations
@@ -117,7 +118,9 @@ def _grow(codes: Tensor, one_hot: Tensor, residuals: Tensor, gains: Tensor) -> _
         # A node that no split helps sends everything left; its right half stays empty.
         chosen.append(torch.where(worth, where // width, 0))
         thresholds.append(torch.where(worth, where % width, width))
-        gains.index_add_(0, chosen[-1].flatten(), torch.where(worth, best, 0.0).flatten() / count)
+        # Inputs that split a node equally well share in it: scikit-learn picks one of them by chance, the first would take all.
+        equal = decrease.amax(1) > (1 - 1e-5) * best  # [d, K, nodes]
+        gains += (equal / equal.sum(0).clamp(min=1) * torch.where(worth, best, 0.0)).sum((1, 2)) / count
         place = _down(codes, place, chosen[-1], thresholds[-1])
     size = residuals.abs()
     leaves = torch.zeros(2, classes, 2**DEPTH, dtype=torch.float64)

@@ -27,13 +27,14 @@ class GaussianMixture(nn.Module):
         """Lower Cholesky factors of the covariances."""
 
     def log_densities(self, x: Tensor) -> Tensor:
-        """[N, dim] -> [N, components]: log share + log density of each component."""
+        """[N, dim] -> [N, components]: log share + log density of each component, in the number format of `x`."""
         # One small inverse and a matrix product per component: ten times faster than as many triangular solves.
-        whiteners = torch.linalg.solve_triangular(self.factors, torch.eye(x.shape[1]).to(self.factors), upper=False)
-        whitened = torch.matmul(whiteners, (x[None] - self.means[:, None]).mT)
-        log_det = self.factors.diagonal(dim1=1, dim2=2).log().sum(1)
+        shares, means, factors = self.shares.to(x), self.means.to(x), self.factors.to(x)
+        whiteners = torch.linalg.solve_triangular(factors, torch.eye(x.shape[1]).to(x), upper=False)
+        whitened = torch.matmul(whiteners, (x[None] - means[:, None]).mT)
+        log_det = factors.diagonal(dim1=1, dim2=2).log().sum(1)
         constant = 0.5 * x.shape[1] * math.log(2 * math.pi)
-        joint: Tensor = (self.shares.log() - log_det - constant)[None] - 0.5 * whitened.square().sum(1).T
+        joint: Tensor = (shares.log() - log_det - constant)[None] - 0.5 * whitened.square().sum(1).T
         return joint
 
     @torch.no_grad()
@@ -63,7 +64,7 @@ class GaussianMixture(nn.Module):
             for place, (mean, mass) in enumerate(zip(self.means, sums, strict=True)):
                 centred = x - mean
                 covariance = (centred * weights[:, place, None]).T @ centred
-                # A prior worth `dim` points of the data's own spread keeps a thin component from collapsing on a few images.
+                # A prior worth `dim`/10 points of the data's own spread keeps a thin component from collapsing on a few images.
                 covariance = (covariance + 0.1 * dim * total) / (mass + 0.1 * dim)
                 self.factors[place] = torch.linalg.cholesky(covariance + floor)
         self.to(dtype)

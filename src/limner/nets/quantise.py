@@ -181,8 +181,8 @@ class FiniteScalars(nn.Module):
         return ((places - half) / half).permute(0, 3, 1, 2)
 
     @torch.no_grad()
-    def statistics(self, latents: Tensor, indices: Tensor, uniform: Tensor) -> dict[str, Tensor]:
-        """What `move` needs to know of a chunk; `uniform` is not needed here."""
+    def statistics(self, latents: Tensor, indices: Tensor) -> dict[str, Tensor]:
+        """What `move` needs to know of a chunk."""
         counts = torch.bincount(indices.flatten(), minlength=self.vocabulary).float()
         return {"images": torch.full_like(counts[:1], len(latents)), "counts": counts}
 

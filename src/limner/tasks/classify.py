@@ -26,9 +26,9 @@ from limner.loaded import Loaded, load
 from limner.metrics.pixels import standard, work_size
 from limner.metrics.probes import Linear, Readout, Scaling
 from limner.tasks.embed import encode_rows
-from limner.tasks.given import Given, read_pictures
+from limner.tasks.given import Given, of_set, read_pictures
 
-VERSION = "classify-1"  # to be raised whenever what is fitted, or how, changes
+VERSION = "classify-2"  # to be raised whenever what is fitted, or how, changes
 MOST_TRAIN, MOST_VAL, MOST_TEST = 60_000, 5_000, 10_000
 """Pictures of each split that are used, spread evenly over it."""
 MOST_NUMBERS = 2**27
@@ -54,7 +54,6 @@ def classify(
     images: Sequence[Path | str] = (),
     *,
     data: str | None = None,
-    grey: bool = False,
     checkpoint: str = "last",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -64,8 +63,9 @@ def classify(
     is chosen on the validation split (`limner.metrics.probes`); `accuracy` is that on the test split with its 95 % interval:
     `probe` and `knn` on latents, `pixels_probe` and `pixels_knn` by the same procedure on raw pixels, at most 32 on the longer
     side. `labels` has an entry for every picture file: the label by whichever of the two was better on validation pictures,
-    with its probability, and what each of them says. What was fitted is kept in the cache by the hashes of model and data.
-    Errors: `InputError` where the model has no encoder, or codes for latents, or the data no labels.
+    with its probability, and what each of them says; `prepared` is what was done to pictures of another size or mode. What was
+    fitted is kept in the cache by the hashes of model and data. Errors: `InputError` where the model has no encoder, or codes
+    for latents, or the data no labels.
     """
     began = time.perf_counter()
     model = load(run, checkpoint)
@@ -76,10 +76,12 @@ def classify(
         raise InputError(
             f"{model.run.path} was trained on pictures without labels; name a labelled set of such pictures with --data SRC"
         )
-    given = read_pictures(model, images, grey) if images else None
+    given = read_pictures(model, images) if images else None
     dataset = None if data is None else model.dataset(data)
     if dataset is not None and (dataset.labels is None or not dataset.classes):
         raise InputError(f"{data} has no labels; give a set whose sub-folders or table name classes")
+    prepared = {} if data is None or dataset is None else of_set(model, data, dataset)
+    prepared |= {} if given is None else given.prepared
     fingerprint = model.recipe.data.fingerprint if dataset is None else dataset.fingerprint
     path = cache_folder() / "probes" / f"{_key(model, str(fingerprint))}.safetensors"
     known = _read(path)
@@ -92,7 +94,7 @@ def classify(
     answer = card | {
         "cached": cached,
         "labels": [] if given is None else _labels(model, given, readout, card["classes"]),
-        "prepared": {} if given is None else given.prepared,
+        "prepared": prepared,
         "checkpoint": model.checkpoint.images,
         "seconds": round(time.perf_counter() - began, 2),
     }

@@ -19,7 +19,7 @@ from limner.data.arrays import is_idx
 from limner.data.dataset import Dataset
 from limner.data.trees import is_archive
 from limner.loaded import Loaded, load
-from limner.tasks.given import read_pictures
+from limner.tasks.given import of_set, read_pictures
 
 AT_ONCE = 4096
 """Pictures that are read from a data set at a time."""
@@ -32,7 +32,6 @@ def embed(
     sources: Sequence[Path | str] = (),
     *,
     split: str | None = None,
-    grey: bool = False,
     checkpoint: str = "last",
     out: Path | None = None,
     progress: Progress | None = None,
@@ -52,13 +51,14 @@ def embed(
     if len(sources) > 1 or (sources and not _is_set(str(sources[0]))):
         if split is not None:
             raise InputError("--split is for data sets, not for single pictures; leave it out")
-        given = read_pictures(model, sources, grey)
+        given = read_pictures(model, sources)
         latents, prepared, name = model.encode(given.images), given.prepared, "pictures"
         arrays = {"files": np.array(given.names)}
     else:
         dataset = model.dataset(str(sources[0]) if sources else None)
         rows = np.arange(len(dataset.images)) if split is None else dataset.indices(split)
         latents = encode_rows(model, dataset, rows, progress)
+        prepared = of_set(model, str(sources[0]), dataset) if sources else {}
         name = dataset.name if split is None else f"{dataset.name}-{split}"
         arrays = {"indices": rows}
         if dataset.labels is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from limner.core.errors import InputError
 from limner.data import pictures
 from limner.data.binary import binarised
+from limner.data.dataset import Dataset
 from limner.data.listing import Payload, printable
 from limner.data.pictures import Seen, Shaping, Unreadable
 from limner.data.reading import bytes_of
@@ -34,12 +35,11 @@ class Given:
     """name -> what had to be done to a picture of another size or mode, in words; the others are not in it."""
 
 
-def read_pictures(model: Loaded, paths: Sequence[Path | str], grey: bool = False) -> Given:
+def read_pictures(model: Loaded, paths: Sequence[Path | str]) -> Given:
     """Picture files with the size, fit, channels and background of the run's data, and what that took.
 
     `paths` are picture files, folders and archives; of the latter two, every picture in them. Errors: `InputError` where a path
-    is not there, where none holds a picture, and for a picture that cannot be read, with its name and the reason; for one in
-    colour, where the model knows grey only, unless `grey` says that colour may go.
+    is not there, where none holds a picture, and for a picture that cannot be read, with its name and the reason.
     """
     data = model.recipe.data
     height, width, channels = model.shape
@@ -48,13 +48,8 @@ def read_pictures(model: Loaded, paths: Sequence[Path | str], grey: bool = False
     images: list[NDArray[np.uint8]] = []
     prepared: dict[str, str] = {}
     for name, payload in (found for path in paths for found in _files(Path(path).expanduser())):
-        data_bytes = bytes_of(payload)
         try:
-            if channels == 1 and not grey and _in_colour(pictures.read(data_bytes, replace(shaping, channels=3))[0]):
-                raise InputError(
-                    f"{name} is in colour, and {model.run.path} knows grey pictures only; give --grey to have it made grey"
-                )
-            image, seen = pictures.read(data_bytes, shaping)
+            image, seen = pictures.read(bytes_of(payload), shaping)
         except Unreadable as error:
             raise InputError(f"{name} cannot be used: {error}; repair it or leave it out") from error
         done = _done(seen, shaping)
@@ -82,10 +77,13 @@ def _done(seen: Seen, shaping: Shaping) -> str:
     return f"{seen.height}x{seen.width} {seen.mode} -> {height}x{width} {WORDS[shaping.channels]}{fit}"
 
 
-def _in_colour(image: NDArray[np.uint8]) -> bool:
-    """Whether more than two pixels in a hundred of [H, W, 3] have a clear hue; a grey JPEG has some faint ones."""
-    spread = image.max(-1).astype(np.int64) - image.min(-1)
-    return bool((spread > 24).mean() > 0.02)
+def of_set(model: Loaded, source: str, dataset: Dataset) -> dict[str, str]:
+    """The same for a whole set: `source` -> "all pictures -> 8x8 grey (crop)"; nothing where it is the run's own data."""
+    data = model.recipe.data
+    if dataset.fingerprint == data.fingerprint:
+        return {}
+    height, width, channels = model.shape
+    return {source: f"all pictures -> {height}x{width} {WORDS[channels]} ({data.fit})"}
 
 
 def _files(path: Path) -> Iterator[tuple[str, Payload]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from limner.core import images as pictures
 from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.method import Latents, Reconstructs, latents_of, render
+from limner.core.precision import exact
 from limner.loaded import Loaded, load
 from limner.tasks.given import Given, read_pictures
 from limner.tasks.invert import invert
-from limner.tasks.sample import origin
+from limner.tasks.sample import folder_for, origin
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -47,7 +49,6 @@ def interpolate(
     seeds: Sequence[int] = (),
     steps: int = 8,
     label: str | None = None,
-    grey: bool = False,
     checkpoint: str = "last",
     out: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -70,7 +71,7 @@ def interpolate(
     began = time.perf_counter()
     given: Given | None = None
     if images:
-        given = read_pictures(model, images, grey)
+        given = read_pictures(model, images)
         if len(given.names) < 2:
             raise InputError(f"an interpolation needs two ends, and {given.names[0]} is one; give another picture")
         latents, labels = latents_of_pictures(model, given, label, progress)
@@ -78,12 +79,11 @@ def interpolate(
         asked = model.cond(model.class_of(label), len(seeds)).label
         latents, labels = latents_of(model.method, seeds), model.method.labels(seeds, asked)
     frames, classes = _between(latents, labels, steps, model.method.gaussian)
-    shown = pictures.to_uint8(render(model.method, frames, Cond(label=classes)))
-    own = out is None
-    out = out or model.run.path / "interpolations"
+    # Pictures are decoded as `reconstruct` does, seeds as `sample` does: on a GPU these two round differently.
+    with exact(frames.device.type) if images else nullcontext():
+        shown = pictures.to_uint8(render(model.method, frames, Cond(label=classes)))
+    out = folder_for(model, "interpolations", "frame[0-9]*.png", out)
     about = origin(model, label=label) | ({} if images else {"seeds": ",".join(map(str, seeds))})
-    for old in out.glob("frame[0-9][0-9][0-9][0-9]*.png") if own else ():  # a shorter way must not end in a longer one's
-        old.unlink()
     files = []
     for number, image in enumerate(shown):
         path = out / f"frame{number:04d}.png"

@@ -15,6 +15,7 @@ from limner.core import images as pictures
 from limner.core import seeds
 from limner.core.errors import InputError
 from limner.core.method import Bounded
+from limner.core.precision import exact
 from limner.loaded import Loaded
 from limner.methods.elbo import importance_bound
 
@@ -23,7 +24,13 @@ AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Likelihood:
-    """[N] float64 each, in nats per picture."""
+    """[N] float64 each, in nats per picture.
+
+    `exact` and `density_bound` are there where the model is linear-Gaussian: the log density of the grey values, itself and its
+    importance-weighted bound of as many draws. To be in the others' units, both count a value's bin as its width times the
+    density in its middle, which adds log(2/255) for every number of the picture. That is the bin's probability as long as the
+    decoder's σ is well above 2/255, but for black and white, whose bins are open for `elbo` and `bound`.
+    """
 
     elbo: NDArray[np.float64]
     bound: NDArray[np.float64]
@@ -31,6 +38,8 @@ class Likelihood:
     draws: int
     entries: int
     """Numbers in a picture, for bits per dimension."""
+    exact: NDArray[np.float64] | None = None
+    density_bound: NDArray[np.float64] | None = None
 
     def bits(self) -> NDArray[np.float64]:
         """[N] bits per dimension, by the importance-weighted bound."""
@@ -57,30 +66,38 @@ def likelihood(
             f"{model.run.path} has a decoder of black and white (bernoulli), which gives grey pictures no likelihood; train "
             "with data.binary=true, or with another method.decoder"
         )
-    lower, bound = np.empty(len(images)), np.empty(len(images))
-    with torch.inference_mode():
+    lower, bound, known, density_bound = np.empty((4, len(images)))
+    with exact(method.device.type), torch.inference_mode():
         for part in pictures.batches_of(len(images), AT_ONCE):
             some = pictures.to_tensor(images[part], method.device)
             found = importance_bound(_weights(method, some, draws, part.start))
             lower[part], bound[part] = (each.cpu().numpy() for each in found)
+            if method.exact:
+                known[part] = method.log_density(some).cpu().numpy()
+                _, found_bound = importance_bound(_weights(method, some, draws, part.start, density=True))
+                density_bound[part] = found_bound.cpu().numpy()
             if progress is not None:
                 progress(min(part.start + AT_ONCE, len(images)), len(images))
-    return Likelihood(lower, bound, draws, int(np.prod(images.shape[1:])))
+    both = (known, density_bound) if method.exact else ()
+    return Likelihood(lower, bound, draws, int(np.prod(images.shape[1:])), *both)
 
 
-def _weights(method: Bounded, images: Tensor, draws: int, start: int) -> Iterator[Tensor]:
+def _weights(method: Bounded, images: Tensor, draws: int, start: int, density: bool = False) -> Iterator[Tensor]:
     generator = torch.Generator()
     for draw in range(draws):
         generator.manual_seed(seeds.fold("importance", start, draw))
         noise = torch.randn(len(images), method.entries, generator=generator)
-        yield method.log_weight(images, noise.to(images.device))
+        yield method.log_weight(images, noise.to(images.device), density)
 
 
 def as_metrics(found: Likelihood) -> dict[str, Any]:
-    """`elbo` and `nll` (nats, by the importance-weighted bound) with standard errors of their means, and `bits_per_dim`."""
+    """`elbo` and `nll` (nats, by the importance-weighted bound) with standard errors of their means, and `bits_per_dim`; where
+    the model is linear-Gaussian `exact` and `density_bound` as well."""
 
     def entry(values: NDArray[np.float64]) -> dict[str, Any]:
         error = float(values.std() / max(len(values), 1) ** 0.5)
         return {"value": float(values.mean()), "error": error, "null": None, "z": None, "p": None}
 
-    return {"elbo": entry(found.elbo), "nll": entry(-found.bound), "bits_per_dim": entry(found.bits())}
+    known = {"exact": found.exact, "density_bound": found.density_bound}
+    told = {"elbo": found.elbo, "nll": -found.bound, "bits_per_dim": found.bits(), **known}
+    return {name: entry(values) for name, values in told.items() if values is not None}

@@ -18,7 +18,7 @@ from limner.loaded import load
 from limner.metrics.reconstruction import CEILING, psnr, ssim
 from limner.tasks.given import read_pictures
 from limner.tasks.invert import invert
-from limner.tasks.sample import origin
+from limner.tasks.sample import folder_for, origin
 
 COLUMNS = 8
 
@@ -31,7 +31,6 @@ def reconstruct(
     steps: int = 300,
     encoder: bool = False,
     label: str | None = None,
-    grey: bool = False,
     checkpoint: str = "last",
     out: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -39,13 +38,12 @@ def reconstruct(
     """Reconstructs picture files with the averaged weights of `run`, into ``RUN/reconstructions`` or `out`.
 
     A method with an encoder encodes and decodes; for others the latents are looked for (`invert`, which takes `starts`,
-    `steps`, `encoder` and `label`). `grey` lets a grey model have colour pictures. One PNG each, and ``sheet.png`` with every
-    original above its reconstruction. `errors` are mean squared errors on [-1, 1], `psnr` is in dB, at most 100; `ssim`
-    is that of `limner.metrics.reconstruction`. `prepared` says what was done to pictures of another size or mode than the run's
-    data. Errors: `InputError`.
+    `steps`, `encoder` and `label`). One PNG each, and ``sheet.png`` with every original above its reconstruction. `errors` are
+    mean squared errors on [-1, 1], `psnr` is in dB, at most 100; `ssim` is that of `limner.metrics.reconstruction`. `prepared`
+    says what was done to pictures of another size or mode than the run's data. Errors: `InputError`.
     """
     model = load(run, checkpoint)
-    given = read_pictures(model, images, grey)
+    given = read_pictures(model, images)
     names, originals = given.names, given.images
     began = time.perf_counter()
     classes: list[str] | None = None
@@ -64,7 +62,7 @@ def reconstruct(
             f"{model.run.path} ({model.recipe.preset}) has neither an encoder nor latents, so it cannot reconstruct"
         )
     seconds = time.perf_counter() - began
-    out = out or model.run.path / "reconstructions"
+    out = folder_for(model, "reconstructions", "[0-9][0-9][0-9]*-*.png", out)
     about = origin(model, label=label)
     files = []
     for number, (name, image) in enumerate(zip(names, back, strict=True)):

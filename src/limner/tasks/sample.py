@@ -84,6 +84,18 @@ def origin(model: Loaded, **asked: str | None) -> dict[str, str]:
     return {"recipe": model.recipe.portable(), "model": model.checkpoint.digest()} | told
 
 
+def folder_for(model: Loaded, name: str, made: str, out: Path | None) -> Path:
+    """`out`; or ``RUN/name`` without the pictures `made` (a pattern) there by an earlier call, which must not stand among new
+    ones. From a folder that a person names nothing is removed.
+    """
+    if out is not None:
+        return out
+    own = model.run.path / name
+    for old in own.glob(made):
+        old.unlink()
+    return own
+
+
 def _spoken(seeds: Sequence[int]) -> str:
     """As ``--seeds`` would take them."""
     ranges: list[list[int]] = []

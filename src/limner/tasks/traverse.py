@@ -21,7 +21,7 @@ from limner.loaded import Loaded, load
 from limner.loop import SCORED_SEEDS
 from limner.tasks.given import Given, read_pictures
 from limner.tasks.interpolate import latents_of_pictures
-from limner.tasks.sample import origin
+from limner.tasks.sample import folder_for, origin
 
 SHOWN = 10
 """Latents that are shown where none are asked for."""
@@ -67,7 +67,6 @@ def traverse(
     span: float = 3.0,
     seed: int = 0,
     label: str | None = None,
-    grey: bool = False,
     checkpoint: str = "last",
     out: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -94,7 +93,7 @@ def traverse(
         asked = model.cond(model.class_of(label), 1).label
         base, labels = latents_of(method, [seed]), method.labels([seed], asked)
     else:
-        given = read_pictures(model, [image], grey)
+        given = read_pictures(model, [image])
         if len(given.names) > 1:
             raise InputError(f"a traversal starts from one picture, and {image} holds {len(given.names)}; name one of them")
         base, labels = latents_of_pictures(model, given, label, progress)
@@ -108,10 +107,8 @@ def traverse(
     frames[torch.arange(len(frames)), torch.tensor(chosen).repeat_interleave(steps)] = values.flatten()
     cond = Cond(label=None if labels is None else labels.expand(len(frames)))
     shown = pictures.to_uint8(render(method, frames.to(base), cond))
-    out = out or model.run.path / "traversals"
+    out = folder_for(model, "traversals", "latent[0-9]*-[0-9]*.png", out)
     about = origin(model, label=label) | ({"seed": str(seed)} if given is None else {"of": Path(given.names[0]).name})
-    for old in out.glob("latent[0-9]*-[0-9]*.png"):  # fewer latents must not stand among those of an earlier call
-        old.unlink()
     files = []
     for number, picture in enumerate(shown):
         path = out / f"latent{chosen[number // steps]:03d}-{number % steps:03d}.png"

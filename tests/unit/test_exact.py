@@ -1,0 +1,133 @@
+"""Reported numbers are made in plain float32, whatever training allows: the switches, as a method sees them from inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from limner.core.cond import Cond
+from limner.core.precision import exact
+from limner.data.latents import Memory
+from limner.loaded import Loaded
+from limner.recipe import compose
+from limner.tasks import interpolate as between
+from limner.tasks.invert import invert
+from limner.tasks.likelihood import likelihood
+
+SWITCHES: tuple[Any, ...] = (
+    torch.backends.cuda.matmul,
+    torch.backends.cudnn.conv,  # type: ignore[attr-defined]
+    torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
+    torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
+)
+ALLOWED = ["tf32", "tf32", "bf16", "bf16"]
+PLAIN = ["ieee"] * 4
+IMAGES = np.zeros((3, 4, 4, 1), np.uint8)
+
+
+def switches() -> list[str]:
+    return [switch.fp32_precision for switch in SWITCHES]
+
+
+@pytest.fixture(autouse=True)
+def _allowed() -> Iterator[None]:
+    """Everything that is fast and inexact is allowed, as on a GPU (and more)."""
+    before = switches()
+    for switch, value in zip(SWITCHES, ALLOWED, strict=True):
+        switch.fp32_precision = value
+    with torch.autocast("cpu", torch.bfloat16):
+        yield
+    assert switches() == ALLOWED, "as it was"
+    for switch, value in zip(SWITCHES, before, strict=True):
+        switch.fp32_precision = value
+
+
+class Stub(nn.Module):
+    """Encodes, decodes, draws and bounds; `seen` notes what is allowed while it does."""
+
+    entries, black_and_white, gaussian, conditional, chunk = 2, False, True, False, 4
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, list[Any]] = {}
+
+    def note(self, what: str) -> None:
+        self.seen[what] = [*switches(), torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()]
+
+    def encode(self, images: Tensor) -> Tensor:
+        self.note("encode")
+        return images.flatten(1)[:, :2]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        self.note("decode")
+        return latents.new_zeros(len(latents), 1, 4, 4)
+
+    def log_weight(self, images: Tensor, noise: Tensor) -> Tensor:
+        self.note("log_weight")
+        return noise.sum(1)
+
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        return torch.zeros(len(seeds), 2)
+
+    def picture(self, latents: Tensor, cond: Cond) -> Tensor:
+        self.note("picture")
+        return latents.sum(1).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
+
+    def labels(self, seeds: Sequence[int], asked: Tensor | None = None) -> None:
+        return None
+
+
+def loaded(method: Stub) -> Loaded:
+    recipe = compose("vae", ["data.size=4x4", "data.channels=1"])
+    return Loaded(SimpleNamespace(path="a run"), SimpleNamespace(images=0), recipe, method)  # type: ignore[arg-type]
+
+
+def remembered(method: Stub) -> None:
+    Memory(method.encode, 3, method.device).recall(np.arange(3), torch.zeros(3, 1, 4, 4))
+
+
+WAYS: dict[str, tuple[Callable[[Stub], object], set[str]]] = {
+    "encode": (lambda method: loaded(method).encode(IMAGES), {"encode"}),
+    "reconstruct": (lambda method: loaded(method).reconstruct(IMAGES), {"encode", "decode"}),
+    "likelihood": (lambda method: likelihood(loaded(method), IMAGES, 2), {"log_weight"}),
+    "cache of latents": (remembered, {"encode"}),
+    "inversion": (lambda method: invert(loaded(method), IMAGES, starts=1, steps=3), {"picture"}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_told_is_made_in_plain_float32(way: str) -> None:
+    go, passes = WAYS[way]
+    method = Stub()
+    go(method)
+    assert method.seen == {name: [*PLAIN, False, False] for name in passes}
+
+
+def test_a_picture_s_end_is_decoded_as_its_reconstruction_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """And a seed's as its sample: with what is allowed."""
+    method = Stub()
+    model = loaded(method)
+    monkeypatch.setattr(between, "load", lambda *_: model)
+    monkeypatch.setattr(between, "read_pictures", lambda *_: SimpleNamespace(images=IMAGES, names=["a", "b", "c"], prepared={}))
+    monkeypatch.setattr(between, "origin", lambda *_, **__: {})
+    between.interpolate("a run", ["a", "b", "c"], steps=2, out=tmp_path)
+    assert method.seen["picture"] == [*PLAIN, False, False]
+    between.interpolate("a run", seeds=[1, 2], steps=2, out=tmp_path)
+    assert method.seen["picture"] == [*ALLOWED, True, False]
+
+
+def test_the_switches_go_back_after_a_fault() -> None:
+    def fault() -> None:
+        with exact("cpu"):
+            assert switches() == PLAIN
+            raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fault()
