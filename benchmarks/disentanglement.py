@@ -6,7 +6,7 @@ of Student's t.
 
     python benchmarks/disentanglement.py --minutes 8 --presets vae,factor-vae,tc-vae --seeds 0,1,2 --out /tmp/disentanglement
 
-`vae:0.5` is `vae` with the others' networks and σ fixed at .5, which `factor-vae` has (`vae:0.3`: as `tc-vae`): only the penalty
+`vae:0.5` is `vae` with the others' networks and σ fixed at .5 as in `factor-vae` (`vae:0.3`: in `tc-vae`): the penalty alone
 differs. A model that is scored is read from its folder when the program is started again.
 """
 
