@@ -121,7 +121,6 @@ class Coding(Method):
             raise InputError(
                 "method.broadcast=true is for a latent vector, method.map=true a latent at every place; choose one"
             )
-        self.choices = config
         colours, height, width = codec.shape
         self.coder = Coder(config, (colours, height, width), each, likelihoods.channels(decoder, colours, mixtures))
         self.shape: tuple[int, ...] = self.coder.latent_shape
