@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from limner.core.errors import InputError
 from limner.core.method import Bounded
 from limner.loaded import Loaded
 from limner.methods.elbo import importance_bound
+from limner.metrics.score import mean_of
 
 AT_ONCE = 256
 
@@ -36,6 +37,10 @@ class Likelihood:
         """[N] bits per dimension, by the importance-weighted bound."""
         bits: NDArray[np.float64] = -self.bound / (self.entries * np.log(2))
         return bits
+
+    def values(self) -> dict[str, NDArray[np.float64]]:
+        """`elbo` and `nll` (nats, by the importance-weighted bound) and `bits_per_dim`, of each picture."""
+        return {"elbo": self.elbo, "nll": -self.bound, "bits_per_dim": self.bits()}
 
 
 def likelihood(
@@ -77,10 +82,5 @@ def _weights(method: Bounded, images: Tensor, draws: int, start: int) -> Iterato
 
 
 def as_metrics(found: Likelihood) -> dict[str, Any]:
-    """`elbo` and `nll` (nats, by the importance-weighted bound) with standard errors of their means, and `bits_per_dim`."""
-
-    def entry(values: NDArray[np.float64]) -> dict[str, Any]:
-        error = float(values.std() / max(len(values), 1) ** 0.5)
-        return {"value": float(values.mean()), "error": error, "null": None, "z": None, "p": None}
-
-    return {"elbo": entry(found.elbo), "nll": entry(-found.bound), "bits_per_dim": entry(found.bits())}
+    """`Likelihood.values` as means with their standard errors."""
+    return {name: asdict(mean_of(values)) for name, values in found.values().items()}
