@@ -200,7 +200,7 @@ def _judged(thing: Thing, dataset: Dataset, count: int, features: str, metrics: 
         needed |= {"count": count, "seed": SEED, "features": detector_of(features, dataset).checksum}
     folder = model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
     for place in (folder, folder / "compared"):
-        found = parallel.from_lead(_read(place / "report.json", needed, names, insist=metrics is not None))
+        found = parallel.from_lead(_read(place / "report.json", needed, names, insist=bool(metrics)))
         if found is not None:
             return Thing(thing.name, thing.word, model, found, reused=True)
     report = judge(thing.word, model, dataset, count, features, metrics, None, folder / "compared", began)
