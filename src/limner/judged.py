@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -88,6 +88,49 @@ def reference(word: str | Path, data: str | None) -> Dataset:
         height, width, channels = read_npz(Path(word))[0].shape[1:]
         return prepare(data, size=(height, width), channels=_channels(channels))
     return prepare(data)
+
+
+def names_of(words: Sequence[str | Path], models: Sequence[Loaded | None]) -> list[str]:
+    """Short names, each different: the last part of a path, and more of it where two are called alike.
+
+    Errors: `InputError` where one thing is named twice.
+    """
+    paths = [
+        (Path(word).expanduser() if model is None else model.run.path).resolve()
+        for word, model in zip(words, models, strict=True)
+    ]
+    for number, path in enumerate(paths):
+        if path in paths[:number]:
+            raise InputError(f"{words[number]} is named twice; a thing compared with itself says nothing, so name each once")
+    return next(
+        names
+        for length in range(1, max((len(path.parts) for path in paths), default=0) + 1)
+        if len(set(names := ["/".join(path.parts[-length:]) for path in paths])) == len(names)
+    )
+
+
+def common_reference(words: Sequence[str | Path], models: Sequence[Loaded | None], data: str | None) -> Dataset:
+    """The one data set that all of `words` (runs where there is a model, otherwise pictures) are compared with.
+
+    Errors: `InputError` where runs were trained on different data and none is named, or shapes differ.
+    """
+    runs = [model for model in models if model is not None]
+    if not runs:
+        return reference(next((word for word in words if Path(word).suffix == ".npz"), words[0]), data)
+    first = runs[0]
+    for other in runs[1:] if data is None else ():
+        if other.recipe.data.fingerprint != first.recipe.data.fingerprint:
+            raise InputError(
+                f"{first.run.path} was trained on {first.recipe.data.source} and {other.run.path} on other data "
+                f"({other.recipe.data.source}); name one set of real pictures for both: --data SRC"
+            )
+    for other in runs[1:]:
+        if other.shape != first.shape:
+            raise InputError(
+                f"{first.run.path} makes pictures of {spell(first.shape)} and {other.run.path} of {spell(other.shape)}; "
+                "only pictures of one shape compare"
+            )
+    return first.dataset(data)
 
 
 def read_npz(path: Path) -> tuple[Pixels, NDArray[np.int64] | None]:

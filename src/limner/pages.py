@@ -169,6 +169,42 @@ def chart(title: str, curves: Sequence[Curve], *, zero: bool = False) -> str:
     return f'<figure class="chart">{caption}<svg {view}>{"".join(parts)}</svg></figure>'
 
 
+def whiskers(
+    title: str, rows: Sequence[tuple[str, float, float | None, float | None]], mark: tuple[str, float] | None = None
+) -> str:
+    """Of every row its name, its value and the interval from low to high, under one another; `mark`: a line to read them by."""
+    values = [x for _, *three in rows for x in three if x is not None] + ([mark[1]] if mark else [])
+    low, high = min(values), max(values)
+    room = (high - low) * 0.04 or abs(high) * 0.1 or 1.0
+    left, height, foot = 190, 24, 24
+    deep = height * len(rows)
+
+    def at(x: float) -> float:
+        return left + (x - low + room) / (high - low + 2 * room) * (WIDTH - left - RIGHT)
+
+    parts = []
+    for tick in ticks(low - room, high + room):
+        parts.append(f'<line class="rule" x1="{at(tick):.1f}" x2="{at(tick):.1f}" y1="0" y2="{deep}"/>')
+        parts.append(f'<text x="{at(tick):.1f}" y="{deep + 15}" text-anchor="middle">{short(tick)}</text>')
+    if mark:
+        parts.append(line([(at(mark[1]), 0), (at(mark[1]), deep)], 4, "dash"))
+    for i, (name, value, least, most) in enumerate(rows):
+        y = height * i + height / 2
+        interval = "" if least is None or most is None else f" [{digits(least)}, {digits(most)}]"
+        shown = name if len(name) <= 28 else f"…{name[-27:]}"
+        parts.append(f'<text x="{left - 10}" y="{y + 4:.1f}" text-anchor="end">{escape(shown)}</text>')
+        if least is not None and most is not None:
+            parts.append(line([(at(least), y), (at(most), y)], i, ""))
+        words = f"{name}: {digits(value)}{interval}"
+        parts.append(
+            f'<circle class="c{i % 6}" cx="{at(value):.1f}" cy="{y:.1f}" r="4"><title>{escape(words)}</title></circle>'
+        )
+    key = f'<span class="key c4 dash">{escape(mark[0])} <b>{digits(mark[1])}</b></span>' if mark else ""
+    view = f'viewBox="0 0 {WIDTH} {deep + foot}" role="img" aria-label="{escape(title)}, with 95 % intervals"'
+    caption = f"<figcaption><strong>{escape(title)}</strong>{key}</figcaption>"
+    return f'<figure class="chart bars">{caption}<svg {view}>{"".join(parts)}</svg></figure>'
+
+
 def line(points: Iterable[tuple[float, float]], colour: int, manner: str) -> str:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     return f'<polyline class="c{colour % 6} {manner}" points="{path}"/>'

@@ -18,7 +18,7 @@ from limner.loaded import Loaded
 from limner.metrics.disentanglement import disentangled
 from limner.metrics.reconstruction import CEILING, psnr, ssim
 from limner.metrics.score import Score
-from limner.tasks.likelihood import as_metrics, likelihood
+from limner.tasks.likelihood import likelihood
 
 OF_RECONSTRUCTIONS = ("mse", "psnr", "ssim")
 BOUNDS = ("elbo", "nll", "bits_per_dim")
@@ -28,12 +28,17 @@ BANK = 50_000
 """One-object scenes that scores of disentanglement are measured on."""
 
 
-def bounds(model: Loaded | None, real: NDArray[np.uint8], importance: int | None, wanted: Sequence[str]) -> dict[str, Any]:
-    """Likelihoods of the reference. Errors: `InputError` where the model has none for such pictures, or not those `wanted`."""
+def bounds(
+    model: Loaded | None, real: NDArray[np.uint8], importance: int | None, wanted: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
+    """Likelihoods of the reference, picture by picture.
+
+    Errors: `InputError` where the model has none for such pictures, or not those `wanted`.
+    """
     if model is None:
         out = "--importance" if importance is not None else ", ".join(BOUNDS)
         raise InputError(f"likelihoods are those that a model gives to pictures; give a run, or leave {out} out")
-    found = as_metrics(likelihood(model, real, importance if importance is not None else 1))
+    found = likelihood(model, real, importance if importance is not None else 1).values()
     if set(EXACT) & set(wanted) - set(found):
         raise InputError(
             f"{model.run.path} is not linear-Gaussian, so that nobody knows its likelihood exactly; leave {', '.join(EXACT)} "
@@ -42,9 +47,8 @@ def bounds(model: Loaded | None, real: NDArray[np.uint8], importance: int | None
     return found
 
 
-def reconstruction(model: Loaded | None, real: NDArray[np.uint8]) -> dict[str, dict[str, Any]]:
-    """Of reconstructions of the reference, means over images with their standard errors: `mse` (of values in 0..1), `psnr` in
-    dB, `ssim`.
+def reconstruction(model: Loaded | None, real: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+    """Of reconstructions of the reference, picture by picture: `mse` (of values in 0..1), `psnr` in dB, `ssim`.
 
     Errors: `InputError` where nothing reconstructs.
     """
@@ -53,10 +57,7 @@ def reconstruction(model: Loaded | None, real: NDArray[np.uint8]) -> dict[str, d
     back = model.reconstruct(real)
     ratio = psnr(back, real)
     found = {"mse": 10 ** (-ratio / 10), "psnr": ratio.clamp(max=CEILING), "ssim": ssim(back, real)}
-    return {
-        name: asdict(Score(float(values.mean()), float(values.std() / max(len(values), 1) ** 0.5)))
-        for name, values in found.items()
-    }
+    return {name: values.numpy() for name, values in found.items()}
 
 
 def disentanglement(model: Loaded | None, dataset: Dataset, names: Sequence[str]) -> dict[str, Any]:

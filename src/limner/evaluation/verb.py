@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from limner.core import images as pictures
 from limner.core import parallel
+from limner.core.digest import own_digest
 from limner.core.errors import InputError, nearest
 from limner.core.files import write_json, write_text
 from limner.core.method import Bounded, Reconstructs
@@ -25,6 +27,7 @@ from limner.judged import Judged, drawn, from_python, held_out, in_files, model_
 from limner.loaded import Loaded, load
 from limner.metrics.disentanglement import SCORES
 from limner.metrics.pixels import take
+from limner.metrics.score import mean_of
 from limner.metrics.scores import ASKED, OF_SAMPLES
 from limner.run import Run
 
@@ -33,6 +36,8 @@ DISENTANGLEMENT = "disentanglement"
 """The name for all scores of `limner.metrics.disentanglement`, which are measured only when asked for: they take a minute."""
 COUNT = 5000
 """Samples where none are asked for by number."""
+BLOCKS = 50
+"""Parts of the held-out pictures whose means a report keeps, for whoever compares two models on the same pictures."""
 MOST = 1_000_000
 """Seeds that are kept for scores."""
 SHOWN = 64
@@ -72,7 +77,7 @@ def evaluate(
             return _over_time(what, data, count, features, metrics, importance, out)
         began = time.monotonic()
         model = model_of(what, checkpoint) if isinstance(what, str | Path) else None
-        return _evaluate(what, model, data, count, features, metrics, importance, out, began)
+        return judge(what, model, data, count, features, metrics, importance, out, began)
 
 
 def _over_time(
@@ -86,50 +91,59 @@ def _over_time(
     for each in run.checkpoints():
         model = load(run.path, str(each.images))
         folder = None if out is None else out / f"{each.images:09d}"
-        answer = _evaluate(what, model, data, count, features, metrics, importance, folder, time.monotonic())
+        answer = judge(what, model, data, count, features, metrics, importance, folder, time.monotonic())
         rows.append({"images": each.images, "metrics": answer["metrics"], "report": answer["report"]})
     return answer | {"checkpoints": rows}
 
 
-def _evaluate(
-    what: Pictures, model: Loaded | None, data: str | None, count: int | None, features: str, metrics: Sequence[str] | None,
-    importance: int | None, out: Path | None, began: float,
+def judge(
+    what: Pictures, model: Loaded | None, data: str | Dataset | None, count: int | None, features: str,
+    metrics: Sequence[str] | None, importance: int | None, out: Path | None, began: float,
 ) -> dict[str, Any]:  # fmt: skip
-    wanted = _wanted(metrics, model, features, importance)
+    """`evaluate` where it is known whether there is a `model`; `data` may have been prepared already."""
+    asked_for = wanted(metrics, model, features, importance)
     if count is not None and not 2 <= count <= MOST:
         raise InputError(f"--count {count}: give 2 to {MOST:,} pictures to judge")
     with _opened(what, model, data) as (judged, dataset):
-        apart = [name for name in wanted if name in SCORES]
-        if apart and len(apart) == len(wanted):
+        apart = [name for name in asked_for if name in SCORES]
+        if apart and len(apart) == len(asked_for):
             return _kept(disentanglement(model, dataset, apart), model, out, began, None, DISENTANGLEMENT)
         split = held_out(dataset)
         rows = dataset.indices(split)
         report: dict[str, Any] = {
             "metrics": {},
+            "asked": asked_for,
             "count": len(rows),
             "features": None,
             "reference": {"data": dataset.name, "fingerprint": dataset.fingerprint, "split": split, "count": len(rows)},
             "warnings": [],
         }
-        of_model = dict[str, Any]()
-        if set(OF_RECONSTRUCTIONS) & set(wanted):
-            of_model |= reconstruction(model, dataset.images.gather(rows))
-        if {*BOUNDS, *EXACT} & set(wanted):
-            of_model |= bounds(model, dataset.images.gather(rows), importance, wanted)
+        each = dict[str, NDArray[np.float64]]()
+        if set(OF_RECONSTRUCTIONS) & set(asked_for):
+            each |= reconstruction(model, dataset.images.gather(rows))
+        if {*BOUNDS, *EXACT} & set(asked_for):
+            each |= bounds(model, dataset.images.gather(rows), importance, asked_for)
             report["likelihood"] = {"draws": importance or 1, "of": GREY_VALUES}
-        asked = [name for name in wanted if name in OF_SAMPLES]
+        of_model = {name: asdict(mean_of(values)) for name, values in each.items() if name in asked_for}
+        report["blocks"] = {name: block_means(each[name]) for name in of_model}
+        asked = [name for name in asked_for if name in OF_SAMPLES]
         if not asked:
-            report["metrics"] = {name: value for name, value in of_model.items() if name in wanted}
+            report["metrics"] = of_model
             return _kept(_more(report, model, dataset, apart), model, out, began, None)
         if model is not None:
             judged = drawn(model, min(count or COUNT, MOST))
         with spooled(judged, count or (COUNT if model is not None else None)) as samples:
-            own = data is None or model is None
+            own = model is None or dataset.fingerprint == model.recipe.data.fingerprint
             found = score_samples(samples, dataset, split, features, asked, own, insist=metrics is not None)
             report |= found.told()
             every = report["metrics"] | of_model
-            report["metrics"] = {name: every[name] for name in METRICS if name in every and name in wanted}
+            report["metrics"] = {name: every[name] for name in METRICS if name in every}
             return _kept(_more(report, model, dataset, apart), model, out, began, found)
+
+
+def block_means(values: NDArray[np.float64]) -> list[float]:
+    """[N] -> at most `BLOCKS` means of as many consecutive values, or one more or fewer."""
+    return [float(part.mean()) for part in np.array_split(values, min(BLOCKS, len(values))) if len(part)]
 
 
 def _more(report: dict[str, Any], model: Loaded | None, dataset: Dataset, apart: Sequence[str]) -> dict[str, Any]:
@@ -142,23 +156,25 @@ def _more(report: dict[str, Any], model: Loaded | None, dataset: Dataset, apart:
 
 
 @contextmanager
-def _opened(what: Pictures, model: Loaded | None, data: str | None) -> Iterator[tuple[Judged, Dataset]]:
+def _opened(what: Pictures, model: Loaded | None, data: str | Dataset | None) -> Iterator[tuple[Judged, Dataset]]:
     """The pictures (of a run: none yet) and what they are compared with."""
     nothing = Judged(np.empty((0, 1, 1, 1), np.uint8))
+    known, source = (data, None) if isinstance(data, Dataset) else (None, data)
     if model is not None:
-        yield nothing, parallel.lead_first(lambda: model.dataset(data))
+        yield nothing, known or parallel.lead_first(lambda: model.dataset(source))
     elif isinstance(what, str | Path):
-        dataset = parallel.lead_first(lambda: reference(what, data))
+        dataset = known or parallel.lead_first(lambda: reference(what, source))
         yield in_files(Path(what).expanduser(), dataset), dataset
     elif data is None:
         raise InputError("say what the pictures are to be compared with: data=SRC")
     else:
         with from_python(what) as images:
             height, width, channels = images.shape[1:]
-            yield Judged(images), parallel.lead_first(lambda: prepare(data, size=(height, width), channels=channels))
+            make = lambda: prepare(str(source), size=(height, width), channels=channels)  # noqa: E731
+            yield Judged(images), known or parallel.lead_first(make)
 
 
-def _wanted(metrics: Sequence[str] | None, model: Loaded | None, features: str, importance: int | None) -> list[str]:
+def wanted(metrics: Sequence[str] | None, model: Loaded | None, features: str, importance: int | None) -> list[str]:
     """The metrics of these names; where none are named, what `model` (None: pictures) has. Importance draws are for bounds.
 
     Errors: `InputError` for a name that is none.
@@ -194,7 +210,9 @@ def _kept(
     """`report` with where it comes from and how long it took, written to `out` or into the run, with a page beside it."""
     if model is not None:
         report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
+        report["checkpoint"] = model.checkpoint.digest()
         out = out or model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
+    report["limner"] = own_digest()
     report["seconds"] = round(time.monotonic() - began, 2)
     report["report"] = report["page"] = None
     if out is not None and parallel.leads():

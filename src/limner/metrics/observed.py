@@ -14,7 +14,7 @@ from torch import Tensor
 from limner.core import parallel
 from limner.core.errors import InputError
 from limner.core.images import batches_of
-from limner.metrics.detectors import Detector
+from limner.metrics.detectors import Detector, Seen
 from limner.metrics.pixels import Source, take
 from limner.metrics.statistics import Moments
 
@@ -63,6 +63,12 @@ def parts_of(count: int) -> Sequence[slice]:
     return batches_of(count, max(1, -(-count // max(1, min(BLOCKS, count // 2)))))
 
 
+def _alike(seen: Seen) -> Seen:
+    """With (no) logits where the leading process, which has pictures in every round, has some: who saw none would not join."""
+    classes = parallel.from_lead(None if seen.logits is None else int(seen.logits.shape[1]))
+    return seen if classes is None or seen.logits is not None else Seen(seen.features, torch.empty(0, classes))
+
+
 def observe(images: Source, detector: Detector, rows: NDArray[np.int64] | None = None) -> Observed:
     """`images` [N, H, W, C] uint8 at `rows` (all, where None), in that order, each read once.
 
@@ -79,7 +85,7 @@ def observe(images: Source, detector: Detector, rows: NDArray[np.int64] | None =
     for first in range(0, len(chunks), world):
         turn = first + parallel.rank()
         mine = rows[chunks[turn]] if turn < len(chunks) else rows[:0]
-        seen = detector.see(take(images, mine))
+        seen = _alike(detector.see(take(images, mine)))
         together = parallel.join(seen.features)
         room = max(0, KEPT - seen_until)
         features.append(together[:room])

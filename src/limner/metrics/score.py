@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from limner.metrics.frechet import Null
 
 LOWER_IS_BETTER = frozenset(
-    {"frechet", "mmd", "class_distance", "sliced", "two_sample", "copies", "copies_double", "copies_nearer"}
-)
+    {
+        "frechet", "mmd", "class_distance", "sliced", "two_sample", "copies", "copies_double", "copies_nearer", "mse", "nll",
+        "bits_per_dim",
+    }
+)  # fmt: skip
+HIGHER_IS_BETTER = frozenset(
+    {
+        "precision", "recall", "coverage", "label_accuracy", "inception_score", "gan_train", "psnr", "ssim", "elbo",
+    }
+)  # fmt: skip
+"""Of the others (density, diversity, …) it is best to have what real pictures have."""
 
 
 @dataclass(frozen=True)
@@ -36,3 +48,8 @@ def scored(name: str, value: float, error: float | None, null: Null | None) -> S
     worse = sum(sign * score >= sign * value for score in null.scores)
     z = (value - null.mean) / null.std if null.std > 0 else None
     return Score(value, error, null.mean, z, (1 + worse) / (1 + len(null.scores)))
+
+
+def mean_of(values: NDArray[np.float64]) -> Score:
+    """Of one value for each picture [N]."""
+    return Score(float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else None)

@@ -278,7 +278,9 @@ def _share(found: Share, count: int, null: float | None) -> Score:
 
 
 def _deviation(share: float, count: int) -> float:
-    return math.sqrt(share * (1 - share) / max(count, 1))
+    """With one more that is and one more that is not (Agresti & Caffo 2000): none among few is not known to be none."""
+    share = (share * count + 1) / (count + 2)
+    return math.sqrt(share * (1 - share) / (count + 2))
 
 
 def _copies(sides: Sides) -> Found:

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from limner.core.errors import InputError
 from limner.core.images import picture
 from limner.core.seeds import fold
-from limner.data import prepare
 from limner.data.dataset import Dataset
-from limner.judged import Pixels, held_out, in_files, model_of
+from limner.judged import Pixels, common_reference, held_out, in_files, model_of, names_of
 from limner.loaded import Loaded
 from limner.loop import SCORED_SEEDS
 from limner.metrics.pixels import take
@@ -49,45 +47,14 @@ def open_sources(words: Sequence[str | Path], data: str | None, checkpoint: str,
     Errors: `InputError` where one of them is not there, or cannot be compared with the others.
     """
     models = [model_of(word, checkpoint) for word in words]
-    dataset = _dataset(words, models, data)
-    sources, names = [], _names(words, models)
-    for number, (word, model) in enumerate(zip(words, models, strict=True)):
+    sources, names = [], names_of(words, models)
+    dataset = common_reference(words, models, data)
+    for word, model, name in zip(words, models, names, strict=True):
         if model is not None:
-            if model.shape != dataset.shape:
-                raise InputError(
-                    f"{word} makes pictures of the shape {model.shape}, and the real ones are {dataset.shape}; a study "
-                    "compares pictures of one shape"
-                )
-            sources.append(_run(model, names[number], seed))
+            sources.append(_run(model, name, seed))
         else:
-            sources.append(_files(Path(word).expanduser(), names[number], dataset, seed))
+            sources.append(_files(Path(word).expanduser(), name, dataset, seed))
     return sources, dataset
-
-
-def _dataset(words: Sequence[str | Path], models: Sequence[Loaded | None], data: str | None) -> Dataset:
-    runs = [model for model in models if model is not None]
-    if not runs:
-        if data is None:
-            raise InputError(f"{words[0]} is not a run, so say which pictures are the real ones: --data SRC")
-        return prepare(data)
-    if data is None and len({model.recipe.data.fingerprint for model in runs}) > 1:
-        raise InputError("these runs were trained on different data; say which pictures are the real ones: --data SRC")
-    return runs[0].dataset(data)
-
-
-def _names(words: Sequence[str | Path], models: Sequence[Loaded | None]) -> list[str]:
-    """Short names, each different: the last part of a path, and more of it where two are called alike."""
-    paths = [
-        (Path(word).expanduser() if model is None else model.run.path).resolve()
-        for word, model in zip(words, models, strict=True)
-    ]
-    if len(set(paths)) < len(paths):
-        raise InputError("one run is named twice; a study compares different ones")
-    for length in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-length:]) for path in paths]
-        if len(set(names)) == len(names):
-            break
-    return names
 
 
 def _run(model: Loaded, name: str, seed: int) -> Source:
