@@ -26,7 +26,7 @@ from limner.metrics.inception_score import SPLITS, inception_score, inception_sc
 from limner.metrics.memorisation import Excess, Memorisation, memorisation
 from limner.metrics.mmd import mmd2, mmd2_error, mmd2_null
 from limner.metrics.nearest import Nearest
-from limner.metrics.observed import Observed
+from limner.metrics.observed import BLOCKS, Observed
 from limner.metrics.pixels import Source, take
 from limner.metrics.probes import Share
 from limner.metrics.score import Score, scored
@@ -116,15 +116,23 @@ def _fewest(count: int) -> tuple[Callable[[Sides], object], str]:
     return lambda sides: min(sides.kept) >= count, f"fewer than {count} pictures on one side"
 
 
+def _some(labels: Tensor | None) -> bool:
+    return labels is not None and bool((labels >= 0).any())
+
+
 NEEDS: dict[str, tuple[Callable[[Sides], object], str]] = {
     "logits": (
         lambda s: s.samples.logits is not None and s.real.logits is not None,
-        "these features know no classes; take --features judge",
+        "these features know no classes; take --features judge, and data with classes",
     ),
-    "labels": (lambda s: s.labels.real is not None, "the reference has no labels; give one that has, with --data SRC"),
+    "labels": (lambda s: _some(s.labels.real), "the reference has no labels; give one that has, with --data SRC"),
     "sample labels": (
-        lambda s: s.labels.samples is not None,
+        lambda s: _some(s.labels.samples),
         "what class they show is unknown; give a run that knows classes, folders of classes, or an .npz with labels",
+    ),
+    "directions": (
+        lambda s: all(int(x.any(1).sum()) > -(-len(x) // BLOCKS) for x in (s.samples.features, s.real.features)),
+        "the features of nearly all pictures are zero",
     ),
     "neighbours": _fewest(COVERAGE_K + 1),
     "halves": _fewest(FEWEST),
@@ -241,9 +249,8 @@ def _label_accuracy(sides: Sides) -> Found:
     """Beside it: of how many real pictures the same judge knows the class."""
     asked, true, real = _had(sides.labels.samples), sides.labels.real, _had(sides.real.logits)
     found = label_accuracy(_had(sides.samples.logits), asked)
-    return {
-        "label_accuracy": _share(found, int((asked >= 0).sum()), None if true is None else label_accuracy(real, true).value)
-    }
+    null = label_accuracy(real, _had(true)).value if _some(true) else None
+    return {"label_accuracy": _share(found, int((asked >= 0).sum()), null)}
 
 
 def _gan_test(sides: Sides) -> Found:
@@ -306,7 +313,7 @@ TABLE: tuple[Row, ...] = (
     Row(("inception_score",), _inception_score, ("logits", "splits"), asked=True),
     Row(("sliced",), _sliced, ("images",)),
     Row(("two_sample",), _two_sample, ("halves",)),
-    Row(("vendi",), _vendi),
+    Row(("vendi",), _vendi, ("directions",)),
     Row(("pairwise",), _pairwise),
     Row(("copies", "copies_double", "copies_nearer"), _copies, ("copies",)),
     Row(("data_copying",), _data_copying, ("learned",), asked=True),
