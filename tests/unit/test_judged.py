@@ -1,4 +1,4 @@
-"""What is judged, whatever it comes as: array files, folders, prepared folders, samples of a run, and pictures out of Python."""
+"""What is judged, whatever it comes as: array files, folders, prepared ones, samples of a run, and pictures out of Python."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "huge labels": (
         lambda path: npz(path, images=PICTURES, labels=np.full(30, 2**64 - 1, np.uint64)), "one whole number for each"
     ),
-    "labels above": (lambda path: npz(path, images=PICTURES, labels=np.full(30, 10)), "from 10 to 10; the data have 10 classes"),
+    "labels above": (lambda path: npz(path, images=PICTURES, labels=np.full(30, 10)), "go from 10 to 10; the data have 10"),
     "labels below": (lambda path: npz(path, images=PICTURES, labels=np.full(30, -2)), "from -2 to -2; .* and -1 is for none"),
     "another size": (lambda path: npz(path, images=PICTURES[:, :7]), "the shape 7×8×1, and the real ones are 8×8×1"),
     "another mode": (lambda path: npz(path, images=PICTURES.repeat(3, 3)), "the shape 8×8×3, and the real ones are 8×8×1"),
@@ -268,7 +268,7 @@ def test_a_file_s_trouble_is_not_laid_on_the_spool() -> None:
 
 def test_a_spool_that_cannot_be_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIMNER_CACHE", str(write(tmp_path / "file", b"")))
-    with pytest.raises(InputError, match="cannot write .*spool"), on_disk(iter([PICTURES]), None, (8, 8, 1)):
+    with pytest.raises(InputError, match=r"cannot write .*spool"), on_disk(iter([PICTURES]), None, (8, 8, 1)):
         raise AssertionError("let through")
 
 

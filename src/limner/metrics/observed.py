@@ -59,7 +59,7 @@ class Observed:
 
 
 def parts_of(count: int) -> Sequence[slice]:
-    """At most `BLOCKS` slices of consecutive pictures, equally long but for the last, of two or more where there are as many."""
+    """At most `BLOCKS` slices of consecutive pictures, of one length but for the last, which may be shorter."""
     return batches_of(count, max(1, -(-count // max(1, min(BLOCKS, count // 2)))))
 
 
