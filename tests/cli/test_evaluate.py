@@ -341,6 +341,16 @@ def test_the_page_holds_every_number_and_nothing_that_runs(ask: Ask, tmp_path: P
         assert heading in page
 
 
+def test_the_picture_of_precision_and_recall_says_what_the_scores_say(
+    fakes: tuple[Pixels, NDArray[np.int64]], tmp_path: Path
+) -> None:
+    many = np.concatenate([fakes[0], prepare("digits").images.gather(np.arange(200))])  # more than there are real ones
+    answer = evaluate(many, data="digits", features="pixels", out=tmp_path)
+    page = Path(answer["page"]).read_text()
+    for words, name in (("samples among real pictures", "precision"), ("real pictures that samples reach", "recall")):
+        assert f"{words} <b>{answer['metrics'][name]['value']:.0%}</b>" in page
+
+
 def test_for_a_person(places: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(places["plain.npz"]), *PIXELS]) == 0
     out = capsys.readouterr().out

@@ -169,7 +169,7 @@ def _frechet(sides: Sides) -> Found:
     error = jackknife([distance(rest) for rest in left_out if rest.n >= 2])
     pool, (n, m) = sides.real.features, (sides.n, sides.m)
     nulls = sides.remember(
-        "frechet", lambda: {"frechet": frechet_null(pool, m, 10, sides.seed, m=n)} if split(len(pool), m, n) else {}
+        "frechet", lambda: {"frechet": frechet_null(pool, n, 10, sides.seed, m=m)} if split(len(pool), n, m) else {}
     )
     return {"frechet": scored("frechet", distance(whole), error, nulls.get("frechet"))}
 
@@ -186,7 +186,7 @@ def _neighbours(sides: Sides) -> Found:
     n = len(samples)
     with one_thread(n * m <= _SMALL):
         counts = neighbour_counts(samples, real, real_radii=sides.real_radii)
-        nulls = sides.remember("neighbours", lambda: neighbour_null(real, m, 5, sides.seed, m=n))
+        nulls = sides.remember("neighbours", lambda: neighbour_null(real, n, 5, sides.seed, m=m))
     values, errors = counts.scores(), counts.errors()
     return {name: scored(name, getattr(values, name), getattr(errors, name), nulls.get(name)) for name in NEIGHBOUR_SCORES}
 
