@@ -282,8 +282,8 @@ def test_the_second_time_the_reference_is_read(places: dict[str, Path], ask: Ask
 
     for name in ("references.observe", "references.radii", "references.nearest", "references.train_judge"):
         monkeypatch.setattr(f"limner.evaluation.{name}", never)
-    for name in ("frechet_null", "mmd2_null", "neighbour_null", "sliced_wasserstein_null", "diversity_null"):
-        monkeypatch.setattr(f"limner.metrics.scores.{name}", never)
+    for name in ("scores.frechet_null", "scores.mmd2_null", "scores.neighbour_null", "scores.diversity_null", "sliced.null"):
+        monkeypatch.setattr(f"limner.metrics.{name}", never)
     code, again = ask(places["plain.npz"], "--data", "digits")
     assert code == 0, again
     assert {**again, "seconds": 0} == {**first, "seconds": 0}
@@ -312,6 +312,41 @@ def test_one_damaged_byte_is_found_and_mended(
             assert code == 0, (path.name, again)
             assert again["metrics"] == first["metrics"], path.name
             assert path.read_bytes() == whole
+
+
+# ---- faults (of MNIST: tests/slow/test_planted_faults.py) -----------------------------------------------------------------
+
+
+def planted(fault: str) -> Pixels:
+    data = prepare("digits")
+    fine, learned = (data.images.gather(data.indices(split)) for split in ("val", "train"))
+    noise = np.random.default_rng(0).normal(0, 40, fine.shape)
+    made: Pixels = {
+        "none": lambda: fine,
+        "noise": lambda: (fine + noise).clip(0, 255).round().astype(np.uint8),
+        "repeated": lambda: np.repeat(fine[:16], 10, axis=0),
+        "copies": lambda: np.concatenate((learned[:16], fine[16:])),
+        "mirrored": lambda: np.concatenate((learned[:16, :, ::-1], fine[16:])),
+    }[fault]()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("fault", "far", "unlikely"),
+    [
+        ("none", (), ()),
+        ("noise", ("frechet", "mmd", "precision", "coverage", "pairwise"), ("two_sample",)),
+        ("repeated", ("frechet", "mmd", "sliced", "recall", "coverage", "vendi"), ("two_sample",)),
+        ("copies", (), ("copies", "copies_double", "copies_nearer")),
+        ("mirrored", (), ("copies", "copies_double", "copies_nearer")),
+    ],
+)
+def test_what_is_planted_in_digits_is_seen(fault: str, far: tuple[str, ...], unlikely: tuple[str, ...]) -> None:
+    found = evaluate(planted(fault), data="digits")["metrics"]
+    assert {name for name in found if found[name]["z"] and abs(found[name]["z"]) > 6} >= set(far)
+    assert {name for name in found if found[name]["p"] is not None and found[name]["p"] < 1e-3} == set(unlikely)
+    if fault == "none":
+        assert abs(found["frechet"]["z"]) < 4
 
 
 # ---- the page -----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize(("n", "m"), [(150, 1500), (600, 1500), (1500, 1500)])
 def test_as_good_as_real_is_within_the_null(n: int, m: int) -> None:
-    """Precision, density and coverage depend on which side has more pictures, so the null must have its sides in their order."""
+    """Precision, density and coverage depend on which side has more pictures: the null's sides must not be exchanged."""
     sides = Sides(Observed.of(normal(n, 6, seed=1)), Observed.of(normal(m, 6, seed=2)))
     found = measure(sides, OF_SAMPLES)
     for name in (*NEIGHBOUR_SCORES, "frechet", "mmd", "vendi", "pairwise"):

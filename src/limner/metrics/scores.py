@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core.errors import InputError
+from limner.core.images import batches_of
+from limner.metrics import sliced
 from limner.metrics.classes import class_distance, class_error, class_null
 from limner.metrics.coverage import COVERAGE_K, NEIGHBOUR_SCORES, neighbour_counts, neighbour_null
 from limner.metrics.data_copying import data_copying
@@ -30,7 +32,6 @@ from limner.metrics.observed import BLOCKS, Observed
 from limner.metrics.pixels import Source, take
 from limner.metrics.probes import Share
 from limner.metrics.score import Score, scored
-from limner.metrics.sliced import sliced_wasserstein, sliced_wasserstein_error, sliced_wasserstein_null
 from limner.metrics.threads import one_thread
 from limner.metrics.two_sample import FEWEST, two_sample_test
 from limner.metrics.utility import (
@@ -49,8 +50,9 @@ Nulls = Mapping[str, Null]
 Found = dict[str, Score]
 
 _SMALL = 1 << 23  # distances between two sets up to which one thread measures them
-SLICED_MOST = 2_000
-"""Pictures on either side whose pixels are compared along lines."""
+LINES = 128
+"""Random directions of pixels; samples and nulls are compared along the same ones."""
+_VALUES = 1 << 22  # of pictures that are projected at a time: pictures may be large
 
 
 @dataclass(frozen=True)
@@ -209,17 +211,17 @@ def _inception_score(sides: Sides) -> Found:
 
 
 def _sliced(sides: Sides) -> Found:
-    ours, theirs = (torch.from_numpy(take(images, slice(0, SLICED_MOST))).flatten(1) for images in sides.images)
-    value, error = sliced_wasserstein(ours, theirs), sliced_wasserstein_error(ours, theirs)
-    nulls = sides.remember(
-        "sliced",
-        lambda: (
-            {"sliced": sliced_wasserstein_null(theirs, len(ours), m=len(theirs))}
-            if split(len(theirs), len(ours), len(theirs))
-            else {}
-        ),
-    )
-    return {"sliced": scored("sliced", value, error, nulls.get("sliced"))}
+    """All kept real pictures take part: how far a chance choice of few lies off would be in the value and not in the null."""
+    (n, m), (samples, real) = sides.kept, sides.images
+    theta = sliced.directions(math.prod(samples.shape[1:]), LINES, sides.seed)
+
+    def projected(images: Source, count: int) -> Tensor:
+        parts = batches_of(count, max(1, _VALUES // len(theta)))
+        return torch.cat([sliced.project(torch.from_numpy(take(images, part)).flatten(1), theta) for part in parts])
+
+    ours, theirs = projected(samples, n), projected(real, m)
+    nulls = sides.remember("sliced", lambda: {"sliced": sliced.null(theirs, n, m, 20, sides.seed)} if split(m, n, m) else {})
+    return {"sliced": scored("sliced", sliced.distance(ours, theirs), sliced.error(ours, theirs), nulls.get("sliced"))}
 
 
 def _two_sample(sides: Sides) -> Found:
