@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -69,7 +70,7 @@ def model_of(word: str | Path, checkpoint: str = "last") -> Loaded | None:
     try:
         run = Run.open(path)
     except InputError:
-        if path.is_dir() and any(path.iterdir()):
+        if path.is_dir():
             return None
         raise
     return load(run.path, checkpoint)
@@ -140,12 +141,13 @@ def read_npz(path: Path) -> tuple[Pixels, NDArray[np.int64] | None]:
             images, labels = file["images"], file.get("labels")
     except FileNotFoundError as error:
         raise InputError(f"no file at {path}") from error
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} holds no array 'images': {error}") from error
     checked(images, f"{path}: 'images'")
     if labels is None:
         return images, None
-    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+    whole = labels.shape == (len(images),) and np.issubdtype(labels.dtype, np.integer)
+    if not whole or (labels.size and int(labels.max()) > np.iinfo(np.int64).max):
         raise InputError(f"{path}: 'labels' must be one whole number for each of the {len(images)} pictures")
     return images, labels.astype(np.int64)
 
@@ -175,9 +177,11 @@ def in_files(path: Path, dataset: Dataset) -> Judged:
                 f"{path} has pictures of the shape {spell(found.shape[1:])}, and the real ones are {spell(dataset.shape)}; "
                 "make them equal"
             )
-        if numbers is not None and len(numbers) and int(numbers.max()) >= max(1, len(dataset.classes)):
+        classes = max(1, len(dataset.classes))
+        if numbers is not None and len(numbers) and not -1 <= numbers.min() <= numbers.max() < classes:
             raise InputError(
-                f"{path}: 'labels' go up to {int(numbers.max())}, and the data have {len(dataset.classes)} classes"
+                f"{path}: 'labels' go from {numbers.min()} to {numbers.max()}; the data have {len(dataset.classes)} classes, "
+                "counted from 0, and -1 is for none"
             )
         return Judged(Images([found]), numbers)
     height, width, channels = dataset.shape
@@ -267,20 +271,18 @@ def _batch(each: Any, number: int, shape: tuple[int, ...]) -> Pixels:
 @contextmanager
 def on_disk(pieces: Iterable[Pixels], count: int | None, shape: tuple[int, ...]) -> Iterator[Pixels]:
     """All `pieces` [n, H, W, C], one after the other, as one memory map; its file is gone when the block ends."""
-    base = cache_folder() / "spool"
-    with mended(base):
-        base.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=base) as folder:
-            path, total = Path(folder) / "images", 0
-            with path.open("wb") as file:
-                for piece in pieces:
-                    file.write(np.ascontiguousarray(piece).tobytes())
-                    total += len(piece)
-            assert count is None or total == count
-            if total == 0:
-                yield np.empty((0, *shape), np.uint8)
-                return
-            yield np.memmap(path, np.uint8, "r", shape=(total, *shape))
+    base, total = cache_folder() / "spool", 0
+    with ExitStack() as stack:
+        with mended(base):
+            base.mkdir(parents=True, exist_ok=True)
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base))) / "images"
+            path.touch()
+        for piece in pieces:  # what goes wrong in making one is not the spool's fault
+            with mended(base), path.open("ab") as file:
+                file.write(np.ascontiguousarray(piece).tobytes())
+            total += len(piece)
+        assert count is None or total == count
+        yield np.memmap(path, np.uint8, "r", shape=(total, *shape)) if total else np.empty((0, *shape), np.uint8)
 
 
 class Rows:

@@ -160,7 +160,8 @@ def _classes(shares: Row | None) -> str:
 
 def _overlap(found: Found) -> str:
     """Both sets in the two directions in which real features vary most; faults are drawn in another colour."""
-    real, samples = (x[:DOTS].double() for x in (found.sides.real.features, found.sides.samples.features))
+    real = found.sides.real.features[:DOTS].double()
+    samples = found.sides.samples.features[: len(real)].double()  # no more than real ones, as the scores have it
     if min(len(real), len(samples)) <= PRECISION_K or real.shape[1] < 2:
         return ""
     of_real, of_samples = radii(real, PRECISION_K)[0], radii(samples, PRECISION_K)[0]

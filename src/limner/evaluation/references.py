@@ -23,7 +23,7 @@ from torch import Tensor
 import limner
 from limner.core import parallel
 from limner.core.digest import digest
-from limner.core.files import atomic, cache_folder, write_json
+from limner.core.files import atomic, cache_folder
 from limner.core.seeds import fold
 from limner.data.dataset import Dataset
 from limner.metrics.coverage import COVERAGE_K, PRECISION_K, radii
@@ -36,7 +36,7 @@ from limner.metrics.observed import Observed, observe
 from limner.metrics.statistics import Moments
 
 JUDGE_SEED = 0
-VERSION = "reference-1"
+VERSION = "reference-2"
 """To be raised whenever what is kept, or a null, is computed in another way."""
 SHIPPED = Path(__file__).parents[1] / "judges"
 SOUGHT = 2_000
@@ -110,17 +110,19 @@ class Reference:
         """What real pictures score in the place of `count` samples: made by the second argument, or read."""
 
         def remember(name: str, make: Callable[[], Mapping[str, Null]]) -> Mapping[str, Null]:
-            path = self.folder / f"null-{name}-{count}-{seed}.json"
-            try:
-                told = json.loads(path.read_text(encoding="utf-8"))
+            def tensors() -> dict[str, Tensor]:
                 return {
-                    each: Null(tuple(one["scores"]), (one["sizes"][0], one["sizes"][1]), one["shrunk"])
-                    for each, one in told.items()
+                    f"{each}/{part}": torch.tensor(value, dtype=torch.float64)
+                    for each, null in make().items()
+                    for part, value in asdict(null).items()
                 }
-            except (OSError, ValueError, KeyError, TypeError, IndexError):
-                found = make()
-            write_json(path, {each: asdict(one) for each, one in found.items()})
-            return found
+
+            found = kept(self.folder / f"null-{name}-{count}-{seed}.safetensors", tensors)
+            return {
+                each: Null(tuple(found[f"{each}/scores"].tolist()), (int(n), int(m)), float(found[f"{each}/shrunk"]))
+                for each in dict.fromkeys(key.partition("/")[0] for key in found)
+                for n, m in [found[f"{each}/sizes"].tolist()]
+            }
 
         return remember
 

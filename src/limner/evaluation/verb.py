@@ -16,7 +16,7 @@ from limner.core import images as pictures
 from limner.core import parallel
 from limner.core.digest import own_digest
 from limner.core.errors import InputError, nearest
-from limner.core.files import write_json, write_text
+from limner.core.files import writable, write_json, write_text
 from limner.core.method import Bounded, Reconstructs
 from limner.data import prepare
 from limner.data.dataset import Dataset
@@ -104,6 +104,8 @@ def judge(
     asked_for = wanted(metrics, model, features, importance)
     if count is not None and not 2 <= count <= MOST:
         raise InputError(f"--count {count}: give 2 to {MOST:,} pictures to judge")
+    if (folder := _folder(model, out)) is not None:
+        writable(folder)
     with _opened(what, model, data) as (judged, dataset):
         apart = [name for name in asked_for if name in SCORES]
         if apart and len(apart) == len(asked_for):
@@ -134,7 +136,7 @@ def judge(
             judged = drawn(model, min(count or COUNT, MOST))
         with spooled(judged, count or (COUNT if model is not None else None)) as samples:
             own = model is None or dataset.fingerprint == model.recipe.data.fingerprint
-            found = score_samples(samples, dataset, split, features, asked, own, insist=metrics is not None)
+            found = score_samples(samples, dataset, split, features, asked, own, insist=bool(metrics))
             report |= found.told()
             every = report["metrics"] | of_model
             report["metrics"] = {name: every[name] for name in METRICS if name in every}
@@ -204,6 +206,12 @@ def _lacking(model: Loaded | None) -> set[str]:
     return lacking
 
 
+def _folder(model: Loaded | None, out: Path | None) -> Path | None:
+    """Where the report goes."""
+    own = None if model is None else model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
+    return own if out is None else out
+
+
 def _kept(
     report: dict[str, Any], model: Loaded | None, out: Path | None, began: float, found: Found | None, name: str = "report"
 ) -> dict[str, Any]:
@@ -211,11 +219,10 @@ def _kept(
     if model is not None:
         report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
         report["checkpoint"] = model.checkpoint.digest()
-        out = out or model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
     report["limner"] = own_digest()
     report["seconds"] = round(time.monotonic() - began, 2)
     report["report"] = report["page"] = None
-    if out is not None and parallel.leads():
+    if (out := _folder(model, out)) is not None and parallel.leads():
         report["report"] = str(out / f"{name}.json")
         if found is not None:
             report["page"] = str(out / f"{name}.html")

@@ -125,7 +125,7 @@ def neighbour_null(real_features: Tensor, n: int, repeats: int = 5, seed: int = 
     correction. Empty where the proportion cannot be kept, or a set would be too small to have neighbours.
     """
     asked = n if m is None else m
-    sizes = split(len(real_features), n, asked)
+    sizes = split(len(real_features), n, asked, least=0.0)
     if sizes is None or min(sizes.n, sizes.m) <= COVERAGE_K or not 0.8 < sizes.n * asked / (sizes.m * n) < 1.25:
         return {}
     found: dict[str, list[float]] = {name: [] for name in NEIGHBOUR_SCORES}

@@ -59,7 +59,7 @@ class Observed:
 
 
 def parts_of(count: int) -> Sequence[slice]:
-    """At most `BLOCKS` slices of consecutive pictures, of at least two each where there are as many."""
+    """At most `BLOCKS` slices of consecutive pictures, of one length but for the last, which may be shorter."""
     return batches_of(count, max(1, -(-count // max(1, min(BLOCKS, count // 2)))))
 
 
@@ -87,10 +87,11 @@ def observe(images: Source, detector: Detector, rows: NDArray[np.int64] | None =
         mine = rows[chunks[turn]] if turn < len(chunks) else rows[:0]
         seen = _alike(detector.see(take(images, mine)))
         together = parallel.join(seen.features)
-        room = max(0, KEPT - seen_until)
-        features.append(together[:room])
-        if seen.logits is not None:
-            logits.append(parallel.join(seen.logits)[:room])
+        classes = None if seen.logits is None else parallel.join(seen.logits)
+        if room := max(0, KEPT - seen_until):  # an empty slice would keep the whole of what it is a slice of in memory
+            features.append(together[:room])
+            if classes is not None:
+                logits.append(classes[:room])
         for piece in (together[cut] for cut in batches_of(len(together), _CHUNK)):  # in the order of one process, to the bit
             for part, cut in zip(parts, cuts, strict=True):
                 inside = piece[max(0, cut.start - seen_until) : max(0, cut.stop - seen_until)]

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core.errors import InputError
+from limner.core.images import batches_of
+from limner.metrics import sliced
 from limner.metrics.classes import class_distance, class_error, class_null
 from limner.metrics.coverage import COVERAGE_K, NEIGHBOUR_SCORES, neighbour_counts, neighbour_null
 from limner.metrics.data_copying import data_copying
@@ -26,11 +28,10 @@ from limner.metrics.inception_score import SPLITS, inception_score, inception_sc
 from limner.metrics.memorisation import Excess, Memorisation, memorisation
 from limner.metrics.mmd import mmd2, mmd2_error, mmd2_null
 from limner.metrics.nearest import Nearest
-from limner.metrics.observed import Observed
+from limner.metrics.observed import BLOCKS, Observed
 from limner.metrics.pixels import Source, take
 from limner.metrics.probes import Share
 from limner.metrics.score import Score, scored
-from limner.metrics.sliced import sliced_wasserstein, sliced_wasserstein_error, sliced_wasserstein_null
 from limner.metrics.threads import one_thread
 from limner.metrics.two_sample import FEWEST, two_sample_test
 from limner.metrics.utility import (
@@ -49,8 +50,9 @@ Nulls = Mapping[str, Null]
 Found = dict[str, Score]
 
 _SMALL = 1 << 23  # distances between two sets up to which one thread measures them
-SLICED_MOST = 2_000
-"""Pictures on either side whose pixels are compared along lines."""
+LINES = 128
+"""Random directions of pixels; samples and nulls are compared along the same ones."""
+_VALUES = 1 << 22  # of pictures that are projected at a time: pictures may be large
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,23 @@ def _fewest(count: int) -> tuple[Callable[[Sides], object], str]:
     return lambda sides: min(sides.kept) >= count, f"fewer than {count} pictures on one side"
 
 
+def _some(labels: Tensor | None) -> bool:
+    return labels is not None and bool((labels >= 0).any())
+
+
 NEEDS: dict[str, tuple[Callable[[Sides], object], str]] = {
     "logits": (
         lambda s: s.samples.logits is not None and s.real.logits is not None,
-        "these features know no classes; take --features judge",
+        "these features know no classes; take --features judge, and data with classes",
     ),
-    "labels": (lambda s: s.labels.real is not None, "the reference has no labels; give one that has, with --data SRC"),
+    "labels": (lambda s: _some(s.labels.real), "the reference has no labels; give one that has, with --data SRC"),
     "sample labels": (
-        lambda s: s.labels.samples is not None,
+        lambda s: _some(s.labels.samples),
         "what class they show is unknown; give a run that knows classes, folders of classes, or an .npz with labels",
+    ),
+    "directions": (
+        lambda s: all(int(x.any(1).sum()) > -(-len(x) // BLOCKS) for x in (s.samples.features, s.real.features)),
+        "the features of nearly all pictures are zero",
     ),
     "neighbours": _fewest(COVERAGE_K + 1),
     "halves": _fewest(FEWEST),
@@ -161,7 +171,7 @@ def _frechet(sides: Sides) -> Found:
     error = jackknife([distance(rest) for rest in left_out if rest.n >= 2])
     pool, (n, m) = sides.real.features, (sides.n, sides.m)
     nulls = sides.remember(
-        "frechet", lambda: {"frechet": frechet_null(pool, m, 10, sides.seed, m=n)} if split(len(pool), m, n) else {}
+        "frechet", lambda: {"frechet": frechet_null(pool, n, 10, sides.seed, m=m)} if split(len(pool), n, m) else {}
     )
     return {"frechet": scored("frechet", distance(whole), error, nulls.get("frechet"))}
 
@@ -178,7 +188,7 @@ def _neighbours(sides: Sides) -> Found:
     n = len(samples)
     with one_thread(n * m <= _SMALL):
         counts = neighbour_counts(samples, real, real_radii=sides.real_radii)
-        nulls = sides.remember("neighbours", lambda: neighbour_null(real, m, 5, sides.seed, m=n))
+        nulls = sides.remember("neighbours", lambda: neighbour_null(real, n, 5, sides.seed, m=m))
     values, errors = counts.scores(), counts.errors()
     return {name: scored(name, getattr(values, name), getattr(errors, name), nulls.get(name)) for name in NEIGHBOUR_SCORES}
 
@@ -201,17 +211,17 @@ def _inception_score(sides: Sides) -> Found:
 
 
 def _sliced(sides: Sides) -> Found:
-    ours, theirs = (torch.from_numpy(take(images, slice(0, SLICED_MOST))).flatten(1) for images in sides.images)
-    value, error = sliced_wasserstein(ours, theirs), sliced_wasserstein_error(ours, theirs)
-    nulls = sides.remember(
-        "sliced",
-        lambda: (
-            {"sliced": sliced_wasserstein_null(theirs, len(ours), m=len(theirs))}
-            if split(len(theirs), len(ours), len(theirs))
-            else {}
-        ),
-    )
-    return {"sliced": scored("sliced", value, error, nulls.get("sliced"))}
+    """All kept real pictures take part: how far a chance choice of few lies off would be in the value and not in the null."""
+    (n, m), (samples, real) = sides.kept, sides.images
+    theta = sliced.directions(math.prod(samples.shape[1:]), LINES, sides.seed)
+
+    def projected(images: Source, count: int) -> Tensor:
+        parts = batches_of(count, max(1, _VALUES // len(theta)))
+        return torch.cat([sliced.project(torch.from_numpy(take(images, part)).flatten(1), theta) for part in parts])
+
+    ours, theirs = projected(samples, n), projected(real, m)
+    nulls = sides.remember("sliced", lambda: {"sliced": sliced.null(theirs, n, m, 20, sides.seed)} if split(m, n, m) else {})
+    return {"sliced": scored("sliced", sliced.distance(ours, theirs), sliced.error(ours, theirs), nulls.get("sliced"))}
 
 
 def _two_sample(sides: Sides) -> Found:
@@ -241,9 +251,8 @@ def _label_accuracy(sides: Sides) -> Found:
     """Beside it: of how many real pictures the same judge knows the class."""
     asked, true, real = _had(sides.labels.samples), sides.labels.real, _had(sides.real.logits)
     found = label_accuracy(_had(sides.samples.logits), asked)
-    return {
-        "label_accuracy": _share(found, int((asked >= 0).sum()), None if true is None else label_accuracy(real, true).value)
-    }
+    null = label_accuracy(real, _had(true)).value if _some(true) else None
+    return {"label_accuracy": _share(found, int((asked >= 0).sum()), null)}
 
 
 def _gan_test(sides: Sides) -> Found:
@@ -308,7 +317,7 @@ TABLE: tuple[Row, ...] = (
     Row(("inception_score",), _inception_score, ("logits", "splits"), asked=True),
     Row(("sliced",), _sliced, ("images",)),
     Row(("two_sample",), _two_sample, ("halves",)),
-    Row(("vendi",), _vendi),
+    Row(("vendi",), _vendi, ("directions",)),
     Row(("pairwise",), _pairwise),
     Row(("copies", "copies_double", "copies_nearer"), _copies, ("copies",)),
     Row(("data_copying",), _data_copying, ("learned",), asked=True),
