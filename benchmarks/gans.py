@@ -196,10 +196,11 @@ def _asked(model: Any, judge: Any, classes: tuple[str, ...], each: int = 500) ->
 
 def table(report: dict[str, Any]) -> str:
     first = report["rows"][0]
+    null = {name: first[name]["null"] for name in SHOWN if name in first and first[name]["null"] is not None}
     lines = [
         f"{report['data']}, {report['minutes']:g} minutes each on {report['processor']}; {report['samples']:,} samples against "
         f"the test split; judge {report['judge'][:16]}, frozen beforehand. Real images get "
-        + ", ".join(f"{name} {first[name]['null']:.3g}" for name in SHOWN if name in first) + ".",
+        + ", ".join(f"{name} {value:.3g}" for name, value in null.items()) + ".",
         "",
         ("| preset | seed | seconds | images | weights G + D | Fréchet ↓ | precision ↑ | recall ↑ | coverage ↑ "
         "| classes ↓ | last/best |"),

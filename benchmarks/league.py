@@ -41,7 +41,8 @@ SHOWN = 64
 READ_AS = (
     "Means over seeds ± half of the 95 % interval (Student's t), in the order of the mean Fréchet distance. “No difference”: "
     "the row's interval meets that of the row below, so that none can be claimed. A rank stands only where a row's interval "
-    "meets no other row's. Images are those seen in training, weights those of the finished model (discriminators included). "
+    "meets no other row's, and so never after one seed. Images are those seen in training, weights those of the finished model "
+    "(discriminators included). "
     "Classes: how far the shares of classes are from the real ones; as asked: samples that show the class that was asked for; "
     "copies: samples oddly near to one training picture; PSNR and NLL (an upper bound): of the test split, where a method has "
     "them."

@@ -27,7 +27,7 @@ RECIPE = (
     "denoising-diffusion-pytorch's README, with the network of its issue 119 for 28x28x1 (dim 64, mults 1 and 2): Adam 8e-5 "
     "(.9, .99), 2 x 32 pictures a step, gradients clipped at 1, EMA .995, autocast (bfloat16 on a processor); DDIM, 50 steps"
 )
-BATCH, ACCUMULATE, AT_ONCE = 32, 2, 250
+BATCH, ACCUMULATE, AT_ONCE = 32, 2, 100
 
 
 def main() -> None:
@@ -52,6 +52,7 @@ def main() -> None:
         optimiser.zero_grad()
         ema.update()
     seconds, began = clock.seconds, time.monotonic()
+    convention.keep_memory()
     ema.ema_model.eval()
     with torch.inference_mode():
         sizes = [min(AT_ONCE, task.count - first) for first in range(0, task.count, AT_ONCE)]

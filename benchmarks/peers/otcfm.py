@@ -22,7 +22,7 @@ RECIPE = (
     "torchcfm's examples/images/mnist_example.ipynb: OT-CFM, σ 0, its U-Net (32 channels, one residual block), Adam 1e-3, "
     "batch 128; drawn by the midpoint method, 50 evaluations"
 )
-BATCH, AT_ONCE = 128, 250
+BATCH, AT_ONCE = 128, 100
 
 
 def main() -> None:
@@ -43,6 +43,7 @@ def main() -> None:
         if clock.over:
             break
     seconds, began = clock.seconds, time.monotonic()
+    convention.keep_memory()
     model.eval()
     times, parts = torch.linspace(0, 1, convention.EVALUATIONS // 2 + 1), []
     with torch.no_grad():
