@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
-sys.path.insert(0, str(SOURCE))
-
-from throughput import Textbook, described  # noqa: E402  (benchmarks/throughput.py, beside this file)
+import common  # benchmarks/common.py and throughput.py, beside this file
+from throughput import Textbook, described
 
 SHOWN = ("frechet", "coverage", "class_distance")
 
@@ -55,19 +51,6 @@ def eager(minutes: float, count: int, data: str, out: Path, preset: str) -> None
         arrays[mode] = np.concatenate(parts)
     np.savez(out, **arrays)
     print(json.dumps({"images": seen, "seconds": seconds}))
-
-
-def train_limner(minutes: float, data: str, preset: str, out: Path, settings: list[str]) -> tuple[Path, dict[str, Any]]:
-    """`limner train`, as a person would."""
-    command = [sys.executable, "-m", "limner", "train", data, "--preset", preset, "--minutes", str(minutes), "--out", str(out)]
-    told = json.loads(_run([*command, "--json", *settings]))
-    return Path(told["run"]), {"images": told["images"], "seconds": told["seconds"]}
-
-
-def _run(command: list[str]) -> str:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
-    return done.stdout.strip().splitlines()[-1] if "--json" not in command else done.stdout
 
 
 def main() -> None:
@@ -106,17 +89,18 @@ def main() -> None:
         print(f"eager PyTorch for {arguments.minutes:g} minutes …", file=sys.stderr, flush=True)
         file = arguments.out / "eager.npz"
         child = [sys.executable, __file__, "--child", str(file), "--minutes", str(arguments.minutes), "--data", arguments.data]
-        about = json.loads(_run([*child, "--count", str(arguments.count), "--networks", arguments.networks]))
+        child += ["--count", str(arguments.count), "--networks", arguments.networks]
+        about = common.answer(child, common.environment())
         with np.load(file) as arrays:
             made += [(f"eager PyTorch DCGAN (sampled in .{mode}())", about, arrays[mode]) for mode in ("eval", "train")]
     runs = []
     for preset in arguments.presets.split(","):
         print(f"limner {preset} for {arguments.minutes:g} minutes …", file=sys.stderr, flush=True)
-        run, about = train_limner(arguments.minutes, arguments.data, preset, arguments.out / "runs", arguments.set)
-        runs.append((f"limner {preset}", run, about))
+        about = common.train(preset, arguments.minutes, 0, arguments.data, arguments.out, arguments.set)
+        runs.append((f"limner {preset}", about["run"], {name: about[name] for name in ("images", "seconds")}))
     for name, run, about in runs:  # only after all training: scoring shares nobody's minutes
         samples = load(run).sample(range(SCORED_SEEDS, SCORED_SEEDS + arguments.count))
-        made.append((name, about | {"run": str(run)}, samples))
+        made.append((name, about | {"run": run}, samples))
 
     assert judge_for(dataset).checksum == checksum, "the judge changed while the others trained"
     truth = judge.see(real)
