@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from contract.helpers import run_of, torchrun
 from limner import evaluate, load, prepare
 from limner.cli import main
-from limner.core.errors import InputError
 from limner.evaluation import judge_for
 from limner.evaluation.page import called
 from limner.loop import SCORED_SEEDS
@@ -25,55 +23,13 @@ from limner.metrics import inception
 from limner.metrics.scores import ASKED, OF_SAMPLES
 from limner.pages import digits as spelled
 from limner.run import Run
-from made import encoded, folder, textured, tree_bytes, write
+from made import folder, textured, tree_bytes, write
 from made_inception import published_weights
 
 Pixels = NDArray[np.uint8]
 Ask = Callable[..., tuple[int, dict[str, Any]]]
 PIXELS = ("--data", "digits", "--features", "pixels")
 KEYS = {"value", "error", "null", "z", "p"}
-
-
-@pytest.fixture
-def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
-    """`ask(WHAT, …)` is (exit code, the one JSON object of `evaluate`)."""
-
-    def run(*words: str | Path) -> tuple[int, dict[str, Any]]:
-        capsys.readouterr()
-        code = main(["evaluate", *map(str, words), "--json"])
-        seen = capsys.readouterr()
-        assert "Traceback" not in seen.out + seen.err
-        answer: dict[str, Any] = json.loads(seen.out)
-        if code:
-            assert set(answer) == {"error"}
-            assert seen.err.splitlines()[-1] == f"limner: {answer['error']}"
-        return code, answer
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def fakes() -> tuple[Pixels, NDArray[np.int64]]:
-    """Digits with a noise that every detector sees, and their classes."""
-    data = prepare("digits")
-    rows = data.indices("val")
-    images = data.images.gather(rows)
-    noise = np.random.default_rng(0).normal(0, 40, images.shape)
-    assert data.labels is not None
-    return (images + noise).clip(0, 255).round().astype(np.uint8), data.labels[rows]
-
-
-@pytest.fixture(scope="module")
-def places(fakes: tuple[Pixels, NDArray[np.int64]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same pictures in the same order in a folder, in an .npz and, with their classes, in another."""
-    images, labels = fakes
-    base = tmp_path_factory.mktemp("places")
-    for number, one in enumerate(images):
-        write(base / "folder" / f"{number:04d}.png", encoded(Image.fromarray(one.squeeze())))
-        write(base / "sorted" / str(labels[number]) / f"{number:04d}.png", encoded(Image.fromarray(one.squeeze())))
-    np.savez(base / "plain.npz", images=images)
-    np.savez(base / "labelled.npz", images=images, labels=labels)
-    return {path.name: path for path in base.iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.mark.parametrize("features", ["judge", "pixels"])
 def test_a_folder_an_array_file_and_arrays_get_the_same_numbers_to_the_last_digit(
-    features: str, places: dict[str, Path], fakes: tuple[Pixels, NDArray[np.int64]], ask: Ask
+    features: str, places: dict[str, Path], fakes: tuple[Pixels, NDArray[np.int64]], judge: Ask
 ) -> None:
     images, _ = fakes
 
@@ -99,7 +55,7 @@ def test_a_folder_an_array_file_and_arrays_get_the_same_numbers_to_the_last_digi
         yield images[:50]
         yield images[50:]
 
-    found = [ask(places[name], "--data", "digits", "--features", features) for name in ("folder", "plain.npz")]
+    found = [judge(places[name], "--data", "digits", "--features", features) for name in ("folder", "plain.npz")]
     assert [code for code, _ in found] == [0, 0]
     answers = [answer for _, answer in found]
     answers += [evaluate(each, data="digits", features=features) for each in (images, singles(), batches())]
@@ -113,17 +69,17 @@ def test_a_folder_an_array_file_and_arrays_get_the_same_numbers_to_the_last_digi
     assert list(answers[0]["metrics"]) == expected
 
 
-def test_what_an_answer_says(places: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
-    code, answer = ask(places["plain.npz"], "--data", "digits", "--out", tmp_path / "out")
+def test_what_an_answer_says(places: dict[str, Path], judge: Ask, tmp_path: Path) -> None:
+    code, answer = judge(places["plain.npz"], "--data", "digits", "--out", tmp_path / "out")
     assert code == 0
     assert {"metrics", "count", "features", "reference", "warnings", "context", "report", "page", "seconds"} <= set(answer)
     assert all(set(one) == KEYS for one in answer["metrics"].values())
     data = prepare("digits")
     assert answer["reference"] == {"data": "digits", "fingerprint": data.fingerprint, "split": "test", "count": 180}
-    judge = judge_for(data)
+    known = judge_for(data)
     told = answer["features"]
-    assert (told["name"], told["checksum"], told["dimensions"]) == ("judge", judge.checksum, 128)
-    assert told["held_out_accuracy"] == judge.card.held_out_accuracy > 0.9
+    assert (told["name"], told["checksum"], told["dimensions"]) == ("judge", known.checksum, 128)
+    assert told["held_out_accuracy"] == known.card.held_out_accuracy > 0.9
     assert told["about"] == {"resize": "none", "range": "-1..1"}
     assert answer["context"] == {"quantisation": "uint8, rounded", "seed": 0, "features_kept": [161, 180], "notes": []}
     assert any("161 samples are few" in text for text in answer["warnings"])
@@ -137,50 +93,50 @@ def test_what_an_answer_says(places: dict[str, Path], ask: Ask, tmp_path: Path) 
     assert noisy["two_sample"]["p"] < 1e-3
 
 
-def test_without_out_pictures_leave_nothing(places: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
+def test_without_out_pictures_leave_nothing(places: dict[str, Path], judge: Ask, tmp_path: Path) -> None:
     before = tree_bytes(places["folder"].parent)
-    code, answer = ask(places["folder"], *PIXELS)
+    code, answer = judge(places["folder"], *PIXELS)
     assert (code, answer["report"], answer["page"]) == (0, None, None)
     assert tree_bytes(places["folder"].parent) == before
 
 
 def test_classes_come_from_an_array_file_and_from_sub_folders(
-    places: dict[str, Path], fakes: tuple[Pixels, NDArray[np.int64]], ask: Ask
+    places: dict[str, Path], fakes: tuple[Pixels, NDArray[np.int64]], judge: Ask
 ) -> None:
     images, labels = fakes
     logits = judge_for(prepare("digits")).logits(images)
     assert logits is not None
     expected = float((logits.argmax(1).numpy() == labels).mean())
     for name in ("labelled.npz", "sorted"):
-        code, answer = ask(places[name], "--data", "digits", "--metrics", "label_accuracy")
+        code, answer = judge(places[name], "--data", "digits", "--metrics", "label_accuracy")
         assert code == 0, answer
         assert answer["metrics"]["label_accuracy"]["value"] == pytest.approx(expected, abs=1e-12)
         assert 0.9 < answer["metrics"]["label_accuracy"]["null"] <= 1
     wrong = places["plain.npz"].with_name("wrong.npz")
     np.savez(wrong, images=images, labels=(labels + 1) % 10)
-    assert ask(wrong, "--data", "digits", "--metrics", "label_accuracy")[1]["metrics"]["label_accuracy"]["value"] < 0.1
+    assert judge(wrong, "--data", "digits", "--metrics", "label_accuracy")[1]["metrics"]["label_accuracy"]["value"] < 0.1
 
 
-def test_fewer_are_the_first_in_a_seeded_order(places: dict[str, Path], ask: Ask) -> None:
-    code, answer = ask(places["plain.npz"], *PIXELS, "--count", "50", "--metrics", "frechet")
+def test_fewer_are_the_first_in_a_seeded_order(places: dict[str, Path], judge: Ask) -> None:
+    code, answer = judge(places["plain.npz"], *PIXELS, "--count", "50", "--metrics", "frechet")
     assert (code, answer["count"]) == (0, 50)
-    assert ask(places["folder"], *PIXELS, "--count", "50", "--metrics", "frechet")[1]["metrics"] == answer["metrics"]
-    code, answer = ask(places["plain.npz"], *PIXELS, "--count", "5000", "--metrics", "frechet")
+    assert judge(places["folder"], *PIXELS, "--count", "50", "--metrics", "frechet")[1]["metrics"] == answer["metrics"]
+    code, answer = judge(places["plain.npz"], *PIXELS, "--count", "5000", "--metrics", "frechet")
     assert (code, answer["count"]) == (0, 161), "there are no more"
 
 
-def test_a_prepared_folder_and_one_of_another_size(places: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
-    _, as_it_is = ask(places["folder"], *PIXELS)
+def test_a_prepared_folder_and_one_of_another_size(places: dict[str, Path], judge: Ask, tmp_path: Path) -> None:
+    _, as_it_is = judge(places["folder"], *PIXELS)
     prepare(places["folder"], size=(8, 8), channels=1, split="none", out=tmp_path / "made")
-    assert ask(tmp_path / "made", *PIXELS)[1]["metrics"] == as_it_is["metrics"]
+    assert judge(tmp_path / "made", *PIXELS)[1]["metrics"] == as_it_is["metrics"]
     folder(tmp_path / "large", {"": 20}, height=16, width=16, channels=3)
-    code, answer = ask(tmp_path / "large", *PIXELS)
+    code, answer = judge(tmp_path / "large", *PIXELS)
     assert code == 0
     assert answer["context"]["notes"] == ["pictures were brought from 16×16 to 8×8"]
 
 
-def test_a_run_is_judged_by_its_samples(run: Run, ask: Ask) -> None:
-    code, answer = ask(run.path, "--count", "120")
+def test_a_run_is_judged_by_its_samples(run: Run, judge: Ask) -> None:
+    code, answer = judge(run.path, "--count", "120")
     assert code == 0, answer
     assert (answer["count"], answer["images_seen"], answer["run"]) == (120, 320, str(run.path))
     assert answer["report"] == str(run.path / "evaluations" / "000000320" / "report.json")
@@ -194,16 +150,16 @@ def test_a_run_is_judged_by_its_samples(run: Run, ask: Ask) -> None:
             assert answer["metrics"][name]["null"] == one["null"]
 
 
-def test_every_checkpoint_over_time(run: Run, ask: Ask, tmp_path: Path) -> None:
+def test_every_checkpoint_over_time(run: Run, judge: Ask, tmp_path: Path) -> None:
     words = ("--count", "64", "--features", "pixels", "--metrics", "frechet,coverage")
-    code, answer = ask(run.path, *words, "--checkpoint", "all", "--out", tmp_path / "out")
+    code, answer = judge(run.path, *words, "--checkpoint", "all", "--out", tmp_path / "out")
     assert code == 0, answer
     there = [checkpoint.images for checkpoint in run.checkpoints()]
     assert [row["images"] for row in answer["checkpoints"]] == there
     assert len(there) >= 2
     for row in answer["checkpoints"]:
         assert row["report"] == str(tmp_path / "out" / f"{row['images']:09d}" / "report.json")
-        alone = ask(run.path, *words, "--checkpoint", str(row["images"]), "--out", tmp_path / "alone")[1]
+        alone = judge(run.path, *words, "--checkpoint", str(row["images"]), "--out", tmp_path / "alone")[1]
         assert alone["metrics"] == row["metrics"] == json.loads(Path(row["report"]).read_text())["metrics"]
     assert answer["metrics"] == answer["checkpoints"][-1]["metrics"] != answer["checkpoints"][0]["metrics"]
 
@@ -212,15 +168,15 @@ def test_every_checkpoint_over_time(run: Run, ask: Ask, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("features", ["pixels", "random-conv"])
-def test_features_that_learned_nothing(features: str, places: dict[str, Path], ask: Ask) -> None:
-    code, answer = ask(places["plain.npz"], "--data", "digits", "--features", features)
+def test_features_that_learned_nothing(features: str, places: dict[str, Path], judge: Ask) -> None:
+    code, answer = judge(places["plain.npz"], "--data", "digits", "--features", features)
     assert (code, answer["features"]["name"]) == (0, features)
     assert "classes" not in answer
     assert answer["metrics"]["frechet"]["z"] > 4
 
 
 def test_features_of_an_onnx_file(
-    places: dict[str, Path], fakes: tuple[Pixels, NDArray[np.int64]], ask: Ask, tmp_path: Path
+    places: dict[str, Path], fakes: tuple[Pixels, NDArray[np.int64]], judge: Ask, tmp_path: Path
 ) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -233,13 +189,13 @@ def test_features_of_an_onnx_file(
         return write(tmp_path / name, built.SerializeToString())
 
     def asked(path: Path) -> tuple[int, dict[str, Any]]:
-        return ask(places["plain.npz"], "--data", "digits", "--features", path)
+        return judge(places["plain.npz"], "--data", "digits", "--features", path)
 
     path = file("same.onnx", ["N", 1, 8, 8])
     code, answer = asked(path)
     assert code == 0, answer
     assert answer["features"]["name"] == "same.onnx"
-    pixels = ask(places["plain.npz"], *PIXELS)[1]["metrics"]  # of 8×8 pictures, pixels are the pictures as well
+    pixels = judge(places["plain.npz"], *PIXELS)[1]["metrics"]  # of 8×8 pictures, pixels are the pictures as well
     for name in ("frechet", "mmd", "coverage", "pairwise"):
         assert answer["metrics"][name]["value"] == pytest.approx(pixels[name]["value"], rel=1e-4)
     large = asked(file("large.onnx", ["N", 3, 16, 12]))[1]["features"]
@@ -254,19 +210,19 @@ def test_features_of_an_onnx_file(
         assert words in answer["error"]
 
 
-def test_only_inception_s_distance_is_called_fid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
+def test_only_inception_s_distance_is_called_fid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judge: Ask) -> None:
     weights = published_weights()
     monkeypatch.setattr("limner.metrics.inception._read", lambda _: weights)
     data = folder(tmp_path / "data", {"": 24}, height=16, width=16)
     np.savez(tmp_path / "some.npz", images=np.stack([textured(100 + seed, 16, 16) for seed in range(12)]))
     words = (tmp_path / "some.npz", "--data", data, "--metrics", "frechet,mmd")
-    code, answer = ask(*words, "--features", tmp_path / "any.pth", "--out", tmp_path / "inception")
+    code, answer = judge(*words, "--features", tmp_path / "any.pth", "--out", tmp_path / "inception")
     assert code == 0, answer
     assert (answer["features"]["name"], answer["features"]["checksum"]) == ("inception", inception.WEIGHTS.sha256)
     page = Path(answer["page"]).read_text()
     assert ">FID<" in page
     assert ">KID<" in page
-    _, other = ask(*words, "--features", "pixels", "--out", tmp_path / "pixels")
+    _, other = judge(*words, "--features", "pixels", "--out", tmp_path / "pixels")
     assert "FID" not in Path(other["page"]).read_text()
     assert [called("frechet", features) for features in ("inception", "judge", None)] == ["FID", "frechet", "frechet"]
 
@@ -274,8 +230,8 @@ def test_only_inception_s_distance_is_called_fid(tmp_path: Path, monkeypatch: py
 # ---- what is kept -------------------------------------------------------------------------------------------------------
 
 
-def test_the_second_time_the_reference_is_read(places: dict[str, Path], ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, first = ask(places["plain.npz"], "--data", "digits")
+def test_the_second_time_the_reference_is_read(places: dict[str, Path], judge: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, first = judge(places["plain.npz"], "--data", "digits")
 
     def never(*_: object, **__: object) -> Any:
         raise AssertionError("computed anew")
@@ -284,22 +240,22 @@ def test_the_second_time_the_reference_is_read(places: dict[str, Path], ask: Ask
         monkeypatch.setattr(f"limner.evaluation.{name}", never)
     for name in ("scores.frechet_null", "scores.mmd2_null", "scores.neighbour_null", "scores.diversity_null", "sliced.null"):
         monkeypatch.setattr(f"limner.metrics.{name}", never)
-    code, again = ask(places["plain.npz"], "--data", "digits")
+    code, again = judge(places["plain.npz"], "--data", "digits")
     assert code == 0, again
     assert {**again, "seconds": 0} == {**first, "seconds": 0}
 
 
-def test_another_count_has_nulls_of_its_own(places: dict[str, Path], ask: Ask) -> None:
-    nulls = [ask(places["plain.npz"], *PIXELS, "--count", count)[1]["metrics"]["frechet"]["null"] for count in ("40", "160")]
+def test_another_count_has_nulls_of_its_own(places: dict[str, Path], judge: Ask) -> None:
+    nulls = [judge(places["plain.npz"], *PIXELS, "--count", count)[1]["metrics"]["frechet"]["null"] for count in ("40", "160")]
     assert nulls[0] > 1.5 * nulls[1], "the distance is biased by about 1/N"
 
 
 def test_one_damaged_byte_is_found_and_mended(
-    places: dict[str, Path], ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    places: dict[str, Path], judge: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
     words = (places["plain.npz"], *PIXELS, "--count", "60")
-    _, first = ask(*words)
+    _, first = judge(*words)
     files = [path for path in (tmp_path / "cache" / "references").rglob("*") if path.is_file()]
     assert len(files) >= 8
     for path in files:
@@ -308,7 +264,7 @@ def test_one_damaged_byte_is_found_and_mended(
             data = bytearray(whole)
             data[place] ^= 1
             path.write_bytes(data)
-            code, again = ask(*words)
+            code, again = judge(*words)
             assert code == 0, (path.name, again)
             assert again["metrics"] == first["metrics"], path.name
             assert path.read_bytes() == whole
@@ -352,10 +308,10 @@ def test_what_is_planted_in_digits_is_seen(fault: str, far: tuple[str, ...], unl
 # ---- the page -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_holds_every_number_and_nothing_that_runs(ask: Ask, tmp_path: Path) -> None:
+def test_the_page_holds_every_number_and_nothing_that_runs(judge: Ask, tmp_path: Path) -> None:
     data = folder(tmp_path / "a<u>&c", {"<i>x": 60, "y&'z": 60}, height=8, width=8, channels=1)
     np.savez(tmp_path / "some.npz", images=np.stack([textured(500 + seed, 8, 8, 1) for seed in range(40)]))
-    code, answer = ask(tmp_path / "some.npz", "--data", data, "--out", tmp_path / "out")
+    code, answer = judge(tmp_path / "some.npz", "--data", data, "--out", tmp_path / "out")
     assert code == 0, answer
     page = Path(answer["page"]).read_text()
     assert page.startswith("<!doctype html>")
@@ -410,114 +366,9 @@ def test_two_processes_answer_as_one(places: dict[str, Path], run: Run, tmp_path
     assert (tmp_path / "two" / "samples.png").read_bytes() == (tmp_path / "one" / "samples.png").read_bytes()
 
 
-def test_of_two_processes_one_has_stdout(ask: Ask, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_two_processes_one_has_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("RANK", "1")
     assert main(["evaluate", "nowhere", "--json"]) == 2
     seen = capsys.readouterr()
     assert seen.out == ""
     assert "nowhere" in seen.err
-
-
-# ---- bad input ----------------------------------------------------------------------------------------------------------
-
-BAD: dict[str, tuple[str, str]] = {
-    "one picture": ("one.npz DIGITS", "scores need at least two pictures, and there are 1"),
-    "one picture in a folder": ("one DIGITS", "a single usable picture"),
-    "three and coverage": ("three.npz DIGITS --metrics coverage", "coverage: fewer than 6 pictures on one side"),
-    "empty folder": ("empty DIGITS", "is empty; give a folder or archive with pictures"),
-    "no picture in it": ("text DIGITS", "has no usable picture (1 set aside: a.png"),
-    "no picture in an array": ("none.npz DIGITS", "scores need at least two pictures, and there are 0"),
-    "mixed sizes": ("mixed DIGITS", "has pictures of different sizes (000.png is 8×8, zz.png 9×9)"),
-    "not finite": ("nan.npz DIGITS", "must be uint8, not float32; some of them are no finite numbers"),
-    "floats": ("float.npz DIGITS", "must be uint8, not float32; round them to 0..255 first"),
-    "not an array file": ("bad.npz DIGITS", "holds no array 'images'"),
-    "labels out of range": ("labels.npz DIGITS", "'labels' go from 10 to 10; the data have 10 classes"),
-    "no labels for accuracy": ("good.npz --data PLAIN --features judge --metrics label_accuracy", "know no classes"),
-    "no labels to learn": ("classes.npz --data PLAIN --features pixels --metrics gan_train", "the reference has no labels"),
-    "no classes asked for": ("good.npz DIGITS --metrics gan_test", "what class they show is unknown"),
-    "nothing held out": ("good.npz --data PLAIN --features pixels --metrics copies", "no pictures that were held out"),
-    "unknown metric": ("good.npz DIGITS --metrics frechett", "unknown metric 'frechett'; did you mean 'frechet'?"),
-    "count 0": ("good.npz DIGITS --count 0", "--count 0: give 2 to 1,000,000 pictures"),
-    "count -1": ("good.npz DIGITS --count -1", "--count -1: give 2"),
-    "count 1": ("good.npz DIGITS --count 1", "--count 1: give 2"),
-    "count 2,000,000": ("good.npz DIGITS --count 2000000", "--count 2000000: give 2"),
-    "count of letters": ("good.npz DIGITS --count many", "--count"),
-    "unknown features": ("good.npz --data digits --features jugde", "unknown features 'jugde'; did you mean 'judge'?"),
-    "no such weights": ("good.npz --data digits --features gone.pth", "cannot read gone.pth"),
-    "wrong weights": ("good.npz --data digits --features bad.pth", "bad.pth is not the FID network's weights: it has 9 bytes"),
-    "no such network": ("good.npz --data digits --features gone.onnx", "cannot read gone.onnx"),
-    "no data": ("good.npz", "is not a run, so say what it is to be compared with: --data SRC"),
-    "no data for a folder": ("mixed", "is not a run, so say what it is to be compared with: --data SRC"),
-    "no such data": ("good.npz --data digist", "did you mean 'digits'"),
-    "nothing there": ("gone DIGITS", "gone"),
-    "no such array file": ("gone.npz DIGITS", "no file at gone.npz"),
-    "all checkpoints of a folder": ("mixed DIGITS --checkpoint all", "--checkpoint all is for a run"),
-    "all checkpoints of an array file": ("good.npz DIGITS --checkpoint all", "--checkpoint all is for a run"),
-    "a file for a folder": ("good.npz DIGITS --out bad.pth", "a file stands where a folder should"),
-    "below a file": ("good.npz DIGITS --out bad.pth/deeper", "a file stands where a folder should"),
-    "too long a name": (f"good.npz DIGITS --out {'x' * 300}", "the name is too long"),
-}  # fmt: skip
-
-
-@pytest.fixture
-def bad(fakes: tuple[Pixels, NDArray[np.int64]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    images, _ = fakes
-    some = {
-        "good": images[:20], "one": images[:1], "three": images[:3], "none": images[:0],
-        "float": images.astype(np.float32), "nan": np.where(images > 99, np.nan, images).astype(np.float32),
-    }  # fmt: skip
-    for name, array in some.items():
-        np.savez(tmp_path / f"{name}.npz", images=array)
-    np.savez(tmp_path / "labels.npz", images=images[:9], labels=np.full(9, 10))
-    np.savez(tmp_path / "classes.npz", images=images[:9], labels=np.zeros(9, np.int64))
-    for name in ("bad.npz", "bad.pth"):
-        write(tmp_path / name, b"no weight")
-    write(tmp_path / "one" / "a.png", encoded(textured(0, 8, 8, 1)))
-    write(tmp_path / "text" / "a.png", b"this is no picture")
-    (tmp_path / "empty").mkdir()
-    folder(tmp_path / "mixed", {"": 4}, height=8, width=8, channels=1)
-    write(tmp_path / "mixed" / "zz.png", encoded(textured(9, 9, 9, 1)))
-    folder(tmp_path / "plain", {"": 20}, height=8, width=8, channels=1)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.mark.parametrize("fault", BAD)
-def test_bad_input_is_one_line_and_writes_nothing(fault: str, bad: Path, ask: Ask) -> None:
-    told, words = BAD[fault]
-    before = tree_bytes(bad)
-    code, answer = ask(*told.replace("DIGITS", " ".join(PIXELS)).replace("PLAIN", "plain").split())
-    assert code == 2, answer
-    assert words in answer["error"]
-    assert "\n" not in answer["error"]
-    assert tree_bytes(bad) == before
-    assert sorted(path.name for path in bad.iterdir() if path.is_dir()) == ["empty", "mixed", "one", "plain", "text"]
-
-
-def test_an_out_folder_without_permission_is_told_before_the_work(
-    places: dict[str, Path], ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("limner.core.files.os.access", lambda *_: False)  # root may write anywhere
-    monkeypatch.setattr("limner.evaluation.verb.score_samples", lambda *_, **__: pytest.fail("worked in vain"))
-    code, answer = ask(places["plain.npz"], *PIXELS, "--out", tmp_path / "locked" / "out")
-    assert code == 2
-    assert f"no permission to write {tmp_path / 'locked' / 'out'}" in answer["error"]
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("metrics", [None, []])
-def test_what_cannot_be_had_is_left_out_where_nobody_asked(metrics: list[str] | None) -> None:
-    black = np.zeros((60, 8, 8, 1), np.uint8)
-    found = evaluate(black, data="digits", features="pixels", metrics=metrics)["metrics"]
-    assert "vendi" not in found
-    assert found["frechet"]["z"] > 100
-    assert found["pairwise"]["value"] == 0
-    with pytest.raises(InputError, match="vendi: the features of nearly all pictures are zero"):
-        evaluate(black, data="digits", features="pixels", metrics=["vendi"])
-
-
-def test_python_s_words_for_what_is_missing() -> None:
-    with pytest.raises(InputError, match="say what the pictures are to be compared with: data=SRC"):
-        evaluate(np.zeros((9, 8, 8, 1), np.uint8))
-    with pytest.raises(InputError, match="--checkpoint all is for a run"):
-        evaluate(np.zeros((9, 8, 8, 1), np.uint8), data="digits", checkpoint="all")

@@ -40,6 +40,7 @@ from limner.metrics.utility import (
     gan_train,
     label_accuracy,
     pairwise_distance,
+    pairwise_distances,
     taught,
     taught_null,
     vendi,
@@ -232,19 +233,21 @@ def _two_sample(sides: Sides) -> Found:
 
 
 def _vendi(sides: Sides) -> Found:
-    return _diversity(sides, "vendi", vendi)
+    samples = sides.samples.features
+    return _diversity(sides, "vendi", vendi, vendi(samples), diversity_error(vendi, samples))
 
 
 def _pairwise(sides: Sides) -> Found:
-    return _diversity(sides, "pairwise", pairwise_distance)
+    value, *left_out = pairwise_distances(sides.samples.features)
+    return _diversity(sides, "pairwise", pairwise_distance, value, jackknife(left_out))
 
 
-def _diversity(sides: Sides, name: str, measure: Callable[[Tensor], float]) -> Found:
-    samples, real = sides.samples.features, sides.real.features
+def _diversity(sides: Sides, name: str, measure: Callable[[Tensor], float], value: float, error: float) -> Found:
+    real = sides.real.features
     nulls = sides.remember(
-        name, lambda: {name: diversity_null(measure, real, len(samples), seed=sides.seed)} if len(real) >= 4 else {}
+        name, lambda: {name: diversity_null(measure, real, sides.kept[0], seed=sides.seed)} if len(real) >= 4 else {}
     )
-    return {name: scored(name, measure(samples), diversity_error(measure, samples), nulls.get(name))}
+    return {name: scored(name, value, error, nulls.get(name))}
 
 
 def _label_accuracy(sides: Sides) -> Found:
