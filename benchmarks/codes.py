@@ -4,7 +4,7 @@ Each is trained alone, one after the other, on the same cores and the same pictu
 the test split, which no training has seen, in the features of one judge frozen beforehand. pythae's minutes are divided between
 codec and prior as those of limner's `vq-vae` are.
 
-    python benchmarks/codes.py --minutes 5 --pythae /tmp/pythae/bin/python --out /tmp/codes
+    python benchmarks/codes.py --minutes 5 --pythae /tmp/peers/bin/python --out /tmp/codes
 
 What is trained is read from its folder when the program is started again.
 """
@@ -12,40 +12,33 @@ What is trained is read from its folder when the program is started again.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
-sys.path.insert(0, str(SOURCE))
-PEER = Path(__file__).with_name("pythae_codes.py")
-
-from gans import train  # noqa: E402  (benchmarks/gans.py, beside this file)
+import common  # benchmarks/common.py, beside this file
 
 SHOWN = ("frechet", "coverage", "class_distance")
 
 
-def peer(python: Path, arguments: argparse.Namespace, seed: int, share: float, environment: dict[str, str]) -> dict[str, Any]:
+def peer(arguments: argparse.Namespace, seed: int, share: float) -> dict[str, Any]:
     """What pythae said; its arrays lie in `npz`."""
-    words = [arguments.data, f"{arguments.minutes:g}", str(seed), f"{share:g}", str(arguments.count), PEER.read_text()]
-    name = f"pythae-{arguments.minutes:g}-{seed}-{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:8]}"
-    kept = arguments.out / f"{name}.json"
-    if not kept.is_file():
-        made, log = kept.with_suffix(".npz"), kept.with_suffix(".log")
-        command = [str(python), str(PEER), "--pictures", str(arguments.out / "pictures.npz"), "--out", str(made)]
-        command += ["--minutes", str(arguments.minutes), "--share", str(share), "--seed", str(seed)]
-        command += ["--count", str(arguments.count)]
-        with log.open("w") as errors:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, check=False)
-        if done.returncode:
-            raise SystemExit(f"pythae failed; {log} says why")
-        kept.write_text(json.dumps(json.loads(done.stdout) | {"npz": str(made)}, indent=1) + "\n")
-    return dict(json.loads(kept.read_text()))
+    file = common.PEERS / "pythae_vqvae.py"
+    matters = [arguments.data, f"{arguments.minutes:g}", seed, f"{share:g}", arguments.count, file.read_text(encoding="utf-8")]
+    kept = arguments.out / f"pythae-{arguments.minutes:g}-{seed}-{common.tag(*matters)}.json"
+    made = kept.with_suffix(".npz")
+
+    def train() -> dict[str, Any]:
+        told = common.peer(
+            arguments.pythae, file, arguments.out / "pictures.npz", made, minutes=arguments.minutes, seed=seed,
+            count=arguments.count, more=["--share", f"{share:g}"], log=kept.with_suffix(".log"),
+        )  # fmt: skip
+        return told | {"npz": str(made)}
+
+    return common.once(kept, train)
 
 
 def stages(run: Path) -> dict[str, int]:
@@ -59,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--presets", default="vq-vae,fsq,vqgan")
-    parser.add_argument("--pythae", type=Path, metavar="PYTHON", help="of an environment with requirements-pythae.txt")
+    parser.add_argument("--pythae", type=Path, metavar="PYTHON", help="of an environment with requirements-peers.txt")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--data", default="fashion-mnist", help="pictures of 28x28x1, which pythae's networks are made for")
     parser.add_argument("--count", type=int, default=10_000)
@@ -67,7 +60,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("codes"))
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # read when torch is loaded, here and by what is started from here
-    environment = dict(os.environ)  # pythae's: before limner is imported, which sets what suits limner
 
     import numpy as np
     import torch
@@ -78,7 +70,7 @@ def main() -> None:
     from limner.evaluation import judge_for
     from limner.loop import SCORED_SEEDS
     from limner.metrics.reconstruction import CEILING, psnr
-    from limner.metrics.report import score
+    from limner.metrics.scores import score
     from limner.nets.quantise import perplexity, usage
     from limner.recipe import compose
 
@@ -94,11 +86,11 @@ def main() -> None:
     for seed in seeds:
         for preset in filter(None, arguments.presets.split(",")):
             print(f"{preset}, seed {seed}, {arguments.minutes:g} minutes …", file=sys.stderr, flush=True)
-            trained.append((preset, seed, train(preset, arguments.minutes, seed, arguments.data, arguments.out, [])))
+            trained.append((preset, seed, common.train(preset, arguments.minutes, seed, arguments.data, arguments.out)))
         if arguments.pythae:
             print(f"pythae, seed {seed}, {arguments.minutes:g} minutes …", file=sys.stderr, flush=True)
             share = compose("vq-vae", []).stages[0].share
-            trained.append(("pythae", seed, peer(arguments.pythae, arguments, seed, share, environment)))
+            trained.append(("pythae", seed, peer(arguments, seed, share)))
 
     assert judge_for(dataset).checksum == judge.checksum, "the judge changed while the others trained"
     truth = judge.see(real)
@@ -106,10 +98,10 @@ def main() -> None:
     for name, seed, told in trained:
         if name == "pythae":
             with np.load(told["npz"]) as arrays:
-                made = {"pythae": arrays["samples"], "pythae, sampled in .train()": arrays["samples_train"]}
+                made = {"pythae": arrays["images"], "pythae, sampled in .train()": arrays["samples_train"]}
                 back, counts = arrays["reconstructions"], torch.from_numpy(arrays["counts"]).float()
             seen_images = {stage: told[stage]["images"] for stage in ("codec", "prior")}
-            drawing = told["sampling"]
+            drawing = told["drawing"]
         else:
             model = load(told["run"])
             began = time.monotonic()
@@ -122,7 +114,7 @@ def main() -> None:
         of_codec = {"psnr": decibels, "usage": float(usage(counts)), "perplexity": float(perplexity(counts))}
         for row, samples in made.items():
             seen = judge.see(samples)
-            found = score(seen.features, seen.logits, truth.features, truth.logits)
+            found = score(seen, truth)
             about = {"row": row, "seed": seed, "seconds": told["seconds"], "images": seen_images, "drawing": drawing}
             rows.append(about | of_codec | {"codes": len(counts)} | {key: vars(found[key]) for key in SHOWN if key in found})
             file = f"{row.replace(', sampled in .', '-').strip('()')}-{arguments.minutes:g}-{seed}"

@@ -14,49 +14,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import os
-import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
+import common  # benchmarks/common.py, beside this file
+
 DATA = ("data.size=32", "data.limit=50000", "method.latent=10", "score.points=0")
 SAME = ("method.blocks=0", "method.widest=64", "method.broadcast=true", "method.down=2", "method.decoder=fixed")
 SCORES = {"factor_vae": "FactorVAE score", "mig": "MIG", "dci_disentanglement": "DCI", "beta_vae": "β-VAE score", "sap": "SAP"}
-T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
-"""Student's t for so many seeds, 2.5 % on either side."""
-
-
-def limner(*words: str) -> dict[str, Any]:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "limner", *words, "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
-    return dict(json.loads(done.stdout))
 
 
 def scored(preset: str, minutes: float, seed: int, out: Path) -> dict[str, Any]:
     """Images seen, and each score, of one model."""
     name = f"{preset.replace(':', '-')}-{minutes:g}-{seed}"
-    kept = out / f"{name}.json"
-    if not kept.is_file():
-        base, _, sigma = preset.partition(":")
-        settings = (*DATA, *((*SAME, f"method.sigma={sigma}") if sigma else ()))
-        told = limner("train", "scenes-1", "--preset", base, "--minutes", str(minutes), "--seed", str(seed),
-                      "--out", str(out / "runs"), "--name", name, *settings)  # fmt: skip
-        found = limner("evaluate", told["run"], "--metrics", "disentanglement")
-        values = {score: found["metrics"][score]["value"] for score in SCORES}
-        kept.write_text(json.dumps({"images": told["images"], **values}))
-    return dict(json.loads(kept.read_text()))
+    base, _, sigma = preset.partition(":")
+    settings = (*DATA, *((*SAME, f"method.sigma={sigma}") if sigma else ()))
+    words = ["train", "scenes-1", "--preset", base, "--minutes", str(minutes), "--seed", str(seed)]
+    words += ["--out", str(out / "runs"), "--name", name, *settings]
 
+    def make() -> dict[str, Any]:
+        told = common.limner(*words)
+        found = common.limner("evaluate", told["run"], "--metrics", "disentanglement")
+        return {"images": told["images"], **{score: found["metrics"][score]["value"] for score in SCORES}}
 
-def interval(values: list[float]) -> tuple[float, float]:
-    """Mean, and half of the 95 % interval."""
-    if len(values) < 2:
-        return values[0], math.inf
-    return statistics.mean(values), T_95[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
+    return common.once(out / f"{name}.json", make)
 
 
 def main() -> None:
@@ -82,7 +64,7 @@ def main() -> None:
         cells = []
         for score in SCORES:
             pairs = zip(found[preset], found[presets[0]], strict=True)
-            mean, half = interval([mine[score] - theirs[score] for mine, theirs in pairs])
+            mean, half = common.interval([mine[score] - theirs[score] for mine, theirs in pairs])
             told.setdefault(preset, {})[score] = {"mean": mean, "half": half}
             cells.append(f"{mean:+.3f} ± {half:.3f}")
         lines.append(f"| `{preset}` − `{presets[0]}` | | | " + " | ".join(cells) + " |")

@@ -15,18 +15,14 @@ A row that is finished is read from its folder when the program is started again
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
-sys.path.insert(0, str(SOURCE))
+import common  # benchmarks/common.py, beside this file
 
 ROWS = ("r3gan", "r3gan+method.labels=false", "sngan", "lsgan", "dcgan", "wgan-gp", "densegan", "cgan", "gan", "wgan", "trial")
 SHOWN = ("frechet", "precision", "recall", "coverage", "class_distance")
@@ -41,36 +37,14 @@ TRIAL = (
 """What was published of the trial, but for its networks: see `trial`."""
 
 
-def train(row: str, minutes: float, seed: int, data: str, out: Path, settings: list[str]) -> dict[str, Any]:
-    """`limner train` of one row, or what it said when it was trained before with the same words and the same preset."""
-    from limner.recipe import preset_tree
-
-    words = [row, f"{minutes:g}", str(seed), data, *settings]
-    recipe = preset_tree(row.split("+", maxsplit=1)[0]) if row != "trial" else list(TRIAL)  # an edited preset is another row
-    kept = out / f"{'-'.join(words[:3])}-{hashlib.sha256(json.dumps([words, recipe]).encode()).hexdigest()[:8]}.json"
-    if kept.is_file():
-        return dict(json.loads(kept.read_text()))
-    budget = ["--minutes", str(minutes), "--seed", str(seed)]
-    command = [
-        sys.executable,
-        __file__,
-        "--trial",
-        str(kept.with_suffix(".npz")),
-        *budget[:2],
-        "--seeds",
-        str(seed),
-        "--data",
-        data,
-    ]
+def train(row: str, minutes: float, seed: int, data: str, count: int, out: Path, settings: list[str]) -> dict[str, Any]:
+    """What training said; of the trial, which is no preset, it says it itself."""
     if row != "trial":
-        preset, *own = row.split("+")
-        name = ["--out", str(out / "runs"), "--name", f"{preset}-{kept.stem[-8:]}", "--json"]
-        command = [sys.executable, "-m", "limner", "train", data, "--preset", preset, *budget, *name, *own, *settings]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
-    told = dict(json.loads(done.stdout))
-    kept.write_text(json.dumps(told, indent=1) + "\n")
-    return told
+        return common.train(row, minutes, seed, data, out, settings)
+    kept = out / f"trial-{minutes:g}-{seed}-{common.tag(data, list(TRIAL))}.json"
+    command = [sys.executable, __file__, "--trial", str(kept.with_suffix(".npz")), "--minutes", f"{minutes:g}"]
+    command += ["--seeds", str(seed), "--data", data, "--count", str(count)]
+    return common.once(kept, lambda: common.answer(command, common.environment()))
 
 
 def trial(minutes: float, seed: int, data: str, count: int, file: Path) -> dict[str, Any]:
@@ -161,7 +135,7 @@ def main() -> None:
     from limner.core import precision
     from limner.evaluation import judge_for
     from limner.loop import SCORED_SEEDS
-    from limner.metrics.report import score
+    from limner.metrics.scores import score
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     dataset = prepare(arguments.data)
@@ -171,7 +145,8 @@ def main() -> None:
     for seed in (int(word) for word in arguments.seeds.split(",")):
         for row in arguments.rows.split(","):
             print(f"{row}, seed {seed}, {arguments.minutes:g} minutes …", file=sys.stderr, flush=True)
-            trained.append((row, seed, train(row, arguments.minutes, seed, arguments.data, arguments.out, arguments.set)))
+            words = (row, arguments.minutes, seed, arguments.data, arguments.count, arguments.out, arguments.set)
+            trained.append((row, seed, train(*words)))
     assert judge_for(dataset).checksum == judge.checksum, "the judge changed while the others trained"
     real = dataset.images.gather(dataset.indices("test"))
     truth = judge.see(real)
@@ -186,7 +161,7 @@ def main() -> None:
         else:
             samples = model.sample(range(SCORED_SEEDS, SCORED_SEEDS + arguments.count))
         seen = judge.see(samples)
-        found = score(seen.features, seen.logits, truth.features, truth.logits)
+        found = score(seen, truth)
         rows.append({
             "row": row, "seed": seed, "images": told["images"], "seconds": told["seconds"], "parameters": told["parameters"],
             "asked": _asked(model, judge, dataset.classes) if model and model.method.conditional else None,
@@ -221,10 +196,11 @@ def _asked(model: Any, judge: Any, classes: tuple[str, ...], each: int = 500) ->
 
 def table(report: dict[str, Any]) -> str:
     first = report["rows"][0]
+    null = {name: first[name]["null"] for name in SHOWN if name in first and first[name]["null"] is not None}
     lines = [
         f"{report['data']}, {report['minutes']:g} minutes each on {report['processor']}; {report['samples']:,} samples against "
         f"the test split; judge {report['judge'][:16]}, frozen beforehand. Real images get "
-        + ", ".join(f"{name} {first[name]['null']:.3g}" for name in SHOWN if name in first) + ".",
+        + ", ".join(f"{name} {value:.3g}" for name, value in null.items()) + ".",
         "",
         ("| preset | seed | seconds | images | weights G + D | Fréchet ↓ | precision ↑ | recall ↑ | coverage ↑ "
         "| classes ↓ | last/best |"),

@@ -8,15 +8,10 @@ The network is the two-layer one of the literature, 400 units each. Public ancho
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
-sys.path.insert(0, str(SOURCE))
+import common  # benchmarks/common.py, beside this file
 
 SETTINGS = (
     "data.binary=true", "method.networks=mlp", "method.widths=[400,400]", "method.latent=40", "method.decoder=bernoulli",
@@ -32,10 +27,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("likelihood"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    command = [sys.executable, "-m", "limner", "train", "mnist", "--preset", "vae", "--minutes", str(arguments.minutes)]
-    command += ["--seed", str(arguments.seed), "--out", str(arguments.out), "--json", *SETTINGS, *arguments.set]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
-    told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True).stdout)
+    words = ["train", "mnist", "--preset", "vae", "--minutes", str(arguments.minutes), "--seed", str(arguments.seed)]
+    told = common.limner(*words, "--out", str(arguments.out), *SETTINGS, *arguments.set)
 
     from limner import load, prepare
     from limner.tasks.likelihood import as_metrics, likelihood

@@ -11,29 +11,11 @@ A model that is trained is read from its folder when the program is started agai
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
-sys.path.insert(0, str(SOURCE))
-
-
-def train(preset: str, minutes: float, seed: int, data: str, out: Path) -> dict[str, Any]:
-    """What `limner train` said."""
-    name = f"{preset}-{minutes:g}-{seed}"
-    kept = out / f"{name}.json"
-    if not kept.is_file():
-        command = [sys.executable, "-m", "limner", "train", data, "--preset", preset, "--minutes", str(minutes)]
-        command += ["--seed", str(seed), "--out", str(out / "runs"), "--name", name, "--json", "method.prior=mixture"]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
-        kept.write_text(done.stdout)
-    return dict(json.loads(kept.read_text()))
+import common  # benchmarks/common.py, beside this file
 
 
 def main() -> None:
@@ -52,7 +34,7 @@ def main() -> None:
     from limner.evaluation import judge_for
     from limner.loop import SCORED_SEEDS
     from limner.metrics.reconstruction import psnr
-    from limner.metrics.report import score
+    from limner.metrics.scores import score
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     dataset = prepare(arguments.data)
@@ -65,7 +47,7 @@ def main() -> None:
     for preset in arguments.presets.split(","):
         ratios = []
         for seed in (int(word) for word in arguments.seeds.split(",")):
-            told = train(preset, arguments.minutes, seed, arguments.data, arguments.out)
+            told = common.train(preset, arguments.minutes, seed, arguments.data, arguments.out, ["method.prior=mixture"])
             model = load(told["run"])
             quality = float(psnr(model.reconstruct(real), real).mean())
             found = {}
@@ -76,7 +58,7 @@ def main() -> None:
                 samples = pictures.to_uint8(generate(model.method, seeds))
                 pictures.save_png(arguments.out / f"{preset}-{seed}-{prior}.png", pictures.grid(samples[:100]))
                 seen = judge.see(samples)
-                found[prior] = score(seen.features, seen.logits, truth.features, truth.logits)
+                found[prior] = score(seen, truth)
             distances = [found[prior]["frechet"].value for prior in ("mixture", "normal")]
             ratios.append(distances[0] / distances[1])
             coverage = [found[prior]["coverage"].value for prior in ("mixture", "normal")]

@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
-sys.path.insert(0, str(SOURCE))
-
-from throughput import Textbook, described  # noqa: E402  (benchmarks/throughput.py, beside this file)
+import common  # benchmarks/common.py and throughput.py, beside this file
+from throughput import Textbook, described
 
 SHOWN = ("frechet", "coverage", "class_distance")
 
@@ -57,19 +53,6 @@ def eager(minutes: float, count: int, data: str, out: Path, preset: str) -> None
     print(json.dumps({"images": seen, "seconds": seconds}))
 
 
-def train_limner(minutes: float, data: str, preset: str, out: Path, settings: list[str]) -> tuple[Path, dict[str, Any]]:
-    """`limner train`, as a person would."""
-    command = [sys.executable, "-m", "limner", "train", data, "--preset", preset, "--minutes", str(minutes), "--out", str(out)]
-    told = json.loads(_run([*command, "--json", *settings]))
-    return Path(told["run"]), {"images": told["images"], "seconds": told["seconds"]}
-
-
-def _run(command: list[str]) -> str:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
-    return done.stdout.strip().splitlines()[-1] if "--json" not in command else done.stdout
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0)
@@ -93,7 +76,7 @@ def main() -> None:
     from limner.core import precision
     from limner.evaluation import judge_for
     from limner.loop import SCORED_SEEDS
-    from limner.metrics.report import score
+    from limner.metrics.scores import score
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     dataset = prepare(arguments.data)
@@ -106,24 +89,25 @@ def main() -> None:
         print(f"eager PyTorch for {arguments.minutes:g} minutes …", file=sys.stderr, flush=True)
         file = arguments.out / "eager.npz"
         child = [sys.executable, __file__, "--child", str(file), "--minutes", str(arguments.minutes), "--data", arguments.data]
-        about = json.loads(_run([*child, "--count", str(arguments.count), "--networks", arguments.networks]))
+        child += ["--count", str(arguments.count), "--networks", arguments.networks]
+        about = common.answer(child, common.environment())
         with np.load(file) as arrays:
             made += [(f"eager PyTorch DCGAN (sampled in .{mode}())", about, arrays[mode]) for mode in ("eval", "train")]
     runs = []
     for preset in arguments.presets.split(","):
         print(f"limner {preset} for {arguments.minutes:g} minutes …", file=sys.stderr, flush=True)
-        run, about = train_limner(arguments.minutes, arguments.data, preset, arguments.out / "runs", arguments.set)
-        runs.append((f"limner {preset}", run, about))
+        about = common.train(preset, arguments.minutes, 0, arguments.data, arguments.out, arguments.set)
+        runs.append((f"limner {preset}", about["run"], {name: about[name] for name in ("images", "seconds")}))
     for name, run, about in runs:  # only after all training: scoring shares nobody's minutes
         samples = load(run).sample(range(SCORED_SEEDS, SCORED_SEEDS + arguments.count))
-        made.append((name, about | {"run": str(run)}, samples))
+        made.append((name, about | {"run": run}, samples))
 
     assert judge_for(dataset).checksum == checksum, "the judge changed while the others trained"
     truth = judge.see(real)
     rows = []
     for name, about, samples in made:
         seen = judge.see(samples)
-        found = score(seen.features, seen.logits, truth.features, truth.logits)
+        found = score(seen, truth)
         rows.append({"name": name, **about, **{k: vars(found[k]) for k in SHOWN if k in found}})
         pictures.save_png(arguments.out / f"{_file_name(name)}.png", pictures.grid(samples[:100]))
     pictures.save_png(arguments.out / "real.png", pictures.grid(real[:100]))

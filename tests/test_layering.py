@@ -15,7 +15,7 @@ SOURCE = Path(limner.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (  # from the doors down
     ("cli", "studio", "__main__"),
     ("training", "rehearsal", "evaluation", "tasks", "study", "report", "doctor", "__init__"),
-    ("loop", "loaded", "auto", "watching"),  # what the verbs share: the loop, what it looks at, a trained model
+    ("loop", "loaded", "judged", "auto", "watching", "pages"),  # what the verbs share
     ("run",),
     ("recipe",),
     ("table",),

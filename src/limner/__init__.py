@@ -39,6 +39,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOMES = {
     "InputError": "limner.core.errors", "Recipe": "limner.recipe", "Run": "limner.run", "classify": "limner.tasks.classify",
+    "compare": "limner.evaluation",
     "embed": "limner.tasks.embed", "evaluate": "limner.evaluation", "interpolate": "limner.tasks.interpolate",
     "invert": "limner.tasks.invert", "load": "limner.loaded", "prepare": "limner.data",
     "reconstruct": "limner.tasks.reconstruct", "resume": "limner.training", "sample": "limner.tasks.sample",

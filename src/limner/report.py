@@ -6,24 +6,21 @@ network, so that a run from a stranger opens safely. Whatever file is missing or
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from statistics import fmean, median
 from typing import Any
 
 import yaml
 
 from limner.core.files import write_text
+from limner.pages import Curve, chart, count, document, number, picture
 
 Row = Mapping[str, Any]
 STRIP = 24  # previews shown, spread evenly from the first to the newest
 POINTS = 500  # points of a curve
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 210, 52, 12, 10, 26  # of a chart, in CSS pixels
 
 
 def write_report(run: Path) -> Path:
@@ -42,7 +39,6 @@ def page(run: Path) -> str:
     recipe, status, provenance = _yaml(run / "recipe.yaml"), _json(run / "status.json"), _json(run / "provenance.json")
     metrics, scores = _rows(run / "metrics.jsonl"), _rows(run / "scores.jsonl")
     previews = _previews(run / "previews")
-    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     title = f"{_data_name(recipe)} · {_text(recipe.get('preset')) or 'limner'}"
     body = [
         _head(run, title, status, metrics, scores),
@@ -54,14 +50,7 @@ def page(run: Path) -> str:
         _folded("Recipe", _read(run / "recipe.yaml")),
         _folded("Command", _command(provenance)),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
-        f"<title>{escape(title)}</title><style>{style}</style></head>\n<body><main>\n"
-        + "\n".join(part for part in body if part)
-        + "\n</main></body></html>\n"
-    )
+    return document(title, body)
 
 
 # ---- reading: a file that is missing or broken is an absent value -------------------------------------------------------
@@ -98,14 +87,9 @@ def _rows(path: Path) -> list[Row]:
             row = json.loads(line)
         except ValueError:
             continue
-        if isinstance(row, dict) and _number(row.get("images")) is not None:
+        if isinstance(row, dict) and number(row.get("images")) is not None:
             rows.append(row)
     return rows
-
-
-def _number(value: Any) -> float | None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if good else None
 
 
 def _text(value: Any) -> str:
@@ -137,15 +121,10 @@ def _previews(folder: Path) -> list[tuple[int, Path]]:
 
 
 def _image(path: Path, words: str) -> str:
-    """A picture as data; a click, or the space bar, shows it large, and again to go back. No script: a check box does it."""
     try:
-        data = base64.b64encode(path.read_bytes()).decode("ascii")
+        return picture(path.read_bytes(), words)
     except OSError:
         return ""
-    return (
-        f'<label class="zoom"><input type="checkbox" aria-label="enlarge: {escape(words)}">'
-        f'<img alt="{escape(words)}" src="data:image/png;base64,{data}"></label>'
-    )
 
 
 # ---- the parts of the page ----------------------------------------------------------------------------------------------
@@ -153,16 +132,16 @@ def _image(path: Path, words: str) -> str:
 
 def _head(run: Path, title: str, status: Row, metrics: Sequence[Row], scores: Sequence[Row]) -> str:
     state = _text(status.get("state")) or "unknown"
-    images = _number(status.get("images"))
+    images = number(status.get("images"))
     if images is None and metrics:
-        images = _number(metrics[-1]["images"])
-    seconds = _number(status.get("seconds")) or (_number(metrics[-1].get("seconds")) if metrics else None)
-    judged = [(score, row) for row in scores if (score := _number(row.get("frechet"))) is not None]
-    tiles = [("images seen", _count(images)), ("time", _span(seconds))]
+        images = number(metrics[-1]["images"])
+    seconds = number(status.get("seconds")) or (number(metrics[-1].get("seconds")) if metrics else None)
+    judged = [(score, row) for row in scores if (score := number(row.get("frechet"))) is not None]
+    tiles = [("images seen", count(images)), ("time", _span(seconds))]
     if judged:
         score, row = min(judged, key=lambda pair: pair[0])
-        null = _number(row.get("null"))
-        note = f"at {_count(_number(row['images']))} images" + (f"; real pictures get {null:.3g}" if null is not None else "")
+        null = number(row.get("null"))
+        note = f"at {count(number(row['images']))} images" + (f"; real pictures get {null:.3g}" if null is not None else "")
         tiles.append(("best Fréchet distance", f'{score:.3g} <small title="in the judge\'s features">{escape(note)}</small>'))
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in tiles if value)
     return (
@@ -183,7 +162,7 @@ def _pictures(reals: Path, previews: Sequence[tuple[int, Path]]) -> str:
     if previews:
         images, path = previews[-1]
         newest = _image(path, f"made by the model after {images:,} images")
-        figures.append(f"<figure>{newest}<figcaption>made by the model, after {_count(images)} images</figcaption></figure>")
+        figures.append(f"<figure>{newest}<figcaption>made by the model, after {count(images)} images</figcaption></figure>")
     if real := _image(reals, "real pictures") if reals.is_file() else "":
         figures.append(f"<figure>{real}<figcaption>real pictures</figcaption></figure>")
     return f'<section class="pair">{"".join(figures)}</section>' if figures else ""
@@ -193,7 +172,7 @@ def _strip(previews: Sequence[tuple[int, Path]]) -> str:
     if len(previews) < 2:
         return ""
     frames = "".join(
-        f"<figure>{_image(path, f'after {images:,} images')}<figcaption>{_count(images)}</figcaption></figure>"
+        f"<figure>{_image(path, f'after {images:,} images')}<figcaption>{count(images)}</figcaption></figure>"
         for images, path in previews
     )
     return (
@@ -204,12 +183,12 @@ def _strip(previews: Sequence[tuple[int, Path]]) -> str:
 
 def _facts(recipe: Row, status: Row, provenance: Row, metrics: Sequence[Row]) -> str:
     last = metrics[-1] if metrics else {}
-    seconds = _number(last.get("seconds"))
+    seconds = number(last.get("seconds"))
     parameters = _mapping(status.get("parameters")) or _mapping(provenance.get("parameters"))
     facts = [
-        ("parameters", ", ".join(f"{name} {_count(_number(value))}" for name, value in parameters.items())),
+        ("parameters", ", ".join(f"{name} {count(number(value))}" for name, value in parameters.items())),
         ("speed", f"{last['images'] / seconds:,.0f} images/s over all" if seconds else ""),
-        ("memory", f"{memory / 2**30:.2f} GiB" if (memory := _number(last.get("memory"))) else ""),
+        ("memory", f"{memory / 2**30:.2f} GiB" if (memory := number(last.get("memory"))) else ""),
         ("seed", str(recipe["seed"]) if isinstance(recipe.get("seed"), int) else ""),
         ("precision", _text(provenance.get("precision")) or _text(recipe.get("precision"))),
         ("hardware", _flat(provenance.get("hardware"))),
@@ -230,10 +209,6 @@ def _folded(title: str, text: str) -> str:
     return f"<details><summary>{escape(title)}</summary><pre>{escape(text.strip())}</pre></details>" if text.strip() else ""
 
 
-def _count(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}"
-
-
 def _span(seconds: float | None) -> str:
     if seconds is None:
         return ""
@@ -241,18 +216,6 @@ def _span(seconds: float | None) -> str:
     if whole < 60:
         return f"{whole} s"
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-# ---- curves -------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Curve:
-    name: str
-    points: Sequence[tuple[float, float]]  # (images seen, value), in order
-    smooth: bool = False  # draw it faintly, and its running middle strongly
-    dashed: bool = False
-    dots: bool = False
 
 
 def _curves(metrics: Sequence[Row], scores: Sequence[Row]) -> str:
@@ -284,13 +247,13 @@ def _curves(metrics: Sequence[Row], scores: Sequence[Row]) -> str:
         Curve("coverage", _points(scores, "coverage"), dots=True),
     ]
     charts = [
-        _chart("Losses", both(name for name in names if name in players)),
-        _chart("Score (lower is better)", judged, zero=True),
-        _chart("Classes and coverage", shares, zero=True),
-        *(_chart(title, both(group)) for title, group in _together(name for name in names if name not in players).items()),
-        _chart("Variety of previews (real pictures: 1 and 0)", varied, zero=True),
-        _chart("Norm of the gradient", norms, zero=True),
-        _chart("Images per second", [Curve("images/s", _points(metrics, "images_per_second"))], zero=True),
+        chart("Losses", both(name for name in names if name in players)),
+        chart("Score (lower is better)", judged, zero=True),
+        chart("Classes and coverage", shares, zero=True),
+        *(chart(title, both(group)) for title, group in _together(name for name in names if name not in players).items()),
+        chart("Variety of previews (real pictures: 1 and 0)", varied, zero=True),
+        chart("Norm of the gradient", norms, zero=True),
+        chart("Images per second", [Curve("images/s", _points(metrics, "images_per_second"))], zero=True),
     ]
     inside = "".join(chart for chart in charts if chart)
     return f'<section><h2>Curves</h2><div class="charts">{inside}</div></section>' if inside else ""
@@ -311,97 +274,11 @@ def _points(rows: Iterable[Row], *keys: Any) -> list[tuple[float, float]]:
         value: Any = row
         for key in keys:
             value = _mapping(value).get(key)
-        if (number := _number(value)) is not None:
-            points.append((float(row["images"]), number))
+        if (found := number(value)) is not None:
+            points.append((float(row["images"]), found))
     points.sort(key=lambda point: point[0])
     step = math.ceil(len(points) / POINTS)
     if step <= 1:
         return points
     groups = [points[i : i + step] for i in range(0, len(points), step)]
     return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
-
-
-def _smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """A centred running median, then mean, over about a twentieth of the curve: one wild value moves neither."""
-    reach = max(1, len(points) // 40)
-
-    def near(values: Sequence[float], i: int) -> Sequence[float]:
-        return values[max(0, i - reach) : i + reach + 1]
-
-    middle = [median(near([y for _, y in points], i)) for i in range(len(points))]
-    return [(x, fmean(near(middle, i))) for i, (x, _) in enumerate(points)]
-
-
-def _ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten) from `low` to `high`."""
-    rough = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def _short(value: float) -> str:
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.3g}"
-
-
-def _last(curve: Curve) -> str:
-    value = (_smoothed(curve.points) if curve.smooth else curve.points)[-1][1]
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _range(curves: Sequence[Curve], zero: bool) -> tuple[float, float]:
-    """The span of values to show; a few wild ones (1 % at either end) may leave the picture."""
-    values = sorted(y for curve in curves for _, y in curve.points)
-    cut = len(values) // 100
-    low, high = values[cut], values[-1 - cut]
-    if zero:
-        low = min(low, 0.0)
-    room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
-    return (low if zero and low == 0 else low - room), high + room
-
-
-def _chart(title: str, curves: Sequence[Curve], *, zero: bool = False) -> str:
-    curves = [curve for curve in curves if curve.points]
-    if not any(len(curve.points) > 1 for curve in curves):
-        return ""
-    low, high = _range(curves, zero)
-    most = max(x for curve in curves for x, _ in curve.points) or 1.0
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        share = min(1.0, max(0.0, (y - low) / (high - low)))
-        return LEFT + x / most * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
-
-    parts = []
-    for tick in _ticks(low, high):
-        y = at(0, tick)[1]
-        parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 7}" y="{y + 3.5:.1f}" text-anchor="end">{_short(tick)}</text>')
-    for tick in _ticks(0, most):
-        parts.append(f'<text x="{at(tick, low)[0]:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{_short(tick)}</text>')
-    for i, curve in enumerate(curves):
-        parts.append(_line([at(*point) for point in curve.points], i, "faint" if curve.smooth else "dash" * curve.dashed))
-        if curve.smooth:
-            parts.append(_line([at(*point) for point in _smoothed(curve.points)], i, ""))
-        if curve.dots:
-            for x, y in curve.points:
-                cx, cy = at(x, y)
-                words = f"{curve.name} {y:.4g} at {x:,.0f} images"
-                parts.append(
-                    f'<circle class="c{i % 6}" cx="{cx:.1f}" cy="{cy:.1f}" r="3"><title>{escape(words)}</title></circle>'
-                )
-    key = "".join(
-        f'<span class="key c{i % 6}{" dash" * curve.dashed}">{escape(curve.name)} <b>{_last(curve)}</b></span>'
-        for i, curve in enumerate(curves)
-    )
-    view = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)} over images seen"'
-    caption = f"<figcaption><strong>{escape(title)}</strong>{key}</figcaption>"
-    return f'<figure class="chart">{caption}<svg {view}>{"".join(parts)}</svg></figure>'
-
-
-def _line(points: Iterable[tuple[float, float]], colour: int, manner: str) -> str:
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline class="c{colour % 6} {manner}" points="{path}"/>'

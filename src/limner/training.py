@@ -23,7 +23,7 @@ from limner.core.files import write_json
 from limner.core.method import Facts
 from limner.data import BUILT_IN, parse_size, prepare
 from limner.data.dataset import Dataset
-from limner.evaluation import Watch
+from limner.evaluation.watch import Watch
 from limner.loop import Loop, NotFinite, Progress, Tell, mend_memory, out_of_memory
 from limner.recipe import Recipe, Segment
 from limner.report import write_report

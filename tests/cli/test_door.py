@@ -31,6 +31,8 @@ VERBS = [
     "embed",
     "classify",
     "evaluate",
+    "compare",
+    "rate",
     "runs",
     "report",
     "data list",

@@ -23,6 +23,7 @@ from PIL import Image
 import raters
 from limner.cli import main
 from limner.loaded import load
+from limner.pages import digits
 from limner.study.pictures import RATED_SEEDS, SEEDS_EACH
 from limner.study.records import read_judgement, read_key
 from raters import Rater
@@ -115,6 +116,37 @@ def test_from_runs_to_a_claim(ask: Ask, runs: list[Path], tmp_path: Path, monkey
     code, answer, _ = ask(other / "study", "--analyse")
     assert answer["comparisons"][0]["claim"] is None
     assert "no difference can be claimed" in answer["comparisons"][0]["words"]
+
+
+def test_what_came_out_as_a_page(ask: Ask, runs: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    np.savez(tmp_path / "<i>ink.npz", images=np.random.default_rng(0).integers(0, 256, (99, 8, 8, 1), np.uint8))
+    ask(*runs, tmp_path / "<i>ink.npz", "--count", "6", "--out", folder)
+    answered(folder, Rater((2.2, 0.0, 2.2), (-0.8, 0.8, -0.8)), 30)
+    code, answer, _ = ask(folder, "--analyse", "--html")
+    assert code == 0
+    assert answer["page"] == str(folder / "analysis.html")
+    text = (folder / "analysis.html").read_text()
+    assert "<script" not in text
+    assert "default-src 'none'" in text
+    assert "<i>" not in text
+    one, two = (run.name for run in runs)
+    assert f"{two} is preferred to &lt;i&gt;ink.npz" in text
+    assert f"{one} and &lt;i&gt;ink.npz: no difference can be claimed" in text
+    assert f"{two} is harder to tell from real pictures than {one}" in text
+    for row in answer["table"]:
+        shown = row["strength"] if row["task"] == "pairs" else row["d_prime"]
+        assert f"[{digits(shown['low'])}, {digits(shown['high'])}]" in text
+    assert text.count("<figure") == 3 * 2 + 1, "three numbers of either way to look, and strengths"
+
+    few = tmp_path / "few"
+    ask(*runs, "--count", "6", "--out", few)
+    answered(few, Rater((1.0, 1.0), (0.0, 0.0)), 5)
+    ask(few, "--analyse", "--html")
+    text = (few / "analysis.html").read_text()
+    assert "Of fewer than 8 people no interval is known, and so nothing is claimed." in text
+    assert "[" not in text.split("<main>")[1]
+    assert ask(few, "--analyse")[1]["page"] is None
 
 
 def test_for_a_person(runs: list[Path], study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,6 +281,7 @@ def test_what_was_mistyped_is_said(ask: Ask, runs: list[Path], study: Path, tmp_
         ([study, "--serve", "--port", "99999"], "--port"),
         ([tmp_path / "broken", "--serve"], "damaged"),
         ([study, "--analyse", "--serve"], "--analyse reads"),
+        ([*runs, "--html"], "--analyse"),
         (["--analyse"], "no study"),
         ([tmp_path / "broken", "--analyse"], "damaged"),
         ([study, tmp_path / "empty.jsonl", "--analyse"], "empty"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -231,3 +232,12 @@ def finished(process: subprocess.Popen[str], seconds: float = 240) -> tuple[int,
         out, err = process.communicate()
         raise AssertionError(f"still running after {seconds} s:\n{out}\n{err}") from None
     return process.returncode, out, err
+
+
+def torchrun(*arguments: str) -> tuple[int, str, str]:
+    """The same of two processes, each of ``python *arguments``."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port), *arguments)
+    return finished(start(*words, OMP_NUM_THREADS="1"))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
 import torch
 
-from contract.helpers import ALONE, QUIET, finished, narrowed, run_of, start
+from contract.helpers import ALONE, QUIET, narrowed, run_of, torchrun
 from limner.run import Run
 
 TWO = "batch.chunks=2"
@@ -33,14 +32,6 @@ with parallel.processes():
     resume(done.run, images=160)
 """
 """Trains every variant in one group of processes, since starting one costs seconds; then goes on with the last of them."""
-
-
-def torchrun(*arguments: str) -> tuple[int, str, str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port), *arguments)
-    return finished(start(*words, OMP_NUM_THREADS="1"))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import limner
 from limner.evaluation import judge_for
 from limner.loop import SCORED_SEEDS
 from limner.methods.coding import Coding
-from limner.metrics.report import quick_frechet
+from limner.metrics.frechet import frechet_distance
 from limner.metrics.statistics import Moments
 from limner.nets.quantise import usage
 from limner.tasks.classify import classify
@@ -39,7 +39,8 @@ def test_a_mixture_draws_better_than_the_normal(preset: str, tmp_path: Path) -> 
     for prior in ("mixture", "normal"):
         if prior == "normal":
             model.method.prior = None
-        found[prior] = quick_frechet(judge.features(model.sample(range(SCORED_SEEDS, SCORED_SEEDS + 5000))), truth)
+        samples = model.sample(range(SCORED_SEEDS, SCORED_SEEDS + 5000))
+        found[prior] = frechet_distance(Moments.of(judge.features(samples)), truth)
     assert found["mixture"] < 0.5 * found["normal"], found
 
 

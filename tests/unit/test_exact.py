@@ -51,7 +51,7 @@ def _allowed() -> Iterator[None]:
 class Stub(nn.Module):
     """Encodes, decodes, draws and bounds; `seen` notes what is allowed while it does."""
 
-    entries, black_and_white, gaussian, conditional, chunk = 2, False, True, False, 4
+    entries, black_and_white, gaussian, conditional, chunk, exact = 2, False, True, False, 4, True
     device = torch.device("cpu")
 
     def __init__(self) -> None:
@@ -69,7 +69,11 @@ class Stub(nn.Module):
         self.note("decode")
         return latents.new_zeros(len(latents), 1, 4, 4)
 
-    def log_weight(self, images: Tensor, noise: Tensor) -> Tensor:
+    def log_density(self, images: Tensor) -> Tensor:
+        self.note("log_density")
+        return images.new_zeros(len(images))
+
+    def log_weight(self, images: Tensor, noise: Tensor, density: bool = False) -> Tensor:
         self.note("log_weight")
         return noise.sum(1)
 
@@ -96,7 +100,7 @@ def remembered(method: Stub) -> None:
 WAYS: dict[str, tuple[Callable[[Stub], object], set[str]]] = {
     "encode": (lambda method: loaded(method).encode(IMAGES), {"encode"}),
     "reconstruct": (lambda method: loaded(method).reconstruct(IMAGES), {"encode", "decode"}),
-    "likelihood": (lambda method: likelihood(loaded(method), IMAGES, 2), {"log_weight"}),
+    "likelihood": (lambda method: likelihood(loaded(method), IMAGES, 2), {"log_weight", "log_density"}),
     "cache of latents": (remembered, {"encode"}),
     "inversion": (lambda method: invert(loaded(method), IMAGES, starts=1, steps=3), {"picture"}),
 }

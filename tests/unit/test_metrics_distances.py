@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from limner.core.errors import InputError
-from limner.metrics import mmd
+from limner.metrics import mmd, sliced
 from limner.metrics.detectors import untrained
 from limner.metrics.exact_tests import LEAST, hypergeometric_tail
 from limner.metrics.inception_score import inception_score, inception_score_null
@@ -20,8 +20,6 @@ from limner.metrics.sliced import (
     directions,
     project,
     sliced_wasserstein,
-    sliced_wasserstein_error,
-    sliced_wasserstein_null,
     wasserstein2_squared,
 )
 from limner.metrics.two_sample import examined, two_sample_test
@@ -213,20 +211,20 @@ def test_pixels_are_read_as_they_are() -> None:
 
 
 def test_sliced_null_and_error() -> None:
-    real = normal(4000, 6)
-    null = sliced_wasserstein_null(real, 1000, repeats=8, projections=32)
+    real, theta = normal(4000, 6), directions(6, 32, seed=0)
+    null = sliced.null(project(real, theta), 1000, 1000, repeats=8)
     assert null.sizes == (1000, 1000)
-    narrow = [sliced_wasserstein_null(part, 1000, repeats=2, projections=32) for part in real.split(500)]
+    narrow = [sliced.null(project(part, theta), 1000, 1000, repeats=2) for part in real.split(500)]
     assert narrow[0].sizes == (250, 250)
     mean = np.mean([one.mean for one in narrow])
     assert mean == pytest.approx(null.mean, rel=0.15)  # twice as high without the correction
     draws = [normal(300, 6, seed=seed) + 0.4 for seed in range(1, 25)]
     spread = np.std([sliced_wasserstein(draw, real, 32) for draw in draws])
-    told = np.mean([sliced_wasserstein_error(draw, real, 32) for draw in draws])
+    told = np.mean([sliced.error(project(draw, theta), project(real, theta)) for draw in draws])
     assert told == pytest.approx(spread, rel=0.3)
-    assert sliced_wasserstein_error(real[:1], real, 8) == 0.0
+    assert sliced.error(project(real[:1], theta), project(real, theta)) == 0.0
     with pytest.raises(InputError, match="too few"):
-        sliced_wasserstein_null(real[:3], 10)
+        sliced.null(project(real[:3], theta), 10, 10)
 
 
 # The classifier two-sample test
@@ -342,26 +340,26 @@ def test_faults_planted_in_digits() -> None:
         "repeated": fine[np.arange(600) % 20],
     }
     kid: dict[str, float] = {}
-    sliced: dict[str, float] = {}
+    moved: dict[str, float] = {}
     told: dict[str, float] = {}
     see, pixels = untrained("random-conv", (8, 8, 1)).features, torch.from_numpy(images).flatten(1)
     real_features, features = see(real), see(images)
     # Scaled so that a typical feature is about 1: the kernel's constant is 1.
     scale = float(features.std())
     kid_null = mmd2_null(features / scale, 600, m=1197)
-    sliced_null = sliced_wasserstein_null(pixels, 600, m=1197, projections=128)
+    sliced_null = sliced.null(project(pixels, directions(64, 128, seed=0)), 600, 1197)
     for name, pictures in faults.items():
         seen, flat = see(pictures), torch.from_numpy(pictures).flatten(1)
         kid[name] = (mmd2(seen / scale, real_features / scale) - kid_null.mean) / kid_null.std
         distance = sliced_wasserstein(flat, pixels[600:], 128)
-        sliced[name] = (distance - sliced_null.mean) / sliced_null.std
+        moved[name] = (distance - sliced_null.mean) / sliced_null.std
         told[name] = two_sample_test(flat / 255.0, pixels[600:] / 255.0, "neighbours").z
     assert abs(kid["none"]) < 4
-    assert abs(sliced["none"]) < 4
+    assert abs(moved["none"]) < 4
     assert abs(told["none"]) < 3
     for name in ("blur", "noise", "repeated"):
         assert kid[name] > 6, (name, kid)
     for name in ("missing", "blur", "noise", "repeated"):
-        assert sliced[name] > 4, (name, sliced)
+        assert moved[name] > 4, (name, moved)
     for name in ("blur", "repeated"):
         assert told[name] > 4, (name, told)

@@ -19,10 +19,10 @@ from sklearn.datasets import load_digits
 from limner.core.errors import InputError
 from limner.core.precision import exact
 from limner.metrics.detectors import DETECTORS, Detector, untrained
+from limner.metrics.frechet import frechet_distance
 from limner.metrics.judge import Judge, judge_key, load_judge
 from limner.metrics.judge_training import accuracy, train_judge
 from limner.metrics.pixels import work_size
-from limner.metrics.report import quick_frechet
 from limner.metrics.statistics import Moments
 
 Pictures = NDArray[np.uint8]
@@ -76,7 +76,7 @@ def ranks_faults(judge: Detector, reference: Pictures, fresh: Pictures) -> None:
     moments = Moments.of(judge.features(reference))
 
     def far(images: Pictures) -> float:
-        return quick_frechet(judge.features(images), moments)
+        return frechet_distance(Moments.of(judge.features(images)), moments)
 
     real, size = far(fresh), len(fresh)
     few, one = fresh[np.arange(size) % 20], fresh[np.zeros(size, int)]
@@ -266,8 +266,8 @@ def test_judge_of_digits_ranks_faults(labelled: bool) -> None:
     reference, fresh = images[:900], images[900:]
     ranks_faults(judge, reference, fresh)
     moments = Moments.of(judge.features(reference))
-    whole = quick_frechet(judge.features(fresh), moments)
-    assert quick_frechet(judge.features(fresh[labels[900:] != 3]), moments) > whole  # a class is missing
+    whole = frechet_distance(Moments.of(judge.features(fresh)), moments)
+    assert frechet_distance(Moments.of(judge.features(fresh[labels[900:] != 3])), moments) > whole  # a class is missing
 
 
 def test_untrained_detectors_rank_faults_too() -> None:

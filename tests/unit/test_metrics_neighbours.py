@@ -10,10 +10,12 @@ import torch
 
 from limner.core.errors import InputError
 from limner.metrics.classes import class_distance, class_error, class_null, class_shares, total_variation
-from limner.metrics.coverage import neighbour_counts, neighbour_null, neighbours, radii
+from limner.metrics.coverage import COVERAGE_K, PRECISION_K, neighbour_counts, neighbour_null, neighbours, radii
+from limner.metrics.detectors import Seen
 from limner.metrics.frechet import Null
 from limner.metrics.reconstruction import psnr, ssim
-from limner.metrics.report import Score, score, scored
+from limner.metrics.score import Score, scored
+from limner.metrics.scores import score
 
 
 def line(*places: float) -> torch.Tensor:
@@ -178,20 +180,62 @@ def test_scored_counts_the_value_itself() -> None:
 
 def test_score_tells_real_from_shifted_and_from_collapsed() -> None:
     reference, real = normal(600, 8), normal(600, 8, seed=1)
-    pool = normal(1200, 8, seed=2)
     logits = normal(600, 3, seed=3)
-    fair = score(real, logits, reference, logits, pool)
+    fair = score(Seen(real, logits), Seen(reference, logits))
     assert set(fair) == {"frechet", "precision", "recall", "density", "coverage", "class_distance"}
     assert all(abs(one.z or 0) < 5 for one in fair.values())
     assert fair["class_distance"].value == 0
-    shifted = score(real + 0.5, None, reference, None, pool)
+    shifted = score(Seen(real + 0.5, None), Seen(reference, None))
     assert "class_distance" not in shifted
     assert (shifted["frechet"].z or 0) > 20
     assert shifted["frechet"].p == pytest.approx(1 / 11)
-    collapsed = score(real[:20].repeat(30, 1), None, reference, None)
+    collapsed = score(Seen(real[:20].repeat(30, 1), None), Seen(reference, None))
     assert (collapsed["coverage"].z or 0) < -10
     assert (collapsed["recall"].z or 0) < -10
     assert collapsed["precision"].value > 0.5
-    small = score(real, None, reference[:12], None)
+    small = score(Seen(real, None), Seen(reference[:8], None))
     assert small["frechet"].null is not None
     assert small["coverage"].null is None
+    assert set(score(Seen(real, None), Seen(reference[:5], None))) == {"frechet"}
+
+
+def test_many_samples_cover_no_more_than_as_many_as_there_are_real_pictures() -> None:
+    real, samples = normal(100, 4), normal(5000, 4, seed=1) * 4
+    found = score(Seen(samples, None), Seen(real, None))
+    few = score(Seen(samples[:100], None), Seen(real, None))
+    assert found["coverage"].value == few["coverage"].value < 0.6
+    assert found["coverage"].null is not None
+
+
+def sets(kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+    whole = lambda count, seed: torch.randint(0, 3, (count, 5), generator=torch.Generator().manual_seed(seed))  # noqa: E731
+    return {
+        "apart": (normal(700, 128), normal(600, 128, seed=1) + 0.05),
+        "far from zero": (normal(300, 64) + 1000, normal(400, 64, seed=1) + 1000),
+        "ties": (whole(400, 0), whole(500, 1)),
+        "repeated": (normal(20, 32).repeat(30, 1), normal(400, 32, seed=1)),
+        "copies": (normal(400, 32), normal(400, 32)[100:300]),
+        "all alike": (torch.zeros(300, 8), normal(300, 8)),
+        "large": (normal(300, 1500).abs() * 1e3, normal(200, 1500, seed=1).abs() * 1e3),
+        "few": (normal(9, 3), normal(7, 3, seed=1)),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["apart", "far from zero", "ties", "repeated", "copies", "all alike", "large", "few"])
+def test_the_fast_way_counts_what_the_plain_way_counts(kind: str) -> None:
+    """To the bit: whether a copy lies in a ball that ends exactly there hangs on the last one."""
+    samples, real = (x.double() for x in sets(kind))
+
+    def plain(x: torch.Tensor) -> list[torch.Tensor]:
+        apart = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
+        return [apart.sort(1).values[:, k - 1] for k in (PRECISION_K, COVERAGE_K)]
+
+    of_samples, of_real = plain(samples), plain(real)
+    for fast, slow in zip((*radii(samples, 3, 5), *radii(real, 3, 5)), (*of_samples, *of_real), strict=True):
+        assert torch.equal(fast, slow)
+    apart = torch.cdist(samples, real, compute_mode="donot_use_mm_for_euclid_dist")
+    counts = neighbour_counts(samples, real, blocks=1)
+    assert int(counts.precise[0]) == int((apart <= of_real[0]).any(1).sum())
+    assert int(counts.balls[0]) == int((apart <= of_real[1]).sum())
+    assert torch.equal(counts.covered[0], (apart <= of_real[1]).any(0))
+    assert torch.equal(counts.recalled[0], (apart <= of_samples[0][:, None]).any(0))

@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from limner.core.errors import InputError
+from limner.core.images import batches_of
 from limner.metrics.data_copying import data_copying
 from limner.metrics.two_sample import two_sample_test
 from limner.metrics.utility import (
@@ -17,6 +18,7 @@ from limner.metrics.utility import (
     gan_train,
     label_accuracy,
     pairwise_distance,
+    pairwise_distances,
     taught,
     taught_null,
     vendi,
@@ -157,3 +159,13 @@ def test_collapse_is_seen_beside_the_null(measure: object) -> None:
     draws = [normal(300, 12, seed=seed) for seed in range(1, 31)]
     spread = np.std([measure(draw) for draw in draws])
     assert np.mean([diversity_error(measure, draw) for draw in draws]) == pytest.approx(spread, rel=0.5)
+
+
+@pytest.mark.parametrize("count", [2, 3, 25, 1300])
+def test_mean_distances_without_each_block_come_from_one_reading(count: int) -> None:
+    x = torch.randn(count, 5, generator=torch.Generator().manual_seed(0)) + 3
+    whole, *left_out = pairwise_distances(x)
+    assert whole == pytest.approx(float(torch.pdist(x.double()).mean()), rel=1e-9)
+    cuts = batches_of(count, -(-count // 10))
+    rest = [torch.cat((x[: rows.start], x[rows.stop :])) for rows in cuts]
+    assert left_out == pytest.approx([pairwise_distance(some) for some in rest if len(some) >= 2], rel=1e-7)

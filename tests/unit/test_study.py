@@ -220,7 +220,7 @@ def test_masks_are_tiles_of_what_is_shown() -> None:
         ({"seed": -1}, "--seed -1"),
         ({"tasks": ["timd"]}, "did you mean 'timed'?"),
         ({"data": None}, "--data SRC"),
-        ({"data": "scenes", "count": 2}, "shape"),
+        ({"data": "scenes", "count": 2}, "already prepared"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(made, tmp_path: Path, options: dict[str, Any], words: str) -> None:

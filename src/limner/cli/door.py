@@ -52,11 +52,16 @@ def print_json(value: Any) -> None:
     print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False), flush=True)
 
 
+def _speaks() -> bool:
+    """Where torchrun started several of us, one has stdout."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def complain(message: str, *, code: int, as_json: bool) -> NoReturn:
     """One line on stderr (and the one object on stdout), then out with `code`."""
     line = " ".join(message.split())
     print(f"limner: {line}", file=sys.stderr, flush=True)
-    if as_json:
+    if as_json and _speaks():
         print_json({"error": line})
     raise typer.Exit(code)
 
@@ -113,8 +118,8 @@ def verb(as_json: bool, *, run: Path | None = None) -> Iterator[Reply]:
     try:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             yield lambda answer, show: answered.append((answer, show))
-        if os.environ.get("RANK", "0") != "0":
-            return  # torchrun started several of us; one of them speaks
+        if not _speaks():
+            return
         for answer, show in answered:
             if as_json:
                 print_json(answer)

@@ -1,4 +1,4 @@
-"""The verbs that look: `doctor`, `methods`, `evaluate`, `runs`, `report`."""
+"""The verbs that look: `doctor`, `methods`, `evaluate`, `compare`, `runs`, `report`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from limner.cli import show
 from limner.cli.door import verb
 from limner.cli.options import (
     Checkpoint,
+    CommonReference,
+    Compared,
+    CompareOut,
     Features,
+    Html,
     Importance,
     Json,
     JudgeCount,
+    JudgedCheckpoint,
     Metrics,
     Reference,
     ReportOut,
@@ -45,7 +50,7 @@ def evaluate(
     count: JudgeCount = None,
     features: Features = "judge",
     metrics: Metrics = None,
-    checkpoint: Checkpoint = "last",
+    checkpoint: JudgedCheckpoint = "last",
     importance: Importance = None,
     out: ReportOut = None,
     as_json: Json = False,
@@ -63,6 +68,33 @@ def evaluate(
                 importance=importance, out=out,
             ),
             show.metrics,
+        )  # fmt: skip
+
+
+def compare(
+    what: Compared,
+    data: CommonReference = None,
+    count: JudgeCount = None,
+    features: Features = "judge",
+    metrics: Metrics = None,
+    checkpoint: Checkpoint = "last",
+    html: Html = False,
+    out: CompareOut = None,
+    as_json: Json = False,
+) -> None:
+    """Compare runs, and say which differences may be claimed.
+
+    All are judged by the same detector, against the same real pictures, at the same number of pictures.
+    """
+    with verb(as_json) as reply:
+        from limner.evaluation import compare as judge
+
+        reply(
+            judge(
+                what, data=data, count=count, features=features, metrics=split_list(metrics), checkpoint=checkpoint, html=html,
+                out=out,
+            ),
+            show.compared,
         )  # fmt: skip
 
 

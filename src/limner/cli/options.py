@@ -74,12 +74,25 @@ KnownLabel = Annotated[str | None, Option("--label", metavar="CLASS", help="Of t
 What = Annotated[str, Argument(metavar="WHAT", help="A run, a folder of pictures, or an .npz of images.")]
 Reference = Annotated[str | None, Option("--data", metavar="SRC", help="Compare with this set; default: the run's own.")]
 JudgeCount = Annotated[int | None, Option("--count", help="How many pictures to judge.")]
-Features = Annotated[str, Option("--features", help="What the judge looks at.")]
+Features = Annotated[
+    str,
+    Option(
+        "--features",
+        metavar="NAME|FILE",
+        help="judge (trained on the data), inception (the FID's), random-conv, pixels, FILE.onnx, or FILE.pth of inception.",
+    ),
+]
+JudgedCheckpoint = Annotated[str, Option("--checkpoint", metavar="last|best|N|all", help="Which saved state to judge, or all.")]
 Importance = Annotated[
     int | None, Option("--importance", metavar="K", help="Draws per picture that bound its likelihood; 1 is the ELBO.")
 ]
-Metrics = Annotated[str | None, Option("--metrics", metavar="A,B", help="Which scores; default: all.")]
+Metrics = Annotated[str | None, Option("--metrics", metavar="A,B", help="Which scores; default: all that are quick.")]
 ReportOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where the report goes.")]
+
+Compared = Annotated[list[str], Argument(metavar="RUN…", help="Two or more: runs, folders of pictures, or .npz of images.")]
+CommonReference = Annotated[str | None, Option("--data", metavar="SRC", help="Compare with this set; default: the runs' own.")]
+Html = Annotated[bool, Option("--html", help="Also make a page; default place: comparisons/NAMES.")]
+CompareOut = Annotated[Path | None, Option("--out", metavar="DIR", help="Where the page and the picture go.")]
 
 # People as judges: `rate`
 Rated = Annotated[
@@ -93,4 +106,5 @@ RatedSeed = Annotated[int | None, Option("--seed", help="Decides pictures and or
 StudyOut = Annotated[Path | None, Option("--out", metavar="DIR", help="The study's folder; default: a new one in studies.")]
 Serve = Annotated[bool, Option("--serve", help="Show the page on this machine and keep the answers, until Ctrl-C.")]
 Port = Annotated[int | None, Option("--port", help="Where it is shown: 127.0.0.1:PORT; default 8420, 0 is any.")]
+AnalysisHtml = Annotated[bool, Option("--html", help="With --analyse: also as a page, in the study.")]
 Analyse = Annotated[bool, Option("--analyse", help="Say what follows from a study's answers.")]

@@ -9,6 +9,7 @@ from limner.cli import show
 from limner.cli.door import DONE, verb
 from limner.cli.options import (
     Analyse,
+    AnalysisHtml,
     Checkpoint,
     Exposure,
     Json,
@@ -37,6 +38,7 @@ def rate(
     serve: Serve = False,
     port: Port = None,
     analyse: Analyse = False,
+    html: AnalysisHtml = False,
     as_json: Json = False,
 ) -> int:
     """Let people judge: real or generated, and which of two.
@@ -52,8 +54,10 @@ def rate(
                 raise InputError("--analyse reads answers; leave --serve and --out out")
             from limner.study.analysis import analyse as conclude
 
-            reply(conclude(given), show.judged)
+            reply(conclude(given, html=html), show.judged)
             return DONE
+        if html:
+            raise InputError("--html makes a page of a study's answers; give it with --analyse")
         from limner.cli.parse import given as told
         from limner.cli.progress import counter
         from limner.study.plan import plan

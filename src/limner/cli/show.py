@@ -310,18 +310,58 @@ def metrics(answer: Answer) -> None:
         print(f"{count} real pictures ({reference['data']}, {reference['split']})")
     else:
         print(f"{count} pictures against {reference['count']:,} real ones ({reference['data']}, {reference['split']})")
+    for point in answer.get("checkpoints", []):
+        scores = "  ".join(f"{name} {one['value']:.4g}" for name, one in point["metrics"].items())
+        print(f"{point['images']:>12,} images  {scores}")
     likelihood, features = answer.get("likelihood"), answer["features"]
     lines(
         [
             ("likelihood", likelihood and f"in nats per picture, {_draws(likelihood['draws'])} each, of {likelihood['of']}"),
             ("features", features and features["name"]),
-            ("report", answer.get("report")),
+            *(("beware", text) for text in answer.get("warnings", [])),
+            ("report", answer.get("page") or answer.get("report")),
         ]
     )
 
 
 def _draws(number: int) -> str:
     return "1 draw" if number == 1 else f"{number:,} draws"
+
+
+def compared(answer: Answer) -> None:
+    from limner.evaluation.compared import sentences
+
+    rows = answer["table"]
+    table(
+        ["", "preset", "images", "seed", "training"],
+        [[row["name"], row["preset"], row["images"], row["seed"], span(row["seconds"])] for row in rows],
+    )
+    print()
+    scores = []
+    for metric in dict.fromkeys(name for row in rows for name in row["metrics"]):
+        there = [row["metrics"].get(metric) for row in rows]
+        null = next((one["null"] for one in there if one is not None and one["null"] is not None), None)
+        scores.append([metric, *map(_with_error, there), null])
+    table(["metric", *(row["name"] for row in rows), "null"], scores)
+    reference, features = answer["reference"], answer["features"]
+    pictures = f"{answer['count']:,} pictures of each" if features else "reconstructions"
+    print(f"\n{pictures} against {reference['count']:,} real ones ({reference['data']}, {reference['split']})")
+    if features:
+        print(f"features  {features['name']}")
+    for text in answer["notes"]:
+        print(f"beware    {text}")
+    for title, differences in (("", answer["differences"]), ("recipes, ", answer["group_differences"])):
+        if differences:
+            print(f"\n{title}by 95 % intervals, the pairs of one score together (Holm):")
+            lines(sentences(differences, features and features["name"]))
+    if answer["page"]:
+        print(f"\npage      {answer['page']}")
+
+
+def _with_error(score: Answer | None) -> str:
+    if score is None:
+        return _ABSENT
+    return short(score["value"]) + (f" ± {score['error']:.2g}" if score["error"] is not None else "")
 
 
 def runs(answer: Answer) -> None:
@@ -399,3 +439,5 @@ def judged(answer: Answer) -> None:
         print(f"{row['task']}: {row['run']}: {row['words']}")
     for row in answer["comparisons"]:
         print(f"{row['task']}: {row['words']}")
+    if answer["page"]:
+        print(f"page: {answer['page']}")

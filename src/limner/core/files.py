@@ -31,11 +31,26 @@ def mended(path: Path) -> Iterator[None]:
             raise InputError(f"no space left while writing {path}; free some space, then run the same command again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise InputError(f"no permission to write {path}; choose another folder or change its permissions") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(f"cannot write {path}: the name is too long; choose another") from error
         if error.errno in _IN_THE_WAY:
             raise InputError(
                 f"cannot write {path}: a file stands where a folder should, or the reverse; choose another name"
             ) from error
         raise
+
+
+def writable(folder: Path) -> None:
+    """Says before a long computation what would go wrong after it; makes nothing.
+
+    Errors: `InputError` where no file could be written into `folder`, which need not be there yet.
+    """
+    with mended(folder):
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def sync(path: Path) -> None:

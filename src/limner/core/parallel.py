@@ -7,7 +7,7 @@ Gradients are averaged by the loop itself, once per step and in buckets, because
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
@@ -90,3 +90,24 @@ def from_lead(value: T) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def lead_first(make: Callable[[], T]) -> T:
+    """`make()` on the leading process, then on the others, which find made what it has left on disk."""
+    mine = make() if leads() else None
+    from_lead(None)
+    return make() if mine is None else mine
+
+
+def join(rows: Tensor) -> Tensor:
+    """[n, …] on the CPU of every process -> [Σ n, …] on every process, in the order of their ranks; n may differ, and be 0."""
+    if world() == 1:
+        return rows
+    rows = rows.to("cuda" if dist.get_backend() == "nccl" else "cpu")
+    sizes = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world())]
+    dist.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
+    padded = rows.new_zeros(max(int(size) for size in sizes), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    every = [torch.empty_like(padded) for _ in range(world())]
+    dist.all_gather(every, padded)
+    return torch.cat([part[: int(size)] for part, size in zip(every, sizes, strict=True)]).cpu()

@@ -247,6 +247,23 @@ def _shaping(listing: Listing, options: Options) -> Shaping:
     return Shaping(size, options.fit, channels, background, options.seed if options.binary else None)
 
 
+def sizes(source: str | Path) -> dict[tuple[int, int], str]:
+    """(height, width) of the pictures of `source` by their headers, each with the name of one; stops at the second size."""
+    content = _selected(find(source), Options.of()).content
+    if not isinstance(content, Files):
+        return {content.shape[:2]: str(source)}
+    found: dict[tuple[int, int], str] = {}
+    for name, payload in content.tree.read(content.names):
+        try:
+            seen = pictures.look(bytes_of(payload))
+        except Unreadable:  # will be set aside, with its reason, when it is read
+            continue
+        found.setdefault((seen.height, seen.width), name)
+        if len(found) > 1:
+            break
+    return found
+
+
 def _common_size(content: Files) -> tuple[int, int] | None:
     """The size that all pictures share, from their headers, if it is at most 128; stops at the first that differs."""
     common = None

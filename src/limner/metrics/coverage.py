@@ -19,6 +19,8 @@ from limner.metrics.frechet import Null, jackknife, split
 PRECISION_K = 3
 COVERAGE_K = 5
 _ROWS = 1024  # rows of a distance matrix held at a time
+_SPARE = 16  # neighbours beyond the k-th that are measured exactly
+_UNDECIDED = 64  # pairs of a row up to which they are measured one by one
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,64 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
+def _squares(a: Tensor, b: Tensor) -> tuple[Tensor, float]:
+    """[M, N] squared distances by a matrix product, and how far at most they lie off those of `_distances`."""
+    left, right = a.square().sum(1), b.square().sum(1)
+    # A sum of d products is off by at most d·ε of the sum of their sizes, and |a·b| is at most (|a|² + |b|²)/2.
+    slack = 8 * (a.shape[1] + 8) * torch.finfo(torch.float64).eps * float(left.max() + right.max())
+    return (left[:, None] + right).addmm_(a, b.T, alpha=-2), slack
+
+
+def _inside(a: Tensor, b: Tensor, *radii: Tensor) -> list[Tensor]:
+    """For each of `radii` ([N], or [M, 1]): ``_distances(a, b) <= radius``, to the bit, and several times as fast.
+
+    Only pairs that the product cannot decide are measured.
+    """
+    squares, slack = _squares(a, b)
+    found = []
+    for radius in radii:
+        inside = squares <= radius.square() + slack
+        row, column = (inside & (squares >= radius.square() - slack)).nonzero(as_tuple=True)
+        if len(row) > _UNDECIDED * len(a):
+            inside = _distances(a, b) <= radius
+        elif len(row):
+            apart = _distances(a[row, None], b[column, None])[:, 0, 0]
+            inside[row, column] = apart <= radius.expand_as(inside)[row, column]
+        found.append(inside)
+    return found
+
+
 def radii(points: Tensor, *ks: int) -> list[Tensor]:
     """For each k: distance of every point [N, d] to its k-th nearest other point, [N] float64."""
     points = points.to(torch.float64)
     if len(points) <= max(ks):
         raise InputError(f"neighbour scores with k={max(ks)} need more than {max(ks)} images, and there are {len(points)}")
     found = []
-    for rows in batches_of(len(points), _ROWS):
-        distance = _distances(points[rows], points)
-        index = torch.arange(rows.start, rows.stop, device=points.device)
-        distance[torch.arange(len(index), device=points.device), index] = torch.inf  # a point is no neighbour of itself
-        found.append(distance.topk(max(ks), largest=False).values)
+    for rows in batches_of(len(points), _rows(points)):
+        found.append(_nearest(points, torch.arange(rows.start, rows.stop, device=points.device), max(ks)))
     nearest = torch.cat(found)
     return [nearest[:, k - 1] for k in ks]
+
+
+def _nearest(points: Tensor, which: Tensor, k: int) -> Tensor:
+    """[n, k]: the distances of the points at `which` to their k nearest others, as `_distances` has them, in order."""
+    squares, slack = _squares(points[which], points)
+    squares[torch.arange(len(which), device=points.device), which] = torch.inf  # a point is no neighbour of itself
+    near = squares.topk(min(k + _SPARE, len(points) - 1), largest=False, sorted=True)
+    exact = _distances(points[which, None], points[near.indices])[:, 0].sort(1).values[:, :k]
+    if near.values.shape[1] < len(points) - 1:
+        # What was left out may be nearer only where its square is within the slack: points that lie on one another.
+        unsure = (exact[:, -1].square() + slack >= near.values[:, -1]).nonzero()[:, 0]
+        for part in batches_of(len(unsure), _SPARE):
+            row = unsure[part]
+            distance = _distances(points[which[row]], points)
+            distance[torch.arange(len(row), device=points.device), which[row]] = torch.inf
+            exact[row] = distance.topk(k, largest=False, sorted=True).values
+    return exact
+
+
+def _rows(points: Tensor) -> int:
+    return max(_SPARE, min(_ROWS, (1 << 21) // points.shape[1]))
 
 
 def neighbour_counts(samples: Tensor, real: Tensor, blocks: int = 10, real_radii: list[Tensor] | None = None) -> Counts:
@@ -96,14 +143,13 @@ def neighbour_counts(samples: Tensor, real: Tensor, blocks: int = 10, real_radii
         inside, hits = 0, 0
         hit = torch.zeros(len(real), dtype=torch.bool, device=real.device)
         near = hit.clone()
-        for rows in batches_of(block.stop - block.start, _ROWS):
+        for rows in batches_of(block.stop - block.start, _rows(real)):
             part = slice(block.start + rows.start, block.start + rows.stop)
-            distance = _distances(samples[part], real)
-            inside += int((distance <= of_real_3).any(1).sum())
-            in_ball = distance <= of_real_5
-            hits += int(in_ball.sum())
-            hit |= in_ball.any(0)
-            near |= (distance <= of_samples[part, None]).any(0)
+            of_3, of_5, of_own = _inside(samples[part], real, of_real_3, of_real_5, of_samples[part, None])
+            inside += int(of_3.any(1).sum())
+            hits += int(of_5.sum())
+            hit |= of_5.any(0)
+            near |= of_own.any(0)
         size.append(block.stop - block.start)
         precise.append(inside)
         balls.append(hits)
@@ -125,7 +171,7 @@ def neighbour_null(real_features: Tensor, n: int, repeats: int = 5, seed: int = 
     correction. Empty where the proportion cannot be kept, or a set would be too small to have neighbours.
     """
     asked = n if m is None else m
-    sizes = split(len(real_features), n, asked)
+    sizes = split(len(real_features), n, asked, least=0.0)
     if sizes is None or min(sizes.n, sizes.m) <= COVERAGE_K or not 0.8 < sizes.n * asked / (sizes.m * n) < 1.25:
         return {}
     found: dict[str, list[float]] = {name: [] for name in NEIGHBOUR_SCORES}

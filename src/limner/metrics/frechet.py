@@ -106,16 +106,16 @@ class Split:
         return rows[: self.n], rows[self.n : self.n + self.m]
 
 
-def split(available: int, n: int, m: int) -> Split | None:
+def split(available: int, n: int, m: int, least: float = 0.25) -> Split | None:
     """How to take sets of `n` and `m` out of `available` images: as asked, or else both smaller in the same proportion.
 
-    Neither is shrunk below a quarter of what there is, so that a small reference against many samples can still be split; the
-    proportion gives way then. None where even that leaves fewer than two in a set.
+    Neither is shrunk below the share `least` of what there is, so that a small reference against many samples can still be
+    split; the proportion gives way then. None where even that leaves fewer than two in a set.
     """
     if available >= n + m:
         return Split(n, m, 1.0) if min(n, m) >= 2 else None
-    least = available // 4
-    left = min(n, max(least, min(available - least, round(available * n / (n + m)))))
+    few = int(available * least)
+    left = min(n, max(few, min(available - few, round(available * n / (n + m)))))
     right = min(m, available - left)
     if min(left, right) < 2:
         return None

@@ -29,39 +29,37 @@ def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = PROJECTIONS, see
     The same `seed` gives the same directions, so that values compare. Errors: `InputError` where a set is empty.
     """
     theta = directions(int(a.shape[1]), projections, seed)
-    return float(wasserstein2_squared(project(a, theta), project(b, theta)).mean().sqrt())
+    return distance(project(a, theta), project(b, theta))
 
 
-def sliced_wasserstein_error(a: Tensor, b: Tensor, projections: int = PROJECTIONS, seed: int = 0, blocks: int = 10) -> float:
-    """Standard error over other draws of `a` [N, d]: a jackknife over blocks of its rows. Directions and `b` stay."""
-    theta = directions(int(a.shape[1]), projections, seed)
-    x, y = project(a, theta), project(b, theta).sort(0).values
+def distance(x: Tensor, y: Tensor) -> float:
+    """SW₂ from what `project` gave of either set, [N, L] and [M, L]."""
+    return float(wasserstein2_squared(x, y).mean().sqrt())
+
+
+def error(x: Tensor, y: Tensor, blocks: int = 10) -> float:
+    """Standard error of `distance` over other draws of `x` [N, L]: a jackknife over blocks of its rows. `y` stays."""
+    y = y.sort(0).values
     blocks = min(blocks, len(x))
     if blocks < 2:
         return 0.0
-    parts = []
-    for rows in batches_of(len(x), -(-len(x) // blocks)):
-        kept = torch.cat((x[: rows.start], x[rows.stop :]))
-        parts.append(float(wasserstein2_squared(kept, y).mean().sqrt()))
-    return jackknife(parts)
+    cuts = batches_of(len(x), -(-len(x) // blocks))
+    return jackknife([distance(torch.cat((x[: rows.start], x[rows.stop :])), y) for rows in cuts])
 
 
-def sliced_wasserstein_null(
-    real: Tensor, n: int, repeats: int = 10, seed: int = 0, m: int | None = None, projections: int = PROJECTIONS
-) -> Null:
-    """SW₂ of `n` real pictures and `m` other real ones, `repeats` times, in the directions of `seed`.
+def null(x: Tensor, n: int, m: int, repeats: int = 10, seed: int = 0) -> Null:
+    """`distance` of `n` and `m` others of the real pictures `x` [R, L], `repeats` times.
 
     Where there are fewer than n + m both sets are smaller in the same proportion, and the scores are corrected: SW₂² of equal
     distributions falls about with 1/n + 1/m.
     """
-    sizes = split(len(real), n, n if m is None else m)
+    sizes = split(len(x), n, m)
     if sizes is None:
-        raise InputError(f"{len(real)} real images are too few to compare real with real; at least four are needed")
-    x = project(real, directions(int(real.shape[1]), projections, seed))
+        raise InputError(f"{len(x)} real images are too few to compare real with real; at least four are needed")
     scores = []
     for repeat in range(repeats):
-        left, right = sizes.rows(len(real), repeat, seed)
-        scores.append(float((wasserstein2_squared(x[left], x[right]).mean() * sizes.shrunk).sqrt()))
+        left, right = sizes.rows(len(x), repeat, seed)
+        scores.append(distance(x[left], x[right]) * sizes.shrunk**0.5)
     return Null(tuple(scores), (sizes.n, sizes.m), sizes.shrunk)
 
 

@@ -107,16 +107,26 @@ def vendi(features: Tensor) -> float:
 
 def pairwise_distance(features: Tensor) -> float:
     """Mean Euclidean distance of two different pictures of `features` [N, d]: 0 where all are equal, unbounded above."""
+    return pairwise_distances(features, 1)[0]
+
+
+def pairwise_distances(features: Tensor, blocks: int = 10) -> list[float]:
+    """The mean distance of two different pictures of `features` [N, d], of all and without each of the blocks of rows."""
     count = len(features)
     if count < 2:
         raise InputError(f"a mean distance needs two images, and there are {count}")
     x = on_cpu(features)
     x = x - x.mean(0)
-    total = 0.0
-    for rows in batches_of(count, _ROWS):
-        # Cancellation of the matrix-product shortcut matters to near neighbours, not to a mean.
-        total += float(torch.cdist(x[rows], x, compute_mode="use_mm_for_euclid_dist").sum())
-    return total / (count * (count - 1))
+    cuts = batches_of(count, -(-count // blocks))
+    sums = torch.zeros(len(cuts), len(cuts), dtype=torch.float64)
+    for i, block in enumerate(cuts):
+        for rows in batches_of(block.stop - block.start, _ROWS):
+            # Cancellation of the matrix-product shortcut matters to near neighbours, not to a mean.
+            apart = torch.cdist(x[block][rows], x, compute_mode="use_mm_for_euclid_dist").sum(0)
+            sums[i] += torch.stack([apart[columns].sum() for columns in cuts])
+    lost = [sums.new_zeros(()), *(sums[i].sum() + sums[:, i].sum() - sums[i, i] for i in range(len(cuts)))]
+    left = [count, *(count - (block.stop - block.start) for block in cuts)]
+    return [float(sums.sum() - less) / (n * (n - 1)) for less, n in zip(lost, left, strict=True) if n >= 2]
 
 
 def diversity_error(measure: Callable[[Tensor], float], features: Tensor, blocks: int = 10) -> float:

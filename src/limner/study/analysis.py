@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from limner.core.errors import InputError
-from limner.core.files import write_json
+from limner.core.files import write_json, write_text
+from limner.metrics.intervals import LEVEL
 from limner.study.preference import strengths
 from limner.study.records import ANSWERED, KEY, Judgement, Key, Picture, Task, plain, read_judgement, read_key
-from limner.study.resampling import FEWEST, LEVEL, Floats, draws, estimate, interval
+from limner.study.resampling import FEWEST, Floats, draws, estimate, interval
+from limner.study.results import page
 from limner.study.signal import detection
 
 RIGHT = 0.8
@@ -29,7 +31,7 @@ SAME = 20
 OFF = 1.5
 """A timed picture seen longer than so many times the time set, or shorter than that time by as much, is set aside."""
 NONE = "no difference can be claimed"
-REPORT = "analysis.json"
+REPORT, RESULTS = "analysis.json", "analysis.html"
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,13 @@ class Heard:
     set_aside: dict[str, int]
 
 
-def analyse(words: Sequence[str | Path], seed: int = 0) -> dict[str, Any]:
+def analyse(words: Sequence[str | Path], seed: int = 0, html: bool = False) -> dict[str, Any]:
     """The answer to one study's judgements: a study's folder, with what lies in its ``answers``, or .jsonl files, or both.
 
     Where no folder is given, the key is looked for beside the files and one folder above. The answer is kept as
-    ``analysis.json`` in the study. Errors: `InputError` where there is no key, or no judgement that belongs to it.
+    ``analysis.json`` in the study, and with `html` also as a page, ``analysis.html``.
+
+    Errors: `InputError` where there is no key, or no judgement that belongs to it.
     """
     folder, files = _sort(words)
     key = read_key(folder)
@@ -58,7 +62,10 @@ def analyse(words: Sequence[str | Path], seed: int = 0) -> dict[str, Any]:
         why = ", ".join(f"{count} {text}" for text, count in heard.set_aside.items()) or "they are empty"
         raise InputError(f"no judgement of {folder} in {', '.join(map(str, files))} ({why}); give the files that people sent")
     answer = conclude(key, heard, seed)
-    answer |= {"study": str(folder), "files": [str(file) for file in files], "report": str(folder / REPORT)}
+    answer |= {"study": str(folder), "files": [str(file) for file in files], "report": str(folder / REPORT), "page": None}
+    if html:
+        answer["page"] = str(folder / RESULTS)
+        write_text(folder / RESULTS, page(answer))
     write_json(folder / REPORT, answer)
     return answer
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from limner.core.errors import InputError
 from limner.core.images import picture
 from limner.core.seeds import fold
-from limner.data import prepare
-from limner.data.dataset import Dataset, Images
-from limner.loaded import Loaded, load
+from limner.data.dataset import Dataset
+from limner.judged import Pixels, common_reference, held_out, in_files, model_of, names_of
+from limner.loaded import Loaded
 from limner.loop import SCORED_SEEDS
-from limner.run import Run
+from limner.metrics.pixels import take
 from limner.study.records import Rated, Reals
 
 RATED_SEEDS = 2 * SCORED_SEEDS
@@ -28,7 +24,6 @@ SEEDS_EACH = 10_000
 """Seeds that one study may take, so that a study with another seed shows other samples."""
 MASKS, TILES = 8, 6
 
-Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
 
@@ -51,60 +46,15 @@ def open_sources(words: Sequence[str | Path], data: str | None, checkpoint: str,
 
     Errors: `InputError` where one of them is not there, or cannot be compared with the others.
     """
-    models = [_model(word, checkpoint) for word in words]
-    dataset = _dataset(words, models, data)
-    sources, names = [], _names(words, models)
-    for number, (word, model) in enumerate(zip(words, models, strict=True)):
+    models = [model_of(word, checkpoint) for word in words]
+    sources, names = [], names_of(words, models)
+    dataset = common_reference(words, models, data)
+    for word, model, name in zip(words, models, names, strict=True):
         if model is not None:
-            if model.shape != dataset.shape:
-                raise InputError(
-                    f"{word} makes pictures of the shape {model.shape}, and the real ones are {dataset.shape}; a study "
-                    "compares pictures of one shape"
-                )
-            sources.append(_run(model, names[number], seed))
+            sources.append(_run(model, name, seed))
         else:
-            sources.append(_files(Path(word).expanduser(), names[number], dataset.shape, seed))
+            sources.append(_files(Path(word).expanduser(), name, dataset, seed))
     return sources, dataset
-
-
-def _model(word: str | Path, checkpoint: str) -> Loaded | None:
-    """The model of a run; None for pictures."""
-    path = Path(word).expanduser()
-    if path.suffix == ".npz":
-        return None
-    try:
-        run = Run.open(path)
-    except InputError:
-        if path.is_dir() and any(path.iterdir()):
-            return None
-        raise
-    return load(run.path, checkpoint)
-
-
-def _dataset(words: Sequence[str | Path], models: Sequence[Loaded | None], data: str | None) -> Dataset:
-    runs = [model for model in models if model is not None]
-    if not runs:
-        if data is None:
-            raise InputError(f"{words[0]} is not a run, so say which pictures are the real ones: --data SRC")
-        return prepare(data)
-    if data is None and len({model.recipe.data.fingerprint for model in runs}) > 1:
-        raise InputError("these runs were trained on different data; say which pictures are the real ones: --data SRC")
-    return runs[0].dataset(data)
-
-
-def _names(words: Sequence[str | Path], models: Sequence[Loaded | None]) -> list[str]:
-    """Short names, each different: the last part of a path, and more of it where two are called alike."""
-    paths = [
-        (Path(word).expanduser() if model is None else model.run.path).resolve()
-        for word, model in zip(words, models, strict=True)
-    ]
-    if len(set(paths)) < len(paths):
-        raise InputError("one run is named twice; a study compares different ones")
-    for length in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-length:]) for path in paths]
-        if len(set(names)) == len(names):
-            break
-    return names
 
 
 def _run(model: Loaded, name: str, seed: int) -> Source:
@@ -118,45 +68,20 @@ def _run(model: Loaded, name: str, seed: int) -> Source:
     return Source(rated, None, draw)
 
 
-def _files(path: Path, name: str, shape: tuple[int, int, int], seed: int) -> Source:
-    """Pictures at random out of a folder (brought to `shape`) or an .npz."""
-    if path.suffix == ".npz":
-        found = _npz(path)
-        if found.shape[1:] != shape:
-            raise InputError(
-                f"{path} has pictures of the shape {found.shape[1:]}, and the real ones are {shape}; make them equal"
-            )
-        images = Images([found])
-    else:
-        images = prepare(path, size=shape[:2], channels=_channels(shape[2]), split="none").images
+def _files(path: Path, name: str, dataset: Dataset, seed: int) -> Source:
+    """Pictures at random out of a folder (brought to the shape of `dataset`) or an .npz."""
+    images = in_files(path, dataset).images
 
     def draw(count: int) -> tuple[Pixels, list[int]]:
-        rows = chance(seed, "rows", name).choice(len(images), count, replace=False)
-        return images.gather(rows), [int(row) for row in rows]
+        rows = chance(seed, "rows", name).choice(images.shape[0], count, replace=False)
+        return take(images, rows), [int(row) for row in rows]
 
-    return Source(Rated(name=name, path=str(path)), len(images), draw)
-
-
-def _channels(count: int) -> Any:
-    return count
-
-
-def _npz(path: Path) -> Pixels:
-    try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            found: Pixels = file["images"]
-    except FileNotFoundError as error:
-        raise InputError(f"no file at {path}") from error
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} holds no array 'images': {error}") from error
-    if found.dtype != np.uint8 or found.ndim != 4:
-        raise InputError(f"{path}: 'images' must be uint8 [N, H, W, C], not {found.dtype} {list(found.shape)}")
-    return found
+    return Source(Rated(name=name, path=str(path)), images.shape[0], draw)
 
 
 def real_source(dataset: Dataset, seed: int) -> tuple[Source, Reals]:
     """Real pictures at random, of the split that `evaluate` takes: test where there is one, otherwise val, otherwise all."""
-    split = next(name for name in ("test", "val", "train") if name in dataset.splits)
+    split = held_out(dataset)
     rows = dataset.indices(split)
 
     def draw(count: int) -> tuple[Pixels, list[int]]:

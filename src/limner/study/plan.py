@@ -18,8 +18,9 @@ import numpy as np
 from limner.core.errors import InputError, nearest
 from limner.core.files import atomic_folder, mended
 from limner.core.seeds import fold
+from limner.judged import Pixels
 from limner.study.page import Practice, page
-from limner.study.pictures import Pixels, Progress, Source, chance, masks, noise, open_sources, png, real_source
+from limner.study.pictures import Progress, Source, chance, masks, noise, open_sources, png, real_source
 from limner.study.records import ANSWERED, KEY, PAGE, TASKS, Key, Picture, Shown, Task
 
 FORMS = 60

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from limner.core.seeds import fold
+from limner.metrics.intervals import LEVEL, student
 
 REPEATS = 2000
-LEVEL = 0.95
 FEWEST = 8
 """People below which no interval is given, and so nothing is claimed: of 5 people it holds the truth 89 to 94 times in 100."""
 
@@ -57,18 +57,6 @@ def estimate(values: Floats, people: int) -> Estimate:
         return Estimate(float(values[0]))
     low, high = interval(values, people)
     return Estimate(float(values[0]), float(values[1:].std(ddof=1)), float(low), float(high))
-
-
-def student(share: float, freedom: int) -> float:
-    """Quantile of Student's t, within .2 % from 4 degrees of freedom on (Abramowitz & Stegun 26.7.5)."""
-    z = float(quantile(np.array(share)))
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + math.fsum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
 def normal(x: Floats) -> Floats:

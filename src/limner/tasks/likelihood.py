@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from limner.core.method import Bounded
 from limner.core.precision import exact
 from limner.loaded import Loaded
 from limner.methods.elbo import importance_bound
+from limner.metrics.score import mean_of
 
 AT_ONCE = 256
 
@@ -45,6 +46,13 @@ class Likelihood:
         """[N] bits per dimension, by the importance-weighted bound."""
         bits: NDArray[np.float64] = -self.bound / (self.entries * np.log(2))
         return bits
+
+    def values(self) -> dict[str, NDArray[np.float64]]:
+        """`elbo` and `nll` (nats, by the importance-weighted bound) and `bits_per_dim`, of each picture; where the model is
+        linear-Gaussian, `exact` and `density_bound` as well."""
+        told = {"elbo": self.elbo, "nll": -self.bound, "bits_per_dim": self.bits()}
+        known = {"exact": self.exact, "density_bound": self.density_bound}
+        return told | {name: values for name, values in known.items() if values is not None}
 
 
 def likelihood(
@@ -91,13 +99,5 @@ def _weights(method: Bounded, images: Tensor, draws: int, start: int, density: b
 
 
 def as_metrics(found: Likelihood) -> dict[str, Any]:
-    """`elbo` and `nll` (nats, by the importance-weighted bound) with standard errors of their means, and `bits_per_dim`; where
-    the model is linear-Gaussian `exact` and `density_bound` as well."""
-
-    def entry(values: NDArray[np.float64]) -> dict[str, Any]:
-        error = float(values.std() / max(len(values), 1) ** 0.5)
-        return {"value": float(values.mean()), "error": error, "null": None, "z": None, "p": None}
-
-    known = {"exact": found.exact, "density_bound": found.density_bound}
-    told = {"elbo": found.elbo, "nll": -found.bound, "bits_per_dim": found.bits(), **known}
-    return {name: entry(values) for name, values in told.items() if values is not None}
+    """`Likelihood.values` as means with their standard errors."""
+    return {name: asdict(mean_of(values)) for name, values in found.values().items()}

@@ -1,0 +1,99 @@
+"""Scores of a model rather than of its samples: what it makes of held-out pictures, and what its latents mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.core import images as pictures
+from limner.core.errors import InputError
+from limner.data import scenes
+from limner.data.dataset import Dataset
+from limner.data.pictures import Shaping, from_pixels, parse_background
+from limner.loaded import Loaded
+from limner.metrics.disentanglement import disentangled
+from limner.metrics.reconstruction import CEILING, psnr, ssim
+from limner.metrics.score import Score
+from limner.tasks.likelihood import likelihood
+
+OF_RECONSTRUCTIONS = ("mse", "psnr", "ssim")
+BOUNDS = ("elbo", "nll", "bits_per_dim")
+EXACT = ("exact", "density_bound")
+"""Of linear-Gaussian models only."""
+BANK = 50_000
+"""One-object scenes that scores of disentanglement are measured on."""
+
+
+def bounds(
+    model: Loaded | None, real: NDArray[np.uint8], importance: int | None, wanted: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
+    """Likelihoods of the reference, picture by picture.
+
+    Errors: `InputError` where the model has none for such pictures, or not those `wanted`.
+    """
+    if model is None:
+        out = "--importance" if importance is not None else ", ".join(BOUNDS)
+        raise InputError(f"likelihoods are those that a model gives to pictures; give a run, or leave {out} out")
+    found = likelihood(model, real, importance if importance is not None else 1).values()
+    if set(EXACT) & set(wanted) - set(found):
+        raise InputError(
+            f"{model.run.path} is not linear-Gaussian, so that nobody knows its likelihood exactly; leave {', '.join(EXACT)} "
+            "out, or train a vae with method.networks=mlp method.widths=[]"
+        )
+    return found
+
+
+def reconstruction(model: Loaded | None, real: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+    """Of reconstructions of the reference, picture by picture: `mse` (of values in 0..1), `psnr` in dB, `ssim`.
+
+    Errors: `InputError` where nothing reconstructs.
+    """
+    if model is None:
+        raise InputError("mse, psnr and ssim are of pictures that went through a model; give a run, or leave them out")
+    back = model.reconstruct(real)
+    ratio = psnr(back, real)
+    found = {"mse": 10 ** (-ratio / 10), "psnr": ratio.clamp(max=CEILING), "ssim": ssim(back, real)}
+    return {name: values.numpy() for name, values in found.items()}
+
+
+def disentanglement(model: Loaded | None, dataset: Dataset, names: Sequence[str]) -> dict[str, Any]:
+    """Scores of `limner.metrics.disentanglement`, each beside its null, and (`factors`) what is known of each factor.
+
+    Measured on 50,000 scenes of one object that are drawn for it with independent factors (`limner.data.scenes.FACTORS`), among
+    them pairs of shape and colour that training never shows; so are the factors of `scenes` told apart where a run has them.
+    """
+    if model is None or dataset.factors is None:
+        raise InputError(
+            "disentanglement is measured on a run that was trained on pictures with known factors, such as "
+            "`limner train scenes-1 --preset vae`"
+        )
+    shape, codes_for_latents = model.latent_shape()
+    if codes_for_latents or len(shape) != 1:
+        what = f"{'codes' if codes_for_latents else 'a map'} of the shape {'x'.join(map(str, shape))}"
+        raise InputError(
+            f"the latents of {model.run.path} ({model.recipe.preset}) are {what}; disentanglement is measured on vectors"
+        )
+    height, width, channels = dataset.shape
+    shaping = Shaping((height, width), model.recipe.data.fit, channels, parse_background(model.recipe.data.background))
+    codes = scenes.draw_factors(BANK, seed=0)
+    latents = []
+    for part in pictures.batches_of(BANK, 1000):
+        drawn = scenes.paint_factors(codes[part], (height, width))
+        latents.append(model.encode(drawn if channels == 3 else np.stack([from_pixels(one, shaping) for one in drawn])))
+    found = disentangled(np.concatenate(latents).astype(np.float64), codes, names)
+    each = zip(scenes.FACTORS, scenes.FACTORS.values(), *found.of_factors.values(), strict=True)
+    return {
+        "metrics": {name: asdict(Score(value, null=found.null.get(name))) for name, value in found.scores.items()},
+        "factors": {
+            name: {"values": size, **dict(zip(found.of_factors, map(float, values), strict=True))}
+            for name, size, *values in each
+        },
+        "count": BANK,
+        "features": {"name": "latents", "checksum": model.checkpoint.digest(), "dimensions": shape[0]},
+        "reference": {"data": "scenes-1", "fingerprint": None, "split": "drawn", "count": BANK},
+        "seconds": 0.0,
+    }

@@ -1,0 +1,234 @@
+"""The verb that judges: a run, a folder, an array of samples or pictures out of Python against real ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.core import images as pictures
+from limner.core import parallel
+from limner.core.digest import own_digest
+from limner.core.errors import InputError, nearest
+from limner.core.files import writable, write_json, write_text
+from limner.core.method import Bounded, Reconstructs
+from limner.data import prepare
+from limner.data.dataset import Dataset
+from limner.evaluation.models import BOUNDS, EXACT, OF_RECONSTRUCTIONS, bounds, disentanglement, reconstruction
+from limner.evaluation.page import page
+from limner.evaluation.samples import Found, score_samples
+from limner.judged import Judged, drawn, from_python, held_out, in_files, model_of, reference, spooled
+from limner.loaded import Loaded, load
+from limner.metrics.disentanglement import SCORES
+from limner.metrics.pixels import take
+from limner.metrics.score import mean_of
+from limner.metrics.scores import ASKED, OF_SAMPLES
+from limner.run import Run
+
+METRICS = (*OF_SAMPLES, *OF_RECONSTRUCTIONS, *BOUNDS, *EXACT)
+DISENTANGLEMENT = "disentanglement"
+"""The name for all scores of `limner.metrics.disentanglement`, which are measured only when asked for: they take a minute."""
+COUNT = 5000
+"""Samples where none are asked for by number."""
+BLOCKS = 50
+"""Parts of the held-out pictures whose means a report keeps, for whoever compares two models on the same pictures."""
+MOST = 1_000_000
+"""Seeds that are kept for scores."""
+SHOWN = 64
+"""Samples, and real pictures, on a report's page."""
+GREY_VALUES = "the pictures' grey values: densities are integrated over each value's bin, the outermost bins are open"
+
+Pictures = str | Path | Iterable[NDArray[np.uint8]]
+Tell = Callable[[str], None]
+
+
+def evaluate(
+    what: Pictures,
+    *,
+    data: str | None = None,
+    count: int | None = None,
+    features: str = "judge",
+    metrics: Sequence[str] | None = None,
+    checkpoint: str = "last",
+    importance: int | None = None,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Judges a run, a folder of pictures, an ``.npz`` (`images`, perhaps `labels`) or arrays against `data` (a run's own by
+    default), and leaves ``report.json`` and ``report.html`` in `out`, or in the run.
+
+    Arrays are uint8 [N, H, W, C], or an iterable of such or of single pictures [H, W, C]. Reference: the test split where there
+    is one, otherwise the validation split; the answer says which. Each metric comes with its error, and with what as many real
+    pictures get (`null`), a z-score and a p. Where the model bounds likelihoods, `elbo` and `nll` are those of the reference in
+    nats per picture, by `importance` draws each. Without `metrics`, all that there are but those that take long or need care
+    (`limner.metrics.scores.ASKED`, "disentanglement"). Nothing is drawn where no metric of samples is asked for, and `count` is
+    then that of the reference. `checkpoint` "all": every one that was kept, the answer of the last and `checkpoints`, a list of
+    them all. Processes that torchrun has started share the work; the answer is the leading one's.
+
+    Errors: `InputError`, among others for a metric asked for by name that cannot be had.
+    """
+    with parallel.processes():
+        if checkpoint == "all":
+            return _over_time(what, data, count, features, metrics, importance, out)
+        began = time.monotonic()
+        model = model_of(what, checkpoint) if isinstance(what, str | Path) else None
+        return judge(what, model, data, count, features, metrics, importance, out, began)
+
+
+def _over_time(
+    what: Pictures, data: str | None, count: int | None, features: str, metrics: Sequence[str] | None, importance: int | None,
+    out: Path | None,
+) -> dict[str, Any]:  # fmt: skip
+    if not isinstance(what, str | Path) or model_of(what) is None:
+        raise InputError("--checkpoint all is for a run; pictures have no checkpoints")
+    run = Run.open(what)
+    rows, answer = [], dict[str, Any]()
+    for each in run.checkpoints():
+        model = load(run.path, str(each.images))
+        folder = None if out is None else out / f"{each.images:09d}"
+        answer = judge(what, model, data, count, features, metrics, importance, folder, time.monotonic())
+        rows.append({"images": each.images, "metrics": answer["metrics"], "report": answer["report"]})
+    return answer | {"checkpoints": rows}
+
+
+def judge(
+    what: Pictures, model: Loaded | None, data: str | Dataset | None, count: int | None, features: str,
+    metrics: Sequence[str] | None, importance: int | None, out: Path | None, began: float,
+) -> dict[str, Any]:  # fmt: skip
+    """`evaluate` where it is known whether there is a `model`; `data` may have been prepared already."""
+    asked_for = wanted(metrics, model, features, importance)
+    if count is not None and not 2 <= count <= MOST:
+        raise InputError(f"--count {count}: give 2 to {MOST:,} pictures to judge")
+    if (folder := _folder(model, out)) is not None:
+        writable(folder)
+    with _opened(what, model, data) as (judged, dataset):
+        apart = [name for name in asked_for if name in SCORES]
+        if apart and len(apart) == len(asked_for):
+            return _kept(disentanglement(model, dataset, apart), model, out, began, None, DISENTANGLEMENT)
+        split = held_out(dataset)
+        rows = dataset.indices(split)
+        report: dict[str, Any] = {
+            "metrics": {},
+            "asked": asked_for,
+            "count": len(rows),
+            "features": None,
+            "reference": {"data": dataset.name, "fingerprint": dataset.fingerprint, "split": split, "count": len(rows)},
+            "warnings": [],
+        }
+        each = dict[str, NDArray[np.float64]]()
+        if set(OF_RECONSTRUCTIONS) & set(asked_for):
+            each |= reconstruction(model, dataset.images.gather(rows))
+        if {*BOUNDS, *EXACT} & set(asked_for):
+            each |= bounds(model, dataset.images.gather(rows), importance, asked_for)
+            report["likelihood"] = {"draws": importance or 1, "of": GREY_VALUES}
+        of_model = {name: asdict(mean_of(values)) for name, values in each.items() if name in asked_for}
+        report["blocks"] = {name: block_means(each[name]) for name in of_model}
+        asked = [name for name in asked_for if name in OF_SAMPLES]
+        if not asked:
+            report["metrics"] = of_model
+            return _kept(_more(report, model, dataset, apart), model, out, began, None)
+        if model is not None:
+            judged = drawn(model, min(count or COUNT, MOST))
+        with spooled(judged, count or (COUNT if model is not None else None)) as samples:
+            own = model is None or dataset.fingerprint == model.recipe.data.fingerprint
+            found = score_samples(samples, dataset, split, features, asked, own, insist=bool(metrics))
+            report |= found.told()
+            every = report["metrics"] | of_model
+            report["metrics"] = {name: every[name] for name in METRICS if name in every}
+            return _kept(_more(report, model, dataset, apart), model, out, began, found)
+
+
+def block_means(values: NDArray[np.float64]) -> list[float]:
+    """[N] -> at most `BLOCKS` means of as many consecutive values, or one more or fewer."""
+    return [float(part.mean()) for part in np.array_split(values, min(BLOCKS, len(values))) if len(part)]
+
+
+def _more(report: dict[str, Any], model: Loaded | None, dataset: Dataset, apart: Sequence[str]) -> dict[str, Any]:
+    """`report` with the scores of disentanglement that were asked for beside others."""
+    if apart:
+        more = disentanglement(model, dataset, apart)
+        report["metrics"] |= more["metrics"]
+        report["factors"] = more["factors"]
+    return report
+
+
+@contextmanager
+def _opened(what: Pictures, model: Loaded | None, data: str | Dataset | None) -> Iterator[tuple[Judged, Dataset]]:
+    """The pictures (of a run: none yet) and what they are compared with."""
+    nothing = Judged(np.empty((0, 1, 1, 1), np.uint8))
+    known, source = (data, None) if isinstance(data, Dataset) else (None, data)
+    if model is not None:
+        yield nothing, known or parallel.lead_first(lambda: model.dataset(source))
+    elif isinstance(what, str | Path):
+        dataset = known or parallel.lead_first(lambda: reference(what, source))
+        yield in_files(Path(what).expanduser(), dataset), dataset
+    elif data is None:
+        raise InputError("say what the pictures are to be compared with: data=SRC")
+    else:
+        with from_python(what) as images:
+            height, width, channels = images.shape[1:]
+            make = lambda: prepare(str(source), size=(height, width), channels=channels)  # noqa: E731
+            yield Judged(images), known or parallel.lead_first(make)
+
+
+def wanted(metrics: Sequence[str] | None, model: Loaded | None, features: str, importance: int | None) -> list[str]:
+    """The metrics of these names; where none are named, what `model` (None: pictures) has. Importance draws are for bounds.
+
+    Errors: `InputError` for a name that is none.
+    """
+    known = [*METRICS, *SCORES, DISENTANGLEMENT]
+    for name in metrics or ():
+        if name not in known:
+            raise InputError(f"unknown metric '{name}'{nearest(name, known)} (there are: {', '.join(known)})")
+    lacking = set() if metrics else _lacking(model) | (ASKED - ({"inception_score"} if features == "inception" else set()))
+    named = [name for name in metrics or METRICS if name not in lacking] + ([*BOUNDS] if importance is not None else [])
+    return list(dict.fromkeys(inner for name in named for inner in (SCORES if name == DISENTANGLEMENT else (name,))))
+
+
+def _lacking(model: Loaded | None) -> set[str]:
+    """The metrics that make no sense of it."""
+    if model is None:
+        return {*OF_RECONSTRUCTIONS, *BOUNDS, *EXACT}
+    method, lacking = model.method, set[str]()
+    if not method.generates:
+        lacking |= set(OF_SAMPLES)
+    if not isinstance(method, Reconstructs):
+        lacking |= set(OF_RECONSTRUCTIONS)
+    if not isinstance(method, Bounded) or (method.black_and_white and not model.recipe.data.binary):
+        lacking |= set(BOUNDS)
+    if not isinstance(method, Bounded) or not method.exact:
+        lacking |= set(EXACT)
+    return lacking
+
+
+def _folder(model: Loaded | None, out: Path | None) -> Path | None:
+    """Where the report goes."""
+    own = None if model is None else model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
+    return own if out is None else out
+
+
+def _kept(
+    report: dict[str, Any], model: Loaded | None, out: Path | None, began: float, found: Found | None, name: str = "report"
+) -> dict[str, Any]:
+    """`report` with where it comes from and how long it took, written to `out` or into the run, with a page beside it."""
+    if model is not None:
+        report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
+        report["checkpoint"] = model.checkpoint.digest()
+    report["limner"] = own_digest()
+    report["seconds"] = round(time.monotonic() - began, 2)
+    report["report"] = report["page"] = None
+    if (out := _folder(model, out)) is not None and parallel.leads():
+        report["report"] = str(out / f"{name}.json")
+        if found is not None:
+            report["page"] = str(out / f"{name}.html")
+            real = take(found.sides.real_images, slice(0, SHOWN)) if found.sides.real_images is not None else None
+            samples = take(found.judged.images, slice(0, SHOWN))
+            pictures.save_png(out / "samples.png", pictures.grid(samples))
+            write_text(out / f"{name}.html", page(report, found, samples, real))
+        write_json(out / f"{name}.json", report)
+    return report

@@ -1,0 +1,44 @@
+"""Scores while a method trains."""
+
+from __future__ import annotations
+
+from limner.core import images as pictures
+from limner.core.method import Method, generate
+from limner.data.dataset import Dataset
+from limner.evaluation.references import judge_for, ordered
+from limner.loop import SCORED_SEEDS
+from limner.metrics.classes import class_distance
+from limner.metrics.coverage import neighbours
+from limner.metrics.frechet import frechet_null, frechet_to
+from limner.metrics.statistics import Moments
+
+FEWEST = 32
+"""Held-out pictures below which training scores compare with training pictures."""
+
+
+class Watch:
+    """Scores a method while it trains: Fréchet distance to the validation split, never to the test split."""
+
+    def __init__(self, dataset: Dataset, count: int) -> None:
+        split = "val" if "val" in dataset.splits else "train"
+        if (
+            len(dataset.splits[split]) < FEWEST
+        ):  # too few to know even a mean by; training images are next best, and the log says so
+            split = "train"
+        rows = ordered(dataset, split)[: 5000 if split == "train" else None]
+        self.split, self.count, self.pictures = split, count, len(rows)
+        self.judge = judge_for(dataset)
+        self.checksum = self.judge.checksum
+        self.real = self.judge.see(dataset.images.gather(rows))
+        self.distance = frechet_to(Moments.of(self.real.features))
+        self.null = frechet_null(self.real.features, min(count, len(rows)), repeats=5, m=len(rows)).mean
+
+    def score(self, method: Method) -> dict[str, float]:
+        """`frechet` and its `null`, `coverage`, and `class_distance` where there are classes."""
+        fake = pictures.to_uint8(generate(method, range(SCORED_SEEDS, SCORED_SEEDS + self.count)))
+        seen = self.judge.see(fake)
+        found = {"frechet": float(self.distance(Moments.of(seen.features))), "null": self.null}
+        found["coverage"] = neighbours(seen.features[:1000], self.real.features[:1000]).coverage
+        if seen.logits is not None and self.real.logits is not None:
+            found["class_distance"] = class_distance(seen.logits, self.real.logits)
+        return found

@@ -1,0 +1,374 @@
+"""`limner evaluate` and `limner.evaluate`: any source of pictures, any detector, the report and its page, and bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from contract.helpers import run_of, torchrun
+from limner import evaluate, load, prepare
+from limner.cli import main
+from limner.evaluation import judge_for
+from limner.evaluation.page import called
+from limner.loop import SCORED_SEEDS
+from limner.metrics import inception
+from limner.metrics.scores import ASKED, OF_SAMPLES
+from limner.pages import digits as spelled
+from limner.run import Run
+from made import folder, textured, tree_bytes, write
+from made_inception import published_weights
+
+Pixels = NDArray[np.uint8]
+Ask = Callable[..., tuple[int, dict[str, Any]]]
+PIXELS = ("--data", "digits", "--features", "pixels")
+KEYS = {"value", "error", "null", "z", "p"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Three checkpoints, of which the first and the last differ."""
+    settings = ("checkpoints.every=0.5", "checkpoints.keep=9", "method.labels=true")
+    return run_of("dcgan", tmp_path_factory.mktemp("runs"), *settings, images=320)
+
+
+# ---- sources ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("features", ["judge", "pixels"])
+def test_a_folder_an_array_file_and_arrays_get_the_same_numbers_to_the_last_digit(
+    features: str, places: dict[str, Path], fakes: tuple[Pixels, NDArray[np.int64]], judge: Ask
+) -> None:
+    images, _ = fakes
+
+    def singles() -> Iterator[Pixels]:
+        yield from images
+
+    def batches() -> Iterator[Pixels]:
+        yield images[:50]
+        yield images[50:]
+
+    found = [judge(places[name], "--data", "digits", "--features", features) for name in ("folder", "plain.npz")]
+    assert [code for code, _ in found] == [0, 0]
+    answers = [answer for _, answer in found]
+    answers += [evaluate(each, data="digits", features=features) for each in (images, singles(), batches())]
+    for answer in answers[1:]:
+        assert answer["metrics"] == answers[0]["metrics"]
+        assert answer["count"] == len(images)
+        assert (answer["features"], answer["reference"]) == (answers[0]["features"], answers[0]["reference"])
+    expected = [name for name in OF_SAMPLES if name not in ASKED | {"label_accuracy"}]
+    if features == "pixels":
+        expected.remove("class_distance")
+    assert list(answers[0]["metrics"]) == expected
+
+
+def test_what_an_answer_says(places: dict[str, Path], judge: Ask, tmp_path: Path) -> None:
+    code, answer = judge(places["plain.npz"], "--data", "digits", "--out", tmp_path / "out")
+    assert code == 0
+    assert {"metrics", "count", "features", "reference", "warnings", "context", "report", "page", "seconds"} <= set(answer)
+    assert all(set(one) == KEYS for one in answer["metrics"].values())
+    data = prepare("digits")
+    assert answer["reference"] == {"data": "digits", "fingerprint": data.fingerprint, "split": "test", "count": 180}
+    known = judge_for(data)
+    told = answer["features"]
+    assert (told["name"], told["checksum"], told["dimensions"]) == ("judge", known.checksum, 128)
+    assert told["held_out_accuracy"] == known.card.held_out_accuracy > 0.9
+    assert told["about"] == {"resize": "none", "range": "-1..1"}
+    assert answer["context"] == {"quantisation": "uint8, rounded", "seed": 0, "features_kept": [161, 180], "notes": []}
+    assert any("161 samples are few" in text for text in answer["warnings"])
+    assert answer["report"] == str(tmp_path / "out" / "report.json")
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == answer
+    assert answer["classes"].keys() == {"samples", "real"}
+    assert sum(answer["classes"]["real"].values()) == pytest.approx(1)
+    noisy = answer["metrics"]
+    assert noisy["frechet"]["z"] > 4
+    assert noisy["frechet"]["p"] == pytest.approx(1 / 11)
+    assert noisy["two_sample"]["p"] < 1e-3
+
+
+def test_without_out_pictures_leave_nothing(places: dict[str, Path], judge: Ask, tmp_path: Path) -> None:
+    before = tree_bytes(places["folder"].parent)
+    code, answer = judge(places["folder"], *PIXELS)
+    assert (code, answer["report"], answer["page"]) == (0, None, None)
+    assert tree_bytes(places["folder"].parent) == before
+
+
+def test_classes_come_from_an_array_file_and_from_sub_folders(
+    places: dict[str, Path], fakes: tuple[Pixels, NDArray[np.int64]], judge: Ask
+) -> None:
+    images, labels = fakes
+    logits = judge_for(prepare("digits")).logits(images)
+    assert logits is not None
+    expected = float((logits.argmax(1).numpy() == labels).mean())
+    for name in ("labelled.npz", "sorted"):
+        code, answer = judge(places[name], "--data", "digits", "--metrics", "label_accuracy")
+        assert code == 0, answer
+        assert answer["metrics"]["label_accuracy"]["value"] == pytest.approx(expected, abs=1e-12)
+        assert 0.9 < answer["metrics"]["label_accuracy"]["null"] <= 1
+    wrong = places["plain.npz"].with_name("wrong.npz")
+    np.savez(wrong, images=images, labels=(labels + 1) % 10)
+    assert judge(wrong, "--data", "digits", "--metrics", "label_accuracy")[1]["metrics"]["label_accuracy"]["value"] < 0.1
+
+
+def test_fewer_are_the_first_in_a_seeded_order(places: dict[str, Path], judge: Ask) -> None:
+    code, answer = judge(places["plain.npz"], *PIXELS, "--count", "50", "--metrics", "frechet")
+    assert (code, answer["count"]) == (0, 50)
+    assert judge(places["folder"], *PIXELS, "--count", "50", "--metrics", "frechet")[1]["metrics"] == answer["metrics"]
+    code, answer = judge(places["plain.npz"], *PIXELS, "--count", "5000", "--metrics", "frechet")
+    assert (code, answer["count"]) == (0, 161), "there are no more"
+
+
+def test_a_prepared_folder_and_one_of_another_size(places: dict[str, Path], judge: Ask, tmp_path: Path) -> None:
+    _, as_it_is = judge(places["folder"], *PIXELS)
+    prepare(places["folder"], size=(8, 8), channels=1, split="none", out=tmp_path / "made")
+    assert judge(tmp_path / "made", *PIXELS)[1]["metrics"] == as_it_is["metrics"]
+    folder(tmp_path / "large", {"": 20}, height=16, width=16, channels=3)
+    code, answer = judge(tmp_path / "large", *PIXELS)
+    assert code == 0
+    assert answer["context"]["notes"] == ["pictures were brought from 16×16 to 8×8"]
+
+
+def test_a_run_is_judged_by_its_samples(run: Run, judge: Ask) -> None:
+    code, answer = judge(run.path, "--count", "120")
+    assert code == 0, answer
+    assert (answer["count"], answer["images_seen"], answer["run"]) == (120, 320, str(run.path))
+    assert answer["report"] == str(run.path / "evaluations" / "000000320" / "report.json")
+    assert Path(answer["page"]).is_file()
+    samples = load(run.path).sample(range(SCORED_SEEDS, SCORED_SEEDS + 120))
+    of_array = evaluate(samples, data="digits")["metrics"]
+    assert set(answer["metrics"]) == {*of_array, "label_accuracy"}
+    for name, one in of_array.items():
+        if name not in ("two_sample", "copies", "copies_double", "copies_nearer"):  # which depend on the order of pictures
+            assert answer["metrics"][name]["value"] == pytest.approx(one["value"], rel=1e-9), name
+            assert answer["metrics"][name]["null"] == one["null"]
+
+
+def test_every_checkpoint_over_time(run: Run, judge: Ask, tmp_path: Path) -> None:
+    words = ("--count", "64", "--features", "pixels", "--metrics", "frechet,coverage")
+    code, answer = judge(run.path, *words, "--checkpoint", "all", "--out", tmp_path / "out")
+    assert code == 0, answer
+    there = [checkpoint.images for checkpoint in run.checkpoints()]
+    assert [row["images"] for row in answer["checkpoints"]] == there
+    assert len(there) >= 2
+    for row in answer["checkpoints"]:
+        assert row["report"] == str(tmp_path / "out" / f"{row['images']:09d}" / "report.json")
+        alone = judge(run.path, *words, "--checkpoint", str(row["images"]), "--out", tmp_path / "alone")[1]
+        assert alone["metrics"] == row["metrics"] == json.loads(Path(row["report"]).read_text())["metrics"]
+    assert answer["metrics"] == answer["checkpoints"][-1]["metrics"] != answer["checkpoints"][0]["metrics"]
+
+
+# ---- detectors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("features", ["pixels", "random-conv"])
+def test_features_that_learned_nothing(features: str, places: dict[str, Path], judge: Ask) -> None:
+    code, answer = judge(places["plain.npz"], "--data", "digits", "--features", features)
+    assert (code, answer["features"]["name"]) == (0, features)
+    assert "classes" not in answer
+    assert answer["metrics"]["frechet"]["z"] > 4
+
+
+def test_features_of_an_onnx_file(
+    places: dict[str, Path], fakes: tuple[Pixels, NDArray[np.int64]], judge: Ask, tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    make = onnx.helper
+
+    def file(name: str, shape: list[Any]) -> Path:
+        inside, outside = (make.make_tensor_value_info(one, 1, of) for one, of in (("x", shape), ("y", None)))
+        graph = make.make_graph([make.make_node("Identity", ["x"], ["y"])], "made", [inside], [outside])
+        built = make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8)
+        return write(tmp_path / name, built.SerializeToString())
+
+    def asked(path: Path) -> tuple[int, dict[str, Any]]:
+        return judge(places["plain.npz"], "--data", "digits", "--features", path)
+
+    path = file("same.onnx", ["N", 1, 8, 8])
+    code, answer = asked(path)
+    assert code == 0, answer
+    assert answer["features"]["name"] == "same.onnx"
+    pixels = judge(places["plain.npz"], *PIXELS)[1]["metrics"]  # of 8×8 pictures, pixels are the pictures as well
+    for name in ("frechet", "mmd", "coverage", "pairwise"):
+        assert answer["metrics"][name]["value"] == pytest.approx(pixels[name]["value"], rel=1e-4)
+    large = asked(file("large.onnx", ["N", 3, 16, 12]))[1]["features"]
+    assert (large["dimensions"], large["about"]["resize"]) == (3 * 16 * 12, "antialiased bilinear to 16×12")
+    for wrong, words in (
+        (write(tmp_path / "damaged.onnx", path.read_bytes()[:40]), "is no ONNX file that onnxruntime"),
+        (file("four.onnx", ["N", 4, 8, 8]), "sees pictures of 4 channels, and these have 1"),
+        (file("open.onnx", ["N", 1, "height", 8]), "leaves the size of its pictures open"),
+    ):
+        code, answer = asked(wrong)
+        assert code == 2
+        assert words in answer["error"]
+
+
+def test_only_inception_s_distance_is_called_fid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judge: Ask) -> None:
+    weights = published_weights()
+    monkeypatch.setattr("limner.metrics.inception._read", lambda _: weights)
+    data = folder(tmp_path / "data", {"": 24}, height=16, width=16)
+    np.savez(tmp_path / "some.npz", images=np.stack([textured(100 + seed, 16, 16) for seed in range(12)]))
+    words = (tmp_path / "some.npz", "--data", data, "--metrics", "frechet,mmd")
+    code, answer = judge(*words, "--features", tmp_path / "any.pth", "--out", tmp_path / "inception")
+    assert code == 0, answer
+    assert (answer["features"]["name"], answer["features"]["checksum"]) == ("inception", inception.WEIGHTS.sha256)
+    page = Path(answer["page"]).read_text()
+    assert ">FID<" in page
+    assert ">KID<" in page
+    _, other = judge(*words, "--features", "pixels", "--out", tmp_path / "pixels")
+    assert "FID" not in Path(other["page"]).read_text()
+    assert [called("frechet", features) for features in ("inception", "judge", None)] == ["FID", "frechet", "frechet"]
+
+
+# ---- what is kept -------------------------------------------------------------------------------------------------------
+
+
+def test_the_second_time_the_reference_is_read(places: dict[str, Path], judge: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, first = judge(places["plain.npz"], "--data", "digits")
+
+    def never(*_: object, **__: object) -> Any:
+        raise AssertionError("computed anew")
+
+    for name in ("references.observe", "references.radii", "references.nearest", "references.train_judge"):
+        monkeypatch.setattr(f"limner.evaluation.{name}", never)
+    for name in ("scores.frechet_null", "scores.mmd2_null", "scores.neighbour_null", "scores.diversity_null", "sliced.null"):
+        monkeypatch.setattr(f"limner.metrics.{name}", never)
+    code, again = judge(places["plain.npz"], "--data", "digits")
+    assert code == 0, again
+    assert {**again, "seconds": 0} == {**first, "seconds": 0}
+
+
+def test_another_count_has_nulls_of_its_own(places: dict[str, Path], judge: Ask) -> None:
+    nulls = [judge(places["plain.npz"], *PIXELS, "--count", count)[1]["metrics"]["frechet"]["null"] for count in ("40", "160")]
+    assert nulls[0] > 1.5 * nulls[1], "the distance is biased by about 1/N"
+
+
+def test_one_damaged_byte_is_found_and_mended(
+    places: dict[str, Path], judge: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
+    words = (places["plain.npz"], *PIXELS, "--count", "60")
+    _, first = judge(*words)
+    files = [path for path in (tmp_path / "cache" / "references").rglob("*") if path.is_file()]
+    assert len(files) >= 8
+    for path in files:
+        whole = path.read_bytes()
+        for place in (len(whole) // 2, len(whole) - 3):
+            data = bytearray(whole)
+            data[place] ^= 1
+            path.write_bytes(data)
+            code, again = judge(*words)
+            assert code == 0, (path.name, again)
+            assert again["metrics"] == first["metrics"], path.name
+            assert path.read_bytes() == whole
+
+
+# ---- faults (of MNIST: tests/slow/test_planted_faults.py) -----------------------------------------------------------------
+
+
+def planted(fault: str) -> Pixels:
+    data = prepare("digits")
+    fine, learned = (data.images.gather(data.indices(split)) for split in ("val", "train"))
+    noise = np.random.default_rng(0).normal(0, 40, fine.shape)
+    made: Pixels = {
+        "none": lambda: fine,
+        "noise": lambda: (fine + noise).clip(0, 255).round().astype(np.uint8),
+        "repeated": lambda: np.repeat(fine[:16], 10, axis=0),
+        "copies": lambda: np.concatenate((learned[:16], fine[16:])),
+        "mirrored": lambda: np.concatenate((learned[:16, :, ::-1], fine[16:])),
+    }[fault]()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("fault", "far", "unlikely"),
+    [
+        ("none", (), ()),
+        ("noise", ("frechet", "mmd", "precision", "coverage", "pairwise"), ("two_sample",)),
+        ("repeated", ("frechet", "mmd", "sliced", "recall", "coverage", "vendi"), ("two_sample",)),
+        ("copies", (), ("copies", "copies_double", "copies_nearer")),
+        ("mirrored", (), ("copies", "copies_double", "copies_nearer")),
+    ],
+)
+def test_what_is_planted_in_digits_is_seen(fault: str, far: tuple[str, ...], unlikely: tuple[str, ...]) -> None:
+    found = evaluate(planted(fault), data="digits")["metrics"]
+    assert {name for name in found if found[name]["z"] and abs(found[name]["z"]) > 6} >= set(far)
+    assert {name for name in found if found[name]["p"] is not None and found[name]["p"] < 1e-3} == set(unlikely)
+    if fault == "none":
+        assert abs(found["frechet"]["z"]) < 4
+
+
+# ---- the page -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_holds_every_number_and_nothing_that_runs(judge: Ask, tmp_path: Path) -> None:
+    data = folder(tmp_path / "a<u>&c", {"<i>x": 60, "y&'z": 60}, height=8, width=8, channels=1)
+    np.savez(tmp_path / "some.npz", images=np.stack([textured(500 + seed, 8, 8, 1) for seed in range(40)]))
+    code, answer = judge(tmp_path / "some.npz", "--data", data, "--out", tmp_path / "out")
+    assert code == 0, answer
+    page = Path(answer["page"]).read_text()
+    assert page.startswith("<!doctype html>")
+    assert "default-src 'none'" in page
+    assert "<script" not in page.lower()
+    assert not re.search(r"https?:|//[a-z]|javascript:|\son\w+=", re.sub(r"data:image/png;base64,[^\"]*", "", page))
+    assert "<u>" not in page
+    for raw, escaped in (("<i>", "&lt;i&gt;"), ("y&'", "y&amp;&#x27;")):
+        assert raw not in page
+        assert escaped in page
+    rows = dict(re.findall(r"<tr><th>([a-z_]+)</th>(.*?)</tr>", page))
+    for name, one in answer["metrics"].items():
+        cells = re.findall(r"<td>(.*?)</td>", rows[name])
+        assert cells[:5] == [spelled(one[key]) for key in ("value", "error", "null", "z", "p")], name
+        assert cells[5], f"nothing says what {name} means"
+    assert page.count("data:image/png;base64,") >= 2
+    for heading in ("Scores", "Classes", "Precision and recall", "Facts", "Before you believe the numbers"):
+        assert heading in page
+
+
+def test_the_picture_of_precision_and_recall_says_what_the_scores_say(
+    fakes: tuple[Pixels, NDArray[np.int64]], tmp_path: Path
+) -> None:
+    many = np.concatenate([fakes[0], prepare("digits").images.gather(np.arange(200))])  # more than there are real ones
+    answer = evaluate(many, data="digits", features="pixels", out=tmp_path)
+    page = Path(answer["page"]).read_text()
+    for words, name in (("samples among real pictures", "precision"), ("real pictures that samples reach", "recall")):
+        assert f"{words} <b>{answer['metrics'][name]['value']:.0%}</b>" in page
+
+
+def test_for_a_person(places: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(places["plain.npz"]), *PIXELS]) == 0
+    out = capsys.readouterr().out
+    assert "161 pictures against 180 real ones (digits, test)" in out
+    assert "features  pixels" in out
+    assert "beware    161 samples are few" in out
+    assert not re.search(r"[{}]|None|nan", out)
+
+
+# ---- processes ----------------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_answer_as_one(places: dict[str, Path], run: Run, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    words = (str(run.path), "--count", "300", "--features", "random-conv")
+    code, out, err = torchrun("-m", "limner", "evaluate", *words, "--out", str(tmp_path / "two"), "--json")
+    assert code == 0, err[-3000:]
+    answer = json.loads(out)  # one object, of one process
+    alone = evaluate(run.path, count=300, features="random-conv", out=tmp_path / "one")
+    assert answer["metrics"] == alone["metrics"]
+    assert answer["report"] == str(tmp_path / "two" / "report.json")
+    assert (tmp_path / "two" / "samples.png").read_bytes() == (tmp_path / "one" / "samples.png").read_bytes()
+
+
+def test_of_two_processes_one_has_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert main(["evaluate", "nowhere", "--json"]) == 2
+    seen = capsys.readouterr()
+    assert seen.out == ""
+    assert "nowhere" in seen.err
