@@ -95,6 +95,16 @@ def test_frechet_of_features_is_the_same_number(n: int, m: int, d: int) -> None:
     assert frechet_of_features(a, b) == pytest.approx(by_moments, rel=1e-6)
 
 
+@pytest.mark.parametrize(("n", "d"), [(300, 40), (41, 40), (30, 40)])
+def test_the_quick_factor_gives_the_distance_of_the_eigendecomposition(n: int, d: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    scale = torch.logspace(0, -3, d)
+    a, b = Moments.of(normal(n, d) * scale), Moments.of((normal(n, d, seed=1) + 0.2) * scale)
+    quick, shape = frechet_distance(a, b), factor(b.covariance).shape
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", lambda covariance: (covariance, torch.tensor(1)))
+    assert quick == pytest.approx(frechet_distance(a, b), rel=1e-7)
+    assert shape == (d, min(d, n - 1))
+
+
 def test_the_null_splits_into_disjoint_sets() -> None:
     assert split(100, 30, 60) == Split(30, 60, 1.0)
     assert split(50, 30, 70) == Split(15, 35, 0.5)

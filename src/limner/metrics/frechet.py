@@ -46,11 +46,18 @@ class Null:
 
 
 def factor(covariance: Tensor) -> Tensor:
-    """B [d, r] with BBᵀ = `covariance` [d, d]; directions that are rounding error alone are left out."""
+    """B [d, r] with BBᵀ = `covariance` [d, d]; directions that are rounding error alone are left out.
+
+    Cholesky's where no pivot comes near rounding error: a tenth of the time of an eigendecomposition, and as exact there.
+    """
+    root, failed = torch.linalg.cholesky_ex(covariance)
+    rounding = covariance.diagonal().max() * len(covariance) * torch.finfo(covariance.dtype).eps
+    if int(failed) == 0 and bool(root.diagonal().square().min() > 100 * rounding):
+        return root
     values, vectors = torch.linalg.eigh(covariance)
     kept = values > values[-1].clamp_min(0) * len(values) * torch.finfo(values.dtype).eps
-    root: Tensor = vectors[:, kept] * values[kept].sqrt()
-    return root
+    basis: Tensor = vectors[:, kept] * values[kept].sqrt()
+    return basis
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
