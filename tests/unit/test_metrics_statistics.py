@@ -8,6 +8,7 @@ import torch
 from limner.core.errors import InputError
 from limner.metrics.frechet import (
     Split,
+    factor,
     frechet_distance,
     frechet_error,
     frechet_null,
