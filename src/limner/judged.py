@@ -31,6 +31,8 @@ from limner.run import Run
 Pixels = NDArray[np.uint8]
 Shape = tuple[int, int, int]
 _CHUNK = 256  # pictures drawn at a time by each process
+FEWEST = 10
+"""Held-out pictures below which nothing can be compared with them."""
 
 
 class Drawn:
@@ -42,13 +44,13 @@ class Drawn:
     def gather(self, indices: NDArray[np.int64]) -> Pixels:
         return self.model.sample([self.first + int(row) for row in indices])
 
-    def labels(self) -> NDArray[np.int64] | None:
-        """[N]: the class of each, where the model knows classes."""
+    def labels(self, classes: Sequence[str]) -> NDArray[np.int64] | None:
+        """[N]: the class of each, as a place in `classes`; None where the model knows none of them."""
         method = self.model.method
         if not method.conditional:
             return None
         drawn = method.labels(range(self.first, self.first + self.shape[0]))
-        return None if drawn is None else drawn.cpu().numpy().astype(np.int64)
+        return None if drawn is None else _renumbered(drawn.cpu().numpy(), self.model.recipe.data.classes, classes)
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,11 @@ def model_of(word: str | Path, checkpoint: str = "last") -> Loaded | None:
 
 
 def held_out(dataset: Dataset) -> str:
-    """The split that pictures are compared with: test where there is one, otherwise val, otherwise train."""
-    return next(name for name in ("test", "val", "train") if name in dataset.splits)
+    """The split that pictures are compared with: test, or val, where it has `FEWEST` pictures; otherwise the largest."""
+    for name in ("test", "val"):
+        if len(dataset.splits.get(name, ())) >= FEWEST:
+            return name
+    return max(dataset.splits, key=lambda name: len(dataset.splits[name]))
 
 
 def reference(word: str | Path, data: str | None) -> Dataset:
@@ -203,16 +208,22 @@ def in_files(path: Path, dataset: Dataset) -> Judged:
 
 def _labels(folder: Dataset, dataset: Dataset) -> NDArray[np.int64] | None:
     """Labels of the folder's pictures as the `dataset` counts classes, by name; None where no name is known there."""
-    if folder.labels is None or not set(folder.classes) & set(dataset.classes):
+    return None if folder.labels is None else _renumbered(folder.labels, folder.classes, dataset.classes)
+
+
+def _renumbered(labels: NDArray[np.integer[Any]], names: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64] | None:
+    """Labels into `names`, −1 for none, as labels into `classes` by name; None where no name is known there."""
+    if not set(names) & set(classes):
         return None
-    numbers = [dataset.classes.index(name) if name in dataset.classes else -1 for name in folder.classes]
-    return np.append(np.array(numbers, np.int64), -1)[folder.labels]
+    numbers = [classes.index(name) if name in classes else -1 for name in names]
+    found: NDArray[np.int64] = np.append(np.array(numbers, np.int64), -1)[labels]
+    return found
 
 
-def drawn(model: Loaded, count: int, first: int = SCORED_SEEDS) -> Judged:
-    """`count` samples, on seeds that are shown to nobody."""
+def drawn(model: Loaded, count: int, classes: Sequence[str], first: int = SCORED_SEEDS) -> Judged:
+    """`count` samples, on seeds that are shown to nobody, with their labels into `classes`."""
     samples = Drawn(model, first, count)
-    return Judged(samples, samples.labels())
+    return Judged(samples, samples.labels(classes))
 
 
 @contextmanager

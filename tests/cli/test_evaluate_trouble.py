@@ -33,7 +33,7 @@ BAD: dict[str, tuple[str, str]] = {
     "no labels for accuracy": ("good.npz --data PLAIN --features judge --metrics label_accuracy", "know no classes"),
     "no labels to learn": ("classes.npz --data PLAIN --features pixels --metrics gan_train", "the reference has no labels"),
     "no classes asked for": ("good.npz DIGITS --metrics gan_test", "what class they show is unknown"),
-    "nothing held out": ("good.npz --data PLAIN --features pixels --metrics copies", "no pictures that were held out"),
+    "nothing held out": ("good.npz --data PLAIN --features pixels --metrics copies", "20 or more that were held out"),
     "unknown metric": ("good.npz DIGITS --metrics frechett", "unknown metric 'frechett'; did you mean 'frechet'?"),
     "count 0": ("good.npz DIGITS --count 0", "--count 0: give 2 to 1,000,000 pictures"),
     "count -1": ("good.npz DIGITS --count -1", "--count -1: give 2"),

@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from limner.judged import (
 )
 from limner.loaded import Loaded
 from limner.metrics.pixels import take
-from made import encoded, textured, write
+from made import encoded, folder, textured, write
 
 Pixels = NDArray[np.uint8]
 PICTURES = np.stack([textured(seed, 8, 8, 1) for seed in range(30)])
@@ -205,9 +206,9 @@ def test_what_is_not_there_is_no_folder(tmp_path: Path) -> None:
 
 def test_the_split_that_was_held_out(tmp_path: Path, digits: Dataset) -> None:
     assert held_out(digits) == "test"
-    folder = saved(tmp_path / "raw", PICTURES)
-    assert held_out(prepare(folder, split="none", out=tmp_path / "all")) == "train"
-    assert held_out(prepare(folder, split="0.2", out=tmp_path / "two")) in {"val", "test"}
+    raw = saved(tmp_path / "raw", PICTURES)
+    assert held_out(prepare(raw, split="none", out=tmp_path / "all")) == "train"
+    assert held_out(prepare(raw, split="0.4", out=tmp_path / "two")) == "val"
 
 
 # ---- pictures out of Python ---------------------------------------------------------------------------------------------
@@ -300,7 +301,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 
 def test_samples_are_those_of_their_seeds(model: Loaded) -> None:
-    judged = drawn(model, 300, first=40)
+    judged = drawn(model, 300, model.recipe.data.classes, first=40)
     assert isinstance(judged.images, Drawn)
     assert judged.labels is not None
     with spooled(judged, 300) as found:
@@ -313,3 +314,25 @@ def test_samples_are_those_of_their_seeds(model: Loaded) -> None:
     for name in ("3", "8"):
         row = judged.labels.tolist().index(int(name))
         assert np.array_equal(model.sample([40 + row], label=name)[0], images[row]), "the class that the seed draws"
+
+
+def test_a_split_of_a_few_pictures_is_nothing_to_compare_with(tmp_path: Path) -> None:
+    few = prepare(folder(tmp_path / "few", {"a": 21}), out=tmp_path / "packed")
+    assert 0 < min(len(rows) for rows in few.splits.values()) < 10
+    assert held_out(few) == "train"
+
+
+def test_classes_of_a_run_are_those_of_the_reference_by_name() -> None:
+    class Method:
+        conditional = True
+
+        def labels(self, seeds: range) -> torch.Tensor:
+            return torch.arange(len(seeds)) % 3
+
+    model: Any = SimpleNamespace(
+        method=Method(), shape=(8, 8, 1), recipe=SimpleNamespace(data=SimpleNamespace(classes=("cat", "dog", "cow")))
+    )
+    labels = drawn(model, 6, ("cow", "bird", "cat")).labels
+    assert labels is not None
+    assert labels.tolist() == [2, -1, 0, 2, -1, 0]
+    assert drawn(model, 6, ("fish", "bird")).labels is None

@@ -7,6 +7,7 @@ import torch
 
 from limner.core.errors import InputError
 from limner.metrics.coverage import NEIGHBOUR_SCORES
+from limner.metrics.inception_score import inception_score
 from limner.metrics.observed import Observed
 from limner.metrics.scores import ASKED, OF_SAMPLES, TABLE, Labels, Sides, measure
 
@@ -57,3 +58,54 @@ def test_labels_that_are_all_none_are_no_labels() -> None:
     assert (found.value, found.null) == (1.0, None)
     mixed = torch.where(torch.arange(30) < 15, (some + 1) % 3, -1)
     assert measure(Sides(seen, seen, labels=Labels(mixed, some, 3)), OF_SAMPLES)["label_accuracy"].value == 0.0
+
+
+def blobs(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    labels = torch.arange(count) % 4
+    return normal(count, 6, seed=seed) + 2.5 * torch.eye(6)[labels], labels
+
+
+def test_few_fair_samples_are_known_as_well_as_real_ones() -> None:
+    """GAN-test is taught by all real pictures; its null must not be taught by as few as there are samples."""
+    (real, true), (samples, asked) = blobs(1500, 0), blobs(60, 1)
+    sides = Sides(Observed.of(samples), Observed.of(real), labels=Labels(asked, true, 4))
+    found = measure(sides, ["gan_test"])["gan_test"]
+    assert found.z is not None
+    assert abs(found.z) < 4, found
+    assert found.null == pytest.approx(found.value, abs=0.08)
+    unlabelled = torch.where(torch.arange(60) < 30, asked, -1)
+    half = measure(Sides(sides.samples, sides.real, labels=Labels(unlabelled, true, 4)), ["gan_test"])["gan_test"]
+    assert half.error is not None
+    assert found.error is not None
+    assert half.error > 1.2 * found.error, "of half as many"
+
+
+def test_classes_of_a_foreign_detector_are_not_the_data_s() -> None:
+    logits, labels = normal(30, 1008), torch.arange(30) % 3
+    seen = Observed.of(normal(30, 4), logits)
+    foreign = Sides(seen, seen, labels=Labels(labels, labels, 3), own_classes=False)
+    assert not {"label_accuracy", "class_distance"} & set(measure(foreign, OF_SAMPLES))
+    assert "inception_score" in measure(foreign, ["inception_score"])
+    with pytest.raises(InputError, match="other classes than the data's"):
+        measure(foreign, ["label_accuracy"], insist=True)
+
+
+def test_too_much_of_what_is_best_in_measure_is_improbable() -> None:
+    """Three times too far apart is as bad as three times too near."""
+    real = Observed.of(normal(400, 6))
+    for scale in (3.0, 1 / 3):
+        found = measure(Sides(Observed.of(normal(200, 6, seed=1) * scale), real), ["pairwise"])["pairwise"]
+        assert found.p == pytest.approx(1 / 11)
+
+
+def test_an_error_that_nobody_can_know_is_none() -> None:
+    sides = Sides(Observed.of(normal(2, 4)), Observed.of(normal(40, 4, seed=1)))
+    found = measure(sides, ["frechet", "mmd", "pairwise"])
+    assert [one.error for one in found.values()] == [None] * 3
+
+
+def test_the_error_of_an_inception_score_is_that_of_its_mean() -> None:
+    seen = Observed.of(normal(200, 4), 3 * normal(200, 5, seed=1))
+    assert seen.logits is not None
+    expected = inception_score(seen.logits).error
+    assert measure(Sides(seen, seen), ["inception_score"])["inception_score"].error == expected

@@ -56,7 +56,7 @@ class Found:
                 "quantisation": "uint8, rounded", "seed": SEED, "features_kept": list(self.sides.kept),
                 "notes": list(self.judged.notes),
             },
-            "warnings": warnings(self.metrics, self.sides),
+            "warnings": warnings(self.metrics, self.sides, real.split),
         }  # fmt: skip
         if isinstance(detector, Judge):
             report["features"]["held_out_accuracy"] = detector.card.held_out_accuracy
@@ -98,6 +98,7 @@ def score_samples(
         learned=real.learned() if "learned" in needs and own else None,
         remember=real.nulls(seen.count, SEED),
         real_radii=real.radii(),
+        own_classes=isinstance(detector, Judge),
         seed=SEED,
     )
     return Found(measure(sides, wanted, insist), sides, real, judged)
@@ -118,9 +119,13 @@ def _copies(judged: Judged, dataset: Dataset, split: str) -> Copies | None:
     return Copies(nearest(some, dataset.images, dataset.indices("train")), held_out_nearest(dataset, split))
 
 
-def warnings(metrics: dict[str, Score], sides: Sides) -> list[str]:
-    """What somebody should know before believing the numbers, in whole sentences."""
+def warnings(metrics: dict[str, Score], sides: Sides, split: str) -> list[str]:
+    """What somebody should know before believing the numbers, in whole sentences; `split` is that of the real pictures."""
     told = []
+    if split == "train":
+        told.append(
+            "too few real pictures, or none, were held out, so that a model may have been trained on those compared with"
+        )
     n, m, dim = sides.n, sides.m, sides.real.features.shape[1]
     if min(n, m) < FEWEST:
         which = f"{n:,} samples" if n <= m else f"{m:,} real pictures"
@@ -130,7 +135,7 @@ def warnings(metrics: dict[str, Score], sides: Sides) -> list[str]:
         )
     if "frechet" in metrics and min(n, m) <= dim:
         told.append(f"a covariance of {dim:,} features cannot be known from {min(n, m):,} pictures; mmd is free of this bias")
-    without = [name for name, score in metrics.items() if score.null is None]
+    without = [name for name, score in metrics.items() if score.null is None and name != "label_accuracy"]  # which wants labels
     if without:
         told.append(f"there are too few real pictures to say what they would score: {', '.join(without)}")
     blurred = [

@@ -133,7 +133,7 @@ def judge(
             report["metrics"] = of_model
             return _kept(_more(report, model, dataset, apart), model, out, began, None)
         if model is not None:
-            judged = drawn(model, min(count or COUNT, MOST))
+            judged = drawn(model, min(count or COUNT, MOST), dataset.classes)
         with spooled(judged, count or (COUNT if model is not None else None)) as samples:
             own = model is None or dataset.fingerprint == model.recipe.data.fingerprint
             found = score_samples(samples, dataset, split, features, asked, own, insist=bool(metrics))
@@ -185,7 +185,12 @@ def wanted(metrics: Sequence[str] | None, model: Loaded | None, features: str, i
     for name in metrics or ():
         if name not in known:
             raise InputError(f"unknown metric '{name}'{nearest(name, known)} (there are: {', '.join(known)})")
-    lacking = set() if metrics else _lacking(model) | (ASKED - ({"inception_score"} if features == "inception" else set()))
+    lacking = (
+        set()
+        if metrics
+        else _lacking(model)
+        | (ASKED - ({"inception_score"} if features == "inception" or features.endswith(".pth") else set()))
+    )
     named = [name for name in metrics or METRICS if name not in lacking] + ([*BOUNDS] if importance is not None else [])
     return list(dict.fromkeys(inner for name in named for inner in (SCORES if name == DISENTANGLEMENT else (name,))))
 

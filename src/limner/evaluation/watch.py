@@ -8,7 +8,7 @@ from limner.data.dataset import Dataset
 from limner.evaluation.references import judge_for, ordered
 from limner.loop import SCORED_SEEDS
 from limner.metrics.classes import class_distance
-from limner.metrics.coverage import neighbours
+from limner.metrics.coverage import COVERAGE_K, neighbours
 from limner.metrics.frechet import frechet_null, frechet_to
 from limner.metrics.statistics import Moments
 
@@ -34,11 +34,12 @@ class Watch:
         self.null = frechet_null(self.real.features, min(count, len(rows)), repeats=5, m=len(rows)).mean
 
     def score(self, method: Method) -> dict[str, float]:
-        """`frechet` and its `null`, `coverage`, and `class_distance` where there are classes."""
+        """`frechet`, its `null`, `coverage` where there are pictures enough, and `class_distance` where there are classes."""
         fake = pictures.to_uint8(generate(method, range(SCORED_SEEDS, SCORED_SEEDS + self.count)))
         seen = self.judge.see(fake)
         found = {"frechet": float(self.distance(Moments.of(seen.features))), "null": self.null}
-        found["coverage"] = neighbours(seen.features[:1000], self.real.features[:1000]).coverage
+        if min(len(fake), self.pictures) > COVERAGE_K:
+            found["coverage"] = neighbours(seen.features[:1000], self.real.features[:1000]).coverage
         if seen.logits is not None and self.real.logits is not None:
             found["class_distance"] = class_distance(seen.logits, self.real.logits)
         return found

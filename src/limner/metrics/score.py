@@ -17,7 +17,8 @@ LOWER_IS_BETTER = frozenset(
 )  # fmt: skip
 HIGHER_IS_BETTER = frozenset(
     {
-        "precision", "recall", "coverage", "label_accuracy", "inception_score", "gan_train", "psnr", "ssim", "elbo",
+        "precision", "recall", "coverage", "label_accuracy", "inception_score", "gan_train", "psnr", "ssim", "elbo", "exact",
+        "density_bound",
     }
 )  # fmt: skip
 """Of the others (density, diversity, …) it is best to have what real pictures have."""
@@ -29,8 +30,8 @@ class Score:
 
     `error`: standard error over other draws of as many samples. `null`: what as many real images score in the samples' place,
     on average. `z` = (value − null) / spread of the null. `p`: the share of the null that is at least as bad as the value,
-    counting the value itself, so that it never is 0 (one-sided; 1/(repeats+1) is the least it can be). None where it does not
-    exist.
+    counting the value itself, so that it never is 0 (1/(repeats+1) is the least it can be); where it is best to have what real
+    pictures have, at least as far from the null's mean. None where it does not exist.
     """
 
     value: float
@@ -44,8 +45,11 @@ def scored(name: str, value: float, error: float | None, null: Null | None) -> S
     """`value` beside its null."""
     if null is None:
         return Score(value, error)
-    sign = 1 if name in LOWER_IS_BETTER else -1
-    worse = sum(sign * score >= sign * value for score in null.scores)
+    if name in LOWER_IS_BETTER | HIGHER_IS_BETTER:
+        sign = 1 if name in LOWER_IS_BETTER else -1
+        worse = sum(sign * score >= sign * value for score in null.scores)
+    else:
+        worse = sum(abs(score - null.mean) >= abs(value - null.mean) for score in null.scores)
     z = (value - null.mean) / null.std if null.std > 0 else None
     return Score(value, error, null.mean, z, (1 + worse) / (1 + len(null.scores)))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -92,6 +92,8 @@ class Sides:
     remember: Callable[[str, Callable[[], Nulls]], Nulls] = field(default=_anew)
     """Gives the nulls of a name, which do not depend on samples: made, or remembered from another time."""
     real_radii: list[Tensor] | None = None
+    own_classes: bool = True
+    """Whether logits are of the data's own classes, and not of those that a foreign detector was taught."""
     seed: int = 0
 
     @property
@@ -128,6 +130,7 @@ NEEDS: dict[str, tuple[Callable[[Sides], object], str]] = {
         lambda s: s.samples.logits is not None and s.real.logits is not None,
         "these features know no classes; take --features judge, and data with classes",
     ),
+    "classes": (lambda s: s.own_classes, "these features know other classes than the data's; take --features judge"),
     "labels": (lambda s: _some(s.labels.real), "the reference has no labels; give one that has, with --data SRC"),
     "sample labels": (
         lambda s: _some(s.labels.samples),
@@ -143,7 +146,7 @@ NEEDS: dict[str, tuple[Callable[[Sides], object], str]] = {
     "images": (lambda s: s.sample_images is not None and s.real_images is not None, "the pictures themselves are not there"),
     "copies": (
         lambda s: s.copies is not None,
-        "copies are told by what held-out pictures get, and the data have no pictures that were held out, or too few",
+        "copies are sought among pictures that were trained on, and need 20 or more that were held out of the same data",
     ),
     "learned": (lambda s: s.learned is not None, "the data have no pictures that were held out"),
 }
@@ -208,7 +211,7 @@ def _inception_score(sides: Sides) -> Found:
     nulls = sides.remember(
         "inception_score", lambda: {"inception_score": inception_score_null(real, len(logits), seed=sides.seed)}
     )
-    return {"inception_score": scored("inception_score", found.mean, found.std / SPLITS**0.5, nulls["inception_score"])}
+    return {"inception_score": scored("inception_score", found.mean, found.error, nulls["inception_score"])}
 
 
 def _sliced(sides: Sides) -> Found:
@@ -262,8 +265,9 @@ def _gan_test(sides: Sides) -> Found:
     samples, real, classes = sides.samples.features, sides.real.features, sides.labels.classes
     asked, true = _had(sides.labels.samples), _had(sides.labels.real)
     found = taught(real, true, samples, asked, classes, sides.seed)
-    null = taught_null(real, true, len(samples), classes, seed=sides.seed)
-    return {"gan_test": scored("gan_test", found.value, _deviation(found.value, len(samples)), null)}
+    known = int((asked >= 0).sum())
+    null = taught_null(real, true, known, classes, 20, sides.seed, examined=True)
+    return {"gan_test": scored("gan_test", found.value, _deviation(found.value, known), null)}
 
 
 def _gan_train(sides: Sides) -> Found:
@@ -282,7 +286,7 @@ def _gan_train(sides: Sides) -> Found:
     nulls = sides.remember(
         "gan_train", lambda: {"gan_train": Null((taught_by(real[:fair], true[:fair]).value,), (fair, m - half))}
     )
-    return {"gan_train": _share(taught_by(samples, asked), m - half, nulls["gan_train"].mean)}
+    return {"gan_train": _share(taught_by(samples, asked), int((true[half:] >= 0).sum()), nulls["gan_train"].mean)}
 
 
 def _share(found: Share, count: int, null: float | None) -> Score:
@@ -315,8 +319,8 @@ TABLE: tuple[Row, ...] = (
     Row(("frechet",), _frechet),
     Row(("mmd",), _mmd),
     Row(NEIGHBOUR_SCORES, _neighbours, ("neighbours",)),
-    Row(("class_distance",), _classes, ("logits",)),
-    Row(("label_accuracy",), _label_accuracy, ("logits", "sample labels")),
+    Row(("class_distance",), _classes, ("logits", "classes")),
+    Row(("label_accuracy",), _label_accuracy, ("logits", "classes", "sample labels")),
     Row(("inception_score",), _inception_score, ("logits", "splits"), asked=True),
     Row(("sliced",), _sliced, ("images",)),
     Row(("two_sample",), _two_sample, ("halves",)),
@@ -340,7 +344,9 @@ def measure(sides: Sides, wanted: Collection[str], insist: bool = False) -> Foun
             continue
         lacking = [why for need in row.needs for there, why in [NEEDS[need]] if not there(sides)]
         if not lacking:
-            found |= {name: score for name, score in row.of(sides).items() if name in wanted}
+            told = {name: score for name, score in row.of(sides).items() if name in wanted}
+            # Of fewer than four samples nothing can be left out, and a jackknife of one part says 0.
+            found |= told if sides.n >= 4 else {name: replace(score, error=None) for name, score in told.items()}
         elif insist:
             raise InputError(f"{', '.join(name for name in row.names if name in wanted)}: {lacking[0]}")
     return found

@@ -57,16 +57,20 @@ def taught(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tenso
     return wilson(int((probe.logits(scaling(test)).argmax(1) == test_labels).sum()), len(test))
 
 
-def taught_null(real: Tensor, labels: Tensor, n: int, classes: int, repeats: int = 5, seed: int = 0) -> Null:
-    """What `n` real pictures teach in the samples' place: `taught` from n of [R, d] and examined on the others.
+def taught_null(
+    real: Tensor, labels: Tensor, n: int, classes: int, repeats: int = 5, seed: int = 0, examined: bool = False
+) -> Null:
+    """`taught` with `n` real pictures of [R, d] in the samples' place: what they teach, examined on the others (GAN-train), or
+    how well they are known where they are `examined` by what the others taught (GAN-test).
 
-    Of fewer than 2n pictures one half teaches.
+    Of fewer than 2n pictures one half takes the samples' place.
     """
     n = min(n, len(real) // 2)
     scores = []
     for repeat in range(repeats):
         rows = torch.randperm(len(real), generator=torch.Generator().manual_seed(fold(seed, "taught null", repeat)))
-        left, right = rows[:n], rows[n:]
+        ours, others = rows[:n], rows[n:]
+        left, right = (others, ours) if examined else (ours, others)
         scores.append(taught(real[left], labels[left], real[right], labels[right], classes, seed).value)
     return Null(tuple(scores), (n, len(real) - n))
 

@@ -1,0 +1,27 @@
+"""Scores on the way, where there are hardly any pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from limner import prepare
+from limner.evaluation import watch
+from limner.metrics.detectors import untrained
+from made import folder
+
+
+@pytest.mark.parametrize(("pictures", "scores"), [(4, {"frechet", "null"}), (12, {"frechet", "null", "coverage"})])
+def test_a_handful_of_pictures_has_no_neighbourhoods(
+    pictures: int, scores: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = prepare(folder(tmp_path / "raw", {"a": pictures}, height=8, width=8), split="none", out=tmp_path / "packed")
+    monkeypatch.setattr(watch, "judge_for", lambda dataset: untrained("pixels", dataset.shape))
+    method: Any = SimpleNamespace(chunk=16, sample=lambda seeds, cond: torch.rand(len(seeds), 3, 8, 8) * 2 - 1)
+    found = watch.Watch(dataset, 20).score(method)
+    assert set(found) == scores
+    assert found["frechet"] > found["null"]
