@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import pytest
 
+import common
 import league
 
 
@@ -35,6 +37,15 @@ def test_one_seed_says_nothing_of_others() -> None:
     assert [entry["rank"] for entry in found] == [None, None]
     assert [entry["below"] for entry in found] == ["no difference", None]
     assert [entry["scores"]["frechet"]["half"] for entry in found] == [None, None]
+
+
+@pytest.mark.parametrize(("count", "t"), [(2, 12.7062), (5, 2.77645), (10, 2.26216), (11, 2.22814), (31, 2.04227)])
+def test_half_of_an_interval_of_however_many(count: int, t: float) -> None:
+    """By printed tables of Student's t, 2.5 % on either side."""
+    values = [float(number) for number in range(count)]
+    mean, half = common.interval(values)
+    assert mean == (count - 1) / 2
+    assert half == pytest.approx(t * statistics.stdev(values) / count**0.5, rel=1e-5)
 
 
 def test_a_score_that_a_seed_lacks_has_no_mean() -> None:
