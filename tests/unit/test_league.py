@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 import common
 import league
+from limner.core import digest
 
 
 def row(name: str, seed: int, value: float, **more: float) -> dict[str, Any]:
@@ -58,3 +60,16 @@ def test_every_preset_that_draws_pictures_plays() -> None:
     from limner.table import PRESETS
 
     assert league.generating() == sorted(PRESETS.keys() - {"prior"})  # which wants somebody's codec
+
+
+def test_an_edited_method_is_another_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """limner's code counts, not its version alone; of a peer, which has none of it, its own file."""
+    found = league.League.__new__(league.League)
+    found.told, found.judge = Namespace(minutes=1.0, count=9, set=[]), {"checksum": "0"}
+    found.machine = {"processor": "p", "threads": 1, "torch": "2", "limner": "1"}
+    peer = next(iter(league.peers()))
+    before, same = found.matters("vae", 0), found.matters(peer, 0)
+    assert found.matters("vae", 0) == before
+    monkeypatch.setattr(digest, "own_digest", lambda: "of other code")
+    assert found.matters("vae", 0) != before
+    assert found.matters(peer, 0) == same
