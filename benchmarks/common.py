@@ -19,8 +19,6 @@ sys.path.insert(0, str(SOURCE))
 PEERS = Path(__file__).with_name("peers")
 PLAIN = dict(os.environ)
 """As the programs were started: peers get it, before limner is imported and sets what suits limner."""
-T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
-"""Student's t for so many seeds, 2.5 % on either side."""
 
 
 class Failed(Exception):
@@ -89,6 +87,8 @@ def train(row: str, minutes: float, seed: int, data: str, out: Path, settings: S
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean, and half of the 95 % interval by Student's t; infinite for a single value."""
+    from limner.metrics.intervals import student
+
     if len(values) < 2:
         return values[0], math.inf
-    return statistics.fmean(values), T_95[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
+    return statistics.fmean(values), student(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))

@@ -7,7 +7,7 @@ A judge is frozen before anything is trained. Then, seed by seed, each row is tr
 samples of its last averaged weights are compared with the test split by `limner evaluate`, as a person would. Peers get the
 same pictures, minutes and threads, by their own documented recipes (`peers/`). `league.md`, `league.html` and `league.json` in
 `--out` are written anew after each row. What is done is read from its folder when the program is started again, so a league may
-be killed at any moment and take days; a row is another one where anything that matters differs, be it a line of its preset.
+be killed at any moment and take days; a row is another one where anything that matters differs, be it a line of limner's code.
 
 A row is a preset, and settings of its own behind plus signs: --presets r3gan,r3gan+method.labels=false
 """
@@ -87,12 +87,14 @@ class League:
 
     def matters(self, name: str, seed: int) -> list[Any]:
         """All that makes a row another one."""
+        from limner.core.digest import own_digest
+
         told, machine = self.told, self.machine
         shared = [told.minutes, seed, told.count, self.judge, machine["processor"], machine["threads"]]
         if name in peers():
             files = (peers()[name], common.PEERS / "convention.py")
             return [name, *shared, *(file.read_text(encoding="utf-8") for file in files)]
-        return [name, *shared, told.set, _preset_of(name), machine["torch"], machine["limner"]]
+        return [name, *shared, told.set, _preset_of(name), machine["torch"], own_digest()]
 
     def row(self, name: str, seed: int) -> dict[str, Any]:
         """One row: trained, and then scored, each once. Errors: `common.Failed`."""

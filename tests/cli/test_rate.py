@@ -74,6 +74,19 @@ def answered(folder: Path, rater: Rater, people: int, seed: int = 0) -> Path:
     return folder / "answers"
 
 
+def test_another_checkpoint_at_the_same_path_is_another_study(runs: list[Path], tmp_path: Path, ask: Ask) -> None:
+    keys = []
+    for number, run in enumerate((*runs, runs[0])):
+        shutil.rmtree(tmp_path / "it", ignore_errors=True)
+        shutil.copytree(run, tmp_path / "it")
+        assert ask(tmp_path / "it", "--count", "2", "--out", tmp_path / str(number))[0] == 0
+        keys.append(read_key(tmp_path / str(number)))
+    first, second, again = keys
+    assert (first.runs[0].path, first.runs[0].checkpoint) == (second.runs[0].path, second.runs[0].checkpoint)
+    assert first.study != second.study
+    assert first == again
+
+
 def test_samples_are_of_seeds_that_nobody_was_shown(runs: list[Path], study: Path) -> None:
     key = read_key(study)
     held = json.loads((study / "study.html").read_text().split('application/json">')[1].split("</script>")[0])

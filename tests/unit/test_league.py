@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import pytest
 
+import common
 import league
+from limner.core import digest
 
 
 def row(name: str, seed: int, value: float, **more: float) -> dict[str, Any]:
@@ -37,6 +41,15 @@ def test_one_seed_says_nothing_of_others() -> None:
     assert [entry["scores"]["frechet"]["half"] for entry in found] == [None, None]
 
 
+@pytest.mark.parametrize(("count", "t"), [(2, 12.7062), (5, 2.77645), (10, 2.26216), (11, 2.22814), (31, 2.04227)])
+def test_half_of_an_interval_of_however_many(count: int, t: float) -> None:
+    """By printed tables of Student's t, 2.5 % on either side."""
+    values = [float(number) for number in range(count)]
+    mean, half = common.interval(values)
+    assert mean == (count - 1) / 2
+    assert half == pytest.approx(t * statistics.stdev(values) / count**0.5, rel=1e-5)
+
+
 def test_a_score_that_a_seed_lacks_has_no_mean() -> None:
     (found,) = league.standings([row("a", 0, 1.0, psnr=20.0), row("a", 1, 3.0)])
     assert found["scores"].keys() == {"frechet"}
@@ -47,3 +60,16 @@ def test_every_preset_that_draws_pictures_plays() -> None:
     from limner.table import PRESETS
 
     assert league.generating() == sorted(PRESETS.keys() - {"prior"})  # which wants somebody's codec
+
+
+def test_an_edited_method_is_another_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """limner's code counts, not its version alone; of a peer, which has none of it, its own file."""
+    found = league.League.__new__(league.League)
+    found.told, found.judge = Namespace(minutes=1.0, count=9, set=[]), {"checksum": "0"}
+    found.machine = {"processor": "p", "threads": 1, "torch": "2", "limner": "1"}
+    peer = next(iter(league.peers()))
+    before, same = found.matters("vae", 0), found.matters(peer, 0)
+    assert found.matters("vae", 0) == before
+    monkeypatch.setattr(digest, "own_digest", lambda: "of other code")
+    assert found.matters("vae", 0) != before
+    assert found.matters(peer, 0) == same

@@ -13,7 +13,7 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,16 @@ def test_the_same_seed_is_the_same_study_and_another_shows_other_pictures(made, 
     assert not set(other.pictures) & set(key.pictures)
     ours, theirs = ({p.number for p in k.pictures.values() if p.run == 0} for k in (key, other))
     assert len(ours - theirs) > 10
+
+
+def test_other_pictures_or_another_exposure_are_another_study(tmp_path: Path) -> None:
+    keys = []
+    for noise, count, exposure in ((8, 200, 500), (8, 200, 500), (9, 200, 500), (8, 201, 500), (8, 200, 501)):
+        plan([altered(tmp_path, "it", noise, count)], data="digits", count=2, exposure=exposure, out=tmp_path / str(len(keys)))
+        keys.append(read_key(tmp_path / str(len(keys))))
+    assert keys[0] == keys.pop(1)
+    assert len({key.study for key in keys}) == 4
+    assert not any(set(a.pictures) & set(b.pictures) for a, b in combinations(keys, 2)), "no form of one fits another"
 
 
 def test_one_run_and_chosen_tasks(made, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from limner.core.images import picture
+from limner.core.images import batches_of, picture
 from limner.core.seeds import fold
 from limner.data.dataset import Dataset
 from limner.judged import Pixels, common_reference, held_out, in_files, model_of, names_of
 from limner.loaded import Loaded
 from limner.loop import SCORED_SEEDS
+from limner.metrics.pixels import Source as Images
 from limner.metrics.pixels import take
 from limner.study.records import Rated, Reals
 
@@ -76,7 +78,15 @@ def _files(path: Path, name: str, dataset: Dataset, seed: int) -> Source:
         rows = chance(seed, "rows", name).choice(images.shape[0], count, replace=False)
         return take(images, rows), [int(row) for row in rows]
 
-    return Source(Rated(name=name, path=str(path)), images.shape[0], draw)
+    return Source(Rated(name=name, path=str(path), digest=_content(images)), images.shape[0], draw)
+
+
+def _content(images: Images) -> str:
+    """sha256 over the shape and every pixel."""
+    total = hashlib.sha256(repr([int(size) for size in images.shape]).encode())
+    for rows in batches_of(int(images.shape[0]), 256):
+        total.update(take(images, rows).data)
+    return total.hexdigest()
 
 
 def real_source(dataset: Dataset, seed: int) -> tuple[Source, Reals]:

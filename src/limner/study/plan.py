@@ -21,7 +21,7 @@ from limner.core.seeds import fold
 from limner.judged import Pixels
 from limner.study.page import Practice, page
 from limner.study.pictures import Progress, Source, chance, masks, noise, open_sources, png, real_source
-from limner.study.records import ANSWERED, KEY, PAGE, TASKS, Key, Picture, Shown, Task
+from limner.study.records import ANSWERED, KEY, PAGE, TASKS, Key, Picture, Rated, Reals, Shown, Task
 
 FORMS = 60
 SPREAD = 3
@@ -93,7 +93,7 @@ def plan(
     folder = _folder(out, dataset.name)
     real, reals = real_source(dataset, seed)
     drawn = _draw(sources, real, parts, seed, progress)
-    study = f"{fold('study', seed, dataset.fingerprint, reals.split, count, *chosen, *(s.rated.path for s in sources)):016x}"
+    study = _id(seed, reals, count, chosen, exposure, [source.rated for source in sources])
     names, pictures, files = _blind(drawn, seed, study)
     forms = [list(_form(parts, names, len(sources), seed, number)) for number in range(FORMS)]
     key = Key(
@@ -108,6 +108,12 @@ def plan(
         key.write(temporary)
         (temporary / ANSWERED).mkdir()
     return told(folder, key) | {"megabytes": round(len(text) / 1e6, 1)}
+
+
+def _id(seed: int, reals: Reals, count: int, tasks: Sequence[Task], exposure: int, runs: Sequence[Rated]) -> str:
+    """The same where people would see the same: of all that was asked for, and of what lies there now under those names."""
+    things = [part for run in runs for part in (run.path, str(run.digest))]
+    return f"{fold('study', seed, reals.fingerprint, reals.split, count, *tasks, exposure, *things):016x}"
 
 
 def told(folder: Path, key: Key) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class Rated(_Record):
     path: str
     checkpoint: int | None = None
     digest: str | None = None
+    """Of a run's weights, or of all the pictures of a folder or file."""
 
 
 class Reals(_Record):
