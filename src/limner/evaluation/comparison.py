@@ -160,13 +160,16 @@ def _different(things: Sequence[Thing]) -> None:
 
 
 def _count(things: Sequence[Thing], dataset: Dataset, count: int | None) -> tuple[int, list[str]]:
-    """At how many pictures all are judged, and why it is not what was asked for."""
+    """At how many pictures all are judged, and why it is not what was asked for. Errors: `InputError` for fewer than two."""
     there = {
         thing.name: int(in_files(Path(thing.word).expanduser(), dataset).images.shape[0])
         for thing in things
         if thing.model is None
     }
     fewest = min(there, key=lambda name: there[name], default=None)
+    if fewest is not None and there[fewest] < 2:
+        pictures = "1 picture" if there[fewest] == 1 else "no picture"
+        raise InputError(f"{fewest} has {pictures}, which is too few to be compared; give 2 or more, or leave it out")
     asked = count or (COUNT if len(there) < len(things) else max(there.values()))
     if fewest is None or there[fewest] >= asked:
         return asked, []
