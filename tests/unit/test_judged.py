@@ -207,7 +207,8 @@ def test_the_split_that_was_held_out(tmp_path: Path, digits: Dataset) -> None:
     assert held_out(digits) == "test"
     folder = saved(tmp_path / "raw", PICTURES)
     assert held_out(prepare(folder, split="none", out=tmp_path / "all")) == "train"
-    assert held_out(prepare(folder, split="0.2", out=tmp_path / "two")) in {"val", "test"}
+    assert held_out(prepare(folder, split="0.2", out=tmp_path / "two")) == "val"
+    assert held_out(prepare(folder, split="0.2,0.2", out=tmp_path / "three")) == "test"
 
 
 # ---- pictures out of Python ---------------------------------------------------------------------------------------------
