@@ -27,13 +27,13 @@ from limner.core.errors import InputError
 from limner.core.files import write_text
 from limner.core.images import save_png
 from limner.data.dataset import Dataset
-from limner.evaluation.compared import NONE, page, sheet
+from limner.evaluation.compared import page, sheet
 from limner.evaluation.samples import SEED, detector_of
 from limner.evaluation.verb import COUNT, DISENTANGLEMENT, METRICS, MOST, judge, wanted
 from limner.judged import common_reference, held_out, in_files, model_of, names_of, spooled
 from limner.loaded import Loaded
 from limner.metrics.disentanglement import SCORES
-from limner.metrics.intervals import LEVEL, Estimate, difference, holm, mean
+from limner.metrics.intervals import LEVEL, NONE, Estimate, difference, holm, mean
 from limner.metrics.observed import parts_of
 from limner.metrics.pixels import take
 from limner.metrics.score import HIGHER_IS_BETTER, LOWER_IS_BETTER
