@@ -364,6 +364,8 @@ def test_what_cannot_be_compared_is_said(ask: Ask, made: dict[str, Path], tmp_pa
     one, two = made["one"], made["two"]
     twin = Path(shutil.copytree(one, tmp_path / "twin"))
     np.savez(tmp_path / "large.npz", images=np.zeros((9, 12, 12, 1), np.uint8))
+    for number in (0, 1):
+        np.savez(tmp_path / f"has{number}.npz", images=np.zeros((number, 8, 8, 1), np.uint8))
     for words, told in (
         ([one], "two runs or more"),
         ([one, one], "named twice"),
@@ -373,6 +375,10 @@ def test_what_cannot_be_compared_is_said(ask: Ask, made: dict[str, Path], tmp_pa
         ([one, tmp_path / "nowhere"], "no run at"),
         ([made["good"], made["as good"]], "--data SRC"),
         ([one, tmp_path / "large.npz"], "12×12×1"),
+        ([one, tmp_path / "has1.npz"], "has1.npz has 1 picture, which is too few"),
+        ([made["good"], tmp_path / "has1.npz", "--data", "digits"], "has1.npz has 1 picture, which is too few"),
+        ([one, tmp_path / "has0.npz"], "has0.npz has no picture"),
+        ([one, tmp_path / "has1.npz", "--count", "9"], "has1.npz has 1 picture, which is too few"),
         ([one, two, "--count", "1"], "--count 1"),
         ([one, two, "--metrics", "frechett"], "did you mean 'frechet'"),
         ([one, two, "--metrics", "disentanglement"], "comes without an error"),

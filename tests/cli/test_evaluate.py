@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from contract.helpers import run_of, torchrun
 from limner import evaluate, load, prepare
@@ -20,6 +23,8 @@ from limner.evaluation import judge_for
 from limner.evaluation.page import called
 from limner.loop import SCORED_SEEDS
 from limner.metrics import inception
+from limner.metrics.memorisation import contact_sheet, suspects
+from limner.metrics.nearest import nearest
 from limner.metrics.scores import ASKED, OF_SAMPLES
 from limner.pages import digits as spelled
 from limner.run import Run
@@ -340,6 +345,26 @@ def test_the_picture_of_precision_and_recall_says_what_the_scores_say(
     page = Path(answer["page"]).read_text()
     for words, name in (("samples among real pictures", "precision"), ("real pictures that samples reach", "recall")):
         assert f"{words} <b>{answer['metrics'][name]['value']:.0%}</b>" in page
+
+
+def test_the_page_shows_the_nearest_training_pictures(tmp_path: Path) -> None:
+    data = prepare("digits")
+    train = data.indices("train")
+    samples = data.images.gather(data.indices("val"))
+    samples[40] = data.images.gather(train[[7]])[0, :, ::-1]  # a mirrored copy
+    page = Path(evaluate(samples, data="digits", features="pixels", out=tmp_path)["page"]).read_text()
+    section = page.partition("<section><h2>Nearest training pictures</h2>")[2].partition("</section>")[0]
+    (coded,) = re.findall(r'src="data:image/png;base64,([^"]*)"', section)
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(coded))))[..., None]
+    found = nearest(samples, data.images, train)
+    assert suspects(found, 1).tolist() == [40], "the copy comes first"
+    assert np.array_equal(shown, contact_sheet(samples, data.images, found))
+    assert (
+        "Nearest training pictures"
+        not in Path(
+            evaluate(samples, data="digits", features="pixels", metrics=["frechet"], out=tmp_path / "less")["page"]
+        ).read_text()
+    ), "nobody asked"
 
 
 def test_for_a_person(places: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 import raters
 from limner.core.errors import InputError
-from limner.study.analysis import NONE, analyse, conclude, hear
+from limner.metrics.intervals import NONE
+from limner.study.analysis import analyse, conclude, hear
 from limner.study.plan import FORMS, Names, _form, parts_of
 from limner.study.records import Key, Picture, Rated, Reals
 from raters import Rater

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from limner.core.images import grid, picture, side_by_side
 from limner.evaluation.page import MEANING, called
+from limner.metrics.intervals import NONE
 from limner.metrics.score import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from limner.pages import Curve, chart, count, digits, document, figure, number, table, whiskers
 
@@ -22,8 +23,11 @@ ACROSS = 5
 """Grids beside one another on a sheet."""
 CURVES = {"frechet": "Fréchet distance", "coverage": "Coverage", "class_distance": "Class distance"}
 COLOURS = 6
-NONE = "no difference can be claimed"
 LETTERS = 16  # pixels
+HINT = (
+    "<p class='hint'>By 95 % intervals of other samples from the same models, against the same real pictures; the pairs of one "
+    "score are looked at together (Holm).</p>"
+)
 
 
 def sheet(grids: Mapping[str, Pixels]) -> Pixels:
@@ -105,14 +109,7 @@ def _said(answer: Row) -> str:
     features = (answer["features"] or {}).get("name")
     found = sentences(answer["differences"], features)
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(words)}</td></tr>" for name, words in found)
-    return f"<section><h2>What may be claimed</h2><table>{rows}</table>{_hint(answer)}</section>"
-
-
-def _hint(answer: Row) -> str:
-    return (
-        "<p class='hint'>By 95 % intervals of other samples from the same models, against the same real pictures; the pairs of "
-        "one score are looked at together (Holm).</p>"
-    )
+    return f"<section><h2>What may be claimed</h2><table>{rows}</table>{HINT}</section>"
 
 
 def _numbers(answer: Row) -> str:

@@ -27,13 +27,13 @@ from limner.core.errors import InputError
 from limner.core.files import write_text
 from limner.core.images import save_png
 from limner.data.dataset import Dataset
-from limner.evaluation.compared import NONE, page, sheet
+from limner.evaluation.compared import page, sheet
 from limner.evaluation.samples import SEED, detector_of
 from limner.evaluation.verb import COUNT, DISENTANGLEMENT, METRICS, MOST, judge, wanted
 from limner.judged import common_reference, held_out, in_files, model_of, names_of, spooled
 from limner.loaded import Loaded
 from limner.metrics.disentanglement import SCORES
-from limner.metrics.intervals import LEVEL, Estimate, difference, holm, mean
+from limner.metrics.intervals import LEVEL, NONE, Estimate, difference, holm, mean
 from limner.metrics.observed import parts_of
 from limner.metrics.pixels import take
 from limner.metrics.score import HIGHER_IS_BETTER, LOWER_IS_BETTER
@@ -160,13 +160,16 @@ def _different(things: Sequence[Thing]) -> None:
 
 
 def _count(things: Sequence[Thing], dataset: Dataset, count: int | None) -> tuple[int, list[str]]:
-    """At how many pictures all are judged, and why it is not what was asked for."""
+    """At how many pictures all are judged, and why it is not what was asked for. Errors: `InputError` for fewer than two."""
     there = {
         thing.name: int(in_files(Path(thing.word).expanduser(), dataset).images.shape[0])
         for thing in things
         if thing.model is None
     }
     fewest = min(there, key=lambda name: there[name], default=None)
+    if fewest is not None and there[fewest] < 2:
+        pictures = "1 picture" if there[fewest] == 1 else "no picture"
+        raise InputError(f"{fewest} has {pictures}, which is too few to be compared; give 2 or more, or leave it out")
     asked = count or (COUNT if len(there) < len(things) else max(there.values()))
     if fewest is None or there[fewest] >= asked:
         return asked, []

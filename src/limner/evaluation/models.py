@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from limner.core import images as pictures
@@ -26,12 +27,14 @@ EXACT = ("exact", "density_bound")
 """Of linear-Gaussian models only."""
 BANK = 50_000
 """One-object scenes that scores of disentanglement are measured on."""
+AT_ONCE = 256
+"""Pictures that are reconstructed and compared at a time: a multiple of what a model encodes at once, so that batches stay."""
 
 
 def bounds(
     model: Loaded | None, real: NDArray[np.uint8], importance: int | None, wanted: Sequence[str]
 ) -> dict[str, NDArray[np.float64]]:
-    """Likelihoods of the reference, picture by picture.
+    """Likelihoods of the reference, picture by picture, some at a time (`limner.tasks.likelihood.AT_ONCE`).
 
     Errors: `InputError` where the model has none for such pictures, or not those `wanted`.
     """
@@ -54,9 +57,12 @@ def reconstruction(model: Loaded | None, real: NDArray[np.uint8]) -> dict[str, N
     """
     if model is None:
         raise InputError("mse, psnr and ssim are of pictures that went through a model; give a run, or leave them out")
-    back = model.reconstruct(real)
-    ratio = psnr(back, real)
-    found = {"mse": 10 ** (-ratio / 10), "psnr": ratio.clamp(max=CEILING), "ssim": ssim(back, real)}
+    parts = []
+    for rows in pictures.batches_of(len(real), AT_ONCE):  # eight bytes for each number of a picture, several times over
+        back = model.reconstruct(real[rows])
+        parts.append(torch.stack([psnr(back, real[rows]), ssim(back, real[rows])]))
+    ratio, likeness = torch.cat(parts, 1) if parts else torch.empty(2, 0, dtype=torch.float64)
+    found = {"mse": 10 ** (-ratio / 10), "psnr": ratio.clamp(max=CEILING), "ssim": likeness}
     return {name: values.numpy() for name, values in found.items()}
 
 

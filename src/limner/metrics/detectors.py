@@ -22,7 +22,7 @@ from limner.core.digest import digest
 from limner.core.errors import InputError, nearest
 from limner.core.images import batches_of
 from limner.core.precision import exact
-from limner.metrics.pixels import Source, standard, take, work_size
+from limner.metrics.pixels import Source, spell, standard, take, work_size
 
 Shape = tuple[int, int, int]  # height, width, channels
 
@@ -50,7 +50,7 @@ class Detector(ABC):
     def about(self) -> dict[str, str]:
         """How pictures reach it, for whoever reads its numbers."""
         same = self.work == self.shape[:2]
-        return {"resize": "none" if same else f"antialiased bilinear to {_spell(self.work)}", "range": "-1..1"}
+        return {"resize": "none" if same else f"antialiased bilinear to {spell(self.work)}", "range": "-1..1"}
 
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
         """[n, H, W, C] uint8 -> what `look` takes, on the device; [n, C, *work] in [−1, 1] unless a detector says otherwise."""
@@ -70,7 +70,7 @@ class Detector(ABC):
         count, shape = int(images.shape[0]), tuple(int(size) for size in images.shape[1:])
         if shape != self.shape:
             raise InputError(
-                f"{self.name} compares images of {_spell(self.shape)}, and these are {_spell(shape)}; "
+                f"{self.name} compares images of {spell(self.shape)}, and these are {spell(shape)}; "
                 "prepare both sets at one size and number of channels"
             )
         features, logits = [torch.empty(0, self.dim)], []
@@ -92,10 +92,6 @@ class Detector(ABC):
     def logits(self, images: Source) -> Tensor | None:
         """[N, H, W, C] uint8 -> [N, K] float32, or None where the detector knows no classes."""
         return self.see(images).logits
-
-
-def _spell(shape: tuple[int, ...]) -> str:
-    return "×".join(str(size) for size in shape)
 
 
 class Pixels(Detector):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 LEVEL = 0.95
+NONE = "no difference can be claimed"
+"""What is said where an interval allows no more."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from torch import Tensor
 from limner.core.errors import InputError
 from limner.core.images import batches_of
 from limner.core.precision import exact
-from limner.metrics.pixels import Source, resize, take, work_size
+from limner.metrics.pixels import Source, resize, spell, take, work_size
 
 NEIGHBOURS = 16
 """Training pictures that are told of each picture."""
@@ -74,9 +74,9 @@ def nearest(pictures: Source, train: Source, rows: NDArray[np.int64] | None = No
     rows = np.arange(train.shape[0], dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
     shape, other = tuple(pictures.shape[1:]), tuple(train.shape[1:])
     if shape != other:
-        raise InputError(f"pictures of {_spell(shape)} cannot be sought among training pictures of {_spell(other)}")
+        raise InputError(f"pictures of {spell(shape)} cannot be sought among training pictures of {spell(other)}")
     if len(shape) != 3 or min(shape[:2]) < 4:
-        raise InputError(f"nearest pictures are sought among pictures of at least 4×4 pixels, not {_spell(shape)}")
+        raise InputError(f"nearest pictures are sought among pictures of at least 4×4 pixels, not {spell(shape)}")
     if len(rows) < 3:
         raise InputError(f"nearest pictures need at least three training pictures, and there are {len(rows)}")
     most = min(most, len(rows))
@@ -89,10 +89,6 @@ def nearest(pictures: Source, train: Source, rows: NDArray[np.int64] | None = No
     if not found:
         return Nearest(torch.empty(0, most).double(), *(torch.empty(0, most, dtype=torch.int64) for _ in range(2)))
     return Nearest(*(torch.cat(parts) for parts in zip(*found, strict=True)))
-
-
-def _spell(shape: tuple[int, ...]) -> str:
-    return "×".join(str(size) for size in shape)
 
 
 def _read(source: Source, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:

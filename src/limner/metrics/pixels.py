@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
@@ -41,6 +41,11 @@ def take(source: Source, rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
         raise InputError(f"a judge takes uint8 images [N, H, W, 1, 3 or 4], not {found.dtype} {list(found.shape)}")
     # torch warns of read-only memory (a memory map's), and would let it be written to.
     return np.ascontiguousarray(found) if found.flags.writeable else found.copy()
+
+
+def spell(shape: Iterable[int]) -> str:
+    """A shape for people: 28×28×1."""
+    return "×".join(str(size) for size in shape)
 
 
 def work_size(height: int, width: int, bound: int, least: int = 8) -> tuple[int, int]:

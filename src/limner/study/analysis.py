@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from limner.core.errors import InputError
 from limner.core.files import write_json, write_text
-from limner.metrics.intervals import LEVEL
+from limner.metrics.intervals import LEVEL, NONE
 from limner.study.preference import strengths
 from limner.study.records import ANSWERED, KEY, Judgement, Key, Picture, Task, plain, read_judgement, read_key
 from limner.study.resampling import FEWEST, Floats, draws, estimate, interval
@@ -30,7 +30,6 @@ SAME = 20
 """Pictures that nobody who looks calls all generated."""
 OFF = 1.5
 """A timed picture seen longer than so many times the time set, or shorter than that time by as much, is set aside."""
-NONE = "no difference can be claimed"
 REPORT, RESULTS = "analysis.json", "analysis.html"
 
 

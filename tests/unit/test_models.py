@@ -1,0 +1,55 @@
+"""Scores of reconstructions: pictures by some at a time, with the numbers of all at once."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from torch import Tensor
+
+from limner.evaluation import models
+from limner.loaded import ENCODED, Loaded
+from limner.metrics.reconstruction import CEILING, psnr, ssim
+
+Pixels = NDArray[np.uint8]
+
+
+class Blunt:
+    """A model that loses the lower half of each value, and nothing of black pictures."""
+
+    def reconstruct(self, images: Pixels) -> Pixels:
+        return images & np.uint8(0xF0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 256, 257, 700])
+@pytest.mark.parametrize("shape", [(8, 8, 1), (32, 24, 3)], ids=str)
+def test_a_few_at_a_time_and_the_numbers_of_all_at_once(
+    count: int, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def watched(measure: Any) -> Any:
+        def run(a: Pixels, b: Pixels) -> Tensor:
+            seen.extend((len(a), len(b)))
+            return cast(Tensor, measure(a, b))
+
+        return run
+
+    real = np.random.default_rng(count).integers(0, 256, (count, *shape), dtype=np.uint8)
+    real[:1] = 0
+    back = Blunt().reconstruct(real)
+    ratio = psnr(back, real)
+    expected = {"mse": 10 ** (-ratio / 10), "psnr": ratio.clamp(max=CEILING), "ssim": ssim(back, real)}
+    monkeypatch.setattr(models, "psnr", watched(psnr))
+    monkeypatch.setattr(models, "ssim", watched(ssim))
+    found = models.reconstruction(cast(Loaded, Blunt()), real)
+    assert max(seen, default=0) <= 256
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name].tobytes() == values.numpy().tobytes(), name
+
+
+def test_batches_of_a_model_stay_what_they_were() -> None:
+    assert models.AT_ONCE % ENCODED == 0
