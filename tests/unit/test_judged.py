@@ -206,16 +206,10 @@ def test_what_is_not_there_is_no_folder(tmp_path: Path) -> None:
 
 def test_the_split_that_was_held_out(tmp_path: Path, digits: Dataset) -> None:
     assert held_out(digits) == "test"
-<<<<<<< HEAD
     raw = saved(tmp_path / "raw", PICTURES)
     assert held_out(prepare(raw, split="none", out=tmp_path / "all")) == "train"
     assert held_out(prepare(raw, split="0.4", out=tmp_path / "two")) == "val"
-=======
-    folder = saved(tmp_path / "raw", PICTURES)
-    assert held_out(prepare(folder, split="none", out=tmp_path / "all")) == "train"
-    assert held_out(prepare(folder, split="0.2", out=tmp_path / "two")) == "val"
-    assert held_out(prepare(folder, split="0.2,0.2", out=tmp_path / "three")) == "test"
->>>>>>> y5
+    assert held_out(prepare(raw, split="0.33,0.34", out=tmp_path / "three")) == "test"
 
 
 # ---- pictures out of Python ---------------------------------------------------------------------------------------------
