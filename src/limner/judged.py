@@ -25,7 +25,7 @@ from limner.data import prepare, sizes
 from limner.data.dataset import Dataset, Images, is_prepared
 from limner.loaded import Loaded, load
 from limner.loop import SCORED_SEEDS
-from limner.metrics.pixels import Source, take
+from limner.metrics.pixels import Source, spell, take
 from limner.run import Run
 
 Pixels = NDArray[np.uint8]
@@ -304,10 +304,6 @@ class Rows:
 
     def gather(self, indices: NDArray[np.int64]) -> Pixels:
         return take(self.images, self.rows[indices])
-
-
-def spell(shape: Iterable[int]) -> str:
-    return "×".join(str(size) for size in shape)
 
 
 def _channels(count: int) -> Any:
