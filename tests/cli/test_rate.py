@@ -74,6 +74,22 @@ def answered(folder: Path, rater: Rater, people: int, seed: int = 0) -> Path:
     return folder / "answers"
 
 
+@pytest.mark.parametrize(("split", "warned"), [("none", True), ("0.3", False)])
+def test_real_pictures_that_are_trained_on_are_warned_of(split: str, warned: bool, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1), dtype=np.uint8)
+    (tmp_path / "real").mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image[..., 0]).save(tmp_path / "real" / f"{number}.png")
+    assert main(["data", "prepare", str(tmp_path / "real"), "--split", split, "--out", str(tmp_path / "set"), "--json"]) == 0
+    np.savez(tmp_path / "made.npz", images=images)
+    words = [tmp_path / "made.npz", "--data", tmp_path / "set", "--count", "2", "--out", tmp_path / "study"]
+    made = subprocess.run(
+        [sys.executable, "-m", "limner", "rate", *map(str, words)], capture_output=True, text=True, check=True
+    ).stdout
+    assert ("nothing of" in made) == warned
+    assert (read_key(tmp_path / "study").reals.split == "train") == warned
+
+
 def test_another_checkpoint_at_the_same_path_is_another_study(runs: list[Path], tmp_path: Path, ask: Ask) -> None:
     keys = []
     for number, run in enumerate((*runs, runs[0])):

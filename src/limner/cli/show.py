@@ -398,6 +398,7 @@ def study(answer: Answer) -> None:
             ("real", f"{reals['data']}, {reals['split']} split"),
             ("each person", f"about {answer['minutes']} minutes"),
             ("open", answer.get("url")),
+            *(("beware", text) for text in answer["warnings"]),
         ]
     )
     print()

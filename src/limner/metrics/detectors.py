@@ -129,7 +129,8 @@ class RandomConv(Detector):
         self.weights = []
         for inputs, outputs in zip((shape[2], *self.widths), self.widths, strict=False):
             weight = torch.randn(outputs, inputs, 3, 3, generator=random) * (2 / (9 * inputs)) ** 0.5
-            # Without its mean a filter answers to edges and texture; brightness alone would drown them (pixels see that).
+            # Half of their mean is taken off the filters of the first layer, so that they answer more to edges and texture:
+            # brightness, which `pixels` sees as well, would drown these. Deeper filters stay as drawn.
             self.weights.append(weight - weight.mean((2, 3), keepdim=True) * (0.5 if inputs == shape[2] else 0.0))
         about = {"architecture": "random-conv-1", "shape": list(shape)}
         self.checksum = digest({str(layer): weight for layer, weight in enumerate(self.weights)}, about)

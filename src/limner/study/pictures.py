@@ -90,7 +90,7 @@ def _content(images: Images) -> str:
 
 
 def real_source(dataset: Dataset, seed: int) -> tuple[Source, Reals]:
-    """Real pictures at random, of the split that `evaluate` takes: test where there is one, otherwise val, otherwise all."""
+    """Real pictures at random, of the split that `evaluate` takes: test where there is one, otherwise val, otherwise train."""
     split = held_out(dataset)
     rows = dataset.indices(split)
 

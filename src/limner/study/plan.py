@@ -34,6 +34,7 @@ MOST_TRIALS = 600
 MOST_PAGE = 64 << 20
 """Bytes of the page: more does not open well on a phone."""
 LARGEST_SEED = 10**6
+LEARNED = "nothing of {} was held out: the real pictures are those of training, and a run that copied them would look real"
 SECONDS = {"timed": 3.0, "untimed": 3.0, "pairs": 4.0}
 """What a trial takes, roughly."""
 
@@ -129,6 +130,7 @@ def told(folder: Path, key: Key) -> dict[str, Any]:
         "answers": str(folder / ANSWERED),
         "runs": [run.name for run in key.runs],
         "reals": {"data": key.reals.data, "split": key.reals.split},
+        "warnings": [LEARNED.format(key.reals.data)] if key.reals.split == "train" else [],
         "pictures": len(key.pictures),
         "minutes": minutes_of(parts),
         "table": table,
@@ -192,7 +194,7 @@ def _draw(sources: Sequence[Source], real: Source, parts: Sequence[Part], seed: 
     catches = sum(part.catch for part in parts)
     for source, need, aside in [(real, need_reals, aside_reals), *((one, need_each, aside_each) for one in sources)]:
         if source.count is not None and source.count < need + aside:
-            what = "real held-out" if source is real else source.rated.name
+            what = "real" if source is real else source.rated.name
             raise InputError(
                 f"{source.count} {what} pictures are too few: each person would be shown {need + aside}; give a smaller --count"
             )
