@@ -192,7 +192,7 @@ def _neighbours(sides: Sides) -> Found:
     n = len(samples)
     with one_thread(n * m <= _SMALL):
         counts = neighbour_counts(samples, real, real_radii=sides.real_radii)
-        nulls = sides.remember("neighbours", lambda: neighbour_null(real, n, 5, sides.seed, m=m))
+        nulls = sides.remember("neighbours", lambda: neighbour_null(real, n, 10, sides.seed, m=m))
     values, errors = counts.scores(), counts.errors()
     return {name: scored(name, getattr(values, name), getattr(errors, name), nulls.get(name)) for name in NEIGHBOUR_SCORES}
 
