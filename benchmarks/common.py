@@ -10,6 +10,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,19 @@ PLAIN = dict(os.environ)
 """As the programs were started: peers get it, before limner is imported and sets what suits limner."""
 
 
+_running: set[subprocess.Popen[str]] = set()
+_stopping = threading.Event()
+
+
 class Failed(Exception):
     """A process of its own that did not end well; what it said last."""
+
+
+def stop() -> None:
+    """Ends whatever `answer` waits for, in any thread, and lets nothing be started any more."""
+    _stopping.set()
+    for process in list(_running):
+        process.kill()
 
 
 def environment() -> dict[str, str]:
@@ -35,14 +47,25 @@ def answer(command: Sequence[str], around: Mapping[str, str], log: Path | None =
 
     Errors: `Failed`.
     """
-    with log.open("a", encoding="utf-8") if log else contextlib.nullcontext() as errors:
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=around, check=False, close_fds=False
-        )  # what we hold inheritably (a lock), it holds too
-    last = (done.stdout.splitlines() or [""])[-1]
-    if done.returncode:
+    with (
+        log.open("a", encoding="utf-8") if log else contextlib.nullcontext() as errors,
+        # What we hold inheritably (a lock), it holds too.
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=around, close_fds=False) as process,
+    ):
+        _running.add(process)
+        try:
+            if _stopping.is_set():
+                process.kill()
+            told, _ = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            _running.discard(process)
+    last = (told.splitlines() or [""])[-1]
+    if process.returncode:
         said = log.read_text(encoding="utf-8").splitlines() if log else []
-        raise Failed((said or [last or f"exit code {done.returncode}"])[-1].strip() + (f" ({log})" if log else ""))
+        raise Failed((said or [last or f"exit code {process.returncode}"])[-1].strip() + (f" ({log})" if log else ""))
     return dict(json.loads(last))
 
 

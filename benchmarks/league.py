@@ -8,6 +8,8 @@ samples of its last averaged weights are compared with the test split by `limner
 same pictures, minutes and threads, by their own documented recipes (`peers/`). `league.md`, `league.html` and `league.json` in
 `--out` are written anew after each row. What is done is read from its folder when the program is started again, so a league may
 be killed at any moment and take days; a row is another one where anything that matters differs, be it a line of limner's code.
+On a machine that one training does not fill (many cores, a GPU), `--at-once 4` trains and scores four rows at any time; they
+share what there is, each the same minutes, and the table says so.
 
 A row is a preset, and settings of its own behind plus signs: --presets r3gan,r3gan+method.labels=false
 """
@@ -25,6 +27,7 @@ import signal
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -40,9 +43,9 @@ ORDER, BESIDE = "frechet", ("coverage", "class_distance", "copies")
 SHOWN = 64
 READ_AS = (
     "Means over seeds ± half of the 95 % interval (Student's t), in the order of the mean Fréchet distance. “No difference”: "
-    "the row's interval meets that of the row below, so that none can be claimed. A rank stands only where a row's interval "
-    "meets no other row's, and so never after one seed. Images are those seen in training, weights those of the finished model "
-    "(discriminators included). "
+    "the row's interval meets that of the row below, so that none can be claimed; one seed has no interval, and says nothing. "
+    "A rank stands only where a row's interval meets no other row's. "
+    "Images are those seen in training, weights those of the finished model (discriminators included). "
     "Classes: how far the shares of classes are from the real ones; as asked: samples that show the class that was asked for; "
     "copies: samples oddly near to one training picture; PSNR and NLL (an upper bound): of the test split, where a method has "
     "them."
@@ -74,8 +77,9 @@ class League:
         self.dataset = prepare(arguments.data)
         self.split, judge = held_out(self.dataset), judge_for(self.dataset)
         self.machine = {
-            "processor": precision.processor(), "threads": arguments.threads, "system": platform.platform(terse=True),
-            "python": platform.python_version(), "torch": torch.__version__, "limner": __version__,
+            "processor": precision.processor(), "threads": arguments.threads, "at_once": arguments.at_once,
+            "system": platform.platform(terse=True), "python": platform.python_version(), "torch": torch.__version__,
+            "limner": __version__,
         }  # fmt: skip
         frozen = {"fingerprint": self.dataset.fingerprint, "checksum": judge.checksum}
         self.judge = common.once(self.out / "judge.json", lambda: frozen | {"held_out_accuracy": judge.card.held_out_accuracy})
@@ -90,7 +94,7 @@ class League:
         from limner.core.digest import own_digest
 
         told, machine = self.told, self.machine
-        shared = [told.minutes, seed, told.count, self.judge, machine["processor"], machine["threads"]]
+        shared = [told.minutes, seed, told.count, self.judge, machine["processor"], machine["threads"], told.at_once]
         if name in peers():
             files = (peers()[name], common.PEERS / "convention.py")
             return [name, *shared, *(file.read_text(encoding="utf-8") for file in files)]
@@ -234,7 +238,8 @@ def standings(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         apart = all(mine[1] < low or high < mine[0] for low, high in others)
         entry["rank"] = place + 1 if apart and len(found) > 1 else None
         below = ends[place + 1] if place + 1 < len(found) else None
-        entry["below"] = None if below is None else "better" if mine[1] < below[0] else "no difference"
+        alone = below is not None and math.inf in (mine[1], below[1])
+        entry["below"] = None if below is None else "one seed" if alone else "better" if mine[1] < below[0] else "no difference"
     return found
 
 
@@ -312,7 +317,7 @@ def facts(report: Mapping[str, Any]) -> list[str]:
     said = [
         (
             f"{report['data']}, {report['minutes']:g} minutes of training each on {machine['threads']} threads of "
-            f"{machine['processor']}, one after the other; {report['samples']:,} samples of each against the "
+            f"{machine['processor']}, {_at_once(machine['at_once'])}; {report['samples']:,} samples of each against the "
             f"{report['real']:,} pictures of the {report['split']} split, which nothing was trained on."
         ),
         f"Judge {judge['checksum']}{right}, frozen before the first row was trained. As many real pictures get: {real}.",
@@ -325,6 +330,10 @@ def facts(report: Mapping[str, Any]) -> list[str]:
     if report["left"]:
         said.append(f"Unfinished: {report['left']} rows are yet to come.")
     return said + [f"Failed, and tried again at the next start: {name}: {why}" for name, why in report["failed"].items()]
+
+
+def _at_once(rows: int) -> str:
+    return "one after the other" if rows == 1 else f"{rows} at a time, which share it"
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -356,12 +365,13 @@ def main() -> None:
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--count", type=int, default=5_000, help="samples that are judged, of every row")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of every row")
+    parser.add_argument("--at-once", type=int, default=1, metavar="ROWS", help="rows that are trained at the same time")
     parser.add_argument("--peers", type=Path, metavar="PYTHON", help="of an environment made from requirements-peers.txt")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for every preset")
     parser.add_argument("--out", type=Path, default=Path("league"))
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # read when torch is loaded, here and by what is started from here
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is being trained ends as well
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     from limner.core.errors import InputError
@@ -387,14 +397,22 @@ def run(arguments: argparse.Namespace) -> int:
     league = League(arguments)
     print(f"judge frozen before anything is trained: {league.judge['checksum']}", file=sys.stderr, flush=True)
     todo = [(name, int(seed)) for seed in arguments.seeds.split(",") for name in names]  # by seed: a part of it is fair too
-    rows, failed = [], dict[str, str]()
-    for place, (name, seed) in enumerate(todo, 1):
+    rows, failed = dict[int, dict[str, Any]](), dict[str, str]()
+    with ThreadPoolExecutor(arguments.at_once) as pool:
+        futures = {pool.submit(league.row, name, seed): place for place, (name, seed) in enumerate(todo)}
         try:
-            rows.append(league.row(name, seed))
-        except common.Failed as error:  # the others have hours to go
-            failed[f"{name}, seed {seed}"] = str(error)
-            print(f"{name}, seed {seed} failed: {error}", file=sys.stderr, flush=True)
-        league.write(rows, failed, len(todo) - place)
+            for done, future in enumerate(as_completed(futures), 1):
+                name, seed = todo[futures[future]]
+                try:
+                    rows[futures[future]] = future.result()
+                except common.Failed as error:  # the others have hours to go
+                    failed[f"{name}, seed {seed}"] = str(error)
+                    print(f"{name}, seed {seed} failed: {error}", file=sys.stderr, flush=True)
+                league.write([rows[place] for place in sorted(rows)], failed, len(todo) - done)
+        except BaseException:  # somebody wants it to end: so does what is being trained
+            pool.shutdown(wait=False, cancel_futures=True)
+            common.stop()
+            raise
     print((arguments.out / "league.md").read_text(encoding="utf-8"))
     return 1 if failed else 0
 

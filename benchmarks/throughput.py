@@ -115,9 +115,10 @@ def limner_contender(task: dict[str, Any]) -> Contender:
     from limner.data.feed import Feed
 
     precision.keep_memory()
-    recipe, device = recipes.parse(task["recipe"], "task"), torch.device(task["device"])
+    device = torch.device(task["device"])
     if task["kind"] != "limner-r1":
-        recipe = recipe.model_copy(update={"method": recipe.method.model_copy(update={"r1_gamma": 0.0})})
+        task["recipe"]["method"]["r1_gamma"] = 0.0
+    recipe = recipes.parse(task["recipe"], "task")
     chosen = precision.choose(device) if task["precision"] == "auto" else task["precision"]
     dataset = open_dataset(Path(task["data"]))
     seeds.seed_all(0, "init", 0)
@@ -128,6 +129,7 @@ def limner_contender(task: dict[str, Any]) -> Contender:
     stepper = Stepper(method, recipe.batch.size, recipe.batch.chunks, chosen, 0)
     place = [0]
 
+    @precision.repeatable()
     def run(iterations: int) -> None:
         for _ in range(iterations):
             images = place[0] * recipe.batch.size

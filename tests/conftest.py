@@ -29,6 +29,15 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _repeatable() -> Iterator[None]:
+    """A GPU computes as it does in training, also where a test takes a step by itself."""
+    from limner.core import precision
+
+    with precision.repeatable():
+        yield
+
+
 @pytest.fixture(scope="session")
 def limner_data() -> Callable[[str], Path]:
     """`limner_data("mnist")` is that set's folder; the test skips where it is not at hand."""

@@ -112,6 +112,7 @@ def _together(parts: Sequence[dict[str, int]]) -> dict[str, int]:
     return players | {"total": sum(part["total"] for part in parts)}
 
 
+@precision.repeatable()
 def _pace(loop: Loop, steps: int) -> Pace:
     """Of the loop's stage: a few steps between any two fractions of it at which a phase begins or ends."""
     loop.remember()

@@ -126,7 +126,8 @@ def _go(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
     try:
         if parallel.leads():
             run.sweep()
-        return _mended(run, recipe, dataset, tell)
+        with precision.repeatable():
+            return _mended(run, recipe, dataset, tell)
     except BaseException as error:
         if parallel.leads():
             images = run.checkpoints()[-1].images if run.checkpoints() else 0

@@ -48,7 +48,7 @@ def test_free_bits_keep_every_latent_in_use(tmp_path: Path) -> None:
 
 def test_the_critic_finds_the_total_correlation_of_a_gaussian() -> None:
     """Two latents of correlation .8, the others apart: −½·log(1 − .64) = .51 nats."""
-    method = method_of("factor-vae", (8, 8, 1), "method.latent=4", "method.critic.widths=[64,64]")
+    method = method_of("factor-vae", (8, 8, 1), "method.latent=4", "method.critic.widths=[64,64]").to("cpu")
     assert isinstance(method, Vae)
     optimiser = torch.optim.Adam(method.critic.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)

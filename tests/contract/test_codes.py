@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,13 +156,13 @@ def test_usage_and_perplexity_are_always_logged(preset: str, tmp_path: Path) -> 
 
 def test_no_row_of_metrics_is_of_two_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the first stage ends before it is time for a row."""
-    original = Loop._stopwatch
+    original = Loop._row
 
-    def never_time(self: Loop) -> None:
-        original(self)
-        self.row_time = 1e9
+    def never_time(self: Loop, due: bool) -> Any:
+        self.row_time = self.place.seconds
+        return original(self, due)
 
-    monkeypatch.setattr(Loop, "_stopwatch", never_time)
+    monkeypatch.setattr(Loop, "_row", never_time)
     run = run_of("vq-vae", tmp_path, "previews.first=96", images=96)
     rows = {row["images"]: set(row["losses"]) for row in run.metrics()}
     assert rows == {48: {"codec", "squared_error", "commitment", "perplexity", "usage"}, 96: {"prior", "code_bits_per_dim"}}
@@ -362,8 +363,8 @@ def test_classes_are_learned_and_drawn(whole: Run) -> None:
     assert dataset.labels is not None
     counts = np.bincount(dataset.labels[dataset.indices("train")], minlength=10)
     assert model.method.shares.tolist() == pytest.approx(counts / counts.sum(), abs=0.01)
-    codes = model.method.encode(pictures_like(3, (8, 8, 1)))
-    told = [model.method.nats(codes, torch.full((3,), label)) for label in (0, 1, -1)]
+    codes = model.method.encode(pictures_like(3, (8, 8, 1), device=model.method.device))
+    told = [model.method.nats(codes, torch.full((3,), label, device=codes.device)) for label in (0, 1, -1)]
     assert not torch.allclose(told[0], told[1])
     assert not torch.allclose(told[0], told[2])
 

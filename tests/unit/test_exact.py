@@ -114,8 +114,8 @@ def test_what_is_told_is_made_in_plain_float32(way: str) -> None:
     assert method.seen == {name: [*PLAIN, False, False] for name in passes}
 
 
-def test_a_picture_s_end_is_decoded_as_its_reconstruction_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    """And a seed's as its sample: with what is allowed."""
+def test_both_kinds_of_ends_are_decoded_in_plain_float32(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """A picture's as its reconstruction is, a seed's as its sample."""
     method = Stub()
     model = loaded(method)
     monkeypatch.setattr(between, "load", lambda *_: model)
@@ -123,8 +123,9 @@ def test_a_picture_s_end_is_decoded_as_its_reconstruction_is(monkeypatch: pytest
     monkeypatch.setattr(between, "origin", lambda *_, **__: {})
     between.interpolate("a run", ["a", "b", "c"], steps=2, out=tmp_path)
     assert method.seen["picture"] == [*PLAIN, False, False]
+    method.seen.clear()
     between.interpolate("a run", seeds=[1, 2], steps=2, out=tmp_path)
-    assert method.seen["picture"] == [*ALLOWED, True, False]
+    assert method.seen["picture"] == [*PLAIN, False, False]
 
 
 def test_the_switches_go_back_after_a_fault() -> None:

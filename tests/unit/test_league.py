@@ -37,7 +37,7 @@ def test_a_rank_stands_only_where_no_interval_meets() -> None:
 def test_one_seed_says_nothing_of_others() -> None:
     found = league.standings([row("a", 0, 1.0), row("b", 0, 100.0)])
     assert [entry["rank"] for entry in found] == [None, None]
-    assert [entry["below"] for entry in found] == ["no difference", None]
+    assert [entry["below"] for entry in found] == ["one seed", None]
     assert [entry["scores"]["frechet"]["half"] for entry in found] == [None, None]
 
 
@@ -65,7 +65,7 @@ def test_every_preset_that_draws_pictures_plays() -> None:
 def test_an_edited_method_is_another_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """limner's code counts, not its version alone; of a peer, which has none of it, its own file."""
     found = league.League.__new__(league.League)
-    found.told, found.judge = Namespace(minutes=1.0, count=9, set=[]), {"checksum": "0"}
+    found.told, found.judge = Namespace(minutes=1.0, count=9, set=[], at_once=1), {"checksum": "0"}
     found.machine = {"processor": "p", "threads": 1, "torch": "2", "limner": "1"}
     peer = next(iter(league.peers()))
     before, same = found.matters("vae", 0), found.matters(peer, 0)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from limner.core.cond import Batch, Cond
 from limner.core.optim import Clip, Optimiser
+from limner.core.precision import exact
 
 
 @dataclass(frozen=True)
@@ -267,28 +268,29 @@ def generate(method: Method, seeds: Sequence[int], cond: Cond | None = None, **k
     A convolution may round differently in a batch of another size: with one size for all, an image's bits are its own.
     """
     rows: list[Tensor] = []
-    for start in range(0, len(seeds), method.chunk):
-        padded = _seeds(seeds, start, method.chunk)
-        rows.append(method.sample(padded, _rows(cond, start, method.chunk), **knobs)[: len(seeds) - start])
+    with exact(method.device.type):
+        for start in range(0, len(seeds), method.chunk):
+            padded = _seeds(seeds, start, method.chunk)
+            rows.append(method.sample(padded, _rows(cond, start, method.chunk), **knobs)[: len(seeds) - start])
     return torch.cat(rows)
 
 
-@torch.no_grad()
 def latents_of(method: Method, seeds: Sequence[int]) -> Tensor:
     """[len(seeds), dim]: what `generate` decodes, to the bit. The method must have `Latents`."""
     assert isinstance(method, Latents)
     starts = range(0, len(seeds), method.chunk)
-    return torch.cat([method.latents(_seeds(seeds, s, method.chunk))[: len(seeds) - s] for s in starts])
+    with exact(method.device.type):
+        return torch.cat([method.latents(_seeds(seeds, s, method.chunk))[: len(seeds) - s] for s in starts])
 
 
-@torch.no_grad()
 def render(method: Method, latents: Tensor, cond: Cond | None = None) -> Tensor:
     """[N, dim] -> [N, C, H, W] in [-1, 1], in the same passes as `generate`: the latents of a seed give its very bits."""
     assert isinstance(method, Latents)
     rows: list[Tensor] = []
-    for start in range(0, len(latents), method.chunk):
-        padded = _cut(latents, start, method.chunk)
-        rows.append(method.picture(padded, _rows(cond, start, method.chunk))[: len(latents) - start])
+    with exact(method.device.type):
+        for start in range(0, len(latents), method.chunk):
+            padded = _cut(latents, start, method.chunk)
+            rows.append(method.picture(padded, _rows(cond, start, method.chunk))[: len(latents) - start])
     return torch.cat(rows)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import platform
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -47,10 +49,12 @@ def autocast(where: torch.device, precision: Precision) -> torch.autocast:
 
 
 @contextlib.contextmanager
-def exact(device_type: str) -> Iterator[None]:
-    """Plain IEEE float32 inside, whatever training allows: no autocast, no TF32, no bf16 products. And no gradients.
+def repeatable() -> Iterator[None]:
+    """The same bits each time, and float32 that is IEEE's: no TF32, no bf16 behind one's back. On a CPU it changes nothing.
 
-    For whatever ends in a reported number. On a CPU it changes no bit, unless somebody has allowed reduced precision there.
+    On a GPU, cuDNN, cuBLAS and the sums behind an index otherwise take whichever order is ready first, and a run that was
+    killed and resumed is another run. Two gradients have no such version and stay as they are: of `grid_sample` (the
+    `adaptive` augmentation), and of attention over more than 128 codes. What it costs: docs/benchmarks.md.
     """
     # One switch per operation (torch ≥ 2.9), each read and put back: the old global ones refuse to be read when mixed.
     switches = (
@@ -63,11 +67,35 @@ def exact(device_type: str) -> Iterator[None]:
     try:
         for switch in switches:
             switch.fp32_precision = "ieee"
-        with torch.no_grad(), torch.autocast(device_type, enabled=False):
+        with _in_order() if torch.cuda.is_available() else contextlib.nullcontext():
             yield
     finally:
         for switch, old in zip(switches, before, strict=True):
             switch.fp32_precision = old
+
+
+@contextlib.contextmanager
+def _in_order() -> Iterator[None]:
+    """A GPU sums in one order inside."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a card first multiplies
+    before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*determinis")  # of the two that have no such version
+        try:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before, warn_only=warns)
+            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def exact(device_type: str) -> Iterator[None]:
+    """`repeatable`, and nothing but float32: no autocast. And no gradients. For whatever ends in a reported number."""
+    with repeatable(), torch.no_grad(), torch.autocast(device_type, enabled=False):
+        yield
 
 
 def processor() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from limner.core import images as pictures
 from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.method import Latents, Reconstructs, latents_of, render
-from limner.core.precision import exact
 from limner.loaded import Loaded, load
 from limner.tasks.given import Given, read_pictures
 from limner.tasks.invert import invert
@@ -79,9 +77,7 @@ def interpolate(
         asked = model.cond(model.class_of(label), len(seeds)).label
         latents, labels = latents_of(model.method, seeds), model.method.labels(seeds, asked)
     frames, classes = _between(latents, labels, steps, model.method.gaussian)
-    # Pictures are decoded as `reconstruct` does, seeds as `sample` does: on a GPU these two round differently.
-    with exact(frames.device.type) if images else nullcontext():
-        shown = pictures.to_uint8(render(model.method, frames, Cond(label=classes)))
+    shown = pictures.to_uint8(render(model.method, frames, Cond(label=classes)))
     out = folder_for(model, "interpolations", "frame[0-9]*.png", out)
     about = origin(model, label=label) | ({} if images else {"seeds": ",".join(map(str, seeds))})
     files = []

@@ -20,7 +20,6 @@ from limner.core import images as pictures
 from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.method import Latents, Method, latents_of, render
-from limner.core.precision import exact
 from limner.core.seeds import fold, seed_all
 from limner.loaded import Loaded
 from limner.nets.convae import ConvEncoder
@@ -94,8 +93,7 @@ def invert(
         z = torch.cat([z, guess[:, None]], 1)
         labels = None if labels is None or guessed is None else torch.cat([labels, guessed[:, None]], 1)
     z, labels = _descend(method, z, labels, target, steps, progress)
-    with exact(z.device.type):  # its errors are told
-        back = pictures.to_uint8(render(method, z, Cond(label=labels)))
+    back = pictures.to_uint8(render(method, z, Cond(label=labels)))
     errors = np.square((back.astype(np.float64) - images) * (2 / 255)).mean((1, 2, 3))
     return Inversion(z.cpu().numpy(), None if labels is None else labels.cpu().numpy(), back, errors)
 
