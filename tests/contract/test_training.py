@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import limner
 from contract.helpers import (
@@ -160,6 +162,53 @@ def test_r1_joins_only_every_so_many_iterations() -> None:
         "penalty",
         "generator",
     ]
+
+
+WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "bincount", "_unique2", "is_nonzero", "multinomial")
+"""Operations whose answer the host has to see, or whose size it has to know: a GPU's queue runs empty at each."""
+
+
+class Waits(TorchDispatchMode):
+    """Notes which of them are called, also in backward passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        masks = name in ("index", "index_put", "index_put_", "_index_put_impl_") and any(
+            places is not None and places.dtype in (torch.bool, torch.uint8) for places in args[1]
+        )
+        if name in WAITS or masks:
+            self.seen.add(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "stage"),
+    [
+        # On a CPU, and there alone, the adaptive augmentation looks whether it does anything.
+        *((preset, settings, None) for preset, settings in VARIANTS if "method.augment.kind=adaptive" not in settings),
+        *((preset, (), 0) for preset in ALONE if composed(preset).stages),
+    ],
+)
+def test_no_step_waits_for_the_device(preset: str, settings: tuple[str, ...], stage: int | None) -> None:
+    """As the design has it for a GPU: what the host asks of it is queued, never awaited."""
+    method = method_of(preset, (16, 16, 1), *settings, stage=stage)
+    draw = drawer(pictures_like(16, (16, 16, 1), device=method.device))
+    stepper = stepper_of(method, 8, 2 if "batch.chunks=2" in settings else 1)
+    with Waits() as waits:
+        for iteration in range(4):
+            stepper.step(draw, At(8 * iteration, 0.6), iteration)
+    assert waits.seen == set()
+
+
+def test_what_waits_is_noticed() -> None:
+    with Waits() as waits:
+        x = torch.arange(3.0)
+        bool((x[x > 1] > 0).all())
+    assert waits.seen == {"index", "_local_scalar_dense"} or waits.seen == {"index", "is_nonzero"}
 
 
 @every_preset

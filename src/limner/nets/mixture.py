@@ -61,12 +61,12 @@ class GaussianMixture(nn.Module):
             sums = weights.sum(0).clamp(min=1e-6)
             self.shares.copy_(sums / sums.sum())
             self.means.copy_(weights.T @ x / sums[:, None])
-            for place, (mean, mass) in enumerate(zip(self.means, sums, strict=True)):
-                centred = x - mean
-                covariance = (centred * weights[:, place, None]).T @ centred
-                # A prior worth `dim`/10 points of the data's own spread keeps a thin component from collapsing on a few images.
-                covariance = (covariance + 0.1 * dim * total) / (mass + 0.1 * dim)
-                self.factors[place] = torch.linalg.cholesky(covariance + floor)
+            scatter = torch.stack(
+                [((x - mean) * weight[:, None]).T @ (x - mean) for mean, weight in zip(self.means, weights.T, strict=True)]
+            )
+            # A prior worth `dim`/10 points of the data's own spread keeps a thin component from collapsing on a few images.
+            covariances = (scatter + 0.1 * dim * total) / (sums + 0.1 * dim)[:, None, None]
+            self.factors.copy_(torch.linalg.cholesky(covariances + floor))  # all at once: a GPU is waited for at each call
         self.to(dtype)
 
     def sample(self, uniform: Tensor, normal: Tensor) -> Tensor:

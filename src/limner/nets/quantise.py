@@ -183,7 +183,7 @@ class FiniteScalars(nn.Module):
     @torch.no_grad()
     def statistics(self, latents: Tensor, indices: Tensor) -> dict[str, Tensor]:
         """What `move` needs to know of a chunk."""
-        counts = torch.bincount(indices.flatten(), minlength=self.vocabulary).float()
+        counts = _counts(indices.flatten(), self.vocabulary)
         return {"images": torch.full_like(counts[:1], len(latents)), "counts": counts}
 
     @torch.no_grad()
@@ -205,5 +205,11 @@ def _nearest(z: Tensor, codes: Tensor) -> Tensor:
 
 def _tally(z: Tensor, indices: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
     """[N, d] and [N] -> how many latents each code has [K], and their sums [K, d]."""
-    counts = torch.bincount(indices, minlength=vocabulary).to(z.dtype)
-    return counts, torch.zeros(vocabulary, z.shape[1], dtype=z.dtype, device=z.device).index_add_(0, indices, z)
+    sums = torch.zeros(vocabulary, z.shape[1], dtype=z.dtype, device=z.device).index_add_(0, indices, z)
+    return _counts(indices, vocabulary).to(z.dtype), sums
+
+
+def _counts(indices: Tensor, vocabulary: int) -> Tensor:
+    """[N] -> [K] float32. `bincount` would make the host wait for a GPU, to see whether there is a larger index."""
+    ones = torch.ones(len(indices), device=indices.device)
+    return torch.zeros(vocabulary, device=indices.device).index_add_(0, indices, ones)
