@@ -31,13 +31,15 @@ def main() -> None:
     told = common.limner(*words, "--out", str(arguments.out), *SETTINGS, *arguments.set)
 
     from limner import load, prepare
-    from limner.tasks.likelihood import as_metrics, likelihood
+    from limner.metrics.score import mean_of
+    from limner.tasks.likelihood import likelihood
 
     model, dataset = load(told["run"]), prepare("mnist", binary=True)
     began = time.monotonic()
     for split, draws in (("train", 1), ("test", 1), ("test", arguments.draws)):
         rows = dataset.indices(split)[:10_000]
-        found = as_metrics(likelihood(model, dataset.images.gather(rows), draws))
+        values = likelihood(model, dataset.images.gather(rows), draws).values()
+        found = {name: mean_of(each).told() for name, each in values.items()}
         print(
             f"{split}, {len(rows):,} pictures, {draws} draws: nll {found['nll']['value']:.2f} ± {found['nll']['error']:.2f} "
             f"nats, {found['bits_per_dim']['value']:.4f} bits per dimension",

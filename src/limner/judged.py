@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,12 +21,12 @@ from limner.core.images import batches_of
 from limner.core.seeds import fold
 from limner.data import prepare, sizes
 from limner.data.dataset import Dataset, Images, is_prepared
+from limner.data.npz import Pixels, checked, read_npz
 from limner.loaded import Loaded, load
 from limner.loop import SCORED_SEEDS
 from limner.metrics.pixels import Source, spell, take
 from limner.run import Run
 
-Pixels = NDArray[np.uint8]
 Shape = tuple[int, int, int]
 _CHUNK = 256  # pictures drawn at a time by each process
 FEWEST = 10
@@ -137,37 +135,6 @@ def common_reference(words: Sequence[str | Path], models: Sequence[Loaded | None
                 "only pictures of one shape compare"
             )
     return first.dataset(data)
-
-
-def read_npz(path: Path) -> tuple[Pixels, NDArray[np.int64] | None]:
-    """`images` [N, H, W, C] uint8 and, where the file has them, `labels` [N]. Errors: `InputError` for any other file."""
-    try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            images, labels = file["images"], file.get("labels")
-    except FileNotFoundError as error:
-        raise InputError(f"no file at {path}") from error
-    except (KeyError, ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} holds no array 'images': {error}") from error
-    checked(images, f"{path}: 'images'")
-    if labels is None:
-        return images, None
-    whole = labels.shape == (len(images),) and np.issubdtype(labels.dtype, np.integer)
-    if not whole or (labels.size and int(labels.max()) > np.iinfo(np.int64).max):
-        raise InputError(f"{path}: 'labels' must be one whole number for each of the {len(images)} pictures")
-    return images, labels.astype(np.int64)
-
-
-def checked(images: NDArray[Any], what: str) -> Pixels:
-    """`images`, if they are uint8 [N, H, W, C]. Errors: `InputError` that says what they are."""
-    if images.ndim != 4 or images.shape[3] not in (1, 3, 4):
-        raise InputError(f"{what} must be uint8 [N, H, W, C] with 1, 3 or 4 channels, not {images.dtype} {list(images.shape)}")
-    if images.dtype != np.uint8:
-        odd = np.issubdtype(images.dtype, np.floating) and not np.isfinite(images).all()
-        raise InputError(
-            f"{what} must be uint8, not {images.dtype}"
-            + ("; some of them are no finite numbers" if odd else "; round them to 0..255 first")
-        )
-    return images
 
 
 def in_files(path: Path, dataset: Dataset) -> Judged:

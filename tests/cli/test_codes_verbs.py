@@ -16,8 +16,11 @@ from contract.helpers import NARROW, ask_to_stop, at_images
 from contract.test_codes import BARE, SMALL
 from contract.test_latents_kept import die
 from limner.cli import main
+from limner.core.images import grid
+from limner.evaluation.references import ordered
 from limner.loaded import Loaded, load
 from limner.metrics.reconstruction import psnr, ssim
+from limner.pages import figure
 from made import encoded, textured, write
 
 QUICK = ["--images", "96", "batch.size=16", "score.points=0", "previews.count=4", "precision=fp32"]
@@ -80,6 +83,10 @@ def test_a_codec_is_judged_by_what_it_reconstructs(
     assert answer["metrics"]["psnr"]["error"] == pytest.approx(float(psnr(back, real).std()) / len(real) ** 0.5)
     assert (answer["count"], answer["features"]) == (len(real), None)
     assert json.loads(Path(answer["report"]).read_text())["metrics"] == answer["metrics"]
+    page = Path(answer["page"]).read_text()
+    shown = real[ordered(dataset, "test") - dataset.splits["test"].start][:64]
+    assert figure(grid(shown), *["real pictures (test split)"] * 2) in page
+    assert figure(grid(model.reconstruct(shown)), *["the same pictures, reconstructed"] * 2) in page
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,13 @@ def test_every_checkpoint_over_time(run: Run, judge: Ask, tmp_path: Path) -> Non
         alone = judge(run.path, *words, "--checkpoint", str(row["images"]), "--out", tmp_path / "alone")[1]
         assert alone["metrics"] == row["metrics"] == json.loads(Path(row["report"]).read_text())["metrics"]
     assert answer["metrics"] == answer["checkpoints"][-1]["metrics"] != answer["checkpoints"][0]["metrics"]
+    assert answer["report"] == str(tmp_path / "out" / "report.json")
+    assert json.loads(Path(answer["report"]).read_text())["checkpoints"] == answer["checkpoints"]
+    page = Path(answer["page"]).read_text()
+    for row in answer["checkpoints"]:
+        for name, one in row["metrics"].items():
+            assert f"{name} {one['value']:.4g} at {row['images']:,} images" in page
+        assert f'aria-label="enlarge: samples at {row["images"]:,} images"' in page
 
 
 # ---- detectors ----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from limner import load, prepare
 from limner.core.errors import InputError
 from limner.core.files import cache_folder
 from limner.data.dataset import Dataset
+from limner.data.npz import read_npz
 from limner.judged import (
     Drawn,
     Judged,
@@ -30,7 +31,6 @@ from limner.judged import (
     in_files,
     model_of,
     on_disk,
-    read_npz,
     reference,
     spooled,
 )
@@ -73,6 +73,35 @@ def test_an_array_file_with_and_without_labels(tmp_path: Path, digits: Dataset) 
     none = in_files(npz(tmp_path / "c.npz", images=PICTURES, labels=np.full(30, -1)), digits).labels
     assert none is not None
     assert set(none.tolist()) == {-1}
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_array_file_stays_on_disk(save: Callable[..., None], tmp_path: Path) -> None:
+    """Behind another array, so that it does not begin where files begin; nothing of it is left when it is let go."""
+    save(tmp_path / "a.npz", before=np.arange(999), images=PICTURES, labels=np.arange(30))
+    images, labels = read_npz(tmp_path / "a.npz")
+    assert isinstance(images, np.memmap)
+    assert not images.flags.writeable
+    assert np.array_equal(images, PICTURES)
+    assert labels is not None
+    assert labels.tolist() == list(range(30))
+    spool = cache_folder() / "spool"
+    assert not spool.is_dir() or not list(spool.iterdir())
+
+
+def test_an_array_file_in_columns_or_of_nothing(tmp_path: Path) -> None:
+    images, _ = read_npz(npz(tmp_path / "a.npz", images=np.asfortranarray(PICTURES)))
+    assert np.array_equal(images, PICTURES)
+    assert read_npz(npz(tmp_path / "b.npz", images=PICTURES[:0]))[0].shape == (0, 8, 8, 1)
+
+
+def test_an_array_file_that_promises_more_than_it_holds(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    np.save(data, PICTURES)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images.npy", data.getvalue().replace(b"(30, 8, 8, 1)", b"(90, 8, 8, 1)"))
+    with pytest.raises(InputError, match="holds no array 'images': it should have 5,760 bytes of pixels, and has 1,920"):
+        read_npz(tmp_path / "a.npz")
 
 
 def damaged(path: Path) -> Path:

@@ -108,4 +108,7 @@ def test_the_error_of_an_inception_score_is_that_of_its_mean() -> None:
     seen = Observed.of(normal(200, 4), 3 * normal(200, 5, seed=1))
     assert seen.logits is not None
     expected = inception_score(seen.logits).error
-    assert measure(Sides(seen, seen), ["inception_score"])["inception_score"].error == expected
+    found = measure(Sides(seen, seen), ["inception_score"])["inception_score"]
+    assert found.error == expected
+    assert found.told()["parts"] == inception_score(seen.logits).splits
+    assert "parts" not in measure(Sides(seen, seen), ["frechet"])["frechet"].told()

@@ -9,6 +9,7 @@ from typing import Any
 Answer = Mapping[str, Any]
 _ABSENT = "–"
 MOST_ROWS = 20
+MOST_COLUMNS = 8
 
 
 def span(seconds: float | None) -> str:
@@ -310,9 +311,11 @@ def metrics(answer: Answer) -> None:
         print(f"{count} real pictures ({reference['data']}, {reference['split']})")
     else:
         print(f"{count} pictures against {reference['count']:,} real ones ({reference['data']}, {reference['split']})")
-    for point in answer.get("checkpoints", []):
-        scores = "  ".join(f"{name} {one['value']:.4g}" for name, one in point["metrics"].items())
-        print(f"{point['images']:>12,} images  {scores}")
+    if points := answer.get("checkpoints", [])[-MOST_COLUMNS:]:
+        columns = ["at images", *(f"{point['images']:,}" for point in points)]
+        table(
+            columns, [[name, *(point["metrics"].get(name, {}).get("value") for point in points)] for name in answer["metrics"]]
+        )
     likelihood, features = answer.get("likelihood"), answer["features"]
     lines(
         [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from limner.data.dataset import Dataset
 from limner.data.pictures import Shaping, from_pixels, parse_background
 from limner.loaded import Loaded
 from limner.metrics.disentanglement import disentangled
+from limner.metrics.pixels import Source, take
 from limner.metrics.reconstruction import CEILING, psnr, ssim
 from limner.metrics.score import Score
 from limner.tasks.likelihood import likelihood
@@ -31,9 +31,7 @@ AT_ONCE = 256
 """Pictures that are reconstructed and compared at a time: a multiple of what a model encodes at once, so that batches stay."""
 
 
-def bounds(
-    model: Loaded | None, real: NDArray[np.uint8], importance: int | None, wanted: Sequence[str]
-) -> dict[str, NDArray[np.float64]]:
+def bounds(model: Loaded | None, real: Source, importance: int | None, wanted: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Likelihoods of the reference, picture by picture, some at a time (`limner.tasks.likelihood.AT_ONCE`).
 
     Errors: `InputError` where the model has none for such pictures, or not those `wanted`.
@@ -50,7 +48,7 @@ def bounds(
     return found
 
 
-def reconstruction(model: Loaded | None, real: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+def reconstruction(model: Loaded | None, real: Source) -> dict[str, NDArray[np.float64]]:
     """Of reconstructions of the reference, picture by picture: `mse` (of values in 0..1), `psnr` in dB, `ssim`.
 
     Errors: `InputError` where nothing reconstructs.
@@ -58,9 +56,10 @@ def reconstruction(model: Loaded | None, real: NDArray[np.uint8]) -> dict[str, N
     if model is None:
         raise InputError("mse, psnr and ssim are of pictures that went through a model; give a run, or leave them out")
     parts = []
-    for rows in pictures.batches_of(len(real), AT_ONCE):  # eight bytes for each number of a picture, several times over
-        back = model.reconstruct(real[rows])
-        parts.append(torch.stack([psnr(back, real[rows]), ssim(back, real[rows])]))
+    for rows in pictures.batches_of(int(real.shape[0]), AT_ONCE):  # eight bytes for each number of a picture, some times over
+        some = take(real, rows)
+        back = model.reconstruct(some)
+        parts.append(torch.stack([psnr(back, some), ssim(back, some)]))
     ratio, likeness = torch.cat(parts, 1) if parts else torch.empty(2, 0, dtype=torch.float64)
     found = {"mse": 10 ** (-ratio / 10), "psnr": ratio.clamp(max=CEILING), "ssim": likeness}
     return {name: values.numpy() for name, values in found.items()}
@@ -93,7 +92,7 @@ def disentanglement(model: Loaded | None, dataset: Dataset, names: Sequence[str]
     found = disentangled(np.concatenate(latents).astype(np.float64), codes, names)
     each = zip(scenes.FACTORS, scenes.FACTORS.values(), *found.of_factors.values(), strict=True)
     return {
-        "metrics": {name: asdict(Score(value, null=found.null.get(name))) for name, value in found.scores.items()},
+        "metrics": {name: Score(value, null=found.null.get(name)).told() for name, value in found.scores.items()},
         "factors": {
             name: {"values": size, **dict(zip(found.of_factors, map(float, values), strict=True))}
             for name, size, *values in each

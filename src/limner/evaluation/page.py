@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from limner.core.images import grid
 from limner.evaluation.samples import Found
 from limner.metrics.coverage import PRECISION_K, radii
 from limner.metrics.memorisation import contact_sheet
 from limner.metrics.score import LOWER_IS_BETTER
-from limner.pages import count, digits, document, figure, table
+from limner.pages import Curve, chart, count, digits, document, figure, number, table
 
 Row = Mapping[str, Any]
 DOTS = 1000
@@ -59,33 +61,90 @@ def called(name: str, features: str | None) -> str:
     return KNOWN_AS.get(name, name) if features == "inception" else name
 
 
-def page(report: Row, found: Found, samples: NDArray[np.uint8], real: NDArray[np.uint8] | None) -> str:
-    """The whole page as text."""
-    reference = report["reference"]
-    title = str(report.get("run") or "pictures").rstrip("/").rpartition("/")[2]
-    pictures = [figure(grid(samples), "samples", "what is judged")]
-    if real is not None:
-        pictures.append(figure(grid(real), "real pictures", f"real pictures ({reference['split']} split)"))
+def page(report: Row, shown: Mapping[str, NDArray[np.uint8]], found: Found | None) -> str:
+    """The whole page as text; `shown`: pictures by what they are; `found`: what is known of samples, if any were judged."""
+    title = _title(report)
+    pictures = "".join(figure(grid(images), what, what) for what, images in shown.items())
     return document(
         f"{title} · judged",
         [
             _head(title, report),
-            _warnings(report["warnings"]),
+            _warnings(report.get("warnings", ())),
             _scores(report),
-            f'<section class="pair">{"".join(pictures)}</section>',
-            _nearest(found),
+            f'<section class="pair">{pictures}</section>' if pictures else "",
+            _nearest(found) if found else "",
             _classes(report.get("classes")),
-            _overlap(found),
+            _overlap(found) if found else "",
+            _factors(report.get("factors")),
             _facts(report),
         ],
     )
 
 
-def _scores(report: Row) -> str:
-    return (
-        f"<section><h2>Scores</h2>{scores_table(report)}<p class='hint'>“null” is what as many real pictures get in the "
-        "samples' place; z counts how many of its own standard deviations a score lies away from it.</p></section>"
+def page_over_time(answer: Row) -> str:
+    """Every checkpoint of a run: curves of the scores, all numbers, and samples where they were drawn."""
+    rows, title = answer["checkpoints"], _title(answer)
+    names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    features = (answer["features"] or {}).get("name")
+
+    def points(name: str, key: str) -> list[tuple[float, float]]:
+        told = [(row["images"], number(row["metrics"].get(name, {}).get(key))) for row in rows]
+        return [(float(images), value) for images, value in told if value is not None]
+
+    curves = [
+        [Curve(called(name, features), points(name, "value"), dots=True),
+         Curve("real pictures", points(name, "null"), dashed=True)]
+        for name in names
+    ]  # fmt: skip
+    charts = "".join(chart(called(name, features), each) for name, each in zip(names, curves, strict=True))
+    cells = [[called(name, features), *(_with_error(row["metrics"].get(name)) for row in rows)] for name in names]
+    nulls = [digits((rows[-1]["metrics"].get(name) or {}).get("null")) for name in names]
+    heads = ["at images", *(f"{row['images']:,}" for row in rows), "real pictures"]
+    numbers = table(heads, [[*cell, null] for cell, null in zip(cells, nulls, strict=True)])
+    sheets = [(row["images"], Path(row["report"]).with_name("samples.png")) for row in rows if row["report"]]
+    pictures = "".join(
+        figure(np.asarray(Image.open(path).convert("RGB")), f"samples at {images:,} images", f"at {images:,} images")
+        for images, path in sheets
+        if path.is_file()
     )
+    return document(
+        f"{title} · judged over time",
+        [
+            _head(title, answer),
+            _warnings(answer.get("warnings", ())),
+            f'<section><h2>Over images seen</h2><div class="charts">{charts}</div></section>' if charts else "",
+            f"<section><h2>Numbers</h2>{numbers}</section>",
+            f'<section><h2>Samples, of the same seeds</h2><div class="pair">{pictures}</div></section>' if pictures else "",
+            _facts(answer),
+        ],
+    )
+
+
+def _with_error(one: Row | None) -> str:
+    return digits(one and one["value"]) + ("" if not one or one["error"] is None else f" ± {digits(one['error'])}")
+
+
+def _title(report: Row) -> str:
+    return str(report.get("run") or "pictures").rstrip("/").rpartition("/")[2]
+
+
+def _scores(report: Row) -> str:
+    hint = (
+        "“null” is what as many real pictures get in the samples' place; z counts how many of its own standard deviations a "
+        "score lies away from it."
+    )
+    if not any(one["null"] is not None for one in report["metrics"].values()):
+        hint = "Means over pictures, with the standard error of the mean."
+    return f"<section><h2>Scores</h2>{scores_table(report)}<p class='hint'>{hint}</p></section>"
+
+
+def _factors(factors: Row | None) -> str:
+    """What is known of each factor, where disentanglement was measured."""
+    if not factors:
+        return ""
+    heads = list(next(iter(factors.values())))
+    rows = [[name, *(digits(one[head]) for head in heads)] for name, one in factors.items()]
+    return f"<section><h2>Factors</h2>{table(['', *heads], rows)}</section>"
 
 
 def _head(title: str, report: Row) -> str:
@@ -202,10 +261,16 @@ def _dots(title: str, behind: NDArray[Any], front: NDArray[Any], good: NDArray[n
 
 
 def _facts(report: Row) -> str:
-    features, reference, context = report["features"], report["reference"], report.get("context", {})
+    features, reference, context = report["features"] or {}, report["reference"], report.get("context", {})
+    what = f"{features['name']}, {features['dimensions']:,} numbers, checksum {features['checksum']}" if features else ""
+    parts = report["metrics"].get("inception_score", {}).get("parts", ())
+    likelihood = report.get("likelihood")
     facts = [
-        ("features", f"{features['name']}, {features['dimensions']:,} numbers, checksum {features['checksum']}"),
+        ("features", what),
         *((name, str(text)) for name, text in features.get("about", {}).items()),
+        (f"splits of the Inception Score ({len(parts)})", ", ".join(map(digits, parts))),
+        ("likelihoods", "" if likelihood is None else f"of {likelihood['of']}; draws for each: {likelihood['draws']}"),
+        ("weights", str(report.get("checkpoint", ""))),
         ("reference", f"{reference['data']}, {reference['split']} split, {reference['count']:,} pictures"),
         ("its fingerprint", str(reference["fingerprint"])),
         ("quantisation", str(context.get("quantisation", ""))),

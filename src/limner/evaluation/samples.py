@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from limner.metrics.score import Score
 from limner.metrics.scores import TABLE, Copies, Labels, Sides, measure
 
 SEED = 0
+QUANTISED = "uint8, rounded"
 FEWEST = 1_000
 """Samples, and real pictures, below which scores of distributions say little."""
 LEAST_SOUGHT = 20
@@ -47,13 +48,13 @@ class Found:
         """The part of a report that is about samples."""
         detector, real = self.detector, self.reference
         report: dict[str, Any] = {
-            "metrics": {name: asdict(score) for name, score in self.metrics.items()},
+            "metrics": {name: score.told() for name, score in self.metrics.items()},
             "count": self.sides.n,
             "features": {
                 "name": detector.name, "checksum": detector.checksum, "dimensions": detector.dim, "about": detector.about
             },
             "context": {
-                "quantisation": "uint8, rounded", "seed": SEED, "features_kept": list(self.sides.kept),
+                "quantisation": QUANTISED, "seed": SEED, "features_kept": list(self.sides.kept),
                 "notes": list(self.judged.notes),
             },
             "warnings": warnings(self.metrics, self.sides, real.split),

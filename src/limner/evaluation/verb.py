@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,10 @@ from limner.core.method import Bounded, Reconstructs
 from limner.data import prepare
 from limner.data.dataset import Dataset
 from limner.evaluation.models import BOUNDS, EXACT, OF_RECONSTRUCTIONS, bounds, disentanglement, reconstruction
-from limner.evaluation.page import page
-from limner.evaluation.samples import Found, score_samples
-from limner.judged import Judged, drawn, from_python, held_out, in_files, model_of, reference, spooled
+from limner.evaluation.page import page, page_over_time
+from limner.evaluation.references import ordered
+from limner.evaluation.samples import QUANTISED, Found, score_samples
+from limner.judged import Judged, Rows, drawn, from_python, held_out, in_files, model_of, reference, spooled
 from limner.loaded import Loaded, load
 from limner.metrics.disentanglement import SCORES
 from limner.metrics.pixels import take
@@ -67,8 +67,9 @@ def evaluate(
     pictures get (`null`), a z-score and a p. Where the model bounds likelihoods, `elbo` and `nll` are those of the reference in
     nats per picture, by `importance` draws each. Without `metrics`, all that there are but those that take long or need care
     (`limner.metrics.scores.ASKED`, "disentanglement"). Nothing is drawn where no metric of samples is asked for, and `count` is
-    then that of the reference. `checkpoint` "all": every one that was kept, the answer of the last and `checkpoints`, a list of
-    them all. Processes that torchrun has started share the work; the answer is the leading one's.
+    then that of the reference. `checkpoint` "all": every one that was kept, each with a report of its own; the answer is the
+    last one's with `checkpoints`, a list of them all, and its report and page are those over time. Processes that torchrun has
+    started share the work; the answer is the leading one's.
 
     Errors: `InputError`, among others for a metric asked for by name that cannot be had.
     """
@@ -87,13 +88,17 @@ def _over_time(
     if not isinstance(what, str | Path) or model_of(what) is None:
         raise InputError("--checkpoint all is for a run; pictures have no checkpoints")
     run = Run.open(what)
-    rows, answer = [], dict[str, Any]()
+    rows, answer, folder = [], dict[str, Any](), out or run.path / "evaluations"
     for each in run.checkpoints():
         model = load(run.path, str(each.images))
-        folder = None if out is None else out / f"{each.images:09d}"
-        answer = judge(what, model, data, count, features, metrics, importance, folder, time.monotonic())
-        rows.append({"images": each.images, "metrics": answer["metrics"], "report": answer["report"]})
-    return answer | {"checkpoints": rows}
+        answer = judge(what, model, data, count, features, metrics, importance, folder / f"{each.images:09d}", time.monotonic())
+        rows.append({"images": each.images, **{key: answer[key] for key in ("metrics", "report", "page")}})
+    answer |= {"checkpoints": rows}
+    if parallel.leads():
+        answer |= {"report": str(folder / "report.json"), "page": str(folder / "report.html")}
+        write_text(folder / "report.html", page_over_time(answer))
+        write_json(folder / "report.json", answer)
+    return answer
 
 
 def judge(
@@ -109,29 +114,31 @@ def judge(
     with _opened(what, model, data) as (judged, dataset):
         apart = [name for name in asked_for if name in SCORES]
         if apart and len(apart) == len(asked_for):
-            return _kept(disentanglement(model, dataset, apart), model, out, began, None, DISENTANGLEMENT)
+            return _kept(disentanglement(model, dataset, apart), model, out, began, name=DISENTANGLEMENT)
         split = held_out(dataset)
         rows = dataset.indices(split)
+        real, shown = Rows(dataset.images, rows), Rows(dataset.images, ordered(dataset, split)[:SHOWN])
         report: dict[str, Any] = {
             "metrics": {},
             "asked": asked_for,
             "count": len(rows),
             "features": None,
             "reference": {"data": dataset.name, "fingerprint": dataset.fingerprint, "split": split, "count": len(rows)},
+            "context": {"quantisation": QUANTISED},
             "warnings": [],
         }
         each = dict[str, NDArray[np.float64]]()
         if set(OF_RECONSTRUCTIONS) & set(asked_for):
-            each |= reconstruction(model, dataset.images.gather(rows))
+            each |= reconstruction(model, real)
         if {*BOUNDS, *EXACT} & set(asked_for):
-            each |= bounds(model, dataset.images.gather(rows), importance, asked_for)
+            each |= bounds(model, real, importance, asked_for)
             report["likelihood"] = {"draws": importance or 1, "of": GREY_VALUES}
-        of_model = {name: asdict(mean_of(values)) for name, values in each.items() if name in asked_for}
+        of_model = {name: mean_of(values).told() for name, values in each.items() if name in asked_for}
         report["blocks"] = {name: block_means(each[name]) for name in of_model}
         asked = [name for name in asked_for if name in OF_SAMPLES]
         if not asked:
             report["metrics"] = of_model
-            return _kept(_more(report, model, dataset, apart), model, out, began, None)
+            return _kept(_more(report, model, dataset, apart), model, out, began, shown)
         if model is not None:
             judged = drawn(model, min(count or COUNT, MOST), dataset.classes)
         with spooled(judged, count or (COUNT if model is not None else None)) as samples:
@@ -140,7 +147,7 @@ def judge(
             report |= found.told()
             every = report["metrics"] | of_model
             report["metrics"] = {name: every[name] for name in METRICS if name in every}
-            return _kept(_more(report, model, dataset, apart), model, out, began, found)
+            return _kept(_more(report, model, dataset, apart), model, out, began, shown, found)
 
 
 def block_means(values: NDArray[np.float64]) -> list[float]:
@@ -218,8 +225,9 @@ def _folder(model: Loaded | None, out: Path | None) -> Path | None:
 
 
 def _kept(
-    report: dict[str, Any], model: Loaded | None, out: Path | None, began: float, found: Found | None, name: str = "report"
-) -> dict[str, Any]:
+    report: dict[str, Any], model: Loaded | None, out: Path | None, began: float, real: Rows | None = None,
+    found: Found | None = None, name: str = "report",
+) -> dict[str, Any]:  # fmt: skip
     """`report` with where it comes from and how long it took, written to `out` or into the run, with a page beside it."""
     if model is not None:
         report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
@@ -228,12 +236,23 @@ def _kept(
     report["seconds"] = round(time.monotonic() - began, 2)
     report["report"] = report["page"] = None
     if (out := _folder(model, out)) is not None and parallel.leads():
-        report["report"] = str(out / f"{name}.json")
+        report["report"], report["page"] = str(out / f"{name}.json"), str(out / f"{name}.html")
+        shown = _shown(report, model, real, found)
         if found is not None:
-            report["page"] = str(out / f"{name}.html")
-            real = take(found.sides.real_images, slice(0, SHOWN)) if found.sides.real_images is not None else None
-            samples = take(found.judged.images, slice(0, SHOWN))
-            pictures.save_png(out / "samples.png", pictures.grid(samples))
-            write_text(out / f"{name}.html", page(report, found, samples, real))
+            pictures.save_png(out / "samples.png", pictures.grid(shown["samples"]))
+        write_text(out / f"{name}.html", page(report, shown, found))
         write_json(out / f"{name}.json", report)
     return report
+
+
+def _shown(
+    report: dict[str, Any], model: Loaded | None, real: Rows | None, found: Found | None
+) -> dict[str, NDArray[np.uint8]]:
+    """Pictures for the page, each lot under what it is called."""
+    shown = {} if found is None else {"samples": take(found.judged.images, slice(0, SHOWN))}
+    if real is not None:
+        some = take(real, slice(0, SHOWN))
+        shown[f"real pictures ({report['reference']['split']} split)"] = some
+        if model is not None and set(OF_RECONSTRUCTIONS) & set(report["metrics"]):
+            shown["the same pictures, reconstructed"] = model.reconstruct(some)
+    return shown

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,8 @@ class Score:
     `error`: standard error over other draws of as many samples. `null`: what as many real images score in the samples' place,
     on average. `z` = (value − null) / spread of the null. `p`: the share of the null that is at least as bad as the value,
     counting the value itself, so that it never is 0 (1/(repeats+1) is the least it can be); where it is best to have what real
-    pictures have, at least as far from the null's mean. None where it does not exist.
+    pictures have, at least as far from the null's mean. None where it does not exist. `parts`: what is averaged, where the
+    definition says so (the splits of the Inception Score).
     """
 
     value: float
@@ -39,6 +41,12 @@ class Score:
     null: float | None = None
     z: float | None = None
     p: float | None = None
+    parts: tuple[float, ...] = ()
+
+    def told(self) -> dict[str, Any]:
+        """For a report; `parts` only where there are some."""
+        found = asdict(self)
+        return found if self.parts else {key: value for key, value in found.items() if key != "parts"}
 
 
 def scored(name: str, value: float, error: float | None, null: Null | None) -> Score:

@@ -211,7 +211,8 @@ def _inception_score(sides: Sides) -> Found:
     nulls = sides.remember(
         "inception_score", lambda: {"inception_score": inception_score_null(real, len(logits), seed=sides.seed)}
     )
-    return {"inception_score": scored("inception_score", found.mean, found.error, nulls["inception_score"])}
+    told = scored("inception_score", found.mean, found.error, nulls["inception_score"])
+    return {"inception_score": replace(told, parts=found.splits)}
 
 
 def _sliced(sides: Sides) -> Found:

@@ -13,7 +13,8 @@ import numpy as np
 from limner.core.images import batches_of, picture
 from limner.core.seeds import fold
 from limner.data.dataset import Dataset
-from limner.judged import Pixels, common_reference, held_out, in_files, model_of, names_of
+from limner.data.npz import Pixels
+from limner.judged import common_reference, held_out, in_files, model_of, names_of
 from limner.loaded import Loaded
 from limner.loop import SCORED_SEEDS
 from limner.metrics.pixels import Source as Images

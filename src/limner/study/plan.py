@@ -18,7 +18,7 @@ import numpy as np
 from limner.core.errors import InputError, nearest
 from limner.core.files import atomic_folder, mended
 from limner.core.seeds import fold
-from limner.judged import Pixels
+from limner.data.npz import Pixels
 from limner.study.page import Practice, page
 from limner.study.pictures import Progress, Source, chance, masks, noise, open_sources, png, real_source
 from limner.study.records import ANSWERED, KEY, PAGE, TASKS, Key, Picture, Rated, Reals, Shown, Task

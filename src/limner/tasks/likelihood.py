@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from limner.core.method import Bounded
 from limner.core.precision import exact
 from limner.loaded import Loaded
 from limner.methods.elbo import importance_bound
-from limner.metrics.score import mean_of
+from limner.metrics.pixels import Source, take
 
 AT_ONCE = 256
 
@@ -55,10 +54,8 @@ class Likelihood:
         return told | {name: values for name, values in known.items() if values is not None}
 
 
-def likelihood(
-    model: Loaded, images: NDArray[np.uint8], draws: int = 1, progress: Callable[[int, int], None] | None = None
-) -> Likelihood:
-    """Of [N, H, W, C] uint8 pictures, in memory that does not grow with `draws`; the draws of a place are always the same.
+def likelihood(model: Loaded, images: Source, draws: int = 1, progress: Callable[[int, int], None] | None = None) -> Likelihood:
+    """Of [N, H, W, C] uint8 pictures, in memory that grows with neither; the draws of a place are always the same.
 
     What is bounded is the probability of the grey values themselves: a decoder's density is integrated over the bin of each
     value and the outermost bins are open, so that nothing has to be dequantised. Errors: `InputError` for a model without such
@@ -69,15 +66,17 @@ def likelihood(
         raise InputError(f"{draws} importance samples bound nothing; give 1 (the ELBO) or more, such as 100")
     if not isinstance(method, Bounded):
         raise InputError(f"{model.run.path} ({model.recipe.preset}) bounds no likelihood; train a vae for one")
-    if method.black_and_white and not bool(np.isin(images, (0, 255)).all()):
-        raise InputError(
-            f"{model.run.path} has a decoder of black and white (bernoulli), which gives grey pictures no likelihood; train "
-            "with data.binary=true, or with another method.decoder"
-        )
-    lower, bound, known, density_bound = np.empty((4, len(images)))
+    count = int(images.shape[0])
+    lower, bound, known, density_bound = np.empty((4, count))
     with exact(method.device.type), torch.inference_mode():
-        for part in pictures.batches_of(len(images), AT_ONCE):
-            some = pictures.to_tensor(images[part], method.device)
+        for part in pictures.batches_of(count, AT_ONCE):
+            pixels = take(images, part)
+            if method.black_and_white and not bool(np.isin(pixels, (0, 255)).all()):
+                raise InputError(
+                    f"{model.run.path} has a decoder of black and white (bernoulli), which gives grey pictures no likelihood; "
+                    "train with data.binary=true, or with another method.decoder"
+                )
+            some = pictures.to_tensor(pixels, method.device)
             found = importance_bound(_weights(method, some, draws, part.start))
             lower[part], bound[part] = (each.cpu().numpy() for each in found)
             if method.exact:
@@ -85,7 +84,7 @@ def likelihood(
                 _, found_bound = importance_bound(_weights(method, some, draws, part.start, density=True))
                 density_bound[part] = found_bound.cpu().numpy()
             if progress is not None:
-                progress(min(part.start + AT_ONCE, len(images)), len(images))
+                progress(min(part.start + AT_ONCE, count), count)
     both = (known, density_bound) if method.exact else ()
     return Likelihood(lower, bound, draws, int(np.prod(images.shape[1:])), *both)
 
@@ -96,8 +95,3 @@ def _weights(method: Bounded, images: Tensor, draws: int, start: int, density: b
         generator.manual_seed(seeds.fold("importance", start, draw))
         noise = torch.randn(len(images), method.entries, generator=generator)
         yield method.log_weight(images, noise.to(images.device), density)
-
-
-def as_metrics(found: Likelihood) -> dict[str, Any]:
-    """`Likelihood.values` as means with their standard errors."""
-    return {name: asdict(mean_of(values)) for name, values in found.values().items()}

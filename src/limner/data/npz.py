@@ -1,0 +1,100 @@
+"""Pictures in an ``.npz`` file, however many: checked in one pass, then read from disk as they are needed."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+import zipfile
+import zlib
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from limner.core.errors import InputError
+from limner.core.files import cache_folder, mended
+
+Pixels = NDArray[np.uint8]
+Header = tuple[tuple[int, ...], bool, "np.dtype[Any]"]
+_BYTES = 1 << 20  # read at a time
+
+
+def read_npz(path: Path) -> tuple[Pixels, NDArray[np.int64] | None]:
+    """`images` [N, H, W, C] uint8, a memory map, and `labels` [N] where the file has them.
+
+    The map is of the file itself, or, where that is compressed, of a copy that is gone when the map is. Errors: `InputError`
+    for any other file, a damaged one among them: every byte has been held against its checksum.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            images, labels = _images(path, archive), None
+            if "labels.npy" in archive.namelist():
+                with archive.open("labels.npy") as member:
+                    labels = npy.read_array(member, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise InputError(f"no file at {path}") from error
+    except (KeyError, ValueError, OSError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} holds no array 'images': {error}") from error
+    checked(images, f"{path}: 'images'")
+    if labels is None:
+        return images, None
+    whole = labels.shape == (len(images),) and np.issubdtype(labels.dtype, np.integer)
+    if not whole or (labels.size and int(labels.max()) > np.iinfo(np.int64).max):
+        raise InputError(f"{path}: 'labels' must be one whole number for each of the {len(images)} pictures")
+    return images, labels.astype(np.int64)
+
+
+def checked(images: NDArray[Any], what: str) -> Pixels:
+    """`images`, if they are uint8 [N, H, W, C]. Errors: `InputError` that says what they are."""
+    if images.ndim != 4 or images.shape[3] not in (1, 3, 4):
+        raise InputError(f"{what} must be uint8 [N, H, W, C] with 1, 3 or 4 channels, not {images.dtype} {list(images.shape)}")
+    if images.dtype != np.uint8:
+        odd = np.issubdtype(images.dtype, np.floating) and not np.isfinite(images).all()
+        raise InputError(
+            f"{what} must be uint8, not {images.dtype}"
+            + ("; some of them are no finite numbers" if odd else "; round them to 0..255 first")
+        )
+    return images
+
+
+def _images(path: Path, archive: zipfile.ZipFile) -> NDArray[Any]:
+    entry = archive.getinfo("images.npy")
+    with archive.open(entry) as member:
+        shape, fortran, dtype = _header(member)
+        if dtype != np.uint8 or fortran or 0 in shape:  # rare, or an error to be explained
+            member.seek(0)
+            return npy.read_array(member, allow_pickle=False)
+        header, size = member.tell(), int(np.prod(shape, dtype=np.int64))
+        if size != entry.file_size - header:
+            raise ValueError(f"it should have {size:,} bytes of pixels, and has {entry.file_size - header:,}")
+        if entry.compress_type == zipfile.ZIP_STORED:
+            while member.read(_BYTES):  # at its end, zipfile compares checksums
+                pass
+            with path.open("rb") as file:
+                file.seek(entry.header_offset + 26)  # of what comes before the data: zip's specification, 4.3.7
+                name, extra = struct.unpack("<HH", file.read(4))
+            return np.memmap(path, np.uint8, "r", entry.header_offset + 30 + name + extra + header, shape)
+        base = cache_folder() / "spool"
+        with ExitStack() as stack:
+            with mended(base):
+                base.mkdir(parents=True, exist_ok=True)
+                copy = stack.enter_context(tempfile.TemporaryFile(dir=base))
+            while piece := member.read(_BYTES):
+                with mended(base):
+                    copy.write(piece)
+            with mended(base):
+                copy.flush()
+            return np.memmap(copy, np.uint8, "r", 0, shape)
+
+
+def _header(member: IO[bytes]) -> Header:
+    """Shape, whether columns come first, and kind of numbers. Errors: `ValueError`."""
+    major, minor = npy.read_magic(member)
+    if (major, minor) not in ((1, 0), (2, 0)):
+        raise ValueError(f"its form is {major}.{minor}, which is for names of fields; save it as an array of uint8")
+    read = npy.read_array_header_1_0 if major == 1 else npy.read_array_header_2_0
+    found: Header = read(member)
+    return found
