@@ -320,6 +320,18 @@ def test_what_is_planted_in_digits_is_seen(fault: str, far: tuple[str, ...], unl
 # ---- the page -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("fault", "mirrored"), [("copies", 0), ("mirrored", 16)])
+def test_the_page_says_of_what_kind_copies_are(fault: str, mirrored: int, judge: Ask, tmp_path: Path) -> None:
+    np.savez(tmp_path / "some.npz", images=planted(fault))
+    code, answer = judge(tmp_path / "some.npz", "--data", "digits", "--metrics", "copies", "--out", tmp_path / "out")
+    assert code == 0, answer
+    said = re.search(r"samples (\d+) are as near .* is: (\d+) of these", Path(answer["page"]).read_text())
+    assert said is not None
+    assert int(said[1]) >= 16
+    assert abs(int(said[2]) - mirrored) <= 2
+
+
+
 def test_the_page_holds_every_number_and_nothing_that_runs(judge: Ask, tmp_path: Path) -> None:
     data = folder(tmp_path / "a<u>&c", {"<i>x": 60, "y&'z": 60}, height=8, width=8, channels=1)
     np.savez(tmp_path / "some.npz", images=np.stack([textured(500 + seed, 8, 8, 1) for seed in range(40)]))

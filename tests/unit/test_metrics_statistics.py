@@ -10,12 +10,12 @@ from limner.metrics.frechet import (
     Split,
     factor,
     frechet_distance,
-    frechet_error,
     frechet_null,
-    frechet_of_features,
     jackknife,
     split,
 )
+from limner.metrics.observed import Observed
+from limner.metrics.scores import Sides, measure
 from limner.metrics.statistics import Moments
 
 
@@ -90,10 +90,13 @@ def test_frechet_of_singular_and_constant_features() -> None:
 
 
 @pytest.mark.parametrize(("n", "m", "d"), [(30, 50, 200), (300, 200, 20)])
-def test_frechet_of_features_is_the_same_number(n: int, m: int, d: int) -> None:
-    a, b = normal(n, d), normal(m, d, seed=1) * 1.5 + 0.2
-    by_moments = frechet_distance(Moments.of(a), Moments.of(b))
-    assert frechet_of_features(a, b) == pytest.approx(by_moments, rel=1e-6)
+def test_the_distance_by_another_formula(n: int, m: int, d: int) -> None:
+    """With centred rows X and Y the trace term is the nuclear norm of XYᵀ / √((N−1)(M−1)): no d × d matrix is ever formed."""
+    a, b = normal(n, d).double(), normal(m, d, seed=1).double() * 1.5 + 0.2
+    x, y = (a - a.mean(0)) / (n - 1) ** 0.5, (b - b.mean(0)) / (m - 1) ** 0.5
+    spread = x.square().sum() + y.square().sum() - 2 * torch.linalg.svdvals(x @ y.T).sum()
+    expected = float((a.mean(0) - b.mean(0)).square().sum() + spread)
+    assert frechet_distance(Moments.of(a), Moments.of(b)) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(("n", "d"), [(300, 40), (41, 40), (30, 40)])
@@ -136,10 +139,11 @@ def test_a_null_of_too_few_images_is_corrected_to_the_size_asked_for() -> None:
 
 
 def test_the_error_is_the_spread_over_other_draws() -> None:
-    reference = Moments.of(normal(20_000, 4))
+    reference = Observed.of(normal(20_000, 4), None)
     draws = [normal(1000, 4, seed=seed) + 0.3 for seed in range(1, 41)]
-    spread = torch.tensor([frechet_distance(Moments.of(draw), reference) for draw in draws]).std()
-    told = torch.tensor([frechet_error(draw, reference) for draw in draws]).mean()
+    spread = torch.tensor([frechet_distance(Moments.of(draw), reference.moments) for draw in draws]).std()
+    sides = [Sides(Observed.of(draw, None), reference, remember=lambda *_: {}) for draw in draws]
+    told = torch.tensor([measure(side, ["frechet"])["frechet"].error for side in sides]).mean()
     assert 0.8 < float(told / spread) < 1.25
     assert jackknife([1.0, 1.0, 1.0]) == 0.0
     assert jackknife([0.0, 2.0]) == pytest.approx(1.0)  # √(½ · 2)

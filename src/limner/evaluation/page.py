@@ -15,7 +15,7 @@ from PIL import Image
 from limner.core.images import grid
 from limner.evaluation.samples import Found
 from limner.metrics.coverage import PRECISION_K, radii
-from limner.metrics.memorisation import contact_sheet
+from limner.metrics.memorisation import contact_sheet, memorisation
 from limner.metrics.score import LOWER_IS_BETTER
 from limner.pages import Curve, chart, count, digits, document, figure, number, table
 
@@ -183,10 +183,15 @@ def _nearest(found: Found) -> str:
     if copies is None:
         return ""
     sheet = contact_sheet(found.judged.images, found.reference.dataset.images, copies.samples)
+    told, sought = memorisation(copies.samples, copies.held_out), len(copies.samples.distance)
+    near = len({*told.relative.rows, *told.double.rows})
+    kinds = f" Of {sought:,} samples {near:,} are as near to a training picture as hardly a held-out one is" + (
+        f": {told.mirrored:,} of these to its mirror image, and {told.moved:,} where it is moved by a pixel." if near else "."
+    )
     return (
         "<section><h2>Nearest training pictures</h2><p class='hint'>Left: the samples that look most like copies, the most "
         "suspicious first. Right of each: the training pictures nearest to it, mirrored where that fits better. Where left and "
-        'right are the same picture, the model copies.</p><div class="pair">'
+        f'right are the same picture, the model copies.{kinds}</p><div class="pair">'
         + figure(sheet, "samples beside the nearest training pictures", "samples | nearest training pictures")
         + "</div></section>"
     )

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from limner.core.errors import InputError
-from limner.core.images import batches_of
 from limner.core.seeds import fold
 from limner.metrics.statistics import SMALL, Moments
 from limner.metrics.threads import one_thread
@@ -86,20 +85,6 @@ def frechet_to(reference: Moments) -> Callable[[Moments], float]:
     return distance
 
 
-def frechet_of_features(a: Tensor, b: Tensor) -> float:
-    """The same from features `a` [N, d] and `b` [M, d]: exact, and cheap where N or M is smaller than d.
-
-    With centred rows X and Y the trace term is the nuclear norm of XYᵀ / √((N−1)(M−1)), so no d × d matrix is ever formed.
-    """
-    if min(len(a), len(b)) < 2:
-        raise InputError(f"a Fréchet distance needs two images on either side, not {len(a)} and {len(b)}")
-    a, b = a.detach().to("cpu", torch.float64), b.detach().to("cpu", torch.float64)
-    mean_a, mean_b = a.mean(0), b.mean(0)
-    x, y = (a - mean_a) / (len(a) - 1) ** 0.5, (b - mean_b) / (len(b) - 1) ** 0.5
-    cross = torch.linalg.svdvals(x @ y.T).sum()
-    return max(float((mean_a - mean_b).square().sum() + x.square().sum() + y.square().sum() - 2 * cross), 0.0)
-
-
 @dataclass(frozen=True)
 class Split:
     """Sizes of two disjoint sets of real images; `shrunk` = (1/n + 1/m as asked for) / (1/n + 1/m as used), at most 1."""
@@ -147,23 +132,6 @@ def frechet_null(real_features: Tensor, n: int, repeats: int = 10, seed: int = 0
         distance = frechet_distance(Moments.of(real_features[left]), Moments.of(real_features[right]))
         scores.append(distance * sizes.shrunk)
     return Null(tuple(scores), (sizes.n, sizes.m), sizes.shrunk)
-
-
-def frechet_error(features: Tensor, reference: Moments, blocks: int = 10) -> float:
-    """Standard error of the distance of `features` [N, d] to `reference` over other draws of N samples.
-
-    A jackknife over `blocks` blocks of consecutive rows (a bootstrap would repeat images, and so add to the distance). The
-    reference is taken as given.
-    """
-    blocks = min(blocks, len(features) // 2)
-    if blocks < 2:
-        return 0.0
-    distance = frechet_to(reference)
-    parts = [Moments.of(features[rows]) for rows in batches_of(len(features), -(-len(features) // blocks))]
-    whole = Moments(int(features.shape[1]))
-    for part in parts:
-        whole = whole.merge(part)
-    return jackknife([distance(whole.without(part)) for part in parts if whole.n - part.n >= 2])
 
 
 def jackknife(left_out: list[float]) -> float:

@@ -14,12 +14,9 @@ from torch import Tensor
 
 from limner.core.errors import InputError
 from limner.core.images import batches_of
-from limner.core.seeds import fold
 from limner.metrics.finite import on_cpu
 from limner.metrics.frechet import Null, jackknife, split
 
-SUBSETS, SUBSET_SIZE = 100, 1000
-"""As in the published code, and in every package since."""
 _ROWS = 1024  # and columns of a kernel matrix held at a time
 
 
@@ -31,21 +28,6 @@ def mmd2(a: Tensor, b: Tensor) -> float:
 def mmd2_error(a: Tensor, b: Tensor, blocks: int = 10) -> float:
     """Standard error of `mmd2` over other draws of `a` [N, d]: a jackknife over blocks of its rows. `b` is taken as given."""
     return jackknife(_blocked(a, b, min(blocks, len(a) // 2))[1:].tolist())
-
-
-def mmd2_subsets(a: Tensor, b: Tensor, subsets: int = SUBSETS, size: int = SUBSET_SIZE, seed: int = 0) -> tuple[float, float]:
-    """KID as published: mean and standard deviation of `mmd2` over `subsets` pairs of subsets of `size` pictures.
-
-    The deviation is of one subset; that of the mean is not a √`subsets`th of it, since the subsets share pictures.
-    """
-    size = min(size, len(a), len(b))
-    random = torch.Generator().manual_seed(fold(seed, "kid subsets"))
-    found = []
-    for _ in range(subsets):
-        left, right = (torch.randperm(len(side), generator=random)[:size] for side in (a, b))
-        found.append(mmd2(a[left], b[right]))
-    values = torch.tensor(found, dtype=torch.float64)
-    return float(values.mean()), float(values.std(correction=0))
 
 
 def mmd2_null(real: Tensor, n: int, repeats: int = 100, seed: int = 0, m: int | None = None) -> Null:
