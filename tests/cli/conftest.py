@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ Ask = Callable[..., tuple[int, dict[str, Any]]]
 
 
 @pytest.fixture
-def judge(capsys: pytest.CaptureFixture[str]) -> Ask:
-    """`ask(WHAT, …)` is (exit code, the one JSON object of `evaluate`)."""
+def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
+    """`ask("sample", …)` is (exit code, the one JSON object); what a person can mend is one line, there and for a person."""
 
     def run(*words: str | Path) -> tuple[int, dict[str, Any]]:
         capsys.readouterr()
-        code = main(["evaluate", *map(str, words), "--json"])
+        code = main([*map(str, words), "--json"])
         seen = capsys.readouterr()
         assert "Traceback" not in seen.out + seen.err
         answer: dict[str, Any] = json.loads(seen.out)
@@ -36,6 +37,12 @@ def judge(capsys: pytest.CaptureFixture[str]) -> Ask:
         return code, answer
 
     return run
+
+
+@pytest.fixture
+def judge(ask: Ask) -> Ask:
+    """`judge(WHAT, …)` asks `evaluate`."""
+    return partial(ask, "evaluate")
 
 
 @pytest.fixture(scope="module")

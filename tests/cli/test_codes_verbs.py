@@ -43,24 +43,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {path.name.partition("-")[2]: path for path in out.iterdir()}
 
 
-@pytest.fixture
-def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
-    """`ask("sample", …)` is (exit code, the JSON object)."""
-
-    def run(*words: str | Path) -> tuple[int, dict[str, Any]]:
-        capsys.readouterr()
-        code = main([*map(str, words), "--json"])
-        seen = capsys.readouterr()
-        assert "Traceback" not in seen.out + seen.err
-        answer = json.loads(seen.out)
-        if code:
-            assert set(answer) == {"error"}
-            assert "\n" not in answer["error"]
-        return code, answer
-
-    return run
-
-
 # ---- a codec alone ------------------------------------------------------------------------------------------------------
 
 

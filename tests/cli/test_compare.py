@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +30,10 @@ Ask = Callable[..., tuple[int, dict[str, Any]]]
 
 
 @pytest.fixture
-def ask(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
+def ask(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """`ask(WHAT, …)` asks `compare`, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*words: str | Path) -> tuple[int, dict[str, Any]]:
-        code = main(["compare", *map(str, words), "--json"])
-        seen = capsys.readouterr()
-        assert "Traceback" not in seen.out + seen.err
-        answer = json.loads(seen.out)
-        if code:
-            assert set(answer) == {"error"}
-            assert seen.err.splitlines()[-1] == f"limner: {answer['error']}"
-        return code, answer
-
-    return run
+    return partial(ask, "compare")
 
 
 def train(out: Path, name: str, *words: str) -> Path:

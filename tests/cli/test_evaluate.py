@@ -331,7 +331,6 @@ def test_the_page_says_of_what_kind_copies_are(fault: str, mirrored: int, judge:
     assert abs(int(said[2]) - mirrored) <= 2
 
 
-
 def test_the_page_holds_every_number_and_nothing_that_runs(judge: Ask, tmp_path: Path) -> None:
     data = folder(tmp_path / "a<u>&c", {"<i>x": 60, "y&'z": 60}, height=8, width=8, channels=1)
     np.savez(tmp_path / "some.npz", images=np.stack([textured(500 + seed, 8, 8, 1) for seed in range(40)]))

@@ -5,7 +5,6 @@ Answers, files, and what happens to bad input.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,24 +51,6 @@ def mine(tmp_path: Path) -> Path:
     write(folder / "more" / "0.png", encoded(textured(4, 8, 8, 1)))
     write(folder / "notes.txt", b"no picture")
     return folder
-
-
-@pytest.fixture
-def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
-    """`ask("sample", …)` is (exit code, the JSON object)."""
-
-    def run(*words: str | Path) -> tuple[int, dict[str, Any]]:
-        capsys.readouterr()
-        code = main([*map(str, words), "--json"])
-        seen = capsys.readouterr()
-        assert "Traceback" not in seen.out + seen.err
-        answer = json.loads(seen.out)
-        if code:
-            assert set(answer) == {"error"}
-            assert "\n" not in answer["error"]
-        return code, answer
-
-    return run
 
 
 def pixels(file: str) -> Any:
