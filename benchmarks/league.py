@@ -118,7 +118,8 @@ class League:
         assert report["reference"]["split"] == self.split
         scores = {key: report["metrics"][key] for key in SCORES if key in report["metrics"]} | trained.pop("scores", {})
         pictures = str((folder / "samples.png").relative_to(self.out))
-        return {"row": name, "seed": seed, **trained, "scores": scores, "pictures": pictures, "warnings": report["warnings"]}
+        about = {"samples": report["count"], "pictures": pictures, "warnings": report["warnings"]}
+        return {"row": name, "seed": seed, **trained, "scores": scores, **about}
 
     def _preset(self, name: str, seed: int, folder: Path) -> dict[str, Any]:
         from limner import load
@@ -327,6 +328,12 @@ def facts(report: Mapping[str, Any]) -> list[str]:
     for name, row in there.items():
         versions = ", ".join(f"{package} {number}" for package, number in row["versions"].items())
         said.append(f"{name}: {row['recipe']} ({versions}).")
+    few = {row["row"]: row["samples"] for row in report["rows"] if row.get("samples", report["samples"]) < report["samples"]}
+    if few:
+        drawn = ", ".join(f"{name} {number:,}" for name, number in few.items())
+        said.append(
+            f"Fewer samples, since drawing takes long: {drawn}. Distances of few are larger: read them beside their own nulls."
+        )
     if report["left"]:
         said.append(f"Unfinished: {report['left']} rows are yet to come.")
     return said + [f"Failed, and tried again at the next start: {name}: {why}" for name, why in report["failed"].items()]

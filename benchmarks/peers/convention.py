@@ -3,9 +3,10 @@
     PYTHON peers/PEER.py --pictures FILE.npz --out FILE.npz --minutes M --seed S --count N
 
 `--pictures` holds `train` and `test`, uint8 [N, 28, 28, 1]. A peer trains on `train` until the clock says stop (whatever runs
-between the first step and the last counts; drawing does not), and writes `images`, uint8 [count, 28, 28, 1], to `--out`; also
-`reconstructions` of `test`, where it has any. Its last line on standard output is JSON: `images_seen`, `seconds`, `parameters`,
-`recipe` (what it follows, and where it is documented), `drawing` (seconds), `versions`.
+between the first step and the last counts; drawing does not), and writes `images`, uint8 [n, 28, 28, 1], to `--out`, n being
+`--count`, or fewer where drawing would take too long (`draw`); also `reconstructions` of `test`, where there are. Its last line
+on standard output is JSON: `images_seen`, `seconds`, `parameters`, `recipe` (what it follows, and where it is documented),
+`drawing` (seconds), `versions`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,8 @@ import numpy as np
 
 EVALUATIONS = 50
 """Evaluations of a network for one picture, at most: drawing is nobody's minutes, and has to end."""
+DRAWING = 3
+"""Times the minutes of training: after that nothing more is drawn, and what there is has to do."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,17 @@ def keep_memory() -> None:
         libc.mallopt(parameter, value)
 
 
+def draw(task: Task, some: Callable[[int], Any], at_once: int = 100) -> tuple[np.ndarray, float]:
+    """Pictures by `some(n)`, a tensor [n, 1, 28, 28] in 0..1, some at a time; as uint8 [N, 28, 28, 1], and the seconds."""
+    keep_memory()
+    clock, parts, there = Clock(DRAWING * task.minutes), [], 0
+    while there < task.count and not (parts and clock.over):
+        made = some(min(at_once, task.count - there))
+        parts.append(made.mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())
+        there += len(made)
+    return np.concatenate(parts), clock.seconds
+
+
 def threads() -> int:
     """So many may be used."""
     return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
@@ -98,7 +112,8 @@ def threads() -> int:
 def answer(task: Task, *, images: np.ndarray, packages: tuple[str, ...], arrays: dict[str, np.ndarray] | None = None,
            **told: Any) -> None:  # fmt: skip
     """Writes the arrays and says the line."""
-    assert images.shape == (task.count, 28, 28, 1)
+    assert images.shape[1:] == (28, 28, 1)
+    assert 0 < len(images) <= task.count
     assert images.dtype == np.uint8
     np.savez(task.out, images=images, **(arrays or {}))
     print(json.dumps(told | {"versions": {name: version(name) for name in packages}}), flush=True)

@@ -10,7 +10,6 @@ It draws by DDIM with 50 steps, where the README takes 250, so that drawing thou
 from __future__ import annotations
 
 import sys
-import time
 import types
 
 import convention
@@ -27,7 +26,7 @@ RECIPE = (
     "denoising-diffusion-pytorch's README, with the network of its issue 119 for 28x28x1 (dim 64, mults 1 and 2): Adam 8e-5 "
     "(.9, .99), 2 x 32 pictures a step, gradients clipped at 1, EMA .995, autocast (bfloat16 on a processor); DDIM, 50 steps"
 )
-BATCH, ACCUMULATE, AT_ONCE = 32, 2, 100
+BATCH, ACCUMULATE = 32, 2
 
 
 def main() -> None:
@@ -51,15 +50,12 @@ def main() -> None:
         optimiser.step()
         optimiser.zero_grad()
         ema.update()
-    seconds, began = clock.seconds, time.monotonic()
-    convention.keep_memory()
+    seconds = clock.seconds
     ema.ema_model.eval()
     with torch.inference_mode():
-        sizes = [min(AT_ONCE, task.count - first) for first in range(0, task.count, AT_ONCE)]
-        made = torch.cat([ema.ema_model.sample(batch_size=size) for size in sizes])
-    images = made.mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+        images, drawing = convention.draw(task, lambda count: ema.ema_model.sample(batch_size=count))
     convention.answer(
-        task, images=images, images_seen=seen, seconds=seconds, recipe=RECIPE, drawing=time.monotonic() - began,
+        task, images=images, images_seen=seen, seconds=seconds, recipe=RECIPE, drawing=drawing,
         parameters=sum(weight.numel() for weight in model.parameters()), packages=("denoising-diffusion-pytorch", "torch"),
     )  # fmt: skip
 

@@ -8,7 +8,6 @@ evaluations each, so that drawing thousands of pictures ends.
 from __future__ import annotations
 
 import os
-import time
 
 import convention
 import torch
@@ -22,7 +21,7 @@ RECIPE = (
     "torchcfm's examples/images/mnist_example.ipynb: OT-CFM, σ 0, its U-Net (32 channels, one residual block), Adam 1e-3, "
     "batch 128; drawn by the midpoint method, 50 evaluations"
 )
-BATCH, AT_ONCE = 128, 100
+BATCH = 128
 
 
 def main() -> None:
@@ -42,17 +41,17 @@ def main() -> None:
         seen += BATCH
         if clock.over:
             break
-    seconds, began = clock.seconds, time.monotonic()
-    convention.keep_memory()
+    seconds = clock.seconds
     model.eval()
-    times, parts = torch.linspace(0, 1, convention.EVALUATIONS // 2 + 1), []
+    times = torch.linspace(0, 1, convention.EVALUATIONS // 2 + 1)
+
+    def some(count: int) -> torch.Tensor:
+        return odeint(model, torch.randn(count, 1, 28, 28), times, method="midpoint")[-1].add(1).div(2)
+
     with torch.no_grad():
-        for first in range(0, task.count, AT_ONCE):
-            noise = torch.randn(min(AT_ONCE, task.count - first), 1, 28, 28)
-            parts.append(odeint(model, noise, times, method="midpoint")[-1])
-    images = torch.cat(parts).add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+        images, drawing = convention.draw(task, some)
     convention.answer(
-        task, images=images, images_seen=seen, seconds=seconds, recipe=RECIPE, drawing=time.monotonic() - began,
+        task, images=images, images_seen=seen, seconds=seconds, recipe=RECIPE, drawing=drawing,
         parameters=sum(weight.numel() for weight in model.parameters()), packages=("torchcfm", "torch"),
     )  # fmt: skip
 

@@ -95,3 +95,13 @@ def test_it_is_not_asked_again_unless_it_changed_and_a_failure_is_told(root: Pat
     code, said, again = league(root)
     assert (code, "…" in said) == (0, False)
     assert again["rows"] == before["rows"]
+
+
+def test_a_peer_that_draws_slowly_is_judged_by_what_there_is(root: Path) -> None:
+    """And the table says by how many."""
+    slow = COPIER.replace("images=task.train[rows]", "images=task.train[rows[:40]]")
+    (root / "benchmarks" / "peers" / "copier.py").write_text(slow)
+    code, said, told = league(root, "--seeds", "3")
+    assert code == 0, said
+    assert [row["samples"] for row in told["rows"]] == [40]
+    assert "Fewer samples, since drawing takes long: copier 40." in (root / "out" / "league.md").read_text()
