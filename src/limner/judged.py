@@ -137,6 +137,11 @@ def common_reference(words: Sequence[str | Path], models: Sequence[Loaded | None
     return first.dataset(data)
 
 
+def as_arrays(dataset: Dataset) -> str:
+    """A note for whoever reads a number of an array: it is the real pictures that were made alike."""
+    return f"the real pictures were prepared at {spell(dataset.shape)}, as those that are judged are"
+
+
 def in_files(path: Path, dataset: Dataset) -> Judged:
     """The pictures of a folder or an .npz, in an order that is dealt anew so that no class comes first.
 
@@ -155,7 +160,7 @@ def in_files(path: Path, dataset: Dataset) -> Judged:
                 f"{path}: 'labels' go from {numbers.min()} to {numbers.max()}; the data have {len(dataset.classes)} classes, "
                 "counted from 0, and -1 is for none"
             )
-        return Judged(Images([found]), numbers)
+        return Judged(Images([found]), numbers, (as_arrays(dataset),))
     height, width, channels = dataset.shape
     notes: tuple[str, ...] = ()
     if not is_prepared(path):
@@ -168,7 +173,7 @@ def in_files(path: Path, dataset: Dataset) -> Judged:
                 "--split none --out DIR"
             )
         if there and there[0][0] != (height, width):
-            notes = (f"pictures were brought from {spell(there[0][0])} to {spell((height, width))}",)
+            notes = (f"pictures were brought from {spell(there[0][0])} to {spell((height, width))} (crop, Lanczos)",)
     folder = prepare(path, size=(height, width), channels=_channels(channels), split=None if is_prepared(path) else "none")
     return Judged(folder.images, _labels(folder, dataset), notes)
 

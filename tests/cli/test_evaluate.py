@@ -86,7 +86,8 @@ def test_what_an_answer_says(places: dict[str, Path], judge: Ask, tmp_path: Path
     assert (told["name"], told["checksum"], told["dimensions"]) == ("judge", known.checksum, 128)
     assert told["held_out_accuracy"] == known.card.held_out_accuracy > 0.9
     assert told["about"] == {"resize": "none", "range": "-1..1"}
-    assert answer["context"] == {"quantisation": "uint8, rounded", "seed": 0, "features_kept": [161, 180], "notes": []}
+    note = "the real pictures were prepared at 8×8×1, as those that are judged are"
+    assert answer["context"] == {"quantisation": "uint8, rounded", "seed": 0, "features_kept": [161, 180], "notes": [note]}
     assert any("161 samples are few" in text for text in answer["warnings"])
     assert answer["report"] == str(tmp_path / "out" / "report.json")
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == answer
@@ -137,7 +138,7 @@ def test_a_prepared_folder_and_one_of_another_size(places: dict[str, Path], judg
     folder(tmp_path / "large", {"": 20}, height=16, width=16, channels=3)
     code, answer = judge(tmp_path / "large", *PIXELS)
     assert code == 0
-    assert answer["context"]["notes"] == ["pictures were brought from 16×16 to 8×8"]
+    assert answer["context"]["notes"] == ["pictures were brought from 16×16 to 8×8 (crop, Lanczos)"]
 
 
 def test_a_run_is_judged_by_its_samples(run: Run, judge: Ask) -> None:

@@ -197,7 +197,7 @@ def test_a_folder_of_another_size_says_so(tmp_path: Path, digits: Dataset) -> No
     large = np.stack([textured(seed, 16, 12, 3) for seed in range(3)])
     found = in_files(saved(tmp_path, large), digits)
     assert found.images.shape == (3, 8, 8, 1)
-    assert found.notes == ("pictures were brought from 16×12 to 8×8",)
+    assert found.notes == ("pictures were brought from 16×12 to 8×8 (crop, Lanczos)",)
 
 
 def test_a_prepared_folder_is_taken_whole(tmp_path: Path, digits: Dataset) -> None:

@@ -23,7 +23,7 @@ from limner.evaluation.models import BOUNDS, EXACT, OF_RECONSTRUCTIONS, bounds, 
 from limner.evaluation.page import page, page_over_time
 from limner.evaluation.references import ordered
 from limner.evaluation.samples import QUANTISED, Found, score_samples
-from limner.judged import Judged, Rows, drawn, from_python, held_out, in_files, model_of, reference, spooled
+from limner.judged import Judged, Rows, as_arrays, drawn, from_python, held_out, in_files, model_of, reference, spooled
 from limner.loaded import Loaded, load
 from limner.metrics.disentanglement import SCORES
 from limner.metrics.pixels import take
@@ -180,7 +180,8 @@ def _opened(what: Pictures, model: Loaded | None, data: str | Dataset | None) ->
         with from_python(what) as images:
             height, width, channels = images.shape[1:]
             make = lambda: prepare(str(source), size=(height, width), channels=channels)  # noqa: E731
-            yield Judged(images), known or parallel.lead_first(make)
+            dataset = known or parallel.lead_first(make)
+            yield Judged(images, notes=(as_arrays(dataset),)), dataset
 
 
 def wanted(metrics: Sequence[str] | None, model: Loaded | None, features: str, importance: int | None) -> list[str]:
