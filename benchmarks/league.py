@@ -142,7 +142,7 @@ class League:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         told = common.peer(
-            self.told.peers, peers()[name], self._pictures(), folder / "made.npz", minutes=self.told.minutes, seed=seed,
+            self.told.peers, peers()[name], self.pictures(), folder / "made.npz", minutes=self.told.minutes, seed=seed,
             count=self.told.count, log=folder / "log.txt",
         )  # fmt: skip
         told["images"] = told.pop("images_seen")
@@ -153,7 +153,7 @@ class League:
                 told["scores"] = {"psnr": {"value": float(decibels.mean())}}
         return told
 
-    def _pictures(self) -> Path:
+    def pictures(self) -> Path:
         """What peers are given."""
         import numpy as np
 
@@ -364,15 +364,25 @@ def _file_name(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
+def whole_numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--presets", help="default: every one that generates")
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--seeds", type=whole_numbers, default="0,1,2")
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--count", type=int, default=5_000, help="samples that are judged, of every row")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of every row")
-    parser.add_argument("--at-once", type=int, default=1, metavar="ROWS", help="rows that are trained at the same time")
+    parser.add_argument("--threads", type=positive, default=os.cpu_count() or 1, help="of every row")
+    parser.add_argument("--at-once", type=positive, default=1, metavar="ROWS", help="rows that are trained at the same time")
     parser.add_argument("--peers", type=Path, metavar="PYTHON", help="of an environment made from requirements-peers.txt")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for every preset")
     parser.add_argument("--out", type=Path, default=Path("league"))
@@ -403,7 +413,9 @@ def run(arguments: argparse.Namespace) -> int:
     names = [*presets, *(peers() if arguments.peers else ())]
     league = League(arguments)
     print(f"judge frozen before anything is trained: {league.judge['checksum']}", file=sys.stderr, flush=True)
-    todo = [(name, int(seed)) for seed in arguments.seeds.split(",") for name in names]  # by seed: a part of it is fair too
+    todo = [(name, seed) for seed in arguments.seeds for name in names]  # by seed: a part of it is fair too
+    if arguments.peers:
+        league.pictures()
     rows, failed = dict[int, dict[str, Any]](), dict[str, str]()
     with ThreadPoolExecutor(arguments.at_once) as pool:
         futures = {pool.submit(league.row, name, seed): place for place, (name, seed) in enumerate(todo)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,7 +25,7 @@ from limner.data.dataset import Dataset, Images, is_prepared
 from limner.data.npz import Pixels, checked, read_npz
 from limner.loaded import Loaded, load
 from limner.loop import SCORED_SEEDS
-from limner.metrics.pixels import Source, spell, take
+from limner.metrics.pixels import Rows, Source, spell, take
 from limner.run import Run
 
 Shape = tuple[int, int, int]
@@ -202,11 +203,13 @@ def drawn(model: Loaded, count: int, classes: Sequence[str], first: int = SCORED
 def spooled(judged: Judged, count: int | None) -> Iterator[Judged]:
     """The first `count` (all, where None) of files in a seeded order, or of samples, where each can be read at no cost.
 
+    The order is that of what files show, not of where they lie: the same pictures in another order get the same numbers.
+
     Samples are drawn once, shared among the processes that torchrun started, into a file that goes when this ends.
     """
     total = int(judged.images.shape[0])
     if not isinstance(judged.images, Drawn):
-        rows = np.random.default_rng(fold("judged")).permutation(total)[:count]
+        rows = _by_content(judged.images)[np.random.default_rng(fold("judged")).permutation(total)[:count]]
         labels = None if judged.labels is None else judged.labels[rows]
         yield Judged(Rows(judged.images, rows), labels, judged.notes)
         return
@@ -223,12 +226,25 @@ def spooled(judged: Judged, count: int | None) -> Iterator[Judged]:
         yield Judged(images, judged.labels, judged.notes)
 
 
+def _by_content(images: Source) -> NDArray[np.int64]:
+    """[N] rows in the order of a digest of each picture."""
+    digests = np.empty(int(images.shape[0]), np.uint64)
+    for part in batches_of(len(digests), _CHUNK):
+        some = take(images, part)
+        digests[part] = [int.from_bytes(hashlib.blake2b(one.tobytes(), digest_size=8).digest(), "little") for one in some]
+    return np.argsort(digests, kind="stable")
+
+
 @contextmanager
 def from_python(pictures: Iterable[NDArray[Any]]) -> Iterator[Pixels]:
     """Single pictures [H, W, C] or batches of them [n, H, W, C], uint8, as one array on disk."""
     if isinstance(pictures, np.ndarray):
         yield checked(pictures, "the pictures")
         return
+    if not isinstance(pictures, Iterable):
+        raise InputError(
+            f"pictures are a run, a folder, an .npz, an array, or an iterable of arrays, not {type(pictures).__name__}"
+        )
     some = iter(pictures)
     first = next(some, None)
     if first is None:
@@ -266,16 +282,6 @@ def on_disk(pieces: Iterable[Pixels], count: int | None, shape: tuple[int, ...])
             total += len(piece)
         assert count is None or total == count
         yield np.memmap(path, np.uint8, "r", shape=(total, *shape)) if total else np.empty((0, *shape), np.uint8)
-
-
-class Rows:
-    """Some rows of a source, as a source."""
-
-    def __init__(self, images: Source, rows: NDArray[np.int64]) -> None:
-        self.images, self.rows, self.shape = images, rows, (len(rows), *images.shape[1:])
-
-    def gather(self, indices: NDArray[np.int64]) -> Pixels:
-        return take(self.images, self.rows[indices])
 
 
 def _channels(count: int) -> Any:

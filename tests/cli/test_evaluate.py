@@ -19,6 +19,7 @@ from PIL import Image
 from contract.helpers import run_of, torchrun
 from limner import evaluate, load, prepare
 from limner.cli import main
+from limner.data.dataset import Images
 from limner.evaluation import judge_for
 from limner.evaluation.page import called
 from limner.loop import SCORED_SEEDS
@@ -154,6 +155,33 @@ def test_a_run_is_judged_by_its_samples(run: Run, judge: Ask) -> None:
         if name not in ("two_sample", "copies", "copies_double", "copies_nearer"):  # which depend on the order of pictures
             assert answer["metrics"][name]["value"] == pytest.approx(one["value"], rel=1e-9), name
             assert answer["metrics"][name]["null"] == one["null"]
+
+
+def test_the_order_of_files_changes_no_digit(fakes: tuple[Pixels, NDArray[np.int64]], judge: Ask, tmp_path: Path) -> None:
+    images, labels = fakes
+    there = []
+    for name, rows in (("one", np.arange(len(images))), ("other", np.random.default_rng(7).permutation(len(images)))):
+        np.savez(tmp_path / f"{name}.npz", images=images[rows], labels=labels[rows])
+        code, answer = judge(tmp_path / f"{name}.npz", "--data", "digits", "--count", "150")
+        assert code == 0, answer
+        there.append(answer["metrics"])
+    assert there[0] == there[1]
+
+
+def test_no_more_than_some_pictures_are_held_at_a_time(
+    places: dict[str, Path], judge: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
+    most, original = [0], Images.gather
+
+    def gather(self: Images, indices: NDArray[np.int64]) -> Pixels:
+        most.append(len(indices))
+        return original(self, indices)
+
+    monkeypatch.setattr(Images, "gather", gather)
+    code, answer = judge(places["plain.npz"], *PIXELS, "--metrics", "frechet,mmd,coverage,copies,data_copying,two_sample")
+    assert code == 0, answer
+    assert 1 < max(most) <= 1024
 
 
 def test_every_checkpoint_over_time(run: Run, judge: Ask, tmp_path: Path) -> None:

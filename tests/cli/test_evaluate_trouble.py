@@ -32,6 +32,9 @@ BAD: dict[str, tuple[str, str]] = {
     "labels out of range": ("labels.npz DIGITS", "'labels' go from 10 to 10; the data have 10 classes"),
     "no labels for accuracy": ("good.npz --data PLAIN --features judge --metrics label_accuracy", "know no classes"),
     "no labels to learn": ("classes.npz --data PLAIN --features pixels --metrics gan_train", "the reference has no labels"),
+    "no labels to learn, though samples have some": (
+        "classes --data PLAIN --features pixels --metrics gan_test", "the reference has no labels"
+    ),
     "no classes asked for": ("good.npz DIGITS --metrics gan_test", "what class they show is unknown"),
     "nothing held out": ("good.npz --data PLAIN --features pixels --metrics copies", "20 or more that were held out"),
     "unknown metric": ("good.npz DIGITS --metrics frechett", "unknown metric 'frechett'; did you mean 'frechet'?"),
@@ -76,6 +79,7 @@ def bad(fakes: tuple[Pixels, NDArray[np.int64]], tmp_path: Path, monkeypatch: py
     folder(tmp_path / "mixed", {"": 4}, height=8, width=8, channels=1)
     write(tmp_path / "mixed" / "zz.png", encoded(textured(9, 9, 9, 1)))
     folder(tmp_path / "plain", {"": 20}, height=8, width=8, channels=1)
+    folder(tmp_path / "classes", {"a": 9, "b": 9}, height=8, width=8, channels=1)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -89,7 +93,7 @@ def test_bad_input_is_one_line_and_writes_nothing(fault: str, bad: Path, judge: 
     assert words in answer["error"]
     assert "\n" not in answer["error"]
     assert tree_bytes(bad) == before
-    assert sorted(path.name for path in bad.iterdir() if path.is_dir()) == ["empty", "mixed", "one", "plain", "text"]
+    assert sorted(path.name for path in bad.iterdir() if path.is_dir()) == ["classes", "empty", "mixed", "one", "plain", "text"]
 
 
 def test_an_out_folder_without_permission_is_told_before_the_work(

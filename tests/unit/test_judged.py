@@ -95,13 +95,52 @@ def test_an_array_file_in_columns_or_of_nothing(tmp_path: Path) -> None:
     assert read_npz(npz(tmp_path / "b.npz", images=PICTURES[:0]))[0].shape == (0, 8, 8, 1)
 
 
-def test_an_array_file_that_promises_more_than_it_holds(tmp_path: Path) -> None:
+def saved_as(path: Path, old: bytes, new: bytes, pixels: NDArray[Any] = PICTURES) -> Path:
+    """An array file of `pixels` that has `new` for `old`."""
+    data = io.BytesIO()
+    np.save(data, pixels)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", data.getvalue().replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        (b"(90, 8, 8, 1)", "it should have 5,760 bytes of numbers, and has 1,920"),
+        (b"(9" + b"0" * 30 + b", 8, 8, 1)", "it should have 576,0"),
+        (b"(4611686018427387904, 4, 1, 1)", "it should have 18,446,"),
+        (b"(30, 8, 8, 1", ""),
+    ],
+)
+def test_an_array_file_that_lies(shape: bytes, words: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    path = saved_as(tmp_path / "a.npz", b"(30, 8, 8, 1), }" + b" " * (len(shape) - 13), shape + b", }")
+    with pytest.raises(InputError, match=f"holds no array 'images' that can be read: .*{words}") as error:
+        read_npz(path)
+    assert "\n" not in str(error.value)
+    assert not recwarn.list
+
+
+def test_an_array_file_that_was_packed_otherwise_and_damaged(tmp_path: Path) -> None:
     data = io.BytesIO()
     np.save(data, PICTURES)
-    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
-        archive.writestr("images.npy", data.getvalue().replace(b"(30, 8, 8, 1)", b"(90, 8, 8, 1)"))
-    with pytest.raises(InputError, match="holds no array 'images': it should have 5,760 bytes of pixels, and has 1,920"):
-        read_npz(tmp_path / "a.npz")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("images.npy", data.getvalue())
+    assert np.array_equal(read_npz(tmp_path / "a.npz")[0], PICTURES)
+    with pytest.raises(InputError, match="holds no array 'images' that can be read"):
+        read_npz(damaged(tmp_path / "a.npz"))
+
+
+def test_an_array_file_to_be_refused_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = np.ones((4, 512, 512, 3), np.float32)
+    large[0, 3, 3, 1] = np.inf
+    monkeypatch.setattr("limner.data.npz._BYTES", 1 << 10)
+    seen: list[int] = []
+    read = zipfile.ZipExtFile.read
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda self, n=-1: seen.append(n) or read(self, n))
+    with pytest.raises(InputError, match="uint8, not float32; some of them are no finite numbers"):
+        read_npz(npz(tmp_path / "a.npz", images=large))
+    assert sum(seen) < 2 * large[0].nbytes
 
 
 def damaged(path: Path) -> Path:
@@ -123,7 +162,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "holds no array 'images'"),
     "another key": (lambda path: npz(path, pictures=PICTURES), "holds no array 'images'"),
     "objects": (lambda path: npz(path, images=np.array([{}], dtype=object)), "Object arrays cannot be loaded"),
-    "one byte": (lambda path: damaged(npz(path, images=PICTURES)), "holds no array 'images': Bad CRC"),
+    "one byte": (lambda path: damaged(npz(path, images=PICTURES)), "holds no array 'images' that can be read: Bad CRC"),
     "one byte, packed": (lambda path: damaged(packed(path, images=PICTURES)), "holds no array 'images'"),
     "not finite": (lambda path: npz(path, images=NAN), "uint8, not float32; some of them are no finite numbers"),
     "floats": (lambda path: npz(path, images=PICTURES / 255), "uint8, not float64; round them to 0..255 first"),
@@ -317,6 +356,15 @@ def test_files_come_in_a_seeded_order_with_their_labels() -> None:
         assert some.labels.tolist() == rows[:12].tolist(), "fewer are the first of them"
         assert np.array_equal(take(some.images, np.array([3, 1])), PICTURES[rows[[3, 1]]])
         assert every.notes == ("a note",)
+
+
+def test_the_order_is_that_of_what_files_show() -> None:
+    labels, shuffled = np.arange(30), np.random.default_rng(3).permutation(30)
+    with spooled(Judged(PICTURES, labels), 20) as one, spooled(Judged(PICTURES[shuffled], labels[shuffled]), 20) as other:
+        assert np.array_equal(take(one.images, slice(0, 20)), take(other.images, slice(0, 20)))
+        assert one.labels is not None
+        assert other.labels is not None
+        assert one.labels.tolist() == other.labels.tolist()
 
 
 def test_rows_of_rows() -> None:

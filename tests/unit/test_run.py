@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -183,6 +185,22 @@ def test_load_weights_copies_all_or_nothing() -> None:
     load_weights(method, {"bias": torch.full((2,), 7.0)}, Path("here"), ["bias"])  # type: ignore[arg-type]
     assert method.bias.tolist() == [7, 7]
     assert torch.equal(method.weight, before)
+
+
+def test_two_threads_write_one_file(tmp_path: Path) -> None:
+    """Each its own temporary file; the one that ends last is what stays."""
+    barrier = threading.Barrier(2)
+
+    def write(text: str) -> None:
+        with files.atomic(tmp_path / "file") as temporary:
+            temporary.write_text(text)
+            barrier.wait(10)
+            barrier.wait(10)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [future.result() for future in [pool.submit(write, text) for text in ("one", "two")]] == [None, None]
+    assert (tmp_path / "file").read_text() in ("one", "two")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 def test_atomic_writes_leave_the_old_file_when_they_fail(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import lzma
+import math
 import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -20,6 +23,10 @@ from limner.core.files import cache_folder, mended
 Pixels = NDArray[np.uint8]
 Header = tuple[tuple[int, ...], bool, "np.dtype[Any]"]
 _BYTES = 1 << 20  # read at a time
+_DAMAGE = (
+    KeyError, ValueError, OSError, EOFError, RuntimeError, OverflowError, MemoryError, struct.error, tokenize.TokenError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 
 
 def read_npz(path: Path) -> tuple[Pixels, NDArray[np.int64] | None]:
@@ -36,8 +43,8 @@ def read_npz(path: Path) -> tuple[Pixels, NDArray[np.int64] | None]:
                     labels = npy.read_array(member, allow_pickle=False)
     except FileNotFoundError as error:
         raise InputError(f"no file at {path}") from error
-    except (KeyError, ValueError, OSError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} holds no array 'images': {error}") from error
+    except _DAMAGE as error:
+        raise InputError(f"{path} holds no array 'images' that can be read: {error}") from error
     checked(images, f"{path}: 'images'")
     if labels is None:
         return images, None
@@ -64,19 +71,26 @@ def _images(path: Path, archive: zipfile.ZipFile) -> NDArray[Any]:
     entry = archive.getinfo("images.npy")
     with archive.open(entry) as member:
         shape, fortran, dtype = _header(member)
-        if dtype != np.uint8 or fortran or 0 in shape:  # rare, or an error to be explained
+        if dtype.hasobject or 0 in shape:
             member.seek(0)
             return npy.read_array(member, allow_pickle=False)
-        header, size = member.tell(), int(np.prod(shape, dtype=np.int64))
+        header, size = member.tell(), math.prod(shape) * dtype.itemsize
         if size != entry.file_size - header:
-            raise ValueError(f"it should have {size:,} bytes of pixels, and has {entry.file_size - header:,}")
+            raise ValueError(f"it should have {size:,} bytes of numbers, and has {entry.file_size - header:,}")
+        if len(shape) != 4:
+            return np.broadcast_to(np.zeros((), dtype), shape)  # to be refused
+        if dtype != np.uint8:
+            one = size // shape[0]
+            count = min(shape[0], max(1, _BYTES // one))
+            return np.frombuffer(member.read(count * one), dtype).reshape(count, *shape[1:])  # likewise, by its first pictures
+        order: Literal["C", "F"] = "F" if fortran else "C"
         if entry.compress_type == zipfile.ZIP_STORED:
             while member.read(_BYTES):  # at its end, zipfile compares checksums
                 pass
             with path.open("rb") as file:
                 file.seek(entry.header_offset + 26)  # of what comes before the data: zip's specification, 4.3.7
                 name, extra = struct.unpack("<HH", file.read(4))
-            return np.memmap(path, np.uint8, "r", entry.header_offset + 30 + name + extra + header, shape)
+            return np.memmap(path, np.uint8, "r", entry.header_offset + 30 + name + extra + header, shape, order)
         base = cache_folder() / "spool"
         with ExitStack() as stack:
             with mended(base):
@@ -87,7 +101,7 @@ def _images(path: Path, archive: zipfile.ZipFile) -> NDArray[Any]:
                     copy.write(piece)
             with mended(base):
                 copy.flush()
-            return np.memmap(copy, np.uint8, "r", 0, shape)
+            return np.memmap(copy, np.uint8, "r", 0, shape, order)
 
 
 def _header(member: IO[bytes]) -> Header:

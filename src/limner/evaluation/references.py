@@ -33,6 +33,7 @@ from limner.metrics.judge import Judge, judge_key, load_judge
 from limner.metrics.judge_training import train_judge
 from limner.metrics.nearest import Nearest, nearest
 from limner.metrics.observed import Observed, observe
+from limner.metrics.pixels import Rows
 from limner.metrics.statistics import Moments
 
 JUDGE_SEED = 0
@@ -62,7 +63,7 @@ def trained_judge(dataset: Dataset) -> Judge:
     held_out = None
     if dataset.labels is not None and "val" in dataset.splits:
         rows = dataset.indices("val")
-        held_out = (dataset.images.gather(rows), dataset.labels[rows])
+        held_out = (Rows(dataset.images, rows), dataset.labels[rows])
     return train_judge(
         dataset.images,
         dataset.indices("train"),
@@ -131,7 +132,7 @@ class Reference:
         if self.split == "train":
             return None
         rows = ordered(self.dataset, "train")[:LEARNED]
-        make = lambda: {"features": self.detector.features(self.dataset.images.gather(rows))}  # noqa: E731
+        make = lambda: {"features": self.detector.features(Rows(self.dataset.images, rows))}  # noqa: E731
         return kept(self.folder / "learned.safetensors", make)["features"]
 
 
@@ -161,7 +162,7 @@ def held_out_nearest(dataset: Dataset, split: str) -> Nearest:
     path = cache_folder() / "references" / f"{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:20]}.safetensors"
 
     def make() -> dict[str, Tensor]:
-        found = nearest(dataset.images.gather(ordered(dataset, split)[:SOUGHT]), dataset.images, dataset.indices("train"))
+        found = nearest(Rows(dataset.images, ordered(dataset, split)[:SOUGHT]), dataset.images, dataset.indices("train"))
         return {"distance": found.distance, "index": found.index, "view": found.view}
 
     return Nearest(**kept(path, make))

@@ -13,13 +13,15 @@ from limner.core import parallel, precision
 from limner.core.errors import InputError
 from limner.data.dataset import Dataset
 from limner.evaluation.references import SOUGHT, Reference, held_out_nearest, judge_for, reference
-from limner.judged import Judged, Rows
+from limner.judged import Judged
 from limner.metrics.choice import resolve
 from limner.metrics.classes import class_shares
+from limner.metrics.coverage import COVERAGE_K, NEIGHBOUR_SCORES
 from limner.metrics.detectors import Detector
 from limner.metrics.judge import Judge
 from limner.metrics.nearest import nearest
 from limner.metrics.observed import Observed, observe
+from limner.metrics.pixels import Rows
 from limner.metrics.score import Score
 from limner.metrics.scores import TABLE, Copies, Labels, Sides, measure
 
@@ -134,6 +136,8 @@ def warnings(metrics: dict[str, Score], sides: Sides, split: str) -> list[str]:
             f"{which} are few: scores of distributions are biased at such numbers, and say something only beside their null "
             "and beside scores at the same number"
         )
+    if min(sides.kept) <= COVERAGE_K:
+        told.append(f"{', '.join(NEIGHBOUR_SCORES)} need more than {COVERAGE_K} pictures on both sides, and were left out")
     if "frechet" in metrics and min(n, m) <= dim:
         told.append(f"a covariance of {dim:,} features cannot be known from {min(n, m):,} pictures; mmd is free of this bias")
     without = [name for name, score in metrics.items() if score.null is None and name != "label_accuracy"]  # which wants labels

@@ -23,10 +23,10 @@ from limner.evaluation.models import BOUNDS, EXACT, OF_RECONSTRUCTIONS, bounds, 
 from limner.evaluation.page import page, page_over_time
 from limner.evaluation.references import ordered
 from limner.evaluation.samples import QUANTISED, Found, score_samples
-from limner.judged import Judged, Rows, as_arrays, drawn, from_python, held_out, in_files, model_of, reference, spooled
+from limner.judged import Judged, as_arrays, drawn, from_python, held_out, in_files, model_of, reference, spooled
 from limner.loaded import Loaded, load
 from limner.metrics.disentanglement import SCORES
-from limner.metrics.pixels import take
+from limner.metrics.pixels import Rows, take
 from limner.metrics.score import mean_of
 from limner.metrics.scores import ASKED, OF_SAMPLES
 from limner.run import Run

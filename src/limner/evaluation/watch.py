@@ -10,6 +10,7 @@ from limner.loop import SCORED_SEEDS
 from limner.metrics.classes import class_distance
 from limner.metrics.coverage import COVERAGE_K, neighbours
 from limner.metrics.frechet import frechet_null, frechet_to
+from limner.metrics.pixels import Rows
 from limner.metrics.statistics import Moments
 
 FEWEST = 32
@@ -29,7 +30,7 @@ class Watch:
         self.split, self.count, self.pictures = split, count, len(rows)
         self.judge = judge_for(dataset)
         self.checksum = self.judge.checksum
-        self.real = self.judge.see(dataset.images.gather(rows))
+        self.real = self.judge.see(Rows(dataset.images, rows))
         self.distance = frechet_to(Moments.of(self.real.features))
         self.null = frechet_null(self.real.features, min(count, len(rows)), repeats=5, m=len(rows)).mean
 

@@ -43,6 +43,16 @@ def take(source: Source, rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
     return np.ascontiguousarray(found) if found.flags.writeable else found.copy()
 
 
+class Rows:
+    """Some rows of a source, as a source."""
+
+    def __init__(self, images: Source, rows: NDArray[np.int64]) -> None:
+        self.images, self.rows, self.shape = images, rows, (len(rows), *images.shape[1:])
+
+    def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return take(self.images, self.rows[indices])
+
+
 def spell(shape: Iterable[int]) -> str:
     """A shape for people: 28×28×1."""
     return "×".join(str(size) for size in shape)

@@ -329,8 +329,8 @@ TABLE: tuple[Row, ...] = (
     Row(("pairwise",), _pairwise),
     Row(("copies", "copies_double", "copies_nearer"), _copies, ("copies",)),
     Row(("data_copying",), _data_copying, ("learned",), asked=True),
-    Row(("gan_train",), _gan_train, ("images", "sample labels", "labels"), asked=True),
-    Row(("gan_test",), _gan_test, ("sample labels", "labels"), asked=True),
+    Row(("gan_train",), _gan_train, ("images", "labels", "sample labels"), asked=True),
+    Row(("gan_test",), _gan_test, ("labels", "sample labels"), asked=True),
 )
 OF_SAMPLES: tuple[str, ...] = tuple(name for row in TABLE for name in row.names)
 ASKED = frozenset(name for row in TABLE if row.asked for name in row.names)
