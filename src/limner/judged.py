@@ -73,6 +73,8 @@ def model_of(word: str | Path, checkpoint: str = "last") -> Loaded | None:
     except InputError:
         if path.is_dir():
             return None
+        if path.is_file():
+            raise InputError(f"{path} is a file; what can be judged is a run, a folder of pictures or an .npz") from None
         raise
     return load(run.path, checkpoint)
 
@@ -155,13 +157,16 @@ def in_files(path: Path, dataset: Dataset) -> Judged:
                 f"{path} has pictures of the shape {spell(found.shape[1:])}, and the real ones are {spell(dataset.shape)}; "
                 "make them equal"
             )
-        classes = max(1, len(dataset.classes))
+        told, classes = [as_arrays(dataset)], len(dataset.classes)
+        if numbers is not None and not classes:
+            numbers = None
+            told.append(f"its labels were left aside, since {dataset.name} has no classes")
         if numbers is not None and len(numbers) and not -1 <= numbers.min() <= numbers.max() < classes:
             raise InputError(
                 f"{path}: 'labels' go from {numbers.min()} to {numbers.max()}; the data have {len(dataset.classes)} classes, "
                 "counted from 0, and -1 is for none"
             )
-        return Judged(Images([found]), numbers, (as_arrays(dataset),))
+        return Judged(Images([found]), numbers, tuple(told))
     height, width, channels = dataset.shape
     notes: tuple[str, ...] = ()
     if not is_prepared(path):

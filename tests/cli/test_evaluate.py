@@ -151,6 +151,7 @@ def test_a_run_is_judged_by_its_samples(run: Run, judge: Ask) -> None:
     samples = load(run.path).sample(range(SCORED_SEEDS, SCORED_SEEDS + 120))
     of_array = evaluate(samples, data="digits")["metrics"]
     assert set(answer["metrics"]) == {*of_array, "label_accuracy"}
+    assert evaluate(samples, data="digits", metrics="frechet,mmd")["metrics"].keys() == {"frechet", "mmd"}
     for name, one in of_array.items():
         if name not in ("two_sample", "copies", "copies_double", "copies_nearer"):  # which depend on the order of pictures
             assert answer["metrics"][name]["value"] == pytest.approx(one["value"], rel=1e-9), name
@@ -358,6 +359,9 @@ def test_the_page_says_of_what_kind_copies_are(fault: str, mirrored: int, judge:
     assert said is not None
     assert int(said[1]) >= 16
     assert abs(int(said[2]) - mirrored) <= 2
+    assert any(
+        re.match(r"\d+\.\d% of the samples are as near to a training picture as copies are", w) for w in answer["warnings"]
+    )
 
 
 def test_the_page_holds_every_number_and_nothing_that_runs(judge: Ask, tmp_path: Path) -> None:

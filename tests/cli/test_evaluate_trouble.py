@@ -38,6 +38,10 @@ BAD: dict[str, tuple[str, str]] = {
     "no classes asked for": ("good.npz DIGITS --metrics gan_test", "what class they show is unknown"),
     "nothing held out": ("good.npz --data PLAIN --features pixels --metrics copies", "20 or more that were held out"),
     "unknown metric": ("good.npz DIGITS --metrics frechett", "unknown metric 'frechett'; did you mean 'frechet'?"),
+    "a name of elsewhere": ("good.npz DIGITS --metrics FID", "unknown metric 'FID'; did you mean 'frechet'?"),
+    "a file of another kind": ("bad.pth DIGITS", "bad.pth is a file; what can be judged is a run, a folder of pictures or"),
+    "another key": ("key.npz DIGITS", "key.npz holds no array 'images' but arr_0; save them by np.savez(FILE, images=…)"),
+    "a report among the pictures": ("plain DIGITS --out plain", "plain holds what is judged"),
     "count 0": ("good.npz DIGITS --count 0", "--count 0: give 2 to 1,000,000 pictures"),
     "count -1": ("good.npz DIGITS --count -1", "--count -1: give 2"),
     "count 1": ("good.npz DIGITS --count 1", "--count 1: give 2"),
@@ -69,6 +73,7 @@ def bad(fakes: tuple[Pixels, NDArray[np.int64]], tmp_path: Path, monkeypatch: py
     }  # fmt: skip
     for name, array in some.items():
         np.savez(tmp_path / f"{name}.npz", images=array)
+    np.savez(tmp_path / "key.npz", images[:9])
     np.savez(tmp_path / "labels.npz", images=images[:9], labels=np.full(9, 10))
     np.savez(tmp_path / "classes.npz", images=images[:9], labels=np.zeros(9, np.int64))
     for name in ("bad.npz", "bad.pth"):
@@ -123,3 +128,14 @@ def test_python_s_words_for_what_is_missing() -> None:
         evaluate(np.zeros((9, 8, 8, 1), np.uint8))
     with pytest.raises(InputError, match="--checkpoint all is for a run"):
         evaluate(np.zeros((9, 8, 8, 1), np.uint8), data="digits", checkpoint="all")
+
+
+def test_pictures_are_a_path_or_can_be_gone_through() -> None:
+    with pytest.raises(InputError, match=r"a folder, an \.npz, an array, or an iterable of arrays, not int"):
+        evaluate(3, data="digits")  # type: ignore[arg-type]
+
+
+def test_labels_that_the_data_have_no_classes_for_are_left_aside(bad: Path, judge: Ask) -> None:
+    code, answer = judge("classes.npz", "--data", "plain", "--features", "pixels", "--metrics", "frechet")
+    assert code == 0, answer
+    assert "its labels were left aside, since plain has no classes" in answer["context"]["notes"]

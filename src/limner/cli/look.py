@@ -60,15 +60,15 @@ def evaluate(
     Every score comes with its error and its null: what real pictures of the same number get.
     """
     with verb(as_json, run=Path(what)) as reply:
+        from limner.cli.progress import phases
         from limner.evaluation import evaluate as judge
 
-        reply(
-            judge(
+        with phases() as tell:
+            answer = judge(
                 what, data=data, count=count, features=features, metrics=split_list(metrics), checkpoint=checkpoint,
-                importance=importance, out=out,
-            ),
-            show.metrics,
-        )  # fmt: skip
+                importance=importance, out=out, tell=tell,
+            )  # fmt: skip
+        reply(answer, show.metrics)
 
 
 def compare(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 EVERY = 10.0  # seconds between plain lines
+QUIET = 2.0  # seconds of a phase that need no line
 
 
 class Step(Protocol):
@@ -114,6 +115,25 @@ def counter(what: str) -> Iterator[Callable[[int, int], None]]:
                 draw(what, done, total, f"{done / seconds:,.0f} images/s")
 
         yield tell
+
+
+@contextmanager
+def phases() -> Iterator[Callable[[str], None]]:
+    """A callback for verbs that say what they are at: in one line of a terminal; in logs, if the last word is seconds old."""
+    if not sys.stderr.isatty():
+        last = [time.monotonic()]
+
+        def tell(what: str) -> None:
+            if time.monotonic() - last[0] > QUIET:
+                last[0] = time.monotonic()
+                print(what, file=sys.stderr, flush=True)
+
+        yield tell
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        yield lambda what: status.update(f"{what} …")
 
 
 @contextmanager

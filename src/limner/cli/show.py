@@ -321,8 +321,9 @@ def metrics(answer: Answer) -> None:
         [
             ("likelihood", likelihood and f"in nats per picture, {_draws(likelihood['draws'])} each, of {likelihood['of']}"),
             ("features", features and features["name"]),
+            *(("note", text) for text in answer.get("context", {}).get("notes", [])),
             *(("beware", text) for text in answer.get("warnings", [])),
-            ("report", answer.get("page") or answer.get("report")),
+            ("report", answer.get("page") or answer.get("report") or "none; --out DIR keeps one"),
         ]
     )
 

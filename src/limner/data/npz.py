@@ -24,7 +24,7 @@ Pixels = NDArray[np.uint8]
 Header = tuple[tuple[int, ...], bool, "np.dtype[Any]"]
 _BYTES = 1 << 20  # read at a time
 _DAMAGE = (
-    KeyError, ValueError, OSError, EOFError, RuntimeError, OverflowError, MemoryError, struct.error, tokenize.TokenError,
+    ValueError, OSError, EOFError, RuntimeError, OverflowError, MemoryError, struct.error, tokenize.TokenError,
     zipfile.BadZipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 
@@ -37,8 +37,11 @@ def read_npz(path: Path) -> tuple[Pixels, NDArray[np.int64] | None]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            if "images.npy" not in (names := archive.namelist()):
+                there = ", ".join(name.removesuffix(".npy") for name in names) or "nothing"
+                raise InputError(f"{path} holds no array 'images' but {there}; save them by np.savez(FILE, images=…)")
             images, labels = _images(path, archive), None
-            if "labels.npy" in archive.namelist():
+            if "labels.npy" in names:
                 with archive.open("labels.npy") as member:
                     labels = npy.read_array(member, allow_pickle=False)
     except FileNotFoundError as error:

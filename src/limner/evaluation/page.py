@@ -16,7 +16,7 @@ from limner.core.images import grid
 from limner.evaluation.samples import Found
 from limner.metrics.coverage import PRECISION_K, radii
 from limner.metrics.memorisation import contact_sheet, memorisation
-from limner.metrics.score import LOWER_IS_BETTER
+from limner.metrics.score import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from limner.pages import Curve, chart, count, digits, document, figure, number, table
 
 Row = Mapping[str, Any]
@@ -74,7 +74,7 @@ def page(report: Row, shown: Mapping[str, NDArray[np.uint8]], found: Found | Non
             f'<section class="pair">{pictures}</section>' if pictures else "",
             _nearest(found) if found else "",
             _classes(report.get("classes")),
-            _overlap(found) if found else "",
+            _overlap(found) if found and {"precision", "recall"} & set(report["metrics"]) else "",
             _factors(report.get("factors")),
             _facts(report),
         ],
@@ -172,9 +172,9 @@ def scores_table(report: Row) -> str:
     features = (report["features"] or {}).get("name")
     rows = []
     for name, one in report["metrics"].items():
-        better = "lower" if name in LOWER_IS_BETTER else ""
+        better = "lower is better: " if name in LOWER_IS_BETTER else "higher is better: " if name in HIGHER_IS_BETTER else ""
         cells = [digits(one[key]) for key in ("value", "error", "null", "z", "p")]
-        rows.append([called(name, features), *cells, f"{better + ' is better: ' if better else ''}{MEANING.get(name, '')}"])
+        rows.append([called(name, features), *cells, better + MEANING.get(name, "")])
     return table(["", "value", "± error", "null", "z", "p", "what it says"], rows)
 
 
@@ -191,7 +191,7 @@ def _nearest(found: Found) -> str:
     return (
         "<section><h2>Nearest training pictures</h2><p class='hint'>Left: the samples that look most like copies, the most "
         "suspicious first. Right of each: the training pictures nearest to it, mirrored where that fits better. Where left and "
-        f'right are the same picture, the model copies.{kinds}</p><div class="pair">'
+        f'right are the same picture, it is a copy.{kinds}</p><div class="pair">'
         + figure(sheet, "samples beside the nearest training pictures", "samples | nearest training pictures")
         + "</div></section>"
     )

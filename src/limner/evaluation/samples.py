@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,11 @@ from limner.metrics.pixels import Rows
 from limner.metrics.score import Score
 from limner.metrics.scores import TABLE, Copies, Labels, Sides, measure
 
+Tell = Callable[[str], object]
 SEED = 0
 QUANTISED = "uint8, rounded"
+SURE = 1e-4
+"""p of copies below which a warning says so."""
 FEWEST = 1_000
 """Samples, and real pictures, below which scores of distributions say little."""
 LEAST_SOUGHT = 20
@@ -78,7 +81,7 @@ def detector_of(features: str, dataset: Dataset) -> Detector:
 
 
 def score_samples(
-    judged: Judged, dataset: Dataset, split: str, features: str, wanted: Collection[str], own: bool, insist: bool
+    judged: Judged, dataset: Dataset, split: str, features: str, wanted: Collection[str], own: bool, insist: bool, tell: Tell
 ) -> Found:
     """The scores `wanted` of `judged` against the `split` of `dataset`; `own`: what was trained on is that data's train split.
 
@@ -86,10 +89,15 @@ def score_samples(
     """
     if judged.images.shape[0] < 2:
         raise InputError(f"scores need at least two pictures, and there are {judged.images.shape[0]}")
+    tell(f"fetching the features: {features}")
     detector = detector_of(features, dataset)
+    tell(f"looking at {len(dataset.indices(split)):,} real pictures")
     real = reference(dataset, split, detector)
+    tell(f"looking at the {judged.images.shape[0]:,} that are judged")
     seen = observe(judged.images, detector)
     needs = {need for row in TABLE if set(row.names) & set(wanted) for need in row.needs}
+    if "copies" in needs and own:
+        tell("seeking copies among the training pictures")
     copies = _copies(judged, dataset, split) if "copies" in needs and own else None
     sides = Sides(
         samples=seen,
@@ -104,7 +112,7 @@ def score_samples(
         own_classes=isinstance(detector, Judge),
         seed=SEED,
     )
-    return Found(measure(sides, wanted, insist), sides, real, judged)
+    return Found(measure(sides, wanted, insist, tell), sides, real, judged)
 
 
 def _labels(judged: Judged, seen: Observed, real: Reference) -> Labels:
@@ -138,6 +146,10 @@ def warnings(metrics: dict[str, Score], sides: Sides, split: str) -> list[str]:
         )
     if min(sides.kept) <= COVERAGE_K:
         told.append(f"{', '.join(NEIGHBOUR_SCORES)} need more than {COVERAGE_K} pictures on both sides, and were left out")
+    copied = [metrics[name] for name in ("copies", "copies_double") if name in metrics]
+    if copied and min(one.p or 1.0 for one in copied) < SURE and (most := max(copied, key=lambda one: one.value)).value > 0:
+        real = f"of real pictures {most.null or 0:.1%}"
+        told.append(f"{most.value:.1%} of the samples are as near to a training picture as copies are, {real}")
     if "frechet" in metrics and min(n, m) <= dim:
         told.append(f"a covariance of {dim:,} features cannot be known from {min(n, m):,} pictures; mmd is free of this bias")
     without = [name for name, score in metrics.items() if score.null is None and name != "label_accuracy"]  # which wants labels
@@ -153,5 +165,5 @@ def warnings(metrics: dict[str, Score], sides: Sides, split: str) -> list[str]:
         and (score.p or 0) > 0.05
     ]
     if blurred and min(n, m) < FEWEST:
-        told.append(f"too few to tell them from real pictures by: {', '.join(blurred)}")
+        told.append(f"with so few pictures chance moves these too much to tell samples from real ones: {', '.join(blurred)}")
     return told

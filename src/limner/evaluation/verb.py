@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from limner.data.dataset import Dataset
 from limner.evaluation.models import BOUNDS, EXACT, OF_RECONSTRUCTIONS, bounds, disentanglement, reconstruction
 from limner.evaluation.page import page, page_over_time
 from limner.evaluation.references import ordered
-from limner.evaluation.samples import QUANTISED, Found, score_samples
+from limner.evaluation.samples import QUANTISED, Found, Tell, score_samples
 from limner.judged import Judged, as_arrays, drawn, from_python, held_out, in_files, model_of, reference, spooled
 from limner.loaded import Loaded, load
 from limner.metrics.disentanglement import SCORES
@@ -34,6 +34,7 @@ from limner.run import Run
 METRICS = (*OF_SAMPLES, *OF_RECONSTRUCTIONS, *BOUNDS, *EXACT)
 DISENTANGLEMENT = "disentanglement"
 """The name for all scores of `limner.metrics.disentanglement`, which are measured only when asked for: they take a minute."""
+ALSO_CALLED = {"fid": "frechet", "kid": "mmd", "is": "inception_score"}
 COUNT = 5000
 """Samples where none are asked for by number."""
 BLOCKS = 50
@@ -45,7 +46,6 @@ SHOWN = 64
 GREY_VALUES = "the pictures' grey values: densities are integrated over each value's bin, the outermost bins are open"
 
 Pictures = str | Path | Iterable[NDArray[np.uint8]]
-Tell = Callable[[str], None]
 
 
 def evaluate(
@@ -54,10 +54,11 @@ def evaluate(
     data: str | None = None,
     count: int | None = None,
     features: str = "judge",
-    metrics: Sequence[str] | None = None,
+    metrics: Sequence[str] | str | None = None,
     checkpoint: str = "last",
     importance: int | None = None,
     out: Path | None = None,
+    tell: Tell = lambda _: None,
 ) -> dict[str, Any]:
     """Judges a run, a folder of pictures, an ``.npz`` (`images`, perhaps `labels`) or arrays against `data` (a run's own by
     default), and leaves ``report.json`` and ``report.html`` in `out`, or in the run.
@@ -73,17 +74,18 @@ def evaluate(
 
     Errors: `InputError`, among others for a metric asked for by name that cannot be had.
     """
+    metrics = metrics.split(",") if isinstance(metrics, str) else metrics
     with parallel.processes():
         if checkpoint == "all":
-            return _over_time(what, data, count, features, metrics, importance, out)
+            return _over_time(what, data, count, features, metrics, importance, out, tell)
         began = time.monotonic()
         model = model_of(what, checkpoint) if isinstance(what, str | Path) else None
-        return judge(what, model, data, count, features, metrics, importance, out, began)
+        return judge(what, model, data, count, features, metrics, importance, out, began, tell)
 
 
 def _over_time(
     what: Pictures, data: str | None, count: int | None, features: str, metrics: Sequence[str] | None, importance: int | None,
-    out: Path | None,
+    out: Path | None, tell: Tell,
 ) -> dict[str, Any]:  # fmt: skip
     if not isinstance(what, str | Path) or model_of(what) is None:
         raise InputError("--checkpoint all is for a run; pictures have no checkpoints")
@@ -91,7 +93,9 @@ def _over_time(
     rows, answer, folder = [], dict[str, Any](), out or run.path / "evaluations"
     for each in run.checkpoints():
         model = load(run.path, str(each.images))
-        answer = judge(what, model, data, count, features, metrics, importance, folder / f"{each.images:09d}", time.monotonic())
+        place, began = folder / f"{each.images:09d}", time.monotonic()
+        heard = lambda said, images=each.images: tell(f"at {images:,} images: {said}")  # noqa: E731
+        answer = judge(what, model, data, count, features, metrics, importance, place, began, heard)
         rows.append({"images": each.images, **{key: answer[key] for key in ("metrics", "report", "page")}})
     answer |= {"checkpoints": rows}
     if parallel.leads():
@@ -104,13 +108,19 @@ def _over_time(
 def judge(
     what: Pictures, model: Loaded | None, data: str | Dataset | None, count: int | None, features: str,
     metrics: Sequence[str] | None, importance: int | None, out: Path | None, began: float,
+    tell: Tell = lambda _: None,
 ) -> dict[str, Any]:  # fmt: skip
     """`evaluate` where it is known whether there is a `model`; `data` may have been prepared already."""
     asked_for = wanted(metrics, model, features, importance)
     if count is not None and not 2 <= count <= MOST:
         raise InputError(f"--count {count}: give 2 to {MOST:,} pictures to judge")
     if (folder := _folder(model, out)) is not None:
+        if model is None and isinstance(what, str | Path) and Path(what).expanduser().resolve() == folder.resolve():
+            raise InputError(
+                f"{folder} holds what is judged, and a report's pictures would be judged next time; give another --out"
+            )
         writable(folder)
+    tell("preparing the data")
     with _opened(what, model, data) as (judged, dataset):
         apart = [name for name in asked_for if name in SCORES]
         if apart and len(apart) == len(asked_for):
@@ -129,8 +139,10 @@ def judge(
         }
         each = dict[str, NDArray[np.float64]]()
         if set(OF_RECONSTRUCTIONS) & set(asked_for):
+            tell(f"reconstructing {len(rows):,} pictures")
             each |= reconstruction(model, real)
         if {*BOUNDS, *EXACT} & set(asked_for):
+            tell(f"bounding the likelihoods of {len(rows):,} pictures")
             each |= bounds(model, real, importance, asked_for)
             report["likelihood"] = {"draws": importance or 1, "of": GREY_VALUES}
         of_model = {name: mean_of(values).told() for name, values in each.items() if name in asked_for}
@@ -141,9 +153,10 @@ def judge(
             return _kept(_more(report, model, dataset, apart), model, out, began, shown)
         if model is not None:
             judged = drawn(model, min(count or COUNT, MOST), dataset.classes)
+            tell(f"drawing {judged.images.shape[0]:,} samples")
         with spooled(judged, count or (COUNT if model is not None else None)) as samples:
             own = model is None or dataset.fingerprint == model.recipe.data.fingerprint
-            found = score_samples(samples, dataset, split, features, asked, own, insist=bool(metrics))
+            found = score_samples(samples, dataset, split, features, asked, own, bool(metrics), tell)
             report |= found.told()
             every = report["metrics"] | of_model
             report["metrics"] = {name: every[name] for name in METRICS if name in every}
@@ -192,7 +205,9 @@ def wanted(metrics: Sequence[str] | None, model: Loaded | None, features: str, i
     known = [*METRICS, *SCORES, DISENTANGLEMENT]
     for name in metrics or ():
         if name not in known:
-            raise InputError(f"unknown metric '{name}'{nearest(name, known)} (there are: {', '.join(known)})")
+            meant = ALSO_CALLED.get(name.lower())
+            hint = f"; did you mean '{meant}'?" if meant else nearest(name, known)
+            raise InputError(f"unknown metric '{name}'{hint} (there are: {', '.join(known)})")
     lacking = (
         set()
         if metrics

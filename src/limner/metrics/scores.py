@@ -128,13 +128,13 @@ def _some(labels: Tensor | None) -> bool:
 NEEDS: dict[str, tuple[Callable[[Sides], object], str]] = {
     "logits": (
         lambda s: s.samples.logits is not None and s.real.logits is not None,
-        "these features know no classes; take --features judge, and data with classes",
+        "these features know no classes: that takes --features judge, and data that have classes (--data SRC)",
     ),
     "classes": (lambda s: s.own_classes, "these features know other classes than the data's; take --features judge"),
     "labels": (lambda s: _some(s.labels.real), "the reference has no labels; give one that has, with --data SRC"),
     "sample labels": (
         lambda s: _some(s.labels.samples),
-        "what class they show is unknown; give a run that knows classes, folders of classes, or an .npz with labels",
+        "what class they show is unknown; give a run that knows classes, folders with the classes' names, or labels in an .npz",
     ),
     "directions": (
         lambda s: all(int(x.any(1).sum()) > -(-len(x) // BLOCKS) for x in (s.samples.features, s.real.features)),
@@ -337,14 +337,20 @@ ASKED = frozenset(name for row in TABLE if row.asked for name in row.names)
 """Measured only where they are asked for by name: they take long, or mislead who did not ask."""
 
 
-def measure(sides: Sides, wanted: Collection[str], insist: bool = False) -> Found:
-    """The scores `wanted`, as far as there is what they need. Errors: `InputError` for what is not there, if one `insist`s."""
+def measure(
+    sides: Sides, wanted: Collection[str], insist: bool = False, tell: Callable[[str], object] = lambda _: None
+) -> Found:
+    """The scores `wanted`, as far as there is what they need; `tell` hears of each.
+
+    Errors: `InputError` for what is not there, if one `insist`s.
+    """
     found: Found = {}
     for row in TABLE:
         if not set(row.names) & set(wanted):
             continue
         lacking = [why for need in row.needs for there, why in [NEEDS[need]] if not there(sides)]
         if not lacking:
+            tell(f"measuring {', '.join(name for name in row.names if name in wanted)}")
             told = {name: score for name, score in row.of(sides).items() if name in wanted}
             # Of fewer than four samples nothing can be left out, and a jackknife of one part says 0.
             found |= told if sides.n >= 4 else {name: replace(score, error=None) for name, score in told.items()}
