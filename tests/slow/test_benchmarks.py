@@ -21,3 +21,14 @@ def test_independent_latents_are_more_disentangled(tmp_path: Path) -> None:
         for score in ("mig", "factor_vae"):
             found = told[preset][score]
             assert found["mean"] - found["half"] > 0, (preset, score, found)
+
+
+def test_the_training_loop_is_timed_beside_a_plain_one(tmp_path: Path) -> None:
+    """A second of each: that the program runs, and finds limner's step no slower than half of the plain one's."""
+    words = ["--contenders", "limner,limner-r1,eager", "--rounds", "1", "--seconds", "0.5", "--outside-images", "6400"]
+    command = [sys.executable, str(BENCHMARKS / "throughput.py"), *words, "--json", str(tmp_path / "told.json")]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    told = json.loads((tmp_path / "told.json").read_text())["contenders"]
+    speeds = {name: one["images_per_second"][0] for name, one in told.items()}
+    assert speeds.keys() == {"limner", "limner-r1", "eager"}
+    assert min(speeds["limner"], speeds["limner-r1"]) > speeds["eager"] / 2

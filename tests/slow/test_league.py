@@ -117,6 +117,21 @@ def test_two_leagues_do_not_train_in_one_place(tmp_path: Path) -> None:
     assert "is at work in" in second.stderr
 
 
+def test_rows_at_once(tmp_path: Path) -> None:
+    """Told to end, it ends what it trains, in every thread; started again it does the rest, and says that rows share."""
+    more = ("--seeds", "0", "--at-once", "2", "--minutes", "0.1")
+    with subprocess.Popen(command(tmp_path, *more), start_new_session=True, stderr=subprocess.DEVNULL) as first:
+        wait(lambda: len(list(tmp_path.glob("rows/*/runs/*/metrics.jsonl"))) == 2)
+        first.terminate()
+        assert first.wait(20) == 143
+    with pytest.raises(ProcessLookupError):  # nobody is left of its session
+        os.killpg(first.pid, 0)
+    league(tmp_path, *more)
+    told = json.loads((tmp_path / "league.json").read_text())
+    assert [row["row"] for row in told["rows"]] == ["gan", "vae"]
+    assert "2 at a time, which share it" in (tmp_path / "league.md").read_text()
+
+
 def wait(there: Any, seconds: float = 120.0) -> None:
     until = time.monotonic() + seconds
     while not there():

@@ -97,7 +97,9 @@ def page_over_time(answer: Row) -> str:
         for name in names
     ]  # fmt: skip
     charts = "".join(chart(called(name, features), each) for name, each in zip(names, curves, strict=True))
-    cells = [[called(name, features), *(_with_error(row["metrics"].get(name)) for row in rows)] for name in names]
+    cells = [
+        [called(name, features), *(digits((row["metrics"].get(name) or {}).get("value")) for row in rows)] for name in names
+    ]
     nulls = [digits((rows[-1]["metrics"].get(name) or {}).get("null")) for name in names]
     heads = ["at images", *(f"{row['images']:,}" for row in rows), "real pictures"]
     numbers = table(heads, [[*cell, null] for cell, null in zip(cells, nulls, strict=True)])
@@ -110,7 +112,7 @@ def page_over_time(answer: Row) -> str:
     return document(
         f"{title} · judged over time",
         [
-            _head(title, answer),
+            _head(title, answer, "judged over time"),
             _warnings(answer.get("warnings", ())),
             f'<section><h2>Over images seen</h2><div class="charts">{charts}</div></section>' if charts else "",
             f"<section><h2>Numbers</h2>{numbers}</section>",
@@ -118,10 +120,6 @@ def page_over_time(answer: Row) -> str:
             _facts(answer),
         ],
     )
-
-
-def _with_error(one: Row | None) -> str:
-    return digits(one and one["value"]) + ("" if not one or one["error"] is None else f" ± {digits(one['error'])}")
 
 
 def _title(report: Row) -> str:
@@ -147,7 +145,7 @@ def _factors(factors: Row | None) -> str:
     return f"<section><h2>Factors</h2>{table(['', *heads], rows)}</section>"
 
 
-def _head(title: str, report: Row) -> str:
+def _head(title: str, report: Row, eyebrow: str = "judged") -> str:
     reference = report["reference"]
     tiles = [("pictures judged", count(report["count"])), ("against", f"{reference['count']:,} of {reference['data']}")]
     seen = report.get("images_seen")
@@ -159,7 +157,7 @@ def _head(title: str, report: Row) -> str:
         name = "FID" if report["features"]["name"] == "inception" else f"Fréchet distance ({report['features']['name']})"
         tiles.append((name, digits(frechet["value"]) + note))
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in tiles)
-    return f'<header><p class="eyebrow">judged</p><h1>{escape(title)}</h1><dl class="tiles">{cells}</dl></header>'
+    return f'<header><p class="eyebrow">{eyebrow}</p><h1>{escape(title)}</h1><dl class="tiles">{cells}</dl></header>'
 
 
 def _warnings(texts: Sequence[str]) -> str:
