@@ -158,6 +158,22 @@ def test_a_run_is_judged_by_its_samples(run: Run, judge: Ask) -> None:
             assert answer["metrics"][name]["null"] == one["null"]
 
 
+def test_it_says_what_it_is_at(
+    places: dict[str, Path], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+    evaluate(run.path, count=40, features="pixels", metrics="frechet,copies", out=tmp_path, tell=said.append)
+    assert said == [
+        "preparing the data", "drawing 40 samples", "fetching the features: pixels", "looking at 180 real pictures",
+        "looking at the 40 that are judged", "seeking copies among the training pictures", "measuring frechet",
+        "measuring copies",
+    ]  # fmt: skip
+    for quiet, lines in ((0.0, 3), (1e9, 0)):  # in a log, only what comes after a while
+        monkeypatch.setattr("limner.cli.progress.QUIET", quiet)
+        assert main(["evaluate", str(places["plain.npz"]), *PIXELS, "--metrics", "frechet"]) == 0
+        assert len([line for line in capsys.readouterr().err.splitlines() if line.startswith(("look", "meas"))]) == lines
+
+
 def test_the_order_of_files_changes_no_digit(fakes: tuple[Pixels, NDArray[np.int64]], judge: Ask, tmp_path: Path) -> None:
     images, labels = fakes
     there = []

@@ -87,15 +87,15 @@ def compare(
     All are judged by the same detector, against the same real pictures, at the same number of pictures.
     """
     with verb(as_json) as reply:
+        from limner.cli.progress import phases
         from limner.evaluation import compare as judge
 
-        reply(
-            judge(
+        with phases() as tell:
+            answer = judge(
                 what, data=data, count=count, features=features, metrics=split_list(metrics), checkpoint=checkpoint, html=html,
-                out=out,
-            ),
-            show.compared,
-        )  # fmt: skip
+                out=out, tell=tell,
+            )  # fmt: skip
+        reply(answer, show.compared)
 
 
 def runs(

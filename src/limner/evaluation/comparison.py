@@ -28,7 +28,7 @@ from limner.core.files import write_text
 from limner.core.images import save_png
 from limner.data.dataset import Dataset
 from limner.evaluation.compared import page, sheet
-from limner.evaluation.samples import SEED, detector_of
+from limner.evaluation.samples import SEED, Tell, detector_of
 from limner.evaluation.verb import COUNT, DISENTANGLEMENT, METRICS, MOST, judge, wanted
 from limner.judged import common_reference, held_out, in_files, model_of, names_of, spooled
 from limner.loaded import Loaded
@@ -89,6 +89,7 @@ def compare(
     checkpoint: str = "last",
     html: bool = False,
     out: Path | None = None,
+    tell: Tell = lambda _: None,
 ) -> dict[str, Any]:
     """Judges runs, folders of pictures and ``.npz`` files alike, and says what may be claimed of their differences.
 
@@ -110,7 +111,8 @@ def compare(
         _different(things)
         dataset = parallel.lead_first(lambda: common_reference(what, models, data))
         at, notes = _count(things, dataset, count)
-        things = [_judged(thing, dataset, at, features, metrics) for thing in things]
+        things = [_judged(thing, dataset, at, features, metrics, tell) for thing in things]
+        tell("comparing")
         groups = _groups(things)
         runs = sum(model is not None for model in models)
         if runs > max(1, sum(len(group["runs"]) for group in groups)):
@@ -188,11 +190,14 @@ def _warnings(things: Sequence[Thing]) -> list[str]:
 # ---- judging ------------------------------------------------------------------------------------------------------------
 
 
-def _judged(thing: Thing, dataset: Dataset, count: int, features: str, metrics: Sequence[str] | None) -> Thing:
+def _judged(
+    thing: Thing, dataset: Dataset, count: int, features: str, metrics: Sequence[str] | None, tell: Tell
+) -> Thing:  # fmt: skip
     """With its report: read, if there is one that says the same as a new one would; otherwise made."""
     began, model = time.monotonic(), thing.model
+    heard = lambda said: tell(f"{thing.name}: {said}")  # noqa: E731
     if model is None:
-        report = judge(thing.word, None, dataset, count, features, metrics, None, None, began)
+        report = judge(thing.word, None, dataset, count, features, metrics, None, None, began, heard)
         return Thing(thing.name, thing.word, None, report)
     names = wanted(metrics, model, features, None)
     needed: dict[str, Any] = {
@@ -206,7 +211,7 @@ def _judged(thing: Thing, dataset: Dataset, count: int, features: str, metrics: 
         found = parallel.from_lead(_read(place / "report.json", needed, names, insist=bool(metrics)))
         if found is not None:
             return Thing(thing.name, thing.word, model, found, reused=True)
-    report = judge(thing.word, model, dataset, count, features, metrics, None, folder / "compared", began)
+    report = judge(thing.word, model, dataset, count, features, metrics, None, folder / "compared", began, heard)
     return Thing(thing.name, thing.word, model, report)
 
 
