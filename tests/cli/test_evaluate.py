@@ -158,6 +158,27 @@ def test_a_run_is_judged_by_its_samples(run: Run, judge: Ask) -> None:
             assert answer["metrics"][name]["null"] == one["null"]
 
 
+def test_a_report_of_another_question_is_kept(places: dict[str, Path], judge: Ask, tmp_path: Path) -> None:
+    def ask(*words: str) -> dict[str, Any]:
+        code, answer = judge(places["plain.npz"], *PIXELS, "--out", tmp_path, *words)
+        assert code == 0, answer
+        return answer
+
+    first = ask("--metrics", "frechet,mmd")
+    page = Path(first["page"]).read_text()
+    ask("--metrics", "frechet,mmd")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json", "samples.png"], "the same again"
+    last = ask("--metrics", "frechet", "--count", "50")
+    kept = json.loads((tmp_path / "report-1.json").read_text())
+    assert kept["metrics"] == first["metrics"]
+    assert kept["report"] == str(tmp_path / "report-1.json")
+    assert "mmd" in page
+    assert ">mmd<" in Path(kept["page"]).read_text()
+    assert json.loads((tmp_path / "report.json").read_text())["metrics"] == last["metrics"]
+    ask("--metrics", "mmd")
+    assert (tmp_path / "report-2.json").is_file()
+
+
 def test_it_says_what_it_is_at(
     places: dict[str, Path], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

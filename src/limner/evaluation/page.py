@@ -123,7 +123,7 @@ def page_over_time(answer: Row) -> str:
 
 
 def _title(report: Row) -> str:
-    return str(report.get("run") or "pictures").rstrip("/").rpartition("/")[2]
+    return str(report.get("run") or report.get("pictures") or "pictures").rstrip("/").rpartition("/")[2]
 
 
 def _scores(report: Row) -> str:

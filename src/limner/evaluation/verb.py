@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -137,6 +139,8 @@ def judge(
             "context": {"quantisation": QUANTISED},
             "warnings": [],
         }
+        if model is None and isinstance(what, str | Path):
+            report["pictures"] = str(what)
         each = dict[str, NDArray[np.float64]]()
         if set(OF_RECONSTRUCTIONS) & set(asked_for):
             tell(f"reconstructing {len(rows):,} pictures")
@@ -252,6 +256,7 @@ def _kept(
     report["seconds"] = round(time.monotonic() - began, 2)
     report["report"] = report["page"] = None
     if (out := _folder(model, out)) is not None and parallel.leads():
+        _keep_other(out, name, report)
         report["report"], report["page"] = str(out / f"{name}.json"), str(out / f"{name}.html")
         shown = _shown(report, model, real, found)
         if found is not None:
@@ -259,6 +264,27 @@ def _kept(
         write_text(out / f"{name}.html", page(report, shown, found))
         write_json(out / f"{name}.json", report)
     return report
+
+
+def _keep_other(out: Path, name: str, report: dict[str, Any]) -> None:
+    """A report that answers another question than `report` is not replaced by it, but goes on as ``<name>-1`` and so on."""
+    try:
+        old = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+        if _question(old) == _question(report):
+            return
+    except (OSError, ValueError, AttributeError):  # there is none, or none that could be read
+        return
+    number = next(n for n in itertools.count(1) if not (out / f"{name}-{n}.json").exists())
+    old |= {"report": str(out / f"{name}-{number}.json"), "page": str(out / f"{name}-{number}.html")}
+    write_json(out / f"{name}-{number}.json", old)
+    if (page_of_old := out / f"{name}.html").is_file():
+        page_of_old.replace(out / f"{name}-{number}.html")
+
+
+def _question(report: dict[str, Any]) -> list[Any]:
+    """All that makes a report another one than that of an earlier time."""
+    plain = [report.get(key) for key in ("asked", "count", "reference", "likelihood", "checkpoint", "pictures")]
+    return [*plain, (report.get("features") or {}).get("checksum")]
 
 
 def _shown(
