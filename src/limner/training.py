@@ -153,7 +153,7 @@ def _mended(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
 def _loop(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
     scorer = None
     if recipe.score.points and parallel.leads():
-        tell(Progress("fetching the judge"))
+        tell(Progress("preparing the judge"))
         watch = Watch(dataset, recipe.score.count)
         scorer = watch.score
         scored_on = {"split": watch.split, "pictures": watch.pictures}

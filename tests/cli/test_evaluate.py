@@ -179,13 +179,30 @@ def test_a_report_of_another_question_is_kept(places: dict[str, Path], judge: As
     assert (tmp_path / "report-2.json").is_file()
 
 
+def test_a_report_over_time_replaces_none_of_one_checkpoint(run: Run, judge: Ask, tmp_path: Path) -> None:
+    words = ("--count", "64", "--features", "pixels", "--metrics", "frechet", "--out", tmp_path)
+    alone = judge(run.path, *words)[1]
+    judge(run.path, *words, "--checkpoint", "all")
+    assert json.loads((tmp_path / "report-1.json").read_text())["metrics"] == alone["metrics"]
+    assert "checkpoints" in json.loads((tmp_path / "report.json").read_text())
+
+
+@pytest.mark.parametrize(("metrics", "said"), [(None, True), ("frechet", False)])
+def test_what_few_pictures_leave_out_is_said_where_it_was_asked_for(metrics: str | None, said: bool) -> None:
+    answer = evaluate(
+        np.stack([textured(seed, 8, 8, 1) for seed in range(4)]), data="digits", features="pixels", metrics=metrics
+    )
+    told = "precision, recall, density, coverage need more than 5 pictures on both sides: left out"
+    assert (told in answer["warnings"]) is said
+
+
 def test_it_says_what_it_is_at(
     places: dict[str, Path], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said: list[str] = []
     evaluate(run.path, count=40, features="pixels", metrics="frechet,copies", out=tmp_path, tell=said.append)
     assert said == [
-        "preparing the data", "drawing 40 samples", "fetching the features: pixels", "looking at 180 real pictures",
+        "preparing the data", "drawing 40 samples", "preparing the features: pixels", "looking at 180 real pictures",
         "looking at the 40 that are judged", "seeking copies among the training pictures", "measuring frechet",
         "measuring copies",
     ]  # fmt: skip

@@ -53,8 +53,9 @@ def repeatable() -> Iterator[None]:
     """The same bits each time, and float32 that is IEEE's: no TF32, no bf16 behind one's back. On a CPU it changes nothing.
 
     On a GPU, cuDNN, cuBLAS and the sums behind an index otherwise take whichever order is ready first, and a run that was
-    killed and resumed is another run. Two gradients have no such version and stay as they are: of `grid_sample` (the
-    `adaptive` augmentation), and of attention over more than 128 codes. What it costs: docs/benchmarks.md.
+    killed and resumed is another run. Two gradients may be summed in any order even so: that of `grid_sample` (the `adaptive`
+    augmentation; seen), and that of PyTorch's memory-efficient attention (it warns; priors resumed to the bit at the sizes
+    that were tried). What it costs: docs/benchmarks.md.
     """
     # One switch per operation (torch ≥ 2.9), each read and put back: the old global ones refuse to be read when mixed.
     switches = (
@@ -81,7 +82,7 @@ def _in_order() -> Iterator[None]:
     before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*determinis")  # of the two that have no such version
+        warnings.filterwarnings("ignore", message=".*determinis")  # of those two
         try:
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

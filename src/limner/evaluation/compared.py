@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from limner.core.images import grid, picture, side_by_side
-from limner.evaluation.page import MEANING, called
+from limner.evaluation.page import called, meaning
 from limner.metrics.intervals import NONE
 from limner.metrics.score import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from limner.pages import Curve, chart, count, digits, document, figure, number, table, whiskers
@@ -123,8 +123,7 @@ def _numbers(answer: Row) -> str:
     for metric in dict.fromkeys(name for row in rows for name in row["metrics"]):
         there = [row["metrics"].get(metric) for row in rows]
         null = next((one["null"] for one in there if one is not None and one["null"] is not None), None)
-        better = "lower is better: " if metric in LOWER_IS_BETTER else ""
-        lines.append([called(metric, features), *map(_cell, there), digits(null), better + MEANING.get(metric, "")])
+        lines.append([called(metric, features), *map(_cell, there), digits(null), meaning(metric)])
     scores = table(["", *(row["name"] for row in rows), "real pictures", "what it says"], lines)
     return f"<section><h2>Numbers</h2>{facts}{scores}</section>"
 
@@ -159,7 +158,7 @@ def _groups(answer: Row) -> str:
     members = "".join(f"<p class='hint'>{escape(group['name'])}: {escape(', '.join(group['runs']))}</p>" for group in groups)
     metrics = list(dict.fromkeys(name for group in groups for name in group["metrics"]))
     means = [
-        [called(name, features), *(_with_ends(group["metrics"].get(name)) for group in groups), MEANING.get(name, "")]
+        [called(name, features), *(_with_ends(group["metrics"].get(name)) for group in groups), meaning(name)]
         for name in metrics
     ]
     found = sentences(answer["group_differences"], features)

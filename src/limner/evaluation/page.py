@@ -61,6 +61,12 @@ def called(name: str, features: str | None) -> str:
     return KNOWN_AS.get(name, name) if features == "inception" else name
 
 
+def meaning(name: str) -> str:
+    """What a score says, and which way it is better, if one is."""
+    better = "lower is better: " if name in LOWER_IS_BETTER else "higher is better: " if name in HIGHER_IS_BETTER else ""
+    return better + MEANING.get(name, "")
+
+
 def page(report: Row, shown: Mapping[str, NDArray[np.uint8]], found: Found | None) -> str:
     """The whole page as text; `shown`: pictures by what they are; `found`: what is known of samples, if any were judged."""
     title = _title(report)
@@ -170,9 +176,8 @@ def scores_table(report: Row) -> str:
     features = (report["features"] or {}).get("name")
     rows = []
     for name, one in report["metrics"].items():
-        better = "lower is better: " if name in LOWER_IS_BETTER else "higher is better: " if name in HIGHER_IS_BETTER else ""
         cells = [digits(one[key]) for key in ("value", "error", "null", "z", "p")]
-        rows.append([called(name, features), *cells, better + MEANING.get(name, "")])
+        rows.append([called(name, features), *cells, meaning(name)])
     return table(["", "value", "± error", "null", "z", "p", "what it says"], rows)
 
 

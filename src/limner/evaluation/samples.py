@@ -16,7 +16,6 @@ from limner.evaluation.references import SOUGHT, Reference, held_out_nearest, ju
 from limner.judged import Judged
 from limner.metrics.choice import resolve
 from limner.metrics.classes import class_shares
-from limner.metrics.coverage import COVERAGE_K, NEIGHBOUR_SCORES
 from limner.metrics.detectors import Detector
 from limner.metrics.judge import Judge
 from limner.metrics.nearest import nearest
@@ -89,7 +88,7 @@ def score_samples(
     """
     if judged.images.shape[0] < 2:
         raise InputError(f"scores need at least two pictures, and there are {judged.images.shape[0]}")
-    tell(f"fetching the features: {features}")
+    tell(f"preparing the features: {features}")
     detector = detector_of(features, dataset)
     tell(f"looking at {len(dataset.indices(split)):,} real pictures")
     real = reference(dataset, split, detector)
@@ -144,8 +143,6 @@ def warnings(metrics: dict[str, Score], sides: Sides, split: str) -> list[str]:
             f"{which} are few: scores of distributions are biased at such numbers, and say something only beside their null "
             "and beside scores at the same number"
         )
-    if min(sides.kept) <= COVERAGE_K:
-        told.append(f"{', '.join(NEIGHBOUR_SCORES)} need more than {COVERAGE_K} pictures on both sides, and were left out")
     copied = [metrics[name] for name in ("copies", "copies_double") if name in metrics]
     if copied and min(one.p or 1.0 for one in copied) < SURE and (most := max(copied, key=lambda one: one.value)).value > 0:
         real = f"of real pictures {most.null or 0:.1%}"

@@ -27,6 +27,7 @@ from limner.evaluation.references import ordered
 from limner.evaluation.samples import QUANTISED, Found, Tell, score_samples
 from limner.judged import Judged, as_arrays, drawn, from_python, held_out, in_files, model_of, reference, spooled
 from limner.loaded import Loaded, load
+from limner.metrics.coverage import COVERAGE_K, NEIGHBOUR_SCORES
 from limner.metrics.disentanglement import SCORES
 from limner.metrics.pixels import Rows, take
 from limner.metrics.score import mean_of
@@ -101,6 +102,7 @@ def _over_time(
         rows.append({"images": each.images, **{key: answer[key] for key in ("metrics", "report", "page")}})
     answer |= {"checkpoints": rows}
     if parallel.leads():
+        _keep_other(folder, "report", answer)
         answer |= {"report": str(folder / "report.json"), "page": str(folder / "report.html")}
         write_text(folder / "report.html", page_over_time(answer))
         write_json(folder / "report.json", answer)
@@ -162,6 +164,8 @@ def judge(
             own = model is None or dataset.fingerprint == model.recipe.data.fingerprint
             found = score_samples(samples, dataset, split, features, asked, own, bool(metrics), tell)
             report |= found.told()
+            if few := [name for name in NEIGHBOUR_SCORES if name in asked and name not in found.metrics]:
+                report["warnings"].append(f"{', '.join(few)} need more than {COVERAGE_K} pictures on both sides: left out")
             every = report["metrics"] | of_model
             report["metrics"] = {name: every[name] for name in METRICS if name in every}
             return _kept(_more(report, model, dataset, apart), model, out, began, shown, found)
@@ -284,7 +288,8 @@ def _keep_other(out: Path, name: str, report: dict[str, Any]) -> None:
 def _question(report: dict[str, Any]) -> list[Any]:
     """All that makes a report another one than that of an earlier time."""
     plain = [report.get(key) for key in ("asked", "count", "reference", "likelihood", "checkpoint", "pictures")]
-    return [*plain, (report.get("features") or {}).get("checksum")]
+    over_time = [row["images"] for row in report.get("checkpoints", ())]
+    return [*plain, (report.get("features") or {}).get("checksum"), over_time]
 
 
 def _shown(
