@@ -71,7 +71,7 @@ def dry_run(
     precision.settle()
     loop = Loop(Run(Path("dry-run")), recipe, dataset, None, silent)
     loop.build(None)
-    budget, stages = recipe.budget, list[Rehearsed]()
+    budget, stages, total = recipe.budget, list[Rehearsed](), 0.0
     for place in range(loop.place.stage, len(loop.stages)):
         if place > loop.place.stage:
             loop.place.stage = place
@@ -84,9 +84,9 @@ def dry_run(
         else:
             seen = pace.images(share * 60 * (budget.minutes or MINUTES))
         took = pace.seconds(seen)
+        total += took
         memory = torch.cuda.max_memory_allocated() if loop.device.type == "cuda" else _peak_memory()
         stages.append(Rehearsed(label, parameters(loop), round(seen), round(seen / took, 1), round(took, 1), memory))
-    total = sum(stage.seconds_estimate for stage in stages)
     seen = budget.images or sum(stage.images for stage in stages)
     return {
         "recipe": recipe.model_dump(mode="json"),
