@@ -67,12 +67,12 @@ def main() -> None:
     from limner import load, prepare
     from limner.core import images as pictures
     from limner.core import precision
-    from limner.evaluation import judge_for
-    from limner.loop import SCORED_SEEDS
-    from limner.metrics.reconstruction import CEILING, psnr
+    from limner.core.seeds import SCORED_SEEDS
+    from limner.judges.judge import judge_for
+    from limner.metrics.representation.reconstruction import CEILING, psnr
     from limner.metrics.scores import score
     from limner.nets.quantise import perplexity, usage
-    from limner.recipe import compose
+    from limner.recipes.settings import compose
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     dataset = prepare(arguments.data)

@@ -99,7 +99,7 @@ def once(path: Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
 
 def train(row: str, minutes: float, seed: int, data: str, out: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
     """What `limner train` said of a row, which is a preset and settings of its own behind plus signs; it is trained once."""
-    from limner.recipe import preset_tree
+    from limner.recipes.settings import preset_tree
 
     preset, *own = row.split("+")
     mark = tag(row, f"{minutes:g}", seed, data, list(settings), preset_tree(preset))  # an edited preset is another row
@@ -110,7 +110,7 @@ def train(row: str, minutes: float, seed: int, data: str, out: Path, settings: S
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean, and half of the 95 % interval by Student's t; infinite for a single value."""
-    from limner.metrics.intervals import student
+    from limner.metrics.stats.intervals import student
 
     if len(values) < 2:
         return values[0], math.inf

@@ -59,15 +59,22 @@ def trial(minutes: float, seed: int, data: str, count: int, file: Path) -> dict[
     from torch import nn
 
     from limner import prepare
-    from limner import recipe as recipes
-    from limner.core import precision, seeds
-    from limner.core.ema import Ema
+    from limner.recipes.build import build_method
+    from limner.recipes.settings import compose
+    from limner.core import precision
+    from limner.core import seeds
+    from limner.training.ema import Ema
     from limner.core.images import to_uint8
-    from limner.core.method import At, generate
-    from limner.core.step import Stepper, prepare_module
+    from limner.core.method import At
+    from limner.core.sampling import generate
+    from limner.training.step import Stepper
+    from limner.core.precision import prepare_module
     from limner.data.feed import Feed
-    from limner.loop import SCORED_SEEDS
-    from limner.nets.layers import BatchNorm, Conv2d, ConvTranspose2d, init_normal
+    from limner.core.seeds import SCORED_SEEDS
+    from limner.nets.layers import BatchNorm
+    from limner.nets.cpu import Conv2d
+    from limner.nets.cpu import ConvTranspose2d
+    from limner.nets.layers import init_normal
 
     class Maker(nn.Module):
         def __init__(self) -> None:
@@ -89,7 +96,7 @@ def trial(minutes: float, seed: int, data: str, count: int, file: Path) -> dict[
     precision.settle()
     dataset = prepare(data)
     seeds.seed_all(seed, "init", 0)
-    method = recipes.build(recipes.compose("dcgan", TRIAL), dataset.shape, dataset.classes)
+    method = build_method(compose("dcgan", TRIAL), dataset.shape, dataset.classes)
     method.generator.network = Maker()
     leaky = [nn.LeakyReLU(0.2) for _ in range(3)]
     convolutions = [Conv2d(1, 32, 4, 2, 1), Conv2d(32, 64, 4, 2, 1), Conv2d(64, 128, 3, 2, 1)]  # 28, 14, 7, 4
@@ -133,8 +140,8 @@ def main() -> None:
     from limner import load, prepare
     from limner.core import images as pictures
     from limner.core import precision
-    from limner.evaluation import judge_for
-    from limner.loop import SCORED_SEEDS
+    from limner.core.seeds import SCORED_SEEDS
+    from limner.judges.judge import judge_for
     from limner.metrics.scores import score
 
     arguments.out.mkdir(parents=True, exist_ok=True)

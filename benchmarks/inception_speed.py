@@ -28,8 +28,8 @@ def contenders(batch: int) -> tuple[Callable[[], object], Callable[[], object], 
     import torch
 
     from limner.core.precision import exact
-    from limner.metrics.inception import Inception
-    from limner.nets.inception import SIDE
+    from limner.metrics.features.inception import Inception
+    from limner.metrics.features.inception_net import SIDE
     from made_inception import published_weights
 
     try:

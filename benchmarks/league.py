@@ -54,8 +54,8 @@ READ_AS = (
 
 def generating() -> list[str]:
     """Every preset that draws pictures by itself."""
-    from limner.recipe import compose
-    from limner.table import PRESETS
+    from limner.recipes.registry import PRESETS
+    from limner.recipes.settings import compose
 
     alone = [name for name in PRESETS if (recipe := compose(name)).method.kind != "prior" or recipe.stages]
     return sorted(alone)
@@ -70,8 +70,8 @@ class League:
         from limner import __version__, prepare
         from limner.core import precision
         from limner.core.errors import InputError
-        from limner.evaluation import judge_for
-        from limner.judged import held_out
+        from limner.evaluation.inputs import held_out
+        from limner.judges.judge import judge_for
 
         self.told, self.out = arguments, arguments.out
         self.dataset = prepare(arguments.data)
@@ -137,7 +137,7 @@ class League:
     def _peer(self, name: str, seed: int, folder: Path) -> dict[str, Any]:
         import numpy as np
 
-        from limner.metrics.reconstruction import CEILING, psnr
+        from limner.metrics.representation.reconstruction import CEILING, psnr
 
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -186,8 +186,8 @@ class League:
         from PIL import Image
 
         from limner.core.images import grid
-        from limner.evaluation.references import ordered
-        from limner.pages import document, figure, table
+        from limner.judges.judge import ordered
+        from limner.pages.html import document, figure, table
 
         real = self.dataset.images.gather(ordered(self.dataset, self.split)[:SHOWN])
         figures = [figure(grid(real), "real pictures", f"real pictures ({self.split} split)")]
@@ -255,7 +255,7 @@ Cells = tuple[list[str], list[list[str]]]
 
 def over_seeds(report: Mapping[str, Any]) -> Cells:
     """The order, and beside the distance what it does not see."""
-    from limner.pages import count, digits
+    from limner.pages.html import count, digits
 
     heads = [
         "",
@@ -280,7 +280,7 @@ def over_seeds(report: Mapping[str, Any]) -> Cells:
 
 def other_scores(report: Mapping[str, Any]) -> Cells:
     """With their intervals."""
-    from limner.pages import digits
+    from limner.pages.html import digits
 
     rest = [score for score in SCORES if score != ORDER and any(score in entry["scores"] for entry in report["table"])]
     rows = [[entry["row"], *(_mean(entry["scores"].get(s), digits) for s in rest)] for entry in report["table"]]
@@ -294,7 +294,7 @@ def _mean(score: Mapping[str, Any] | None, digits: Any) -> str:
 
 
 def every_run(report: Mapping[str, Any]) -> Cells:
-    from limner.pages import count, digits
+    from limner.pages.html import count, digits
 
     rest = [score for score in SCORES if score != ORDER and any(score in row["scores"] for row in report["rows"])]
     heads = ["", "seed", "seconds", "images", SCORES[ORDER], "± error", "null", "z", *(SCORES[s] for s in rest), "pictures"]
@@ -355,7 +355,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def _preset_of(row: str) -> dict[str, Any]:
     """Errors: `InputError` where it is none."""
-    from limner.recipe import preset_tree
+    from limner.recipes.settings import preset_tree
 
     return preset_tree(row.partition("+")[0])
 

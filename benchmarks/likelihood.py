@@ -31,8 +31,8 @@ def main() -> None:
     told = common.limner(*words, "--out", str(arguments.out), *SETTINGS, *arguments.set)
 
     from limner import load, prepare
-    from limner.metrics.score import mean_of
-    from limner.tasks.likelihood import likelihood
+    from limner.evaluation.likelihood import likelihood
+    from limner.metrics.stats.score import mean_of
 
     model, dataset = load(told["run"]), prepare("mnist", binary=True)
     began = time.monotonic()

@@ -28,12 +28,20 @@ sys.path.insert(0, str(SOURCE))
 import limner  # noqa: E402, F401, I001  (before torch: it says how long torch's threads spin)
 import torch  # noqa: E402
 
-from limner import recipe as recipes  # noqa: E402
-from limner.core import precision, seeds  # noqa: E402
-from limner.core.cond import Batch, Cond  # noqa: E402
-from limner.core.ema import Ema  # noqa: E402
-from limner.core.method import At, Facts, Method  # noqa: E402
-from limner.core.step import Stepper, prepare_module  # noqa: E402
+from limner.recipes.recipe import Recipe  # noqa: E402
+from limner.recipes.build import build_method  # noqa: E402
+from limner.recipes.settings import compose  # noqa: E402
+from limner.recipes.build import resolve_recipe  # noqa: E402
+from limner.core import precision  # noqa: E402
+from limner.core import seeds  # noqa: E402
+from limner.core.cond import Batch  # noqa: E402
+from limner.core.cond import Cond  # noqa: E402
+from limner.training.ema import Ema  # noqa: E402
+from limner.core.method import At  # noqa: E402
+from limner.core.method import Facts  # noqa: E402
+from limner.core.method import Method  # noqa: E402
+from limner.training.step import Stepper  # noqa: E402
+from limner.core.precision import prepare_module  # noqa: E402
 from plain_loops import Data, plain_of, torch_layers  # noqa: E402
 
 CLASSES = tuple("0123456789")
@@ -45,13 +53,13 @@ LATE = {"vqgan": 0.7}
 """Where in the budget a preset is met, if not at `PROGRESS`: with all its players."""
 
 
-def build(preset: str, size: int, channels: int) -> tuple[recipes.Recipe, Method]:
+def build(preset: str, size: int, channels: int) -> tuple[Recipe, Method]:
     """Of two stages, the first; `prior` is the second of `vq-vae`."""
-    recipe = recipes.compose("vq-vae" if preset == "prior" else preset, [])
+    recipe = compose("vq-vae" if preset == "prior" else preset, [])
     facts = Facts((channels, size, size), 64, None, 3.0, False, len(CLASSES), 5_000, 50_000)
-    recipe = recipes.settled(recipe, facts)
+    recipe = resolve_recipe(recipe, facts)
     torch.manual_seed(0)
-    method = recipes.build(recipe, (size, size, channels), CLASSES, 0 if recipe.stages and preset != "prior" else None)
+    method = build_method(recipe, (size, size, channels), CLASSES, 0 if recipe.stages and preset != "prior" else None)
     prepare_module(method, torch.device("cpu"))
     method.train()
     if recipe.stages and preset == "prior":

@@ -17,13 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.core.precision import Precision, autocast
-from limner.methods.adversarial import gradient_penalty, zero_centred_penalty
-from limner.methods.autoencoder import Autoencoder
-from limner.methods.gan import Gan
-from limner.methods.prior import Prior
-from limner.methods.vae import Vae
-from limner.methods.vqvae import VqVae
-from limner.nets import layers, spectral, transformer
+from limner.methods.gan.gan import Gan
+from limner.methods.gan.penalties import gradient_penalty, r1_penalty
+from limner.methods.vae.autoencoder import Autoencoder
+from limner.methods.vae.vae import Vae
+from limner.methods.vq.prior import Prior
+from limner.methods.vq.vqvae import VqVae
+from limner.nets import spectral, transformer
+from limner.nets.cpu import Conv2d, ConvTranspose2d, Dropout
+from limner.nets.layers import BatchNorm
 
 CPU = torch.device("cpu")
 
@@ -51,10 +53,10 @@ class Plain:
 def torch_layers(method: nn.Module) -> None:
     """torch's forward passes in the place of ours."""
     for layer in method.modules():
-        if isinstance(layer, layers.Conv2d | layers.ConvTranspose2d):
+        if isinstance(layer, Conv2d | ConvTranspose2d):
             usual = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.ConvTranspose2d
             layer.forward = MethodType(usual.forward, layer)
-        if isinstance(layer, layers.Dropout):
+        if isinstance(layer, Dropout):
             layer.forward = MethodType(lambda self, x: F.dropout(x, self.rate, self.training), layer)
         if isinstance(layer, transformer.Block):
             layer.forward = MethodType(_block, layer)
@@ -330,7 +332,7 @@ def gan(method: Gan, data: Data, progress: float, number_format: Precision) -> P
             gammas = (config.r1_gamma.value, config.r2_gamma.value)
             for gamma, images in zip(gammas, (real, fake), strict=True):
                 if gamma:
-                    penalty = zero_centred_penalty(lambda x: d(x, label), images)
+                    penalty = r1_penalty(lambda x: d(x, label), images)
                     loss = loss + config.penalty_every * gamma * penalty.mean()
             if config.gradient_penalty:
                 penalty = gradient_penalty(lambda x: d(x, label), real, fake, torch.rand(data.batch))
@@ -351,7 +353,7 @@ def gan(method: Gan, data: Data, progress: float, number_format: Precision) -> P
             method.game.generator(anchor, verdict).mean().backward()
             opt_g.step()
         for layer in method.modules():  # nobody moves the running moments here
-            if isinstance(layer, layers.BatchNorm):
+            if isinstance(layer, BatchNorm):
                 layer.noted.clear()
 
     return Plain(step)

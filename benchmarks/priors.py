@@ -30,10 +30,10 @@ def main() -> None:
 
     from limner import load, prepare
     from limner.core import images as pictures
-    from limner.core.method import generate
-    from limner.evaluation import judge_for
-    from limner.loop import SCORED_SEEDS
-    from limner.metrics.reconstruction import psnr
+    from limner.core.sampling import generate
+    from limner.core.seeds import SCORED_SEEDS
+    from limner.judges.judge import judge_for
+    from limner.metrics.representation.reconstruction import psnr
     from limner.metrics.scores import score
 
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -27,12 +27,13 @@ def eager(minutes: float, count: int, data: str, out: Path, preset: str) -> None
     import torch
 
     from limner import prepare
-    from limner import recipe as recipes
     from limner.core.images import to_uint8
+    from limner.recipes.build import build_method
+    from limner.recipes.settings import compose
 
     dataset = prepare(data)
-    recipe = recipes.compose(preset, [], data__source=data)
-    networks = described(recipes.build(recipe, dataset.shape, dataset.classes))
+    recipe = compose(preset, [], data__source=data)
+    networks = described(build_method(recipe, dataset.shape, dataset.classes))
     pixels = torch.from_numpy(dataset.images.gather(dataset.indices("train"))).permute(0, 3, 1, 2).contiguous()
     torch.manual_seed(0)
     game, seen, began = Textbook(networks, recipe.method.latent), 0, time.monotonic()
@@ -74,8 +75,8 @@ def main() -> None:
     from limner import load, prepare
     from limner.core import images as pictures
     from limner.core import precision
-    from limner.evaluation import judge_for
-    from limner.loop import SCORED_SEEDS
+    from limner.core.seeds import SCORED_SEEDS
+    from limner.judges.judge import judge_for
     from limner.metrics.scores import score
 
     arguments.out.mkdir(parents=True, exist_ok=True)

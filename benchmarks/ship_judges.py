@@ -18,8 +18,8 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 sys.path.insert(0, str(SOURCE))
 
 from limner.data import prepare  # noqa: E402
-from limner.evaluation.references import JUDGE_SEED, SHIPPED, trained_judge  # noqa: E402
-from limner.metrics.judge import judge_key  # noqa: E402
+from limner.judges.judge import JUDGE_SEED, SHIPPED, trained_judge  # noqa: E402
+from limner.metrics.features.judge import judge_key  # noqa: E402
 
 SETS = ("digits", "scenes", "scenes-1", "mnist", "fashion-mnist", "cifar-10")
 MOST = 1_500_000

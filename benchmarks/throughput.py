@@ -45,8 +45,9 @@ def described(method: Any) -> dict[str, list[Layer]]:
     """Both networks of a `dcgan` as lists of layers."""
     from torch import nn
 
+    from limner.nets.cpu import Dropout
     from limner.nets.dcgan import DcganGenerator, DcganTrunk
-    from limner.nets.layers import BatchNorm, Dropout, Plain
+    from limner.nets.layers import BatchNorm, Plain
 
     def one(layer: nn.Module) -> list[Layer]:
         if isinstance(layer, nn.Linear):
@@ -106,11 +107,14 @@ def limner_contender(task: dict[str, Any]) -> Contender:
     import limner  # noqa: F401, I001  (before torch: it says how long torch's threads spin)
     import torch
 
-    from limner import recipe as recipes
-    from limner.core import precision, seeds
-    from limner.core.ema import Ema
+    from limner.recipes.build import build_method
+    from limner.recipes.settings import parse_recipe
+    from limner.core import precision
+    from limner.core import seeds
+    from limner.training.ema import Ema
     from limner.core.method import At
-    from limner.core.step import Stepper, prepare_module
+    from limner.training.step import Stepper
+    from limner.core.precision import prepare_module
     from limner.data import open_dataset
     from limner.data.feed import Feed
 
@@ -118,11 +122,11 @@ def limner_contender(task: dict[str, Any]) -> Contender:
     device = torch.device(task["device"])
     if task["kind"] != "limner-r1":
         task["recipe"]["method"]["r1_gamma"] = 0.0
-    recipe = recipes.parse(task["recipe"], "task")
+    recipe = parse_recipe(task["recipe"], "task")
     chosen = precision.choose(device) if task["precision"] == "auto" else task["precision"]
     dataset = open_dataset(Path(task["data"]))
     seeds.seed_all(0, "init", 0)
-    method = recipes.build(recipe, dataset.shape, dataset.classes)
+    method = build_method(recipe, dataset.shape, dataset.classes)
     prepare_module(method, device)
     method.train()
     ema, feed = Ema(method), Feed(dataset, "train", device, 0)
@@ -328,11 +332,11 @@ def outside(task: dict[str, Any]) -> dict[str, Any]:
 
     import limner
     from limner.core import seeds
-    from limner.core.ema import Ema
-    from limner.core.step import Stepper
     from limner.data.feed import Feed
-    from limner.loop import Loop
-    from limner.methods.gan import Gan
+    from limner.methods.gan.gan import Gan
+    from limner.training.ema import Ema
+    from limner.training.loop import Loop
+    from limner.training.step import Stepper
 
     spent: dict[str, float] = {}
     open_at: list[str] = []
@@ -492,12 +496,13 @@ def prepared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     sys.path.insert(0, str(SOURCE))
     from limner import prepare
-    from limner import recipe as recipes
+    from limner.recipes.build import build_method
+    from limner.recipes.settings import compose
 
     with tempfile.TemporaryDirectory() as folder:
         dataset = prepare("digits", size=arguments.size, channels=arguments.channels, out=Path(folder) / "data")
-        recipe = recipes.compose(arguments.preset, arguments.set, data__source="digits", batch__size=arguments.batch)
-        method = recipes.build(recipe, dataset.shape, dataset.classes)
+        recipe = compose(arguments.preset, arguments.set, data__source="digits", batch__size=arguments.batch)
+        method = build_method(recipe, dataset.shape, dataset.classes)
         np.save(Path(folder) / "pixels.npy", dataset.images.gather(dataset.indices("train")))
         yield {
             "recipe": recipe.model_dump(mode="json"), "networks": described(method), "latent": recipe.method.latent,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from limner.nets.inception import Conv, InceptionNet
+from limner.metrics.features.inception_net import Conv, InceptionNet
 
 
 def published_weights(seed: int = 0) -> dict[str, Tensor]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.random import Generator
 from scipy.special import ndtr
 
-from limner.study.preference import chances
-from limner.study.records import Key
+from limner.evaluation.human.preference import chances
+from limner.evaluation.human.records import Key
 
 
 @dataclass(frozen=True)

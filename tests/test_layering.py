@@ -146,13 +146,13 @@ def test_the_house_stands() -> None:
 MADE: dict[str, tuple[dict[str, str], str]] = {
     "upward": (
         {"nets/a.py": "from limner.methods import gan", "methods/gan.py": ""},
-        "limner.nets.a:1 imports limner.methods.gan",
+        "limner.nets.a:1 imports limner.methods.gan.gan",
     ),
-    "late upward": ({"core/a.py": "def f():\n    import limner.recipe", "recipe.py": ""}, "upward"),
-    "relative": ({"nets/a.py": "from ..run import x", "run.py": "x = 1"}, "limner.nets.a:1 imports limner.run: upward"),
+    "late upward": ({"core/a.py": "def f():\n    import limner.recipes.recipe", "recipe.py": ""}, "upward"),
+    "relative": ({"nets/a.py": "from ..run import x", "run.py": "x = 1"}, "limner.nets.a:1 imports limner.runs.run: upward"),
     "door": ({"training.py": "from limner.cli import show", "cli/show.py": ""}, "nothing imports a door"),
     "strangers": ({"methods/gan.py": "import limner.data.prepare", "data/prepare.py": ""}, "methods must not know data"),
-    "judge": ({"metrics/a.py": "from limner.methods.gan import x", "methods/gan.py": ""}, "metrics must not know methods"),
+    "judge": ({"metrics/a.py": "from limner.methods.gan.gan import x", "methods/gan.py": ""}, "metrics must not know methods"),
     "banned": ({"core/a.py": "def f():\n    from torchvision.utils import save_image"}, "banned"),
     "pickle": ({"run.py": "import pickle as p"}, "banned"),
     "by name": ({"run.py": "import importlib\nimportlib.import_module('torchvision')"}, "banned"),
@@ -175,8 +175,8 @@ def test_a_broken_house_is_seen(name: str, tmp_path: Path) -> None:
 
 def test_a_sound_house_is_left_alone(tmp_path: Path) -> None:
     files = {
-        "__init__.py": "def __getattr__(name):\n    from limner.training import train\n    return train",
-        "training.py": "import limner.run\nfrom limner.methods.gan import x\nimport torch",
+        "__init__.py": "def __getattr__(name):\n    from limner.training.train import train\n    return train",
+        "training.py": "import limner.runs.run\nfrom limner.methods.gan.gan import x\nimport torch",
         "run.py": "from limner import recipe\nfrom limner.core import a",
         "recipe.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from limner.nets import b",
         "methods/gan.py": "from .vae import y\nfrom ..core.a import z",

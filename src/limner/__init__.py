@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from limner.core.errors import InputError
     from limner.data import prepare
-    from limner.evaluation import evaluate
-    from limner.loaded import load
-    from limner.recipe import Recipe
-    from limner.run import Run
+    from limner.evaluation.compare import compare
+    from limner.evaluation.evaluate import evaluate
+    from limner.recipes.recipe import Recipe
+    from limner.runs.model import load
+    from limner.runs.run import Run
     from limner.tasks.classify import classify
     from limner.tasks.embed import embed
     from limner.tasks.interpolate import interpolate
@@ -24,12 +25,26 @@ if TYPE_CHECKING:
     from limner.tasks.reconstruct import reconstruct
     from limner.tasks.sample import sample
     from limner.tasks.traverse import traverse
-    from limner.training import resume, train
+    from limner.training.train import resume, train
 
 __all__ = [
-    "InputError", "Recipe", "Run", "classify", "embed", "evaluate", "interpolate", "invert", "load", "prepare", "reconstruct",
-    "resume", "sample", "train", "traverse",
-]  # fmt: skip
+    "InputError",
+    "Recipe",
+    "Run",
+    "classify",
+    "compare",
+    "embed",
+    "evaluate",
+    "interpolate",
+    "invert",
+    "load",
+    "prepare",
+    "reconstruct",
+    "resume",
+    "sample",
+    "train",
+    "traverse",
+]
 __version__ = "0.1.0"
 
 # torch's threads wait for each other by spinning. Where another process wants a core too, the one they wait for is not running,
@@ -38,13 +53,23 @@ __version__ = "0.1.0"
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOMES = {
-    "InputError": "limner.core.errors", "Recipe": "limner.recipe", "Run": "limner.run", "classify": "limner.tasks.classify",
-    "compare": "limner.evaluation",
-    "embed": "limner.tasks.embed", "evaluate": "limner.evaluation", "interpolate": "limner.tasks.interpolate",
-    "invert": "limner.tasks.invert", "load": "limner.loaded", "prepare": "limner.data",
-    "reconstruct": "limner.tasks.reconstruct", "resume": "limner.training", "sample": "limner.tasks.sample",
-    "train": "limner.training", "traverse": "limner.tasks.traverse",
-}  # fmt: skip
+    "InputError": "limner.core.errors",
+    "Recipe": "limner.recipes.recipe",
+    "Run": "limner.runs.run",
+    "classify": "limner.tasks.classify",
+    "compare": "limner.evaluation.compare",
+    "embed": "limner.tasks.embed",
+    "evaluate": "limner.evaluation.evaluate",
+    "interpolate": "limner.tasks.interpolate",
+    "invert": "limner.tasks.invert",
+    "load": "limner.runs.model",
+    "prepare": "limner.data",
+    "reconstruct": "limner.tasks.reconstruct",
+    "resume": "limner.training.train",
+    "sample": "limner.tasks.sample",
+    "train": "limner.training.train",
+    "traverse": "limner.tasks.traverse",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,10 +17,10 @@ from contract.test_codes import BARE, SMALL
 from contract.test_latents_kept import die
 from limner.cli import main
 from limner.core.images import grid
-from limner.evaluation.references import ordered
-from limner.loaded import Loaded, load
-from limner.metrics.reconstruction import psnr, ssim
-from limner.pages import figure
+from limner.judges.judge import ordered
+from limner.metrics.representation.reconstruction import psnr, ssim
+from limner.pages.html import figure
+from limner.runs.model import Loaded, load
 from made import encoded, textured, write
 
 QUICK = ["--images", "96", "batch.size=16", "score.points=0", "previews.count=4", "precision=fp32"]
@@ -81,7 +81,7 @@ def test_what_needs_no_samples_draws_none(
         raise AssertionError("draws")
 
     monkeypatch.setattr(Loaded, "sample", never)
-    monkeypatch.setattr("limner.evaluation.samples.judge_for", never)
+    monkeypatch.setattr("limner.evaluation.sample_scores.judge_for", never)
     kind, *rest = words.split()
     code, answer = ask("evaluate", runs[kind], *rest)
     assert code == 0, answer

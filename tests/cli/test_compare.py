@@ -19,8 +19,8 @@ from PIL import Image
 from limner import InputError, compare, evaluate, prepare
 from limner.cli import main
 from limner.core.images import grid
-from limner.loaded import load
-from limner.metrics.intervals import Estimate, difference
+from limner.metrics.stats.intervals import Estimate, difference
+from limner.runs.model import load
 
 SMALL = ["batch.size=32", "previews.count=4", "method.generator.width=16", "method.discriminator.width=8"]
 QUICK = ["--features", "pixels", "--metrics", "frechet,coverage,vendi", "--count", "100"]

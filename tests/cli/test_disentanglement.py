@@ -10,7 +10,7 @@ import pytest
 
 from limner.cli import main
 from limner.data.scenes import FACTORS
-from limner.evaluation import models
+from limner.evaluation import model_scores
 
 SETTINGS = ["batch.size=32", "score.points=0", "previews.count=4", "method.width=4", "method.latent=5", "method.components=2"]
 
@@ -31,7 +31,7 @@ def answered(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict[str
 
 
 def test_scores_of_a_run(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "BANK", 15_000)
+    monkeypatch.setattr(model_scores, "BANK", 15_000)
     answer = answered(capsys, "evaluate", run, "--metrics", "mig,factor_vae,sap")
     assert list(answer["metrics"]) == ["factor_vae", "mig", "sap"]
     for one in answer["metrics"].values():
@@ -50,7 +50,7 @@ def test_scores_of_a_run(run: Path, capsys: pytest.CaptureFixture[str], monkeypa
 
 
 def test_for_a_person(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "BANK", 15_000)
+    monkeypatch.setattr(model_scores, "BANK", 15_000)
     assert main(["evaluate", str(run), "--metrics", "mig"]) == 0
     out = capsys.readouterr().out
     assert "rotation" in out

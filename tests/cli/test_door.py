@@ -14,11 +14,22 @@ from typing import Any
 
 import pytest
 
-from limner import doctor
 from limner.cli import main
+from limner.core import environment
 from limner.core.errors import InputError
 
-HEAVY = {"torch", "numpy", "PIL", "rich", "pydantic", "yaml", "safetensors", "limner.recipe", "limner.data", "limner.training"}
+HEAVY = {
+    "torch",
+    "numpy",
+    "PIL",
+    "rich",
+    "pydantic",
+    "yaml",
+    "safetensors",
+    "limner.recipes.recipe",
+    "limner.data",
+    "limner.training.train",
+}
 VERBS = [
     "doctor",
     "methods",
@@ -117,7 +128,7 @@ def test_done(ask: Ask) -> None:
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_what_the_person_can_mend_is_2(flags: list[str], ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "examine", fail_with(InputError("no such\nfolder: x")))
+    monkeypatch.setattr(environment, "examine", fail_with(InputError("no such\nfolder: x")))
     code, out, err = ask("doctor", *flags)
     assert code == 2
     assert err.splitlines()[-1] == "limner: no such folder: x"
@@ -127,7 +138,7 @@ def test_what_the_person_can_mend_is_2(flags: list[str], ask: Ask, monkeypatch: 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_a_fault_of_ours_is_1_with_its_traceback_in_a_log(flags: list[str], ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "examine", fail_with(ZeroDivisionError("a bug on purpose")))
+    monkeypatch.setattr(environment, "examine", fail_with(ZeroDivisionError("a bug on purpose")))
     code, out, err = ask("doctor", *flags)
     assert code == 1
     assert "Traceback" not in out + err
@@ -143,7 +154,7 @@ def test_a_fault_of_ours_is_1_with_its_traceback_in_a_log(flags: list[str], ask:
 
 
 def test_a_fault_in_a_known_run_goes_to_its_log(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from limner import report
+    from limner.runs import report
 
     def broken(run: Path) -> str:
         raise RuntimeError("a bug on purpose")
@@ -163,7 +174,7 @@ def test_a_fault_in_a_known_run_goes_to_its_log(ask: Ask, monkeypatch: pytest.Mo
 def test_a_log_that_the_verb_wrote_is_only_named(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     error = RuntimeError("a bug on purpose")
     error.add_note(f"log: {tmp_path / 'log.txt'}")
-    monkeypatch.setattr(doctor, "examine", fail_with(error))
+    monkeypatch.setattr(environment, "examine", fail_with(error))
     code, _, err = ask("doctor")
     assert code == 1
     assert str(tmp_path / "log.txt") in err
@@ -171,7 +182,7 @@ def test_a_log_that_the_verb_wrote_is_only_named(ask: Ask, monkeypatch: pytest.M
 
 
 def test_interrupted_is_130(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "examine", fail_with(KeyboardInterrupt()))
+    monkeypatch.setattr(environment, "examine", fail_with(KeyboardInterrupt()))
     code, out, err = ask("doctor", "--json")
     assert code == 130
     assert only_object(out) == {"error": "interrupted"}
@@ -208,7 +219,7 @@ def test_json_holds_no_nan(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy
 
     value = {"a": float("nan"), "b": [float("inf"), 1.5], "c": numpy.float32(2), "d": Path("x"), "e": numpy.int64(3)}
-    monkeypatch.setattr(doctor, "examine", lambda: value)
+    monkeypatch.setattr(environment, "examine", lambda: value)
     _, out, _ = ask("doctor", "--json")
     assert only_object(out) == {"a": None, "b": [None, 1.5], "c": 2.0, "d": "x", "e": 3}
 
@@ -218,7 +229,7 @@ def test_what_a_verb_prints_stays_off_stdout(ask: Ask, monkeypatch: pytest.Monke
         print("chatter")
         return {"a": 1}
 
-    monkeypatch.setattr(doctor, "examine", chatty)
+    monkeypatch.setattr(environment, "examine", chatty)
     code, out, err = ask("doctor", "--json")
     assert (code, only_object(out)) == (0, {"a": 1})
     assert err == "chatter\n"

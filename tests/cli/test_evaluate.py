@@ -19,16 +19,16 @@ from PIL import Image
 from contract.helpers import run_of, torchrun
 from limner import evaluate, load, prepare
 from limner.cli import main
+from limner.core.seeds import SCORED_SEEDS
 from limner.data.dataset import Images
-from limner.evaluation import judge_for
-from limner.evaluation.page import called
-from limner.loop import SCORED_SEEDS
-from limner.metrics import inception
-from limner.metrics.memorisation import contact_sheet, suspects
-from limner.metrics.nearest import nearest
+from limner.evaluation.report_page import called
+from limner.judges.judge import judge_for
+from limner.metrics.features import inception
+from limner.metrics.memorisation.memorisation import contact_sheet, suspects
+from limner.metrics.memorisation.nearest import nearest
 from limner.metrics.scores import ASKED, OF_SAMPLES
-from limner.pages import digits as spelled
-from limner.run import Run
+from limner.pages.html import digits as spelled
+from limner.runs.run import Run
 from made import folder, textured, tree_bytes, write
 from made_inception import published_weights
 
@@ -308,7 +308,7 @@ def test_features_of_an_onnx_file(
 
 def test_only_inception_s_distance_is_called_fid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judge: Ask) -> None:
     weights = published_weights()
-    monkeypatch.setattr("limner.metrics.inception._read", lambda _: weights)
+    monkeypatch.setattr("limner.metrics.features.inception._read", lambda _: weights)
     data = folder(tmp_path / "data", {"": 24}, height=16, width=16)
     np.savez(tmp_path / "some.npz", images=np.stack([textured(100 + seed, 16, 16) for seed in range(12)]))
     words = (tmp_path / "some.npz", "--data", data, "--metrics", "frechet,mmd")

@@ -17,9 +17,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from limner.cli import main
 from limner.core import images as pictures
 from limner.core.cond import Cond
-from limner.core.method import latents_of, render
-from limner.loaded import load
-from limner.tasks.given import read_pictures
+from limner.core.sampling import latents_of, render
+from limner.runs.model import load
+from limner.tasks.inputs import read_pictures
 from made import encoded, textured, write
 
 SMALL = ["--images", "640", "--json", "batch.size=32", "score.points=0", "previews.count=4"]

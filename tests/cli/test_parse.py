@@ -6,7 +6,7 @@ import pytest
 
 from limner.cli.parse import MOST, check_settings, choose_seeds, given, parse_seeds, split_list
 from limner.cli.progress import details, steps
-from limner.cli.show import short, size, span
+from limner.cli.show.tables import short, size, span
 from limner.core.errors import InputError
 
 

@@ -22,10 +22,10 @@ from PIL import Image
 
 import raters
 from limner.cli import main
-from limner.loaded import load
-from limner.pages import digits
-from limner.study.pictures import RATED_SEEDS, SEEDS_EACH
-from limner.study.records import read_judgement, read_key
+from limner.evaluation.human.pictures import RATED_SEEDS, SEEDS_EACH
+from limner.evaluation.human.records import read_judgement, read_key
+from limner.pages.html import digits
+from limner.runs.model import load
 from raters import Rater
 
 SMALL = ["batch.size=32", "score.points=0", "previews.count=4", "method.generator.width=16", "method.discriminator.width=8"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from limner.core.errors import InputError
-from limner.report import STRIP, page, write_report
+from limner.runs.report import STRIP, page, write_report
 
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
 FILES = ["recipe.yaml", "status.json", "provenance.json", "metrics.jsonl", "scores.jsonl"]

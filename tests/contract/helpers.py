@@ -15,16 +15,18 @@ from typing import Any
 import pytest
 import torch
 
-from limner import recipe as recipes
 from limner.core.cond import Batch, Cond
 from limner.core.method import At, Facts, Method
-from limner.core.step import Stepper, prepare_module
-from limner.methods.coding import CodingConfig
-from limner.nets.layers import Dropout
-from limner.recipe import Recipe
-from limner.run import Run
-from limner.table import PRESETS
-from limner.training import Outcome, train
+from limner.core.precision import prepare_module
+from limner.methods.vae.base import CodingConfig
+from limner.nets.cpu import Dropout
+from limner.recipes.build import build_method, resolve_recipe
+from limner.recipes.recipe import Recipe
+from limner.recipes.registry import PRESETS
+from limner.recipes.settings import compose
+from limner.runs.run import Run
+from limner.training.step import Stepper
+from limner.training.train import Outcome, train
 
 SHAPES = ((8, 8, 1), (28, 28, 1), (32, 48, 3), (96, 64, 3))
 """(H, W, C): the smallest, one whose halves are odd, wide, tall."""
@@ -88,7 +90,7 @@ every_preset = pytest.mark.parametrize("preset", ALONE)
 def narrowed(preset: str, *settings: str) -> tuple[str, ...]:
     """What makes the networks of `preset` narrow, but for what would do nothing beside `settings`; then these."""
     narrow = NARROW.get(preset, ())
-    method = recipes.compose(preset, (*narrow, *settings)).method
+    method = compose(preset, (*narrow, *settings)).method
     if isinstance(method, CodingConfig):
         narrow = [one for one in narrow if method.overlooked(one.partition("=")[0].removeprefix("method.")) is None]
     return (*narrow, *settings)
@@ -96,13 +98,13 @@ def narrowed(preset: str, *settings: str) -> tuple[str, ...]:
 
 def composed(preset: str, *settings: str) -> Recipe:
     """The narrow recipe of `preset`, in float32 unless told otherwise."""
-    return recipes.compose(preset, narrowed(preset, "precision=fp32", *settings))
+    return compose(preset, narrowed(preset, "precision=fp32", *settings))
 
 
 def settled(recipe: Recipe, shape: tuple[int, int, int]) -> Recipe:
     """As a run of 96 pictures out of 1,000 of that shape would have it."""
     height, width, channels = shape
-    return recipes.settled(recipe, Facts((channels, height, width), recipe.batch.size, 96, None, False, count=1000))
+    return resolve_recipe(recipe, Facts((channels, height, width), recipe.batch.size, 96, None, False, count=1000))
 
 
 def run_of(
@@ -151,7 +153,7 @@ def method_of(preset: str, shape: tuple[int, int, int], *settings: str, seed: in
     from limner.core import precision
 
     torch.manual_seed(seed)
-    method = recipes.build(settled(composed(preset, *settings), shape), shape, CLASSES, stage)
+    method = build_method(settled(composed(preset, *settings), shape), shape, CLASSES, stage)
     prepare_module(method, precision.device())
     return method.train()
 

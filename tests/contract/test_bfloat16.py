@@ -15,9 +15,9 @@ from limner import load, prepare
 from limner.core import precision
 from limner.core.cond import Batch, Cond
 from limner.core.method import At, Losses, Method
-from limner.methods import elbo, likelihoods
+from limner.evaluation import likelihood as task
+from limner.methods.vae import elbo, likelihoods
 from limner.nets.mixture import GaussianMixture
-from limner.tasks import likelihood as task
 
 SHAPE = (12, 10, 3)
 WHERE = precision.device().type

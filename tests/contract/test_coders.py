@@ -13,10 +13,10 @@ import limner
 from contract.helpers import drawer, method_of, pictures_like, run_of, stepper_of
 from limner import load, prepare
 from limner.core.method import At
-from limner.methods import elbo
-from limner.methods.coding import Coding
-from limner.methods.vae import Vae
-from limner.methods.vqvae import VqVae
+from limner.methods.vae import elbo
+from limner.methods.vae.base import Coding
+from limner.methods.vae.vae import Vae
+from limner.methods.vq.vqvae import VqVae
 
 
 def last(run: limner.Run, name: str) -> float:

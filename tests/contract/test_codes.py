@@ -31,12 +31,12 @@ from contract.test_losses_contract import SHAPE, duplicate
 from limner.core.cond import Batch, Cond
 from limner.core.method import At
 from limner.data import prepare
-from limner.loop import Loop
-from limner.methods.prior import Prior
-from limner.methods.vqvae import VqVae
+from limner.methods.vq.prior import Prior
+from limner.methods.vq.vqvae import VqVae
 from limner.nets.quantise import VectorQuantiser
-from limner.run import Run
-from limner.training import resume
+from limner.runs.run import Run
+from limner.training.loop import Loop
+from limner.training.train import resume
 
 CODECS = ["vq-vae", "fsq", "vqgan"]
 every_codec = pytest.mark.parametrize("preset", CODECS)

@@ -22,9 +22,9 @@ from limner.core.digest import digest
 from limner.data import latents, prepare
 from limner.data.feed import Feed
 from limner.data.latents import PASS, Memory, kept_at
-from limner.methods.vqvae import VqVae
-from limner.run import Run
-from limner.training import resume
+from limner.methods.vq.vqvae import VqVae
+from limner.runs.run import Run
+from limner.training.train import resume
 
 
 @pytest.fixture(scope="module")

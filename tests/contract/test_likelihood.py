@@ -13,9 +13,9 @@ import limner
 from contract.helpers import run_of
 from limner import evaluate, load, prepare
 from limner.core.images import to_tensor
-from limner.methods.vae import Vae
-from limner.run import Run
-from limner.tasks import likelihood as task
+from limner.evaluation import likelihood as task
+from limner.methods.vae.vae import Vae
+from limner.runs.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from torch import Tensor
 from contract.helpers import every_preset, method_of, pictures_like, without_dropout
 from limner.core.cond import Batch, Cond
 from limner.core.method import At, Losses, Method
-from limner.methods.adversarial import GAMES
-from limner.methods.gan import Gan
-from limner.table import PRESETS
+from limner.methods.gan.gan import Gan
+from limner.methods.gan.losses import GAMES
+from limner.recipes.registry import PRESETS
 
 SHAPE = (12, 10, 3)
 HALFWAY = At(1000, 0.5)
@@ -201,7 +201,7 @@ def test_the_shared_pass_is_finite_where_the_discriminator_is_sure() -> None:
 @pytest.mark.parametrize("logit", [-50.0, -30.0, -1.0, 0.0, 2.0, 30.0])
 def test_turned_gradient_is_the_generators_own(logit: float) -> None:
     """One image, one logit: d softplus(−l)/dl through the turned pass, against autograd on the loss itself."""
-    from limner.methods.adversarial import Turned
+    from limner.methods.gan.losses import Turned
 
     game = GAMES["non-saturating"]
     assert game.turn is not None

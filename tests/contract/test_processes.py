@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from contract.helpers import ALONE, QUIET, narrowed, run_of, torchrun
-from limner.run import Run
+from limner.runs.run import Run
 
 TWO = "batch.chunks=2"
 VARIANTS = {

@@ -14,10 +14,10 @@ from contract.helpers import NARROW, narrowed, run_of
 from contract.test_codes import BARE, SMALL
 from limner.cli import main
 from limner.core.method import At
-from limner.core.step import Stepper
 from limner.data import prepare
-from limner.methods.vqvae import VqVae
-from limner.rehearsal import Pace, dry_run
+from limner.methods.vq.vqvae import VqVae
+from limner.training.dry_run import Pace, dry_run
+from limner.training.step import Stepper
 
 FAST = ("batch.size=16", "precision=fp32")
 
@@ -60,7 +60,7 @@ def takes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
             seconds.update(given)
             patch.setattr(Stepper, "step", step)
             patch.setattr(VqVae, "encode", encoding)
-            patch.setattr("limner.rehearsal.time", watch)
+            patch.setattr("limner.training.dry_run.time", watch)
 
         yield start
 

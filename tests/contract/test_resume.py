@@ -28,9 +28,9 @@ from contract.helpers import (
     start,
     weights,
 )
-from limner.loop import Loop
-from limner.run import Run
-from limner.training import resume
+from limner.runs.run import Run
+from limner.training.loop import Loop
+from limner.training.train import resume
 
 VARIANTS = {
     "dcgan": (

@@ -13,10 +13,11 @@ from PIL import Image
 import limner
 from contract.helpers import ALONE, every_preset, finished, run_of, start
 from limner.core import images as pictures
+from limner.core.capabilities import Latents
 from limner.core.cond import Cond
-from limner.core.method import Latents, generate, latents_of, render
-from limner.metrics.reconstruction import psnr
-from limner.run import Run
+from limner.core.sampling import generate, latents_of, render
+from limner.metrics.representation.reconstruction import psnr
+from limner.runs.run import Run
 from limner.tasks.interpolate import interpolate
 from limner.tasks.invert import invert
 from limner.tasks.sample import sample

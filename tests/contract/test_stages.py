@@ -11,10 +11,10 @@ import yaml
 
 import limner
 from contract.helpers import QUIET, ask_to_stop, assert_metrics_once, assert_same_weights, at_images
-from limner.methods.gan import Gan
-from limner.methods.vae import Vae
-from limner.run import Run
-from limner.training import Outcome, resume, train
+from limner.methods.gan.gan import Gan
+from limner.methods.vae.vae import Vae
+from limner.runs.run import Run
+from limner.training.train import Outcome, resume, train
 
 TREE = {
     "preset": "gan",

@@ -28,10 +28,14 @@ from contract.helpers import (
     stepper_of,
     without_dropout,
 )
-from limner import recipe as recipes
+from limner.core.capabilities import Reconstructs
 from limner.core.cond import Batch, Cond
-from limner.core.method import At, Reconstructs, generate
-from limner.core.step import Stepper, prepare_module
+from limner.core.method import At
+from limner.core.precision import prepare_module
+from limner.core.sampling import generate
+from limner.recipes.build import build_method
+from limner.recipes.settings import compose, parse_recipe, preset_tree, read_recipe
+from limner.training.step import Stepper
 
 VARIANTS = [
     *((preset, ()) for preset in ALONE),
@@ -58,10 +62,10 @@ def test_recipe_survives_yaml_and_its_portable_form(preset: str, tmp_path: Path)
     recipe = composed(preset, "seed=5", "batch.chunks=2", "data.source=/somewhere/cats", "init_from=/some/run")
     path = tmp_path / "recipe.yaml"
     path.write_text(recipe.to_yaml())
-    assert recipes.read(path) == recipe
+    assert read_recipe(path) == recipe
     import json
 
-    portable = recipes.parse(json.loads(recipe.portable()), "portable")
+    portable = parse_recipe(json.loads(recipe.portable()), "portable")
     assert portable.method == recipe.method
     assert portable.data.source == "cats"
     assert portable.init_from is None
@@ -72,9 +76,9 @@ def test_recipe_survives_yaml_and_its_portable_form(preset: str, tmp_path: Path)
 @every_preset
 def test_a_mistyped_key_names_its_nearest_neighbour(preset: str) -> None:
     with pytest.raises(limner.InputError, match=r"method\.latnt.*did you mean 'method\.latent'"):
-        recipes.compose(preset, ["method.latnt=8"])
+        compose(preset, ["method.latnt=8"])
     with pytest.raises(limner.InputError, match="did you mean"):
-        recipes.parse(recipes.preset_tree(preset) | {"bacth": {"size": 3}}, "file")
+        parse_recipe(preset_tree(preset) | {"bacth": {"size": 3}}, "file")
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
@@ -85,7 +89,7 @@ def test_trains_and_samples_at_every_shape(
     run = run_of(preset, tmp_path, "batch.size=8", source=sources[shape], images=16)
     assert_metrics_once(run)
     assert run.checkpoint().images == 16
-    fresh = recipes.build(run.recipe(), shape, run.recipe().data.classes)
+    fresh = build_method(run.recipe(), shape, run.recipe().data.classes)
     initial = {name: value.shape for name, value in fresh.state_dict().items()}
     assert {name: value.shape for name, value in run.checkpoint().tensors("model").items()} == initial
     images = limner.load(run.path).sample(range(3))
@@ -213,8 +217,8 @@ def test_what_waits_is_noticed() -> None:
 
 @every_preset
 def test_methods_that_reconstruct_overfit_eight_images(preset: str) -> None:
-    from limner.core.method import Reconstructs
-    from limner.metrics.reconstruction import CEILING, psnr
+    from limner.core.capabilities import Reconstructs
+    from limner.metrics.representation.reconstruction import CEILING, psnr
 
     shape = (16, 16, 1)
     # What keeps few latents apart at the cost of the picture is not what is asked for here.
@@ -250,7 +254,7 @@ def test_the_gpu_agrees_with_the_cpu(preset: str, settings: tuple[str, ...], sta
     itself to the bit, which is asked for so that this test is not left to rot where there is no GPU."""
     shape = (28, 28, 1)
     recipe = settled(composed(preset, *settings), shape)
-    cpu, other = (without_dropout(recipes.build(recipe, shape, CLASSES, stage)).train() for _ in range(2))
+    cpu, other = (without_dropout(build_method(recipe, shape, CLASSES, stage)).train() for _ in range(2))
     other.load_state_dict(cpu.state_dict())
     prepare_module(cpu, torch.device("cpu"))
     prepare_module(other, torch.device(device))

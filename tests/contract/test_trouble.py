@@ -33,10 +33,10 @@ from contract.helpers import (
     weights,
 )
 from limner.core.method import Losses
-from limner.core.step import Stepper
-from limner.methods.gan import Gan
-from limner.run import Run
-from limner.training import resume
+from limner.methods.gan.gan import Gan
+from limner.runs.run import Run
+from limner.training.step import Stepper
+from limner.training.train import resume
 
 
 def only(folder: Path) -> Run:

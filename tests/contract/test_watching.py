@@ -24,13 +24,14 @@ from contract.helpers import (
     stepper_of,
 )
 from limner.core.cond import Batch, Cond
-from limner.core.method import At, generate
-from limner.core.step import NORMS_EVERY, Stepper
-from limner.loop import SCORED_SEEDS
-from limner.methods.gan import Gan
+from limner.core.method import At
+from limner.core.sampling import generate
+from limner.core.seeds import SCORED_SEEDS
+from limner.methods.gan.gan import Gan
 from limner.nets.layers import BatchNorm
-from limner.report import page
-from limner.training import Progress, resume
+from limner.runs.report import page
+from limner.training.step import NORMS_EVERY, Stepper
+from limner.training.train import Progress, resume
 
 SHAPE = (8, 8, 1)
 VARIANTS = [
@@ -58,12 +59,12 @@ def _moved(stepper: Stepper) -> dict[str, torch.Tensor]:
 
 
 def _looked_at(preset: str, settings: tuple[str, ...]) -> Stepper:
-    from limner import recipe as recipes
-    from limner.core.step import prepare_module
+    from limner.core.precision import prepare_module
+    from limner.recipes.build import build_method
 
     torch.manual_seed(0)
     recipe = settled(composed(preset, *settings), SHAPE)
-    method = recipes.build(recipe, SHAPE, ("a", "b", "c"))
+    method = build_method(recipe, SHAPE, ("a", "b", "c"))
     prepare_module(method, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return stepper_of(method.train(), 8, recipe.batch.chunks)
 
@@ -183,10 +184,10 @@ def test_a_generator_that_knows_one_picture_is_reported_once(tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("same_picture")
 def test_what_clears_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from limner.core import watch
+    from limner.core import diagnosis
 
     count = iter([0.0] * 6 + [0.9] * 20)
-    monkeypatch.setattr(watch, "diversity", lambda made, real: {"diversity": next(count), "twins": 0.0})
+    monkeypatch.setattr(diagnosis, "diversity", lambda made, real: {"diversity": next(count), "twins": 0.0})
     run = run_of("gan", tmp_path, "previews.every=0.1", "previews.first=16", images=320)
     log = (run.path / "log.txt").read_text()
     assert log.index("warning (collapse)") < log.index("no more collapse")

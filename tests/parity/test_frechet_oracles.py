@@ -10,8 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from limner.metrics.frechet import frechet_distance
-from limner.metrics.statistics import Moments
+from limner.metrics.distribution.frechet import frechet_distance
+from limner.metrics.stats.moments import Moments
 
 Statistics = tuple[NDArray[np.float64], NDArray[np.float64]]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from limner.core.precision import exact
-from limner.metrics.inception import Inception, resize
+from limner.metrics.features.inception import Inception, resize
 from made_inception import pictures, published_weights
 
 pytorch_fid = pytest.importorskip("pytorch_fid.inception")

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from sklearn.neighbors import NearestNeighbors
 
-from limner.metrics.coverage import neighbours, radii
-from limner.metrics.frechet import frechet_distance
-from limner.metrics.pixels import resize
-from limner.metrics.statistics import Moments
+from limner.metrics.distribution.coverage import neighbours, radii
+from limner.metrics.distribution.frechet import frechet_distance
+from limner.metrics.features.pixels import resize
+from limner.metrics.stats.moments import Moments
 
 linalg = pytest.importorskip("scipy.linalg")
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 import limner
-from limner.evaluation import judge_for
-from limner.loop import SCORED_SEEDS
-from limner.methods.coding import Coding
-from limner.metrics.frechet import frechet_distance
-from limner.metrics.statistics import Moments
+from limner.core.seeds import SCORED_SEEDS
+from limner.judges.judge import judge_for
+from limner.methods.vae.base import Coding
+from limner.metrics.distribution.frechet import frechet_distance
+from limner.metrics.stats.moments import Moments
 from limner.nets.quantise import usage
 from limner.tasks.classify import classify
-from limner.training import train
+from limner.training.train import train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

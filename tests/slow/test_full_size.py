@@ -14,9 +14,9 @@ import torch
 
 import limner
 from contract.helpers import assert_metrics_once, assert_same_weights, every_preset, finished, start
-from limner.core.method import generate
-from limner.run import Run
-from limner.training import resume, train
+from limner.core.sampling import generate
+from limner.runs.run import Run
+from limner.training.train import resume, train
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +73,7 @@ def test_an_image_depends_on_its_seed_alone_at_full_width(preset: str, tmp_path:
 def test_conditional_models_give_the_class_that_is_asked_for(preset: str, settings: tuple[str, ...], tmp_path: Path) -> None:
     """At least 95 % of 2,000 pictures, 200 of each digit, by a judge that knew nothing of the model."""
     from limner import prepare
-    from limner.evaluation import judge_for
+    from limner.judges.judge import judge_for
 
     run = train("mnist", preset=preset, out=tmp_path, images=150_000, settings=(*SETTINGS, *settings)).run
     model, judge = limner.load(run), judge_for(prepare("mnist"))

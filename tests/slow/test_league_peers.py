@@ -14,7 +14,7 @@ import pytest
 
 import limner
 from limner import prepare
-from limner.metrics.reconstruction import CEILING
+from limner.metrics.representation.reconstruction import CEILING
 
 pytestmark = pytest.mark.slow
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"

@@ -8,17 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from limner import recipe as recipes
 from limner.core.cond import Batch
 from limner.core.method import At, Facts
-from limner.methods.adversarial import (
-    GAMES,
-    automatic_gamma,
-    gradient_normalised,
-    gradient_penalty,
-    zero_centred_penalty,
-)
-from limner.methods.gan import Gan
+from limner.methods.gan.gan import Gan
+from limner.methods.gan.losses import GAMES
+from limner.methods.gan.penalties import automatic_gamma, gradient_normalised, gradient_penalty, r1_penalty
+from limner.recipes.build import build_method, resolve_recipe
+from limner.recipes.recipe import InputError
+from limner.recipes.settings import compose
 
 ONE, ZERO = torch.tensor([1.0]), torch.tensor([0.0])
 E1 = math.log1p(math.exp(-1))  # softplus(−1) = .3132616…
@@ -119,10 +116,10 @@ def test_zero_centred_penalty_of_a_linear_critic_is_half_its_squared_norm() -> N
     torch.manual_seed(0)
     critic = LinearCritic(torch.randn(12))
     for size in (1, 5):
-        penalty = zero_centred_penalty(critic, torch.randn(size, 3, 2, 2))
+        penalty = r1_penalty(critic, torch.randn(size, 3, 2, 2))
         torch.testing.assert_close(penalty, 0.5 * critic.weight.square().sum().expand(size))
     gamma = 4.0
-    (gradient,) = torch.autograd.grad((gamma * zero_centred_penalty(critic, torch.randn(7, 3, 2, 2))).mean(), critic.weight)
+    (gradient,) = torch.autograd.grad((gamma * r1_penalty(critic, torch.randn(7, 3, 2, 2))).mean(), critic.weight)
     torch.testing.assert_close(gradient, gamma * critic.weight)
 
 
@@ -165,7 +162,7 @@ def test_gradient_normalised_critic() -> None:
 def test_penalties_ignore_autocast() -> None:
     critic = LinearCritic(torch.randn(12))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        penalty = zero_centred_penalty(critic, torch.randn(2, 3, 2, 2))
+        penalty = r1_penalty(critic, torch.randn(2, 3, 2, 2))
     assert penalty.dtype == torch.float32
     torch.testing.assert_close(penalty, 0.5 * critic.weight.square().sum().expand(2), rtol=1e-6, atol=0)
 
@@ -173,11 +170,11 @@ def test_penalties_ignore_autocast() -> None:
 def test_automatic_gamma() -> None:
     """SG2-ADA's `auto` at 256 px and batch 32: .0002·256²/32 = .4096."""
     assert automatic_gamma(256, 256, 32) == pytest.approx(0.4096)
-    recipe = recipes.compose("dcgan", ["method.r1_gamma=auto", "batch.size=16"])
-    settled = recipes.settled(recipe, Facts((1, 28, 28), 16, 1000, None, False))
+    recipe = compose("dcgan", ["method.r1_gamma=auto", "batch.size=16"])
+    settled = resolve_recipe(recipe, Facts((1, 28, 28), 16, 1000, None, False))
     assert settled.method.r1_gamma.value == pytest.approx(0.0002 * 784 / 16)  # type: ignore[union-attr]
-    with pytest.raises(recipes.InputError, match="settled when a run starts"):
-        recipes.build(recipe, (28, 28, 1), ()).losses("penalty", (Batch(torch.zeros(2, 1, 28, 28)),), At(0, 0.0))
+    with pytest.raises(InputError, match="settled when a run starts"):
+        build_method(recipe, (28, 28, 1), ()).losses("penalty", (Batch(torch.zeros(2, 1, 28, 28)),), At(0, 0.0))
 
 
 @pytest.mark.parametrize("settings", [("method.r1_gamma=3.0",), ("method.r2_gamma=3.0",), ("method.gradient_penalty=3.0",)])
@@ -193,7 +190,7 @@ def test_penalties_are_scaled_for_how_seldom_they_are_taken(settings: tuple[str,
 
     for every in (1, 4):
         torch.manual_seed(0)
-        method = recipes.build(recipes.compose("gan", [*base, f"method.penalty_every={every}"]), (8, 8, 1), ())
+        method = build_method(compose("gan", [*base, f"method.penalty_every={every}"]), (8, 8, 1), ())
         names = [phase.name for phase in method.phases()]
         assert names == (["both"] if every == 1 else ["both", "penalty"])
         if every == 4:
@@ -203,7 +200,7 @@ def test_penalties_are_scaled_for_how_seldom_they_are_taken(settings: tuple[str,
         else:
             whole = method.losses("both", (Batch(images, draw=draw),), At(0, 0)).of["discriminator"]
             torch.manual_seed(0)
-            none = recipes.build(recipes.compose("gan", base[:2]), (8, 8, 1), ())
+            none = build_method(compose("gan", base[:2]), (8, 8, 1), ())
             found[1] = (whole - none.losses("both", (Batch(images, draw=draw),), At(0, 0)).of["discriminator"]).detach()
     torch.testing.assert_close(found[4], 4 * found[1], rtol=1e-4, atol=1e-5)
     assert float(found[1].min()) > 0
@@ -212,16 +209,16 @@ def test_penalties_are_scaled_for_how_seldom_they_are_taken(settings: tuple[str,
 def test_r1_equals_r2_at_the_start_of_r3() -> None:
     """The last convolution of every block is zero, so that the critic is linear: one slope everywhere (R3GAN, appendix)."""
     torch.manual_seed(0)
-    method = recipes.build(recipes.compose("r3gan", ["method.networks=r3"]), (28, 28, 1), ())
+    method = build_method(compose("r3gan", ["method.networks=r3"]), (28, 28, 1), ())
     assert isinstance(method, Gan)
     real, fake = torch.rand(5, 1, 28, 28) * 2 - 1, method.sample(range(5), Batch(torch.zeros(5)).cond)
-    r1, r2 = (zero_centred_penalty(method.discriminator, images) for images in (real, fake))
+    r1, r2 = (r1_penalty(method.discriminator, images) for images in (real, fake))
     torch.testing.assert_close(r1, r2, rtol=1e-6, atol=0)
     torch.testing.assert_close(r1, r1[:1].expand(5), rtol=1e-6, atol=0)
     assert float(r1[0].detach()) > 1e-4
     with torch.no_grad():  # and it can fail: a block that does something bends it
         next(m for n, m in method.discriminator.named_modules() if n.endswith("conv3")).weight.normal_(0, 0.5)
-    r1, r2 = (zero_centred_penalty(method.discriminator, images) for images in (real, fake))
+    r1, r2 = (r1_penalty(method.discriminator, images) for images in (real, fake))
     assert not torch.allclose(r1, r2, rtol=1e-3)
 
 
@@ -238,7 +235,7 @@ def test_weight_clipping_bounds_every_weight_of_the_critic_alone() -> None:
 def test_batch_norm_sees_real_and_generated_images_apart() -> None:
     """Normalised together, the critic's verdict on a real image depends on the generated ones beside it, and training fails:
     on Fashion-MNIST a clipped critic with batch norm then ends at a Fréchet distance of 149, apart at 33."""
-    method = recipes.build(recipes.compose("wgan", []), (16, 16, 1), ())
+    method = build_method(compose("wgan", []), (16, 16, 1), ())
     assert isinstance(method, Gan)
     real, fake, other = (torch.rand(6, 1, 16, 16) * scale for scale in (1.0, 0.1, 3.0))
     batch = Batch(real)
@@ -252,12 +249,12 @@ def test_batch_norm_sees_real_and_generated_images_apart() -> None:
 @pytest.mark.parametrize("every", [1, 4])
 def test_a_gamma_that_begins_at_nothing_has_a_gradient_of_nothing(every: int) -> None:
     settings = ["method.r1_gamma.value=1", "method.r1_gamma.warmup=0.5", f"method.penalty_every={every}"]
-    method = recipes.build(recipes.compose("dcgan", settings), (8, 8, 1), ())
+    method = build_method(compose("dcgan", settings), (8, 8, 1), ())
     phase = "both" if every == 1 else "penalty"
     loss = method.losses(phase, (Batch(torch.rand(4, 1, 8, 8)),), At(0, 0.0))
     start = loss.of["discriminator"] if loss.joint is None else loss.joint
     found = torch.autograd.grad(start.sum(), list(method.discriminator.parameters()), materialize_grads=True)  # type: ignore[arg-type]
-    without = recipes.build(recipes.compose("dcgan", ["method.r1_gamma=0"]), (8, 8, 1), ())
+    without = build_method(compose("dcgan", ["method.r1_gamma=0"]), (8, 8, 1), ())
     without.load_state_dict(method.state_dict())
     torch.manual_seed(1)
     images = torch.rand(4, 1, 8, 8)
@@ -274,7 +271,7 @@ def test_a_gamma_that_begins_at_nothing_has_a_gradient_of_nothing(every: int) ->
 
 def test_instance_noise_is_of_the_size_that_is_asked_for_and_decays_on_both_halves() -> None:
     settings = ["method.instance_noise.value=0.5", "method.instance_noise.decay_from=0"]
-    method = recipes.build(recipes.compose("dcgan", settings), (16, 16, 1), ())
+    method = build_method(compose("dcgan", settings), (16, 16, 1), ())
     assert isinstance(method, Gan)
     batch = Batch(torch.zeros(64, 1, 16, 16))
     for progress, sigma in ((0.0, 0.5), (0.5, 0.25), (1.0, 0.0)):
@@ -284,7 +281,7 @@ def test_instance_noise_is_of_the_size_that_is_asked_for_and_decays_on_both_halv
 
 
 def test_accuracy_by_squares_is_halfway_to_the_smoothed_target() -> None:
-    method = recipes.build(recipes.compose("lsgan", ["method.smooth=0.2"]), (8, 8, 1), ())
+    method = build_method(compose("lsgan", ["method.smooth=0.2"]), (8, 8, 1), ())
     assert isinstance(method, Gan)
     logs, signs = method._shares(torch.tensor([0.39, 0.41]), torch.tensor([0.39, 0.41]))
     assert logs["right_on_real"].tolist() == [0, 1]
@@ -297,8 +294,8 @@ def test_drift_is_the_square_of_the_logit_on_real_images_and_the_critics_alone(l
     found = {}
     for drift in (0.0, 0.25):
         torch.manual_seed(0)
-        method = recipes.build(
-            recipes.compose("gan", [f"method.loss={loss}", f"method.drift={drift}", "method.r1_gamma=0"]), (8, 8, 1), ()
+        method = build_method(
+            compose("gan", [f"method.loss={loss}", f"method.drift={drift}", "method.r1_gamma=0"]), (8, 8, 1), ()
         )
         assert isinstance(method, Gan)
         method.eval()
@@ -315,8 +312,8 @@ def test_drift_holds_the_level_that_a_loss_of_differences_leaves_open() -> None:
     slopes = {}
     for drift in (0.0, 0.1):
         torch.manual_seed(0)
-        method = recipes.build(
-            recipes.compose("gan", ["method.loss=relativistic", f"method.drift={drift}", "method.r1_gamma=0"]), (8, 8, 1), ()
+        method = build_method(
+            compose("gan", ["method.loss=relativistic", f"method.drift={drift}", "method.r1_gamma=0"]), (8, 8, 1), ()
         )
         assert isinstance(method, Gan)
         with torch.no_grad():
@@ -340,7 +337,7 @@ def test_labels_come_in_by_the_norms_wherever_there_are_norms(networks: str, nor
         f"method.generator.norm={norm}",
         f"method.networks={networks}",
     ]
-    method = recipes.build(recipes.compose("r3gan", settings), (16, 16, 1), ("a", "b", "c"))
+    method = build_method(compose("r3gan", settings), (16, 16, 1), ("a", "b", "c"))
     assert isinstance(method, Gan)
     assert (method.generator.embedding is not None) == embedded
     z, a, b = torch.randn(2, 64), torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64)
@@ -373,7 +370,7 @@ def test_adaptive_augmentation_grows_while_the_critic_is_sure_of_real_images_and
 
 @pytest.mark.parametrize("loss", ["wasserstein", "relativistic"])
 def test_accuracy_of_losses_without_a_zero_is_about_the_middle_of_the_means(loss: str) -> None:
-    method = recipes.build(recipes.compose("gan", [f"method.loss={loss}", "method.r1_gamma=0"]), (8, 8, 1), ())
+    method = build_method(compose("gan", [f"method.loss={loss}", "method.r1_gamma=0"]), (8, 8, 1), ())
     assert isinstance(method, Gan)
     logs, signs = method._shares(torch.tensor([10.2, 10.6, 9.9]), torch.tensor([9.9, 9.5, 10.3]))  # the middle is 10.0667
     assert logs["right_on_real"].tolist() == [1, 1, 0]
@@ -383,7 +380,7 @@ def test_accuracy_of_losses_without_a_zero_is_about_the_middle_of_the_means(loss
 
 def test_other_folders_do_not_change_what_knows_no_classes() -> None:
     """`init_from`: a set without classes, then one with three sub-folders."""
-    before, after = (recipes.build(recipes.compose("dcgan", []), (16, 16, 1), classes) for classes in ((), ("a", "b", "c")))
+    before, after = (build_method(compose("dcgan", []), (16, 16, 1), classes) for classes in ((), ("a", "b", "c")))
     assert {name: value.shape for name, value in before.state_dict().items()} == {
         name: value.shape for name, value in after.state_dict().items()
     }
@@ -391,7 +388,7 @@ def test_other_folders_do_not_change_what_knows_no_classes() -> None:
 
 def test_label_planes_are_no_layer_to_normalise() -> None:
     settings = ["method.labels=true", "method.discriminator.labels=concat", "method.discriminator.spectral=true"]
-    method = recipes.build(recipes.compose("sngan", settings), (28, 28, 1), ("a", "b", "c"))
+    method = build_method(compose("sngan", settings), (28, 28, 1), ("a", "b", "c"))
     assert isinstance(method, Gan)
     planes = method.discriminator.planes
     assert planes is not None
@@ -400,9 +397,9 @@ def test_label_planes_are_no_layer_to_normalise() -> None:
 
 def test_the_penalty_on_real_images_alone_draws_no_picture() -> None:
     """And it is 8 times 1/2·γ·|∇D|² of each, as with a generator beside it."""
-    method = recipes.build(recipes.compose("dcgan", ["method.r1_gamma=3.0"]), (16, 16, 1), ())
+    method = build_method(compose("dcgan", ["method.r1_gamma=3.0"]), (16, 16, 1), ())
     assert isinstance(method, Gan)
     method.generator.forward = None  # type: ignore[assignment]
     images = torch.rand(5, 1, 16, 16)
     found = method.losses("penalty", (Batch(images),), At(0, 0.0)).of["discriminator"]
-    torch.testing.assert_close(found, 8 * 3.0 * zero_centred_penalty(method.discriminator, images))
+    torch.testing.assert_close(found, 8 * 3.0 * r1_penalty(method.discriminator, images))

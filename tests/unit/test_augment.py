@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from limner.nets.augment import (
+from limner.methods.gan.augment import (
     ADAPTIVE_DRAWS,
     DIFF_DRAWS,
     AugmentConfig,

@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from limner.core.errors import InputError
-from limner.nets.augment import AugmentConfig, Augmenter
+from limner.methods.gan.augment import AugmentConfig, Augmenter
 
 
 def test_draws_are_counted() -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from limner import recipe as recipes
-from limner.auto import choose
 from limner.core.method import Facts
-from limner.methods.gan_config import COLOUR, GREY
+from limner.methods.gan.config import COLOUR, GREY
+from limner.recipes.build import resolve_recipe, resolved_values
+from limner.recipes.settings import compose
+from limner.training.auto import choose
 
 
 def facts(size: int = 32, *, images: int | None = None, minutes: float | None = None, card: bool = False) -> Facts:
@@ -35,7 +36,7 @@ def test_the_choice_and_its_reason(pictures: int, known: Facts, preset: str, set
     choice = choose(pictures, known)
     assert (choice.preset, choice.settings) == (preset, settings)
     assert words in choice.why
-    recipes.settled(recipes.compose(choice.preset, (), choice.settings), known)  # and the settings are settings of that preset
+    resolve_recipe(compose(choice.preset, (), choice.settings), known)  # and the settings are settings of that preset
 
 
 def test_who_sets_a_gans_keys_gets_a_gan() -> None:
@@ -51,27 +52,27 @@ def test_networks_by_budget() -> None:
         assert math.isinf(bounds[-1])
         for most, kind, wide, deep, widest in table:
             just_below = Facts((channels, 32, 32), 64, int(min(most, 1e12)) - 1, None, False)
-            method = recipes.settled(recipes.compose("r3gan", []), just_below).method
+            method = resolve_recipe(compose("r3gan", []), just_below).method
             g, d = method.generator, method.discriminator  # type: ignore[union-attr]
             assert (method.networks, g.width, d.width, g.widest, d.widest) == (kind, wide, deep, widest, widest)  # type: ignore[union-attr]
-    chosen = recipes.compose("r3gan", ["method.generator.width=24", "method.networks=auto"])
-    method = recipes.settled(chosen, facts(32, images=10)).method
+    chosen = compose("r3gan", ["method.generator.width=24", "method.networks=auto"])
+    method = resolve_recipe(chosen, facts(32, images=10)).method
     assert (method.generator.width, method.discriminator.width) == (24, COLOUR[0][3])  # type: ignore[union-attr]
-    fixed = recipes.compose("r3gan", ["method.networks=r3"])
-    assert recipes.settled(fixed, facts(32, images=10)).method.networks == "r3"  # type: ignore[union-attr]
+    fixed = compose("r3gan", ["method.networks=r3"])
+    assert resolve_recipe(fixed, facts(32, images=10)).method.networks == "r3"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("classes", "rarest", "labels"), [(0, 0, False), (1, 900, False), (10, 499, False), (10, 500, True)])
 def test_classes_are_learned_where_none_is_rare(classes: int, rarest: int, labels: bool) -> None:
     known = Facts((1, 28, 28), 64, 1000, None, False, classes, rarest)
-    assert recipes.settled(recipes.compose("r3gan", ["method.labels=auto"]), known).method.labels is labels  # type: ignore[union-attr]
-    asked = recipes.compose("r3gan", ["method.labels=true"])
-    assert recipes.settled(asked, known).method.labels is True, "what somebody chose stands"  # type: ignore[union-attr]
+    assert resolve_recipe(compose("r3gan", ["method.labels=auto"]), known).method.labels is labels  # type: ignore[union-attr]
+    asked = compose("r3gan", ["method.labels=true"])
+    assert resolve_recipe(asked, known).method.labels is True, "what somebody chose stands"  # type: ignore[union-attr]
 
 
 def test_what_was_settled_is_told() -> None:
-    before = recipes.compose("r3gan", ["method.r1_gamma=auto", "method.generator.width=7"])
-    told = dict(recipes.chosen(before.method, recipes.settled(before, facts(28, images=10)).method))
+    before = compose("r3gan", ["method.r1_gamma=auto", "method.generator.width=7"])
+    told = dict(resolved_values(before.method, resolve_recipe(before, facts(28, images=10)).method))
     assert told == {
         "method.networks": COLOUR[0][1],
         "method.labels": False,
@@ -81,12 +82,12 @@ def test_what_was_settled_is_told() -> None:
         "method.discriminator.width": COLOUR[0][3],
         "method.discriminator.widest": COLOUR[0][4],
     }
-    assert list(recipes.chosen(before.method, before.method)) == []
+    assert list(resolved_values(before.method, before.method)) == []
 
 
 def test_the_environment_chooses_as_the_command_line_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A GAN's key in LIMNER_SETTINGS does not break the look at the pictures, and chooses a GAN."""
-    from limner.rehearsal import dry_run
+    from limner.training.dry_run import dry_run
 
     monkeypatch.setenv("LIMNER_SETTINGS", "method.discriminator.extra=0 batch.size=16")
     found = dry_run("digits", images=640, out=tmp_path, steps=3)
@@ -98,6 +99,6 @@ def test_the_environment_chooses_as_the_command_line_does(monkeypatch: pytest.Mo
 def test_drift_goes_by_the_networks() -> None:
     for channels, drift in ((1, 0.1), (3, 0.01)):
         known = Facts((channels, 32, 32), 64, 1000, None, False)
-        assert recipes.settled(recipes.compose("r3gan"), known).method.drift == drift  # type: ignore[union-attr]
-    asked = recipes.compose("r3gan", ["method.drift=0.3"])
-    assert recipes.settled(asked, known).method.drift == 0.3  # type: ignore[union-attr]
+        assert resolve_recipe(compose("r3gan"), known).method.drift == drift  # type: ignore[union-attr]
+    asked = compose("r3gan", ["method.drift=0.3"])
+    assert resolve_recipe(asked, known).method.drift == 0.3  # type: ignore[union-attr]

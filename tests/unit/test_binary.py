@@ -9,7 +9,7 @@ import pytest
 
 from limner import InputError
 from limner.data import prepare
-from limner.data.binary import binarised
+from limner.data.pictures import binarised
 from made import encoded, textured, write
 
 

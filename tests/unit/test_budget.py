@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from limner.core.budget import MARKS, Clock, Plan
+from limner.runs.plan import Plan
+from limner.training.clock import MARKS, Clock
 
 BATCH = 64
 

@@ -12,14 +12,14 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from limner.evaluation.compared import sentences, sheet
-from limner.evaluation.comparison import Pair, Thing, _differences, claims
-from limner.evaluation.verb import block_means
-from limner.metrics.intervals import Estimate, difference, holm, mean, student, tails
-from limner.metrics.observed import Observed, parts_of
-from limner.metrics.score import Score
+from limner.evaluation.compare import Pair, Thing, _differences, claims
+from limner.evaluation.compare_page import sentences, sheet
+from limner.evaluation.evaluate import block_means
+from limner.metrics.features.observed import Observed, parts_of
 from limner.metrics.scores import Labels, Sides, measure
-from limner.pages import whiskers
+from limner.metrics.stats.intervals import Estimate, difference, holm, mean, student, tails
+from limner.metrics.stats.score import Score
+from limner.pages.charts import whiskers
 
 # ---- Student, Welch, Holm
 

@@ -12,9 +12,9 @@ from sklearn.metrics import mutual_info_score
 from sklearn.svm import LinearSVC
 
 from limner.core.errors import InputError
-from limner.metrics import disentanglement as scores
-from limner.metrics.disentanglement import World, bank, beta_vae_score, disentangled, factor_vae_score
-from limner.metrics.trees import boosted_trees
+from limner.metrics.representation import disentanglement as scores
+from limner.metrics.representation.disentanglement import World, bank, beta_vae_score, disentangled, factor_vae_score
+from limner.metrics.representation.trees import boosted_trees
 
 SIZES = (3, 6, 10, 8, 4)
 COUNT = 20_000
@@ -269,7 +269,7 @@ def test_support_vectors_are_liblinear_s() -> None:
 
 def test_the_beta_vae_score_s_classifier_is_scikit_learn_s() -> None:
     """Same examples, same penalty: same accuracy."""
-    from limner.metrics.probes import logistic_regression
+    from limner.metrics.representation.probes import logistic_regression
 
     torch = pytest.importorskip("torch")
     random = np.random.default_rng(0)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from limner.core.method import Bounded, Pixels
-from limner.methods import elbo
-from limner.methods.vae import Vae, VaeConfig
+from limner.core.capabilities import Bounded, Pixels
+from limner.methods.vae import elbo
+from limner.methods.vae.vae import Vae, VaeConfig
 from limner.nets.mixture import GaussianMixture
 
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from limner.core.cond import Cond
 from limner.core.precision import exact
 from limner.data.latents import Memory
-from limner.loaded import Loaded
-from limner.recipe import compose
+from limner.evaluation.likelihood import likelihood
+from limner.recipes.settings import compose
+from limner.runs.model import Loaded
 from limner.tasks import interpolate as between
 from limner.tasks.invert import invert
-from limner.tasks.likelihood import likelihood
 
 SWITCHES: tuple[Any, ...] = (
     torch.backends.cuda.matmul,

@@ -18,10 +18,10 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Laplace, N
 from contract.helpers import method_of, without_dropout
 from limner.core.cond import Batch, Cond
 from limner.core.method import At, Losses, Method
-from limner.methods.autoencoder import Autoencoder
-from limner.methods.prior import Prior
-from limner.methods.vae import Vae
-from limner.methods.vqvae import VqVae
+from limner.methods.vae.autoencoder import Autoencoder
+from limner.methods.vae.vae import Vae
+from limner.methods.vq.prior import Prior
+from limner.methods.vq.vqvae import VqVae
 
 COUNT = 5
 EARLY = At(500, 0.1)

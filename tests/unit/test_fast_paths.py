@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.core import seeds as randomness
-from limner.methods.adversarial import GAMES, Turned
+from limner.methods.gan.conditioning import Discriminator
+from limner.methods.gan.losses import GAMES, Turned
+from limner.nets.cpu import MANY, Conv2d, ConvTranspose2d, Dropout
 from limner.nets.dcgan import DcganGenerator, DcganTrunk
-from limner.nets.layers import MANY, Conv2d, ConvTranspose2d, Dropout, flat
-from limner.nets.players import Discriminator
+from limner.nets.layers import flat
 from limner.nets.quantise import _nearest
 from limner.nets.transformer import attend
 

@@ -6,15 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from limner import recipe as recipes
 from limner.core.cond import Batch, Cond
 from limner.core.method import At
-from limner.methods.gan import Gan
+from limner.methods.gan.conditioning import Discriminator, Generator
+from limner.methods.gan.gan import Gan
 from limner.nets import spectral
+from limner.nets.cpu import Conv2d
 from limner.nets.dcgan import DcganGenerator, DcganTrunk
-from limner.nets.layers import BatchNorm, Conv2d, rows_of
-from limner.nets.players import Discriminator, Generator
+from limner.nets.layers import BatchNorm, rows_of
 from limner.nets.resnet import ResnetGenerator, ResnetTrunk
+from limner.recipes.build import build_method
+from limner.recipes.settings import compose
 
 SNGAN_32 = (
     "method.latent=128", "method.generator.width=256", "method.generator.widest=256", "method.discriminator.width=128",
@@ -23,7 +25,7 @@ SNGAN_32 = (
 
 
 def gan(preset: str, shape: tuple[int, int, int], *settings: str, classes: tuple[str, ...] = ()) -> Gan:
-    method = recipes.build(recipes.compose(preset, settings), shape, classes)
+    method = build_method(compose(preset, settings), shape, classes)
     assert isinstance(method, Gan)
     return method
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from limner import recipe as recipes
 from limner.core.cond import Batch
 from limner.core.method import At
+from limner.recipes.build import build_method
+from limner.recipes.recipe import InputError
+from limner.recipes.settings import compose
 
 
 @pytest.mark.parametrize(
@@ -22,15 +24,15 @@ from limner.core.method import At
 )
 def test_choices_that_contradict_each_other(settings: list[str], words: str) -> None:
     classes = ("a", "b") if "r3" in settings[0] else ()
-    with pytest.raises(recipes.InputError, match=words) as error:
-        recipes.build(recipes.compose("dcgan", settings), (16, 16, 1), classes)
+    with pytest.raises(InputError, match=words) as error:
+        build_method(compose("dcgan", settings), (16, 16, 1), classes)
     assert "\n" not in str(error.value)
 
 
 def test_too_small_an_image_names_the_way_out() -> None:
     for preset in ("dcgan", "sngan", "densegan", "r3gan"):
-        with pytest.raises(recipes.InputError, match=r"at least 8x8, not 6x9.*data\.size"):
-            recipes.build(recipes.compose(preset, []), (6, 9, 3), ())
+        with pytest.raises(InputError, match=r"at least 8x8, not 6x9.*data\.size"):
+            build_method(compose(preset, []), (6, 9, 3), ())
 
 
 @pytest.mark.parametrize(
@@ -46,8 +48,8 @@ def test_too_small_an_image_names_the_way_out() -> None:
     ],
 )
 def test_numbers_out_of_bounds_are_one_line_that_names_the_key(settings: list[str], words: str) -> None:
-    with pytest.raises(recipes.InputError) as error:
-        recipes.compose("gan", settings)
+    with pytest.raises(InputError) as error:
+        compose("gan", settings)
     assert words in str(error.value)
     assert "function-" not in str(error.value)
     assert "\n" not in str(error.value)
@@ -63,11 +65,11 @@ def test_numbers_out_of_bounds_are_one_line_that_names_the_key(settings: list[st
     ],
 )
 def test_what_a_network_cannot_heed_is_refused(preset: str, settings: list[str], words: str) -> None:
-    with pytest.raises(recipes.InputError, match=words):
-        recipes.build(recipes.compose(preset, settings), (16, 16, 1), ())
+    with pytest.raises(InputError, match=words):
+        build_method(compose(preset, settings), (16, 16, 1), ())
 
 
 def test_one_image_has_no_spread_for_batch_norm() -> None:
-    method = recipes.build(recipes.compose("gan", []), (8, 8, 1), ()).train()
-    with pytest.raises(recipes.InputError, match=r"two images or more in a chunk"):
+    method = build_method(compose("gan", []), (8, 8, 1), ()).train()
+    with pytest.raises(InputError, match=r"two images or more in a chunk"):
         method.losses("both", (Batch(torch.zeros(1, 1, 8, 8)),), At(0, 0.0))

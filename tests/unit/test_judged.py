@@ -21,7 +21,7 @@ from limner.core.errors import InputError
 from limner.core.files import cache_folder
 from limner.data.dataset import Dataset
 from limner.data.npz import read_npz
-from limner.judged import (
+from limner.evaluation.inputs import (
     Drawn,
     Judged,
     Rows,
@@ -34,8 +34,8 @@ from limner.judged import (
     reference,
     spooled,
 )
-from limner.loaded import Loaded
-from limner.metrics.pixels import take
+from limner.metrics.features.pixels import take
+from limner.runs.model import Loaded
 from made import encoded, folder, textured, write
 
 Pixels = NDArray[np.uint8]

@@ -12,15 +12,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from limner import recipe as recipes
 from limner.core import images as pictures
 from limner.core import seeds as randomness
+from limner.core.capabilities import Pixels
 from limner.core.cond import Batch, Cond
 from limner.core.errors import InputError
-from limner.core.method import At, Losses, Method, Phase, Pixels, Player, generate, latents_of, render
+from limner.core.method import At, Losses, Method, Phase, Player
 from limner.core.precision import device
-from limner.loaded import Loaded
-from limner.run import Checkpoint, Run
+from limner.core.sampling import generate, latents_of, render
+from limner.recipes.settings import compose
+from limner.runs.checkpoint import Checkpoint
+from limner.runs.model import Loaded
+from limner.runs.run import Run
 from limner.tasks.interpolate import _between, lerp, slerp
 from limner.tasks.invert import _guess, invert, off_the_shell, pyramid
 
@@ -76,9 +79,7 @@ class Bare(Simple):
 
 def loaded(method: Method, classes: Sequence[str] = ()) -> Loaded:
     settings = (f"data.size={SIDE}x{SIDE}", "data.channels=1", f"data.classes=[{','.join(classes)}]")
-    return Loaded(
-        Run(Path("runs/0001")), Checkpoint(Path("x"), 0), recipes.compose("dcgan", settings), method.to(device()).eval()
-    )
+    return Loaded(Run(Path("runs/0001")), Checkpoint(Path("x"), 0), compose("dcgan", settings), method.to(device()).eval())
 
 
 # ---- paths --------------------------------------------------------------------------------------------------------------

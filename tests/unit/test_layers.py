@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from limner.methods.gan.conditioning import Discriminator
 from limner.nets.convae import Broadcast, ConvDecoder, ConvEncoder
+from limner.nets.cpu import Dropout, dense
 from limner.nets.dcgan import DcganGenerator, DcganTrunk
-from limner.nets.layers import BatchNorm, Dropout, dense, halvings, init_normal, moments_of, move_moments
-from limner.nets.players import Discriminator
+from limner.nets.layers import BatchNorm, halvings, init_normal, moments_of, move_moments
 
 
 @pytest.mark.parametrize("shape", [(16, 5), (6, 5, 4, 3)])

@@ -57,7 +57,7 @@ def test_a_score_that_a_seed_lacks_has_no_mean() -> None:
 
 
 def test_every_preset_that_draws_pictures_plays() -> None:
-    from limner.table import PRESETS
+    from limner.recipes.registry import PRESETS
 
     assert league.generating() == sorted(PRESETS.keys() - {"prior"})  # which wants somebody's codec
 

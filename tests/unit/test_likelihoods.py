@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import distributions as dist
 
-from limner.methods import likelihoods
-from limner.methods.likelihoods import Kind
+from limner.methods.vae import likelihoods
+from limner.methods.vae.likelihoods import Kind
 
 GREYS = torch.arange(256, dtype=torch.float64) / 127.5 - 1
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from limner.methods import elbo, likelihoods
+from limner.methods.vae import elbo, likelihoods
 
 
 def kl_to_standard(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ from typing import NoReturn
 import pytest
 
 from limner.core.errors import InputError
-from limner.metrics import choice
-from limner.metrics.choice import NAMES, resolve
-from limner.metrics.detectors import Pixels, Shape
+from limner.metrics.features import choice
+from limner.metrics.features.choice import NAMES, resolve
+from limner.metrics.features.detectors import Pixels, Shape
 
 SHAPE: Shape = (8, 8, 1)
 

@@ -11,18 +11,13 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from limner.core.errors import InputError
-from limner.metrics import mmd, sliced
-from limner.metrics.detectors import untrained
-from limner.metrics.exact_tests import LEAST, hypergeometric_tail
-from limner.metrics.inception_score import inception_score, inception_score_null
-from limner.metrics.mmd import mmd2, mmd2_error, mmd2_null
-from limner.metrics.sliced import (
-    directions,
-    project,
-    sliced_wasserstein,
-    wasserstein2_squared,
-)
-from limner.metrics.two_sample import examined, two_sample_test
+from limner.metrics.distribution import mmd, sliced
+from limner.metrics.distribution.inception_score import inception_score, inception_score_null
+from limner.metrics.distribution.mmd import mmd2, mmd2_error, mmd2_null
+from limner.metrics.distribution.sliced import directions, project, sliced_wasserstein, wasserstein2_squared
+from limner.metrics.distribution.two_sample import examined, two_sample_test
+from limner.metrics.features.detectors import untrained
+from limner.metrics.stats.exact_tests import LEAST, hypergeometric_tail
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -116,7 +111,7 @@ def test_the_null_is_centred_at_nothing() -> None:
 
 
 def test_the_null_s_repeats_are_mmd2_of_its_splits() -> None:
-    from limner.metrics.frechet import split
+    from limner.metrics.distribution.frechet import split
 
     real = normal(90, 5)
     null = mmd2_null(real, 20, repeats=4, seed=3, m=50)

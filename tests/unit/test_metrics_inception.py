@@ -16,10 +16,10 @@ import torch.nn.functional as F
 
 from limner.core.errors import InputError
 from limner.core.precision import exact
-from limner.metrics import inception
-from limner.metrics.detectors import Shape
-from limner.metrics.inception import WEIGHTS, Inception, Published, load_inception, resize
-from limner.nets.inception import folded
+from limner.metrics.features import inception
+from limner.metrics.features.detectors import Shape
+from limner.metrics.features.inception import WEIGHTS, Inception, Published, load_inception, resize
+from limner.metrics.features.inception_net import folded
 from made_inception import pictures, published_weights
 
 # Of the tiles of `pictures`, by torch-fidelity 0.4.0 on `published_weights(0)`: features 3, 320, 704, 1088, 1472, 1856, the

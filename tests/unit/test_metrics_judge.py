@@ -18,12 +18,12 @@ from sklearn.datasets import load_digits
 
 from limner.core.errors import InputError
 from limner.core.precision import exact
-from limner.metrics.detectors import DETECTORS, Detector, untrained
-from limner.metrics.frechet import frechet_distance
-from limner.metrics.judge import Judge, judge_key, load_judge
-from limner.metrics.judge_training import accuracy, train_judge
-from limner.metrics.pixels import work_size
-from limner.metrics.statistics import Moments
+from limner.metrics.distribution.frechet import frechet_distance
+from limner.metrics.features.detectors import DETECTORS, Detector, untrained
+from limner.metrics.features.judge import Judge, judge_key, load_judge
+from limner.metrics.features.judge_training import accuracy, train_judge
+from limner.metrics.features.pixels import work_size
+from limner.metrics.stats.moments import Moments
 
 Pictures = NDArray[np.uint8]
 
@@ -197,7 +197,7 @@ def test_features_are_exact_whatever_training_allows() -> None:
 @pytest.mark.parametrize(("height", "width", "channels"), [(28, 28, 1), (32, 48, 3), (96, 64, 4), (8, 20, 3), (5, 5, 1)])
 @pytest.mark.parametrize("labelled", [True, False])
 def test_any_shape(height: int, width: int, channels: int, labelled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limner.metrics.judge_training.LEAST_SEEN", 3000)
+    monkeypatch.setattr("limner.metrics.features.judge_training.LEAST_SEEN", 3000)
     images, labels = scenes(120, height, width, channels)
     judge = train_judge(images, np.arange(0, 120, 2), labels if labelled else None, 2, seed=0)
     seen = judge.see(images)

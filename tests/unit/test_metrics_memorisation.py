@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core.errors import InputError
-from limner.metrics import nearest as search
-from limner.metrics.data_copying import data_copying, k_means, mann_whitney_z, nearest_centre
-from limner.metrics.memorisation import (
+from limner.metrics.memorisation import nearest as search
+from limner.metrics.memorisation.data_copying import data_copying, k_means, mann_whitney_z, nearest_centre
+from limner.metrics.memorisation.memorisation import (
     contact_sheet,
     excess,
     memorisation,
@@ -20,7 +20,7 @@ from limner.metrics.memorisation import (
     relative_distance,
     suspects,
 )
-from limner.metrics.nearest import VIEWS, Nearest, View, nearest
+from limner.metrics.memorisation.nearest import VIEWS, Nearest, View, nearest
 
 stats = pytest.importorskip("scipy.stats")
 Pictures = NDArray[np.uint8]

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from limner.core.errors import InputError
-from limner.metrics.classes import class_distance, class_error, class_null, class_shares, total_variation
-from limner.metrics.coverage import COVERAGE_K, PRECISION_K, neighbour_counts, neighbour_null, neighbours, radii
-from limner.metrics.detectors import Seen
-from limner.metrics.frechet import Null
-from limner.metrics.reconstruction import psnr, ssim
-from limner.metrics.score import Score, scored
+from limner.metrics.distribution.classes import class_distance, class_error, class_null, class_shares, total_variation
+from limner.metrics.distribution.coverage import COVERAGE_K, PRECISION_K, neighbour_counts, neighbour_null, neighbours, radii
+from limner.metrics.distribution.frechet import Null
+from limner.metrics.features.detectors import Seen
+from limner.metrics.representation.reconstruction import psnr, ssim
 from limner.metrics.scores import score
+from limner.metrics.stats.score import Score, scored
 
 
 def line(*places: float) -> torch.Tensor:

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from limner.core.errors import InputError
-from limner.metrics.choice import resolve
-from limner.metrics.detectors import Detector, Pixels
-from limner.metrics.onnx import Onnx
+from limner.metrics.features.choice import resolve
+from limner.metrics.features.detectors import Detector, Pixels
+from limner.metrics.features.onnx import Onnx
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
-from limner.metrics.probes import (
+from limner.metrics.representation.probes import (
     Linear,
     Readout,
     Scaling,

@@ -6,17 +6,10 @@ import pytest
 import torch
 
 from limner.core.errors import InputError
-from limner.metrics.frechet import (
-    Split,
-    factor,
-    frechet_distance,
-    frechet_null,
-    jackknife,
-    split,
-)
-from limner.metrics.observed import Observed
+from limner.metrics.distribution.frechet import Split, factor, frechet_distance, frechet_null, jackknife, split
+from limner.metrics.features.observed import Observed
 from limner.metrics.scores import Sides, measure
-from limner.metrics.statistics import Moments
+from limner.metrics.stats.moments import Moments
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

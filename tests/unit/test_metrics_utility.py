@@ -10,9 +10,8 @@ from torch import Tensor
 
 from limner.core.errors import InputError
 from limner.core.images import batches_of
-from limner.metrics.data_copying import data_copying
-from limner.metrics.two_sample import two_sample_test
-from limner.metrics.utility import (
+from limner.metrics.distribution.two_sample import two_sample_test
+from limner.metrics.distribution.utility import (
     diversity_error,
     diversity_null,
     gan_train,
@@ -23,6 +22,7 @@ from limner.metrics.utility import (
     taught_null,
     vendi,
 )
+from limner.metrics.memorisation.data_copying import data_copying
 
 distance = pytest.importorskip("scipy.spatial.distance")
 
@@ -88,8 +88,8 @@ def test_pictures_without_a_label_teach_nothing() -> None:
 
 
 def test_gan_train_with_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limner.metrics.judge_training.LEAST_SEEN", 8000)
-    monkeypatch.setattr("limner.metrics.judge_training.PASSES", 8)
+    monkeypatch.setattr("limner.metrics.features.judge_training.LEAST_SEEN", 8000)
+    monkeypatch.setattr("limner.metrics.features.judge_training.PASSES", 8)
     found = load_digits()
     images = np.round(found.images * (255 / 16)).astype(np.uint8)[..., None]
     order = np.random.default_rng(0).permutation(len(images))

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limner.evaluation import models
-from limner.loaded import ENCODED, Loaded
-from limner.metrics.reconstruction import CEILING, psnr, ssim
+from limner.evaluation import model_scores
+from limner.metrics.representation.reconstruction import CEILING, psnr, ssim
+from limner.runs.model import ENCODED, Loaded
 
 Pixels = NDArray[np.uint8]
 
@@ -42,9 +42,9 @@ def test_a_few_at_a_time_and_the_numbers_of_all_at_once(
     back = Blunt().reconstruct(real)
     ratio = psnr(back, real)
     expected = {"mse": 10 ** (-ratio / 10), "psnr": ratio.clamp(max=CEILING), "ssim": ssim(back, real)}
-    monkeypatch.setattr(models, "psnr", watched(psnr))
-    monkeypatch.setattr(models, "ssim", watched(ssim))
-    found = models.reconstruction(cast(Loaded, Blunt()), real)
+    monkeypatch.setattr(model_scores, "psnr", watched(psnr))
+    monkeypatch.setattr(model_scores, "ssim", watched(ssim))
+    found = model_scores.reconstruction(cast(Loaded, Blunt()), real)
     assert max(seen, default=0) <= 256
     assert found.keys() == expected.keys()
     for name, values in expected.items():
@@ -52,4 +52,4 @@ def test_a_few_at_a_time_and_the_numbers_of_all_at_once(
 
 
 def test_batches_of_a_model_stay_what_they_were() -> None:
-    assert models.AT_ONCE % ENCODED == 0
+    assert model_scores.AT_ONCE % ENCODED == 0

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from contract.helpers import finished, start, torchrun
 from limner.core.errors import InputError
-from limner.metrics import observed
-from limner.metrics.detectors import Detector, RandomConv
-from limner.metrics.observed import BLOCKS, Observed, observe, parts_of
+from limner.metrics.features import observed
+from limner.metrics.features.detectors import Detector, RandomConv
+from limner.metrics.features.observed import BLOCKS, Observed, observe, parts_of
 
 SHAPE = (8, 8, 1)
 

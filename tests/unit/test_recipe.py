@@ -8,18 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from limner import recipe as recipes
 from limner.core.errors import InputError
-from limner.methods.gan import Gan
-from limner.methods.gan_config import GanConfig
-from limner.methods.vae import VaeConfig
-from limner.recipe import Recipe, compose, known_keys, parse, put, read
-from limner.table import METHODS, PRESETS
-from limner.training import settle, silent
+from limner.core.progress import silent
+from limner.methods.gan.config import GanConfig
+from limner.methods.gan.gan import Gan
+from limner.methods.vae.vae import VaeConfig
+from limner.recipes.build import build_method, stage_configs
+from limner.recipes.recipe import Recipe
+from limner.recipes.registry import METHODS, PRESETS, methods_table
+from limner.recipes.settings import compose, known_keys, parse_recipe, put_setting, read_recipe
+from limner.training.resolve import settle
 
 
 def test_every_preset_is_of_a_family_and_names_its_paper() -> None:
-    assert {row["name"] for row in recipes.methods_table()} == set(PRESETS)
+    assert {row["name"] for row in methods_table()} == set(PRESETS)
     for name, preset in PRESETS.items():
         recipe = compose(name)
         assert recipe.preset == name
@@ -50,7 +52,7 @@ def test_a_recipe_file_is_a_preset(tmp_path: Path) -> None:
         compose(str(path))
     path.write_text("a: [")
     with pytest.raises(InputError, match="not readable as YAML"):
-        read(path)
+        read_recipe(path)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_a_recipe_cannot_be_changed_in_place() -> None:
 
 def test_put_turns_a_bare_schedule_into_a_tree() -> None:
     tree: dict[str, object] = {"method": {"generator": {"optimiser": {"lr": 0.5}}}}
-    put(tree, "method.generator.optimiser.lr.warmup=0.2")
+    put_setting(tree, "method.generator.optimiser.lr.warmup=0.2")
     assert tree == {"method": {"generator": {"optimiser": {"lr": {"value": 0.5, "warmup": 0.2}}}}}
 
 
@@ -144,9 +146,9 @@ def test_precision_is_resolved_before_use() -> None:
 def test_stages_share_the_budget_and_hand_their_codec_on() -> None:
     vae = {"kind": "vae", "latent": 3, "width": 8, "widest": 8}
     gan = {"kind": "gan", "networks": "mlp", "generator": {"widths": [8]}, "discriminator": {"widths": [8]}}
-    recipe = parse({"stages": [{"name": "codec", "share": 0.25, "method": vae}], "method": gan}, "test")
-    assert [(name, share) for name, share, _ in recipes.stage_configs(recipe)] == [("codec", 0.25), ("main", 0.75)]
-    first, last = recipes.build(recipe, (16, 16, 1), (), 0), recipes.build(recipe, (16, 16, 1), ())
+    recipe = parse_recipe({"stages": [{"name": "codec", "share": 0.25, "method": vae}], "method": gan}, "test")
+    assert [(name, share) for name, share, _ in stage_configs(recipe)] == [("codec", 0.25), ("main", 0.75)]
+    first, last = build_method(recipe, (16, 16, 1), (), 0), build_method(recipe, (16, 16, 1), ())
     assert first.codec.shape == (1, 16, 16)
     assert isinstance(last, Gan)
     assert last.codec.shape == (3,)
@@ -165,19 +167,19 @@ def test_stages_share_the_budget_and_hand_their_codec_on() -> None:
     ],
 )
 def test_what_does_not_fit_says_so_when_it_is_built(tree: dict[str, object], words: str | None) -> None:
-    recipe = parse({"method": {"kind": "gan"} | tree}, "test")
+    recipe = parse_recipe({"method": {"kind": "gan"} | tree}, "test")
     assert isinstance(recipe.method, GanConfig)
     shape = (6, 16, 1) if tree == {"networks": "dcgan"} or tree["networks"] == "mlp" else (16, 16, 1)
     if words is None:
-        recipes.build(recipe, shape, ())
+        build_method(recipe, shape, ())
         return
     with pytest.raises(InputError, match=words):
-        recipes.build(recipe, shape, ())
+        build_method(recipe, shape, ())
 
 
 def test_updates_are_shared_where_they_can_be() -> None:
     def phases(*settings: str) -> list[str]:
-        return [phase.name for phase in recipes.build(compose("gan", settings), (16, 16, 1), ()).phases() if not phase.joins]
+        return [phase.name for phase in build_method(compose("gan", settings), (16, 16, 1), ()).phases() if not phase.joins]
 
     apart = ["discriminator", "generator"]
     assert phases("method.updates=auto") == phases("method.updates=shared") == ["both"]

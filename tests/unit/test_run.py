@@ -13,8 +13,10 @@ import torch
 
 from limner.core import files
 from limner.core.errors import InputError
-from limner.recipe import compose
-from limner.run import Run, list_runs, load_weights, prune
+from limner.recipes.settings import compose
+from limner.runs.checkpoint import load_weights
+from limner.runs.listing import list_runs, prune
+from limner.runs.run import Run
 
 
 @pytest.fixture

@@ -9,11 +9,13 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
-from limner import recipe as recipes
 from limner.core import optim
-from limner.core.ema import Ema, averaged
+from limner.core.method import averaged
 from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule, Scheduled
+from limner.recipes.build import build_method
+from limner.recipes.settings import compose
+from limner.training.ema import Ema
 
 
 class Holder(BaseModel):
@@ -129,7 +131,7 @@ def test_state_of_another_shape_is_refused() -> None:
 
 def test_ema_half_life() -> None:
     """After one half-life in images, half of the old is left, whatever the batch; 0 copies."""
-    method = recipes.build(recipes.compose("gan", ["method.generator.widths=[4]"]), (8, 8, 1), ())
+    method = build_method(compose("gan", ["method.generator.widths=[4]"]), (8, 8, 1), ())
     for batch in (10, 50, 100):
         ema = Ema(method)
         name, live = next(iter(method.generator.named_parameters()))
@@ -152,7 +154,7 @@ def test_ema_half_life() -> None:
 
 
 def test_ema_follows_running_moments() -> None:
-    method = recipes.build(recipes.compose("dcgan", ["method.generator.width=16"]), (8, 8, 1), ())
+    method = build_method(compose("dcgan", ["method.generator.width=16"]), (8, 8, 1), ())
     ema = Ema(method)
     name = next(name for name, _ in method.generator.named_buffers() if name.endswith("running_mean"))
     with torch.no_grad():

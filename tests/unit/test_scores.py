@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from limner.core.errors import InputError
-from limner.metrics.coverage import NEIGHBOUR_SCORES
-from limner.metrics.inception_score import inception_score
-from limner.metrics.observed import Observed
+from limner.metrics.distribution.coverage import NEIGHBOUR_SCORES
+from limner.metrics.distribution.inception_score import inception_score
+from limner.metrics.features.observed import Observed
 from limner.metrics.scores import ASKED, OF_SAMPLES, TABLE, Labels, Sides, measure
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from limner.core.errors import InputError
 from limner.data import prepare
-from limner.evaluation import references
-from limner.evaluation.references import JUDGE_SEED, SHIPPED, judge_for
-from limner.metrics.judge import judge_key, load_judge
-from limner.metrics.judge_training import accuracy
+from limner.judges import references
+from limner.judges.judge import JUDGE_SEED, SHIPPED, judge_for
+from limner.metrics.features.judge import judge_key, load_judge
+from limner.metrics.features.judge_training import accuracy
 
 FILES = sorted(SHIPPED.glob("*.safetensors"))
 

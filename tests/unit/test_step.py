@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from limner.core.capabilities import Pixels
 from limner.core.cond import Batch, Cond
 from limner.core.errors import InputError
-from limner.core.method import At, Losses, Method, Phase, Pixels, Player, generate
+from limner.core.method import At, Losses, Method, Phase, Player
 from limner.core.optim import Clip, Optimiser
+from limner.core.sampling import generate
 from limner.core.schedule import Schedule
-from limner.core.step import NORMS_EVERY, Stepper
+from limner.training.step import NORMS_EVERY, Stepper
 
 
 class Scale(nn.Module):

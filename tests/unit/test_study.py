@@ -24,12 +24,12 @@ from PIL import Image
 import raters
 from limner.core.errors import InputError
 from limner.data import prepare
-from limner.study import plan as planning
-from limner.study import records, server
-from limner.study.pictures import MASKS, masks
-from limner.study.plan import FORMS, parts_of, plan
-from limner.study.records import Key, append, read_judgement, read_key
-from limner.study.server import StudyServer
+from limner.evaluation.human import plan as planning
+from limner.evaluation.human import records, server
+from limner.evaluation.human.pictures import MASKS, masks
+from limner.evaluation.human.plan import FORMS, parts_of, plan
+from limner.evaluation.human.records import Key, append, read_judgement, read_key
+from limner.evaluation.human.server import StudyServer
 
 COUNT = 4
 

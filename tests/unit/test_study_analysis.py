@@ -12,10 +12,10 @@ import pytest
 
 import raters
 from limner.core.errors import InputError
-from limner.metrics.intervals import NONE
-from limner.study.analysis import analyse, conclude, hear
-from limner.study.plan import FORMS, Names, _form, parts_of
-from limner.study.records import Key, Picture, Rated, Reals
+from limner.evaluation.human.analysis import analyse, conclude, hear
+from limner.evaluation.human.plan import FORMS, Names, _form, parts_of
+from limner.evaluation.human.records import Key, Picture, Rated, Reals
+from limner.metrics.stats.intervals import NONE
 from raters import Rater
 
 

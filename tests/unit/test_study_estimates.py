@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import optimize, special, stats
 
-from limner.study.preference import chances, strengths
-from limner.study.resampling import draws, estimate, interval, normal, quantile
-from limner.study.signal import both, detection, likeness, log_linear, typical
+from limner.evaluation.human.preference import chances, strengths
+from limner.evaluation.human.resampling import draws, estimate, interval, normal, quantile
+from limner.evaluation.human.signal import both, detection, likeness, log_linear, typical
 
 Z = NormalDist().inv_cdf
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from limner import prepare
-from limner.evaluation import watch
-from limner.metrics.detectors import untrained
+from limner.metrics.features.detectors import untrained
+from limner.training import scorer
 from made import folder
 
 
@@ -20,10 +20,10 @@ def test_a_handful_of_pictures_has_no_neighbourhoods(
     pictures: int, scores: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = prepare(folder(tmp_path / "raw", {"a": pictures}, height=8, width=8), split="none", out=tmp_path / "packed")
-    monkeypatch.setattr(watch, "judge_for", lambda dataset: untrained("pixels", dataset.shape))
+    monkeypatch.setattr(scorer, "judge_for", lambda dataset: untrained("pixels", dataset.shape))
     method: Any = SimpleNamespace(
         chunk=16, device=torch.device("cpu"), sample=lambda seeds, cond: torch.rand(len(seeds), 3, 8, 8) * 2 - 1
     )
-    found = watch.Watch(dataset, 20).score(method)
+    found = scorer.Watch(dataset, 20).score(method)
     assert set(found) == scores
     assert found["frechet"] > found["null"]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from limner.core import watch
-from limner.core.watch import diversity, warnings
-from limner.recipe import compose
+from limner.core import diagnosis
+from limner.core.diagnosis import diversity, warnings
+from limner.recipes.settings import compose
 
 Row = dict[str, Any]
 GAME = compose("dcgan").model_dump(mode="json")
@@ -232,11 +232,11 @@ def test_rows_without_anything_to_see_are_no_events() -> None:
 
 def test_every_knob_that_is_named_exists() -> None:
     """Of the rules' own source: a recipe's key that is renamed must be renamed there as well."""
-    told = set(re.findall(r'"((?:method|data)\.[a-z0-9_.]+)"', Path(watch.__file__).read_text()))
+    told = set(re.findall(r'"((?:method|data)\.[a-z0-9_.]+)"', Path(diagnosis.__file__).read_text()))
     assert len(told) >= 7
     for key in told:
-        assert any(watch._setting(tree, key)[0] for tree in (GAME, CODER)), key
+        assert any(diagnosis._setting(tree, key)[0] for tree in (GAME, CODER)), key
     for key in ("method.generator.clip", "method.discriminator.optimiser.lr"):
-        assert watch._setting(GAME, key)[0]
+        assert diagnosis._setting(GAME, key)[0]
     for key in ("method.clip", "method.optimiser.lr"):
-        assert watch._setting(CODER, key)[0]
+        assert diagnosis._setting(CODER, key)[0]

@@ -40,7 +40,7 @@ app.command("report")(look.report)
 
 def _version(asked: bool) -> None:
     if asked:
-        from limner.doctor import version
+        from limner.core.environment import version
 
         print(f"limner {version('limner')}")
         raise typer.Exit

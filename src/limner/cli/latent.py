@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from limner.cli import show
 from limner.cli.door import verb
 from limner.cli.options import (
     ArrayOut,
@@ -29,6 +28,7 @@ from limner.cli.options import (
     TurnSteps,
 )
 from limner.cli.parse import parse_seeds
+from limner.cli.show.tasks import show_classification, show_embedding, show_interpolation, show_reconstructions, show_traversal
 
 
 def reconstruct(
@@ -55,7 +55,7 @@ def reconstruct(
                 run, images, starts=starts, steps=steps, encoder=encoder, label=label, checkpoint=checkpoint, out=out,
                 progress=progress,
             )  # fmt: skip
-        reply(answer, show.reconstructions)
+        reply(answer, show_reconstructions)
 
 
 def interpolate(
@@ -81,7 +81,7 @@ def interpolate(
             answer = draw(
                 run, images or [], seeds=ends, steps=steps, label=label, checkpoint=checkpoint, out=out, progress=progress
             )
-        reply(answer, show.interpolation)
+        reply(answer, show_interpolation)
 
 
 def traverse(
@@ -110,7 +110,7 @@ def traverse(
                 run, image, latents=chosen, steps=steps, span=span, seed=seed, label=label, checkpoint=checkpoint, out=out,
                 progress=progress,
             )  # fmt: skip
-        reply(answer, show.traversal)
+        reply(answer, show_traversal)
 
 
 def embed(
@@ -131,7 +131,7 @@ def embed(
 
         with counter("encoding") as progress:
             answer = write(run, sources or [], split=split, checkpoint=checkpoint, out=out, progress=progress)
-        reply(answer, show.embedding)
+        reply(answer, show_embedding)
 
 
 def classify(
@@ -151,4 +151,4 @@ def classify(
 
         with counter("encoding") as progress:
             answer = sort(run, images or [], data=data, checkpoint=checkpoint, progress=progress)
-        reply(answer, show.classification)
+        reply(answer, show_classification)

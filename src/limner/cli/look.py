@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from limner.cli import show
 from limner.cli.door import verb
 from limner.cli.options import (
     Checkpoint,
@@ -25,23 +24,27 @@ from limner.cli.options import (
     Where,
 )
 from limner.cli.parse import split_list
+from limner.cli.show.evaluation import show_comparison, show_metrics
+from limner.cli.show.system import show_doctor, show_methods, show_pruned, show_report, show_runs
 from limner.core.errors import InputError
 
 
 def doctor(as_json: Json = False) -> None:
     """Say what this machine offers."""
     with verb(as_json) as reply:
-        from limner.doctor import examine
+        from limner.core.environment import examine
+        from limner.data.catalog import known_sets
 
-        reply(examine(), show.doctor)
+        sets = {one["name"]: one["where"] for one in known_sets() if one["where"]}
+        reply(examine() | {"data": sets}, show_doctor)
 
 
 def methods(as_json: Json = False) -> None:
     """List the methods and presets, with their papers."""
     with verb(as_json) as reply:
-        from limner.recipe import methods_table
+        from limner.recipes.registry import methods_table
 
-        reply({"methods": methods_table()}, show.methods)
+        reply({"methods": methods_table()}, show_methods)
 
 
 def evaluate(
@@ -61,14 +64,14 @@ def evaluate(
     """
     with verb(as_json, run=Path(what)) as reply:
         from limner.cli.progress import phases
-        from limner.evaluation import evaluate as judge
+        from limner.evaluation.evaluate import evaluate as judge
 
         with phases() as tell:
             answer = judge(
                 what, data=data, count=count, features=features, metrics=split_list(metrics), checkpoint=checkpoint,
                 importance=importance, out=out, tell=tell,
             )  # fmt: skip
-        reply(answer, show.metrics)
+        reply(answer, show_metrics)
 
 
 def compare(
@@ -88,14 +91,14 @@ def compare(
     """
     with verb(as_json) as reply:
         from limner.cli.progress import phases
-        from limner.evaluation import compare as judge
+        from limner.evaluation.compare import compare as judge
 
         with phases() as tell:
             answer = judge(
                 what, data=data, count=count, features=features, metrics=split_list(metrics), checkpoint=checkpoint, html=html,
                 out=out, tell=tell,
             )  # fmt: skip
-        reply(answer, show.compared)
+        reply(answer, show_comparison)
 
 
 def runs(
@@ -107,13 +110,13 @@ def runs(
     'runs prune' frees the space of old checkpoints; of each run the last and the best stay.
     """
     with verb(as_json) as reply:
-        from limner import run
+        from limner.runs.listing import list_runs, prune
 
-        prune, folder = _where(words or [])
-        if prune:
-            reply(run.prune(folder), show.pruned)
+        pruning, folder = _where(words or [])
+        if pruning:
+            reply(prune(folder), show_pruned)
         else:
-            reply({"runs": run.list_runs(folder)}, show.runs)
+            reply({"runs": list_runs(folder)}, show_runs)
 
 
 def _where(words: list[str]) -> tuple[bool, Path]:
@@ -127,6 +130,6 @@ def _where(words: list[str]) -> tuple[bool, Path]:
 def report(run: Run, as_json: Json = False) -> None:
     """Make a run's report.html anew."""
     with verb(as_json, run=run) as reply:
-        from limner.report import write_report
+        from limner.runs.report import write_report
 
-        reply({"report": write_report(run)}, show.report)
+        reply({"report": write_report(run)}, show_report)

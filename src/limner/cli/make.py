@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from limner.cli import show
 from limner.cli.door import INTERRUPTED, plain, verb
 from limner.cli.options import (
     Checkpoint,
@@ -35,9 +34,10 @@ from limner.cli.options import (
     Truncation,
 )
 from limner.cli.parse import check_settings, choose_seeds
+from limner.cli.show.training import show_outcome, show_plan, show_samples
 
 if TYPE_CHECKING:
-    from limner.training import Outcome
+    from limner.training.train import Outcome
 
 
 def train(
@@ -55,19 +55,20 @@ def train(
     """Train a generator on a set of pictures."""
     with verb(as_json) as reply:
         words = check_settings(settings)
-        from limner import rehearsal, training
         from limner.cli.progress import steps
+        from limner.training.dry_run import dry_run as rehearse
+        from limner.training.train import train as begin
 
         chosen: dict[str, Any] = {
             "preset": preset, "out": out, "images": images, "minutes": minutes, "seed": seed, "name": name,
             "settings": words,
         }  # fmt: skip
         if dry_run:
-            reply(rehearsal.dry_run(source, **chosen), show.plan)
+            reply(rehearse(source, **chosen), show_plan)
             return
         with steps() as progress:
-            outcome = training.train(source, progress=progress, **chosen)
-        reply(_answer(outcome), show.outcome)
+            outcome = begin(source, progress=progress, **chosen)
+        reply(_answer(outcome), show_outcome)
     _leave(outcome)
 
 
@@ -84,12 +85,12 @@ def resume(
     """
     with verb(as_json, run=run) as reply:
         words = check_settings(settings)
-        from limner import training
         from limner.cli.progress import steps
+        from limner.training import train
 
         with steps() as progress:
-            outcome = training.resume(run, images=images, minutes=minutes, settings=words, progress=progress)
-        reply(_answer(outcome), show.outcome)
+            outcome = train.resume(run, images=images, minutes=minutes, settings=words, progress=progress)
+        reply(_answer(outcome), show_outcome)
     _leave(outcome)
 
 
@@ -129,5 +130,5 @@ def sample(
                 run, seeds=chosen, label=label, truncation=truncation, temperature=temperature, top_k=top_k, top_p=top_p,
                 checkpoint=checkpoint, grid=grid, npz=npz, out=out, metadata=not no_metadata,
             ),
-            show.samples,
+            show_samples,
         )  # fmt: skip

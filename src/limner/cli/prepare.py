@@ -4,23 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from limner.cli import show
 from limner.cli.door import verb
-from limner.cli.options import (
-    Background,
-    Binary,
-    Channels,
-    DataOut,
-    DataSeed,
-    Fit,
-    Json,
-    Labels,
-    Limit,
-    Size,
-    Source,
-    Split,
-)
+from limner.cli.options import Background, Binary, Channels, DataOut, DataSeed, Fit, Json, Labels, Limit, Size, Source, Split
 from limner.cli.parse import given
+from limner.cli.show.data import show_pictures, show_sets
 
 app = typer.Typer(help="List, check and prepare sets of pictures.", no_args_is_help=False)
 
@@ -29,9 +16,9 @@ app = typer.Typer(help="List, check and prepare sets of pictures.", no_args_is_h
 def list_sets(as_json: Json = False) -> None:
     """The sets known by name, and whether each is at hand."""
     with verb(as_json) as reply:
-        from limner.doctor import known_sets
+        from limner.data.catalog import known_sets
 
-        reply({"sets": known_sets()}, show.sets)
+        reply({"sets": known_sets()}, show_sets)
 
 
 @app.command("check")
@@ -63,7 +50,7 @@ def check(
         )  # fmt: skip
         with counter("checking") as progress:
             found = data.check(source, progress=progress, **chosen)
-        reply(found.summary(), show.pictures)
+        reply(found.summary(), show_pictures)
 
 
 @app.command("prepare")
@@ -93,4 +80,4 @@ def prepare(
         )  # fmt: skip
         with counter("preparing") as progress:
             dataset = data.prepare(source, out=out, progress=progress, **chosen)
-        reply(data.summary(dataset), show.pictures)
+        reply(data.summary(dataset), show_pictures)

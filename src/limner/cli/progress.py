@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from limner.cli.show import span
+from limner.cli.show.tables import span
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -18,7 +18,7 @@ QUIET = 2.0  # seconds of a phase that need no line
 
 
 class Step(Protocol):
-    """What the verbs tell: `limner.training.Progress`, seen from the door."""
+    """What the verbs tell: `limner.training.train.Progress`, seen from the door."""
 
     @property
     def what(self) -> str: ...

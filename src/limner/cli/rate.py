@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from limner.cli import show
 from limner.cli.door import DONE, verb
 from limner.cli.options import (
     Analyse,
@@ -23,6 +22,7 @@ from limner.cli.options import (
     Tasks,
 )
 from limner.cli.parse import split_list
+from limner.cli.show.study import show_judgements, show_study
 from limner.core.errors import InputError
 
 
@@ -52,18 +52,18 @@ def rate(
         if analyse:
             if serve or out is not None:
                 raise InputError("--analyse reads answers; leave --serve and --out out")
-            from limner.study.analysis import analyse as conclude
+            from limner.evaluation.human.analysis import analyse as conclude
 
-            reply(conclude(given, html=html), show.judged)
+            reply(conclude(given, html=html), show_judgements)
             return DONE
         if html:
             raise InputError("--html makes a page of a study's answers; give it with --analyse")
         from limner.cli.parse import given as told
         from limner.cli.progress import counter
-        from limner.study.plan import plan
-        from limner.study.plan import told as about
-        from limner.study.records import KEY, read_key
-        from limner.study.server import PORT, StudyServer
+        from limner.evaluation.human.plan import plan
+        from limner.evaluation.human.plan import told as about
+        from limner.evaluation.human.records import KEY, read_key
+        from limner.evaluation.human.server import PORT, StudyServer
 
         made = len(given) == 1 and (Path(given[0]).expanduser() / KEY).is_file()
         if made:
@@ -80,7 +80,7 @@ def rate(
         if serve:
             server = StudyServer(Path(answer["study"]), PORT if port is None else port)
             answer["url"] = server.url
-        reply(answer, show.study)
+        reply(answer, show_study)
     if server is not None:
         try:
             server.serve_forever()

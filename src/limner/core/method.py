@@ -10,15 +10,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from limner.core.capabilities import Codec
 from limner.core.cond import Batch, Cond
 from limner.core.optim import Clip, Optimiser
-from limner.core.precision import exact
 
 
 @dataclass(frozen=True)
@@ -126,84 +126,6 @@ class MethodConfig(BaseModel):
         return None
 
 
-class Codec(Protocol):
-    """What a Method works *in*: pixels, or the latents of a trained autoencoder."""
-
-    @property
-    def kind(self) -> Literal["continuous", "codes"]: ...
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one encoded image, without the batch axis."""
-
-    @property
-    def vocabulary(self) -> int | None: ...
-    def encode(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] in [-1, 1] -> [B, *shape]. Deterministic: the mean, or the indices."""
-
-    def decode(self, latents: Tensor) -> Tensor: ...
-
-
-@runtime_checkable
-class Reconstructs(Protocol):
-    """A Method that is a Codec as well."""
-
-    def encode(self, images: Tensor) -> Tensor: ...
-    def decode(self, latents: Tensor) -> Tensor: ...
-
-
-@runtime_checkable
-class Latents(Protocol):
-    """A Method whose pictures are a smooth function of a vector: what can be inverted, interpolated and truncated."""
-
-    def latents(self, seeds: Sequence[int]) -> Tensor:
-        """[len(seeds), dim]: what `sample` decodes; row i depends on seeds[i] alone."""
-
-    def picture(self, latents: Tensor, cond: Cond) -> Tensor:
-        """[B, dim] -> [B, C, H, W] in [-1, 1], differentiable in `latents`."""
-
-
-@runtime_checkable
-class Bounded(Protocol):
-    """A Method that bounds the likelihood of pictures from below."""
-
-    entries: int
-    """Numbers in a latent."""
-
-    @property
-    def black_and_white(self) -> bool:
-        """Whether only pictures of black and white have a likelihood."""
-
-    def log_weight(self, images: Tensor, noise: Tensor, density: bool = False) -> Tensor:
-        """[B] nats: log p(x|z) + log p(z) − log q(z|x) at one z ~ q(z|x), made of `noise` [B, dim], standard normal.
-
-        p(x|z) is the probability of the pictures' grey values, so that no dequantisation is needed; or, with `density`, what
-        `log_density` says of them. The mean over draws is the ELBO; log-mean-exp of K draws is the importance-weighted bound
-        (Burda et al. 2015, arXiv:1509.00519, eq. 8).
-        """
-
-    @property
-    def exact(self) -> bool:
-        """Whether the likelihood itself is known, and not only bounded."""
-
-    def log_density(self, images: Tensor) -> Tensor:
-        """[B] nats: log p(x) of an `exact` model, exactly: the density of the grey values times the width of their bins."""
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """The identity: images themselves. Pixel and latent models share one path."""
-
-    shape: tuple[int, ...]
-    kind: Literal["continuous", "codes"] = "continuous"
-    vocabulary: int | None = None
-
-    def encode(self, images: Tensor) -> Tensor:
-        return images
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return latents
-
-
 class Method(nn.Module, ABC):
     """A family of generators: its networks, what is minimised for which weights and how often, and how to sample."""
 
@@ -262,50 +184,7 @@ class Method(nn.Module, ABC):
         return next(self.parameters()).device
 
 
-def generate(method: Method, seeds: Sequence[int], cond: Cond | None = None, **knobs: Any) -> Tensor:
-    """[len(seeds), C, H, W] in [-1, 1], in passes of exactly `method.chunk` images; the last one is padded and cut.
-
-    A convolution may round differently in a batch of another size: with one size for all, an image's bits are its own.
-    """
-    rows: list[Tensor] = []
-    with exact(method.device.type):
-        for start in range(0, len(seeds), method.chunk):
-            padded = _seeds(seeds, start, method.chunk)
-            rows.append(method.sample(padded, _rows(cond, start, method.chunk), **knobs)[: len(seeds) - start])
-    return torch.cat(rows)
-
-
-def latents_of(method: Method, seeds: Sequence[int]) -> Tensor:
-    """[len(seeds), dim]: what `generate` decodes, to the bit. The method must have `Latents`."""
-    assert isinstance(method, Latents)
-    starts = range(0, len(seeds), method.chunk)
-    with exact(method.device.type):
-        return torch.cat([method.latents(_seeds(seeds, s, method.chunk))[: len(seeds) - s] for s in starts])
-
-
-def render(method: Method, latents: Tensor, cond: Cond | None = None) -> Tensor:
-    """[N, dim] -> [N, C, H, W] in [-1, 1], in the same passes as `generate`: the latents of a seed give its very bits."""
-    assert isinstance(method, Latents)
-    rows: list[Tensor] = []
-    with exact(method.device.type):
-        for start in range(0, len(latents), method.chunk):
-            padded = _cut(latents, start, method.chunk)
-            rows.append(method.picture(padded, _rows(cond, start, method.chunk))[: len(latents) - start])
-    return torch.cat(rows)
-
-
-def _seeds(seeds: Sequence[int], start: int, size: int) -> list[int]:
-    part = list(seeds[start : start + size])
-    return part + part[-1:] * (size - len(part))
-
-
-def _cut(rows: Tensor, start: int, size: int) -> Tensor:
-    part = rows[start : start + size]
-    return torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])])
-
-
-def _rows(cond: Cond | None, start: int, size: int) -> Cond:
-    """Rows start … start+size-1 of every door that is open, the last row repeated where there are too few."""
-    if cond is None:
-        return Cond()
-    return Cond(*(None if rows is None else _cut(rows, start, size) for rows in (cond.label, cond.text, cond.image)))
+def averaged(method: Method) -> list[str]:
+    """Names in the method's state that its average holds: all but the weights of players that are not averaged."""
+    left_out = tuple(f"{player.module}." for player in method.players().values() if not player.averaged)
+    return [name for name in method.state_dict() if not name.startswith(left_out)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import nn
 
 Precision = Literal["fp32", "bf16"]
 
@@ -135,3 +136,8 @@ def keep_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     large = 1 << 30
     return bool(mallopt(-4, 0) and mallopt(-1, large) and mallopt(-2, 1 << 26))
+
+
+def prepare_module(module: nn.Module, device: torch.device) -> None:
+    """Moves a network to the device with its convolution weights channels last."""
+    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -56,3 +56,7 @@ def order(seed: int, stream: int, start: int, size: int, count: int) -> NDArray[
         inside = places // count == epoch
         rows[inside] = _permutation(seed, stream, epoch, count)[places[inside] % count]
     return rows
+
+
+SCORED_SEEDS = 1_000_000
+"""Samples are scored on seeds from here on, pictures for people are on small ones."""

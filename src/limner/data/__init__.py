@@ -2,8 +2,9 @@
 
 from limner.data.dataset import Dataset, Images, open_dataset, summary
 from limner.data.options import parse_size
-from limner.data.prepare import check, prepare, sizes
+from limner.data.prepare import check, prepare
 from limner.data.report import CheckReport
+from limner.data.sizing import sizes
 from limner.data.sources import BUILT_IN
 
 __all__ = ["BUILT_IN", "CheckReport", "Dataset", "Images", "check", "open_dataset", "parse_size", "prepare", "sizes", "summary"]

@@ -6,6 +6,7 @@ compositing would mix the meaningless colour of clear pixels into the edges (hal
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import dataclass
 from functools import cache
@@ -203,3 +204,18 @@ def _margin(mode: str, background: tuple[int, int, int]) -> int | tuple[int, ...
     if mode == "L":
         return Image.new("RGB", (1, 1), background).convert("L").tobytes()[0]
     return (*background, 0) if mode == "RGBA" else background
+
+
+def binarised(pixels: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """[n, H, W, C] -> the same shape of 0 and 255: a pixel is white with probability grey/255.
+
+    The draws of a picture are a function of its own pixels and of `seed`, so that they depend on no order; they are raw PCG64
+    bits, the same on every machine.
+    """
+    drawn = np.empty_like(pixels)
+    for row, picture in enumerate(pixels):
+        key = np.frombuffer(hashlib.sha256(picture.tobytes()).digest(), "<u4")
+        bits = np.random.PCG64(np.random.SeedSequence([seed, *key.tolist()])).random_raw(picture.size)
+        uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        drawn[row] = np.where(uniform.reshape(picture.shape) * 255 < picture, 255, 0)
+    return drawn

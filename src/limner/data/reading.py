@@ -21,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.data import pictures
-from limner.data.binary import binarised
 from limner.data.duplicates import Signatures, signatures
 from limner.data.listing import Arrays, Fault, Files, Listing, Payload, Rejected, printable
-from limner.data.pictures import Seen, Shaping, Unreadable
+from limner.data.pictures import Seen, Shaping, Unreadable, binarised
 
 Progress = Callable[[int, int], None]
 _FILES_PER_CHUNK, _ROWS_PER_CHUNK = 32, 1024

@@ -18,23 +18,14 @@ from torch import Tensor
 
 from limner.core.errors import InputError
 from limner.core.images import batches_of
-from limner.metrics import sliced
-from limner.metrics.classes import class_distance, class_error, class_null
-from limner.metrics.coverage import COVERAGE_K, NEIGHBOUR_SCORES, neighbour_counts, neighbour_null
-from limner.metrics.data_copying import data_copying
-from limner.metrics.detectors import Seen
-from limner.metrics.frechet import Null, frechet_null, frechet_to, jackknife, split
-from limner.metrics.inception_score import SPLITS, inception_score, inception_score_null
-from limner.metrics.memorisation import Excess, Memorisation, memorisation
-from limner.metrics.mmd import mmd2, mmd2_error, mmd2_null
-from limner.metrics.nearest import Nearest
-from limner.metrics.observed import BLOCKS, Observed
-from limner.metrics.pixels import Source, take
-from limner.metrics.probes import Share
-from limner.metrics.score import Score, scored
-from limner.metrics.threads import one_thread
-from limner.metrics.two_sample import FEWEST, two_sample_test
-from limner.metrics.utility import (
+from limner.metrics.distribution import sliced
+from limner.metrics.distribution.classes import class_distance, class_error, class_null
+from limner.metrics.distribution.coverage import COVERAGE_K, NEIGHBOUR_SCORES, neighbour_counts, neighbour_null
+from limner.metrics.distribution.frechet import Null, frechet_null, frechet_to, jackknife, split
+from limner.metrics.distribution.inception_score import SPLITS, inception_score, inception_score_null
+from limner.metrics.distribution.mmd import mmd2, mmd2_error, mmd2_null
+from limner.metrics.distribution.two_sample import FEWEST, two_sample_test
+from limner.metrics.distribution.utility import (
     diversity_error,
     diversity_null,
     gan_train,
@@ -45,6 +36,15 @@ from limner.metrics.utility import (
     taught_null,
     vendi,
 )
+from limner.metrics.features.detectors import Seen
+from limner.metrics.features.observed import BLOCKS, Observed
+from limner.metrics.features.pixels import Source, take
+from limner.metrics.memorisation.data_copying import data_copying
+from limner.metrics.memorisation.memorisation import Excess, Memorisation, memorisation
+from limner.metrics.memorisation.nearest import Nearest
+from limner.metrics.representation.probes import Share
+from limner.metrics.stats.score import Score, scored
+from limner.metrics.stats.threads import one_thread
 
 T = TypeVar("T")
 Nulls = Mapping[str, Null]

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.nets.layers import Conv2d, ConvTranspose2d, halvings
+from limner.nets.cpu import Conv2d, ConvTranspose2d
+from limner.nets.layers import halvings
 
 Block = Literal["residual", "dense"]
 DENSE_LAYERS = 2

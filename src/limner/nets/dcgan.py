@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.nets.layers import BatchNorm, Conv2d, ConvTranspose2d, Dropout, Norm, halvings, init_normal, norm_of
+from limner.nets.cpu import Conv2d, ConvTranspose2d, Dropout
+from limner.nets.layers import BatchNorm, Norm, halvings, init_normal, norm_of
 
 
 class DcganGenerator(nn.Module):

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.nets.layers import Conv2d, Norm, halvings, norm_of, pooled, resized
+from limner.nets.cpu import Conv2d
+from limner.nets.layers import Norm, halvings, norm_of, pooled, resized
 
 
 class DenseLayer(nn.Module):

@@ -8,7 +8,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from limner.nets.layers import BatchNorm, Dropout
+from limner.nets.cpu import Dropout
+from limner.nets.layers import BatchNorm
 
 
 def mlp(

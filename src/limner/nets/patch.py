@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.nets import spectral
-from limner.nets.layers import Conv2d
+from limner.nets.cpu import Conv2d
 
 
 class PatchDiscriminator(nn.Module):

@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.nets.layers import Conv2d, ConvTranspose2d, halvings, pooled
+from limner.nets.cpu import Conv2d, ConvTranspose2d
+from limner.nets.layers import halvings, pooled
 
 SLOPE = 0.2
 

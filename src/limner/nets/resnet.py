@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.nets.layers import BatchNorm, Conv2d, Norm, halvings, norm_of, pooled, resized
+from limner.nets.cpu import Conv2d
+from limner.nets.layers import BatchNorm, Norm, halvings, norm_of, pooled, resized
 
 
 class UpBlock(nn.Module):

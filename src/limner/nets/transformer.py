@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.nets.layers import Dropout, rows_of
+from limner.nets.cpu import Dropout
+from limner.nets.layers import rows_of
 
 STD = 0.02
 

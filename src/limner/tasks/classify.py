@@ -22,11 +22,11 @@ from limner.core import images as pictures
 from limner.core.errors import InputError
 from limner.core.files import atomic, cache_folder
 from limner.data.dataset import Dataset
-from limner.loaded import Loaded, load
-from limner.metrics.pixels import standard, work_size
-from limner.metrics.probes import Linear, Readout, Scaling
+from limner.metrics.features.pixels import standard, work_size
+from limner.metrics.representation.probes import Linear, Readout, Scaling
+from limner.runs.model import Loaded, load
 from limner.tasks.embed import encode_rows
-from limner.tasks.given import Given, of_set, read_pictures
+from limner.tasks.inputs import Given, of_set, read_pictures
 
 VERSION = "classify-2"  # to be raised whenever what is fitted, or how, changes
 MOST_TRAIN, MOST_VAL, MOST_TEST = 60_000, 5_000, 10_000
@@ -60,12 +60,12 @@ def classify(
     """Fits a linear probe and nearest neighbours to the latents of labelled pictures, and labels `images` by them.
 
     The labels are those of the run's data, or of another labelled set `data`. Both learn from the train split; what they choose
-    is chosen on the validation split (`limner.metrics.probes`); `accuracy` is that on the test split with its 95 % interval:
-    `probe` and `knn` on latents, `pixels_probe` and `pixels_knn` by the same procedure on raw pixels, at most 32 on the longer
-    side. `labels` has an entry for every picture file: the label by whichever of the two was better on validation pictures,
-    with its probability, and what each of them says; `prepared` is what was done to pictures of another size or mode. What was
-    fitted is kept in the cache by the hashes of model and data. Errors: `InputError` where the model has no encoder, or codes
-    for latents, or the data no labels.
+    is chosen on the validation split (`limner.metrics.representation.probes`); `accuracy` is that on the test split with its
+    95 % interval: `probe` and `knn` on latents, `pixels_probe` and `pixels_knn` by the same procedure on raw pixels, at most
+    32 on the longer side. `labels` has an entry for every picture file: the label by whichever of the two was better on
+    validation pictures, with its probability, and what each of them says; `prepared` is what was done to pictures of another
+    size or mode. What was fitted is kept in the cache by the hashes of model and data. Errors: `InputError` where the model
+    has no encoder, or codes for latents, or the data no labels.
     """
     began = time.perf_counter()
     model = load(run, checkpoint)

@@ -18,8 +18,8 @@ from limner.data import BUILT_IN
 from limner.data.arrays import is_idx
 from limner.data.dataset import Dataset
 from limner.data.trees import is_archive
-from limner.loaded import Loaded, load
-from limner.tasks.given import of_set, read_pictures
+from limner.runs.model import Loaded, load
+from limner.tasks.inputs import of_set, read_pictures
 
 AT_ONCE = 4096
 """Pictures that are read from a data set at a time."""

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from limner.core import images as pictures
+from limner.core.capabilities import Latents, Reconstructs
 from limner.core.cond import Cond
 from limner.core.errors import InputError
-from limner.core.method import Latents, Reconstructs, latents_of, render
-from limner.loaded import Loaded, load
-from limner.tasks.given import Given, read_pictures
+from limner.core.sampling import latents_of, render
+from limner.runs.model import Loaded, load
+from limner.tasks.inputs import Given, read_pictures
 from limner.tasks.invert import invert
 from limner.tasks.sample import folder_for, origin
 

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core import images as pictures
+from limner.core.capabilities import Latents
 from limner.core.cond import Cond
 from limner.core.errors import InputError
-from limner.core.method import Latents, Method, latents_of, render
+from limner.core.method import Method
+from limner.core.sampling import latents_of, render
 from limner.core.seeds import fold, seed_all
-from limner.loaded import Loaded
 from limner.nets.convae import ConvEncoder
+from limner.runs.model import Loaded
 
 RATE = 0.2
 """Adam's first step in latents; it falls to nothing along a cosine."""
@@ -175,7 +177,7 @@ def _descend(
 def _passes(count: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:
     """(rows, how many of them are meant): 0 … count-1 in passes of one size, the last row repeated where there are too few.
 
-    One size for all keeps a picture's bits its own, as in `limner.core.method.generate`. Eight fill a CPU; memory is bounded.
+    One size for all keeps a picture's bits its own, as in `limner.core.sampling.generate`. Eight fill a CPU; memory is bounded.
     """
     size = 64 if device.type == "cuda" else 8
     for start in range(0, count, size):

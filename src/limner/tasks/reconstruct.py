@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core import images as pictures
+from limner.core.capabilities import Latents, Reconstructs
 from limner.core.errors import InputError
-from limner.core.method import Latents, Reconstructs
-from limner.loaded import load
-from limner.metrics.reconstruction import CEILING, psnr, ssim
-from limner.tasks.given import read_pictures
+from limner.metrics.representation.reconstruction import CEILING, psnr, ssim
+from limner.runs.model import load
+from limner.tasks.inputs import read_pictures
 from limner.tasks.invert import invert
 from limner.tasks.sample import folder_for, origin
 
@@ -39,8 +39,9 @@ def reconstruct(
 
     A method with an encoder encodes and decodes; for others the latents are looked for (`invert`, which takes `starts`,
     `steps`, `encoder` and `label`). One PNG each, and ``sheet.png`` with every original above its reconstruction. `errors` are
-    mean squared errors on [-1, 1], `psnr` is in dB, at most 100; `ssim` is that of `limner.metrics.reconstruction`. `prepared`
-    says what was done to pictures of another size or mode than the run's data. Errors: `InputError`.
+    mean squared errors on [-1, 1], `psnr` is in dB, at most 100; `ssim` is that of
+    `limner.metrics.representation.reconstruction`. `prepared` says what was done to pictures of another size or mode than the
+    run's data. Errors: `InputError`.
     """
     model = load(run, checkpoint)
     given = read_pictures(model, images)

@@ -13,7 +13,7 @@ import numpy as np
 from limner.core import images as pictures
 from limner.core.errors import InputError
 from limner.core.files import atomic
-from limner.loaded import Loaded, load
+from limner.runs.model import Loaded, load
 
 
 def sample(

@@ -1,0 +1,1 @@
+"""Prints the results of verbs for a person."""

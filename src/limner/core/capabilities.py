@@ -1,0 +1,89 @@
+"""What a Method can do beside training and sampling, and what a Method works in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from limner.core.cond import Cond
+
+
+class Codec(Protocol):
+    """What a Method works *in*: pixels, or the latents of a trained autoencoder."""
+
+    @property
+    def kind(self) -> Literal["continuous", "codes"]: ...
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one encoded image, without the batch axis."""
+
+    @property
+    def vocabulary(self) -> int | None: ...
+    def encode(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] in [-1, 1] -> [B, *shape]. Deterministic: the mean, or the indices."""
+
+    def decode(self, latents: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """A Method that is a Codec as well."""
+
+    def encode(self, images: Tensor) -> Tensor: ...
+    def decode(self, latents: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Latents(Protocol):
+    """A Method whose pictures are a smooth function of a vector: what can be inverted, interpolated and truncated."""
+
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        """[len(seeds), dim]: what `sample` decodes; row i depends on seeds[i] alone."""
+
+    def picture(self, latents: Tensor, cond: Cond) -> Tensor:
+        """[B, dim] -> [B, C, H, W] in [-1, 1], differentiable in `latents`."""
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A Method that bounds the likelihood of pictures from below."""
+
+    entries: int
+    """Numbers in a latent."""
+
+    @property
+    def black_and_white(self) -> bool:
+        """Whether only pictures of black and white have a likelihood."""
+
+    def log_weight(self, images: Tensor, noise: Tensor, density: bool = False) -> Tensor:
+        """[B] nats: log p(x|z) + log p(z) − log q(z|x) at one z ~ q(z|x), made of `noise` [B, dim], standard normal.
+
+        p(x|z) is the probability of the pictures' grey values, so that no dequantisation is needed; or, with `density`, what
+        `log_density` says of them. The mean over draws is the ELBO; log-mean-exp of K draws is the importance-weighted bound
+        (Burda et al. 2015, arXiv:1509.00519, eq. 8).
+        """
+
+    @property
+    def exact(self) -> bool:
+        """Whether the likelihood itself is known, and not only bounded."""
+
+    def log_density(self, images: Tensor) -> Tensor:
+        """[B] nats: log p(x) of an `exact` model, exactly: the density of the grey values times the width of their bins."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The identity: images themselves. Pixel and latent models share one path."""
+
+    shape: tuple[int, ...]
+    kind: Literal["continuous", "codes"] = "continuous"
+    vocabulary: int | None = None
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return latents

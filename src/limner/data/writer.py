@@ -1,0 +1,98 @@
+"""Writes a prepared set: packed arrays, labels, captions, file names, the manifest."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.core.files import atomic_folder
+from limner.data.dataset import (
+    caption_count,
+    class_counts,
+    is_prepared,
+)
+from limner.data.listing import Files, Listing, printable
+from limner.data.plan import Plan
+from limner.data.reading import Store
+
+_ROWS_AT_ONCE = 1024
+
+
+def write_dataset(folder: Path, about: dict[str, Any], plan: Plan, listing: Listing, store: Store, started: float) -> None:
+    """The prepared folder, whole or not at all. Another process that made the same one first is no error."""
+    manifest = about | {
+        "images": len(plan.rows),
+        "shape": list(plan.shape),
+        "splits": {name: [rows.start, rows.stop] for name, rows in plan.splits.items()},
+        "classes": list(listing.classes),
+        "counts": {
+            name: class_counts(None if plan.labels is None else plan.labels[rows.start : rows.stop], listing.classes)
+            for name, rows in plan.splits.items()
+        },
+        "captions": caption_count(plan.captions),
+        "factors": sorted(listing.factors or ()),
+        "rejected": [one.as_json() for one in plan.rejected],
+        "other_files": listing.other,
+        "duplicates": {"exact": plan.groups.exact, "near": plan.groups.near},
+        "moved": _names(listing, plan.moved),
+        "fingerprint": plan.fingerprint,
+        "files": _files(listing, plan),
+    }
+    try:
+        with atomic_folder(folder) as temporary:
+            _write_images(temporary / "images.npy", plan, store.pixels())
+            if plan.labels is not None:
+                np.save(temporary / "labels.npy", plan.labels, allow_pickle=False)
+            if manifest["captions"]:
+                _write_json(temporary / "captions.json", list(plan.captions or ()))
+            if listing.factors:
+                _write_arrays(temporary / "factors.npz", {name: values[plan.rows] for name, values in listing.factors.items()})
+            _write_json(temporary / "manifest.json", manifest | {"seconds": round(time.monotonic() - started, 3)})
+    except OSError:
+        if not is_prepared(folder):
+            raise
+
+
+def _write_images(path: Path, plan: Plan, pixels: NDArray[np.uint8]) -> None:
+    """The rows in their final order as one .npy file; grey sets lose two of their three equal channels here."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(plan.rows), *plan.shape)}
+    with path.open("wb") as handle:
+        np.lib.format.write_array_header_1_0(handle, header)
+        for start in range(0, len(plan.rows), _ROWS_AT_ONCE):
+            block = pixels[plan.rows[start : start + _ROWS_AT_ONCE]]
+            handle.write(np.ascontiguousarray(block[..., : plan.shape[2]]).data)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """An .npz file, written member by member, so that nothing in it can be an object to unpickle."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(values), allow_pickle=False)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _names(listing: Listing, rows: NDArray[np.int64]) -> list[str]:
+    return [printable(listing.content.names[row]) for row in rows] if isinstance(listing.content, Files) else rows.tolist()
+
+
+def _files(listing: Listing, plan: Plan) -> list[dict[str, Any]]:
+    """Each file's name, SHA-256, split and row, for sources of files."""
+    if plan.files is None:
+        return []
+    names = _names(listing, plan.rows)
+    return [
+        {"file": names[row], "sha256": plan.files[row].tobytes().hex(), "split": split, "row": row}
+        for split, rows in plan.splits.items()
+        for row in rows
+    ]

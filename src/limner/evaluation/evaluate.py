@@ -1,0 +1,306 @@
+"""The verb that judges: a run, a folder, an array of samples or pictures out of Python against real ones."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.core import images as pictures
+from limner.core import parallel
+from limner.core.capabilities import Bounded, Reconstructs
+from limner.core.digest import own_digest
+from limner.core.errors import InputError, nearest
+from limner.core.files import writable, write_json, write_text
+from limner.data import prepare
+from limner.data.dataset import Dataset
+from limner.evaluation.inputs import Judged, as_arrays, drawn, from_python, held_out, in_files, model_of, reference, spooled
+from limner.evaluation.model_scores import BOUNDS, EXACT, OF_RECONSTRUCTIONS, bounds, disentanglement, reconstruction
+from limner.evaluation.report_page import page, page_over_time
+from limner.evaluation.sample_scores import QUANTISED, Found, Tell, score_samples
+from limner.judges.judge import ordered
+from limner.metrics.distribution.coverage import COVERAGE_K, NEIGHBOUR_SCORES
+from limner.metrics.features.pixels import Rows, take
+from limner.metrics.representation.disentanglement import SCORES
+from limner.metrics.scores import ASKED, OF_SAMPLES
+from limner.metrics.stats.score import mean_of
+from limner.runs.model import Loaded, load
+from limner.runs.run import Run
+
+METRICS = (*OF_SAMPLES, *OF_RECONSTRUCTIONS, *BOUNDS, *EXACT)
+DISENTANGLEMENT = "disentanglement"
+"""The name for all scores of `limner.metrics.representation.disentanglement`, which are measured only when asked for: they
+take a minute."""
+ALSO_CALLED = {"fid": "frechet", "kid": "mmd", "is": "inception_score"}
+COUNT = 5000
+"""Samples where none are asked for by number."""
+BLOCKS = 50
+"""Parts of the held-out pictures whose means a report keeps, for whoever compares two models on the same pictures."""
+MOST = 1_000_000
+"""Seeds that are kept for scores."""
+SHOWN = 64
+"""Samples, and real pictures, on a report's page."""
+GREY_VALUES = "the pictures' grey values: densities are integrated over each value's bin, the outermost bins are open"
+
+Pictures = str | Path | Iterable[NDArray[np.uint8]]
+
+
+def evaluate(
+    what: Pictures,
+    *,
+    data: str | None = None,
+    count: int | None = None,
+    features: str = "judge",
+    metrics: Sequence[str] | str | None = None,
+    checkpoint: str = "last",
+    importance: int | None = None,
+    out: Path | None = None,
+    tell: Tell = lambda _: None,
+) -> dict[str, Any]:
+    """Judges a run, a folder of pictures, an ``.npz`` (`images`, perhaps `labels`) or arrays against `data` (a run's own by
+    default), and leaves ``report.json`` and ``report.html`` in `out`, or in the run.
+
+    Arrays are uint8 [N, H, W, C], or an iterable of such or of single pictures [H, W, C]. Reference: the test split where there
+    is one, otherwise the validation split; the answer says which. Each metric comes with its error, and with what as many real
+    pictures get (`null`), a z-score and a p. Where the model bounds likelihoods, `elbo` and `nll` are those of the reference in
+    nats per picture, by `importance` draws each. Without `metrics`, all that there are but those that take long or need care
+    (`limner.metrics.scores.ASKED`, "disentanglement"). Nothing is drawn where no metric of samples is asked for, and `count` is
+    then that of the reference. `checkpoint` "all": every one that was kept, each with a report of its own; the answer is the
+    last one's with `checkpoints`, a list of them all, and its report and page are those over time. Processes that torchrun has
+    started share the work; the answer is the leading one's.
+
+    Errors: `InputError`, among others for a metric asked for by name that cannot be had.
+    """
+    metrics = metrics.split(",") if isinstance(metrics, str) else metrics
+    with parallel.processes():
+        if checkpoint == "all":
+            return _over_time(what, data, count, features, metrics, importance, out, tell)
+        began = time.monotonic()
+        model = model_of(what, checkpoint) if isinstance(what, str | Path) else None
+        return judge(what, model, data, count, features, metrics, importance, out, began, tell)
+
+
+def _over_time(
+    what: Pictures, data: str | None, count: int | None, features: str, metrics: Sequence[str] | None, importance: int | None,
+    out: Path | None, tell: Tell,
+) -> dict[str, Any]:  # fmt: skip
+    if not isinstance(what, str | Path) or model_of(what) is None:
+        raise InputError("--checkpoint all is for a run; pictures have no checkpoints")
+    run = Run.open(what)
+    rows, answer, folder = [], dict[str, Any](), out or run.path / "evaluations"
+    for each in run.checkpoints():
+        model = load(run.path, str(each.images))
+        place, began = folder / f"{each.images:09d}", time.monotonic()
+        heard = lambda said, images=each.images: tell(f"at {images:,} images: {said}")  # noqa: E731
+        answer = judge(what, model, data, count, features, metrics, importance, place, began, heard)
+        rows.append({"images": each.images, **{key: answer[key] for key in ("metrics", "report", "page")}})
+    answer |= {"checkpoints": rows}
+    if parallel.leads():
+        _keep_other(folder, "report", answer)
+        answer |= {"report": str(folder / "report.json"), "page": str(folder / "report.html")}
+        write_text(folder / "report.html", page_over_time(answer))
+        write_json(folder / "report.json", answer)
+    return answer
+
+
+def judge(
+    what: Pictures, model: Loaded | None, data: str | Dataset | None, count: int | None, features: str,
+    metrics: Sequence[str] | None, importance: int | None, out: Path | None, began: float,
+    tell: Tell = lambda _: None,
+) -> dict[str, Any]:  # fmt: skip
+    """`evaluate` where it is known whether there is a `model`; `data` may have been prepared already."""
+    asked_for = wanted(metrics, model, features, importance)
+    if count is not None and not 2 <= count <= MOST:
+        raise InputError(f"--count {count}: give 2 to {MOST:,} pictures to judge")
+    if (folder := _folder(model, out)) is not None:
+        if model is None and isinstance(what, str | Path) and Path(what).expanduser().resolve() == folder.resolve():
+            raise InputError(
+                f"{folder} holds what is judged, and a report's pictures would be judged next time; give another --out"
+            )
+        writable(folder)
+    tell("preparing the data")
+    with _opened(what, model, data) as (judged, dataset):
+        apart = [name for name in asked_for if name in SCORES]
+        if apart and len(apart) == len(asked_for):
+            return _kept(disentanglement(model, dataset, apart), model, out, began, name=DISENTANGLEMENT)
+        split = held_out(dataset)
+        rows = dataset.indices(split)
+        real, shown = Rows(dataset.images, rows), Rows(dataset.images, ordered(dataset, split)[:SHOWN])
+        report: dict[str, Any] = {
+            "metrics": {},
+            "asked": asked_for,
+            "count": len(rows),
+            "features": None,
+            "reference": {"data": dataset.name, "fingerprint": dataset.fingerprint, "split": split, "count": len(rows)},
+            "context": {"quantisation": QUANTISED},
+            "warnings": [],
+        }
+        if model is None and isinstance(what, str | Path):
+            report["pictures"] = str(what)
+        each = dict[str, NDArray[np.float64]]()
+        if set(OF_RECONSTRUCTIONS) & set(asked_for):
+            tell(f"reconstructing {len(rows):,} pictures")
+            each |= reconstruction(model, real)
+        if {*BOUNDS, *EXACT} & set(asked_for):
+            tell(f"bounding the likelihoods of {len(rows):,} pictures")
+            each |= bounds(model, real, importance, asked_for)
+            report["likelihood"] = {"draws": importance or 1, "of": GREY_VALUES}
+        of_model = {name: mean_of(values).told() for name, values in each.items() if name in asked_for}
+        report["blocks"] = {name: block_means(each[name]) for name in of_model}
+        asked = [name for name in asked_for if name in OF_SAMPLES]
+        if not asked:
+            report["metrics"] = of_model
+            return _kept(_more(report, model, dataset, apart), model, out, began, shown)
+        if model is not None:
+            judged = drawn(model, min(count or COUNT, MOST), dataset.classes)
+            tell(f"drawing {judged.images.shape[0]:,} samples")
+        with spooled(judged, count or (COUNT if model is not None else None)) as samples:
+            own = model is None or dataset.fingerprint == model.recipe.data.fingerprint
+            found = score_samples(samples, dataset, split, features, asked, own, bool(metrics), tell)
+            report |= found.told()
+            if few := [name for name in NEIGHBOUR_SCORES if name in asked and name not in found.metrics]:
+                report["warnings"].append(f"{', '.join(few)} need more than {COVERAGE_K} pictures on both sides: left out")
+            every = report["metrics"] | of_model
+            report["metrics"] = {name: every[name] for name in METRICS if name in every}
+            return _kept(_more(report, model, dataset, apart), model, out, began, shown, found)
+
+
+def block_means(values: NDArray[np.float64]) -> list[float]:
+    """[N] -> at most `BLOCKS` means of as many consecutive values, or one more or fewer."""
+    return [float(part.mean()) for part in np.array_split(values, min(BLOCKS, len(values))) if len(part)]
+
+
+def _more(report: dict[str, Any], model: Loaded | None, dataset: Dataset, apart: Sequence[str]) -> dict[str, Any]:
+    """`report` with the scores of disentanglement that were asked for beside others."""
+    if apart:
+        more = disentanglement(model, dataset, apart)
+        report["metrics"] |= more["metrics"]
+        report["factors"] = more["factors"]
+    return report
+
+
+@contextmanager
+def _opened(what: Pictures, model: Loaded | None, data: str | Dataset | None) -> Iterator[tuple[Judged, Dataset]]:
+    """The pictures (of a run: none yet) and what they are compared with."""
+    nothing = Judged(np.empty((0, 1, 1, 1), np.uint8))
+    known, source = (data, None) if isinstance(data, Dataset) else (None, data)
+    if model is not None:
+        yield nothing, known or parallel.lead_first(lambda: model.dataset(source))
+    elif isinstance(what, str | Path):
+        dataset = known or parallel.lead_first(lambda: reference(what, source))
+        yield in_files(Path(what).expanduser(), dataset), dataset
+    elif data is None:
+        raise InputError("say what the pictures are to be compared with: data=SRC")
+    else:
+        with from_python(what) as images:
+            height, width, channels = images.shape[1:]
+            make = lambda: prepare(str(source), size=(height, width), channels=channels)  # noqa: E731
+            dataset = known or parallel.lead_first(make)
+            yield Judged(images, notes=(as_arrays(dataset),)), dataset
+
+
+def wanted(metrics: Sequence[str] | None, model: Loaded | None, features: str, importance: int | None) -> list[str]:
+    """The metrics of these names; where none are named, what `model` (None: pictures) has. Importance draws are for bounds.
+
+    Errors: `InputError` for a name that is none.
+    """
+    known = [*METRICS, *SCORES, DISENTANGLEMENT]
+    for name in metrics or ():
+        if name not in known:
+            meant = ALSO_CALLED.get(name.lower())
+            hint = f"; did you mean '{meant}'?" if meant else nearest(name, known)
+            raise InputError(f"unknown metric '{name}'{hint} (there are: {', '.join(known)})")
+    lacking = (
+        set()
+        if metrics
+        else _lacking(model)
+        | (ASKED - ({"inception_score"} if features == "inception" or features.endswith(".pth") else set()))
+    )
+    named = [name for name in metrics or METRICS if name not in lacking] + ([*BOUNDS] if importance is not None else [])
+    return list(dict.fromkeys(inner for name in named for inner in (SCORES if name == DISENTANGLEMENT else (name,))))
+
+
+def _lacking(model: Loaded | None) -> set[str]:
+    """The metrics that make no sense of it."""
+    if model is None:
+        return {*OF_RECONSTRUCTIONS, *BOUNDS, *EXACT}
+    method, lacking = model.method, set[str]()
+    if not method.generates:
+        lacking |= set(OF_SAMPLES)
+    if not isinstance(method, Reconstructs):
+        lacking |= set(OF_RECONSTRUCTIONS)
+    if not isinstance(method, Bounded) or (method.black_and_white and not model.recipe.data.binary):
+        lacking |= set(BOUNDS)
+    if not isinstance(method, Bounded) or not method.exact:
+        lacking |= set(EXACT)
+    return lacking
+
+
+def _folder(model: Loaded | None, out: Path | None) -> Path | None:
+    """Where the report goes."""
+    own = None if model is None else model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
+    return own if out is None else out
+
+
+def _kept(
+    report: dict[str, Any], model: Loaded | None, out: Path | None, began: float, real: Rows | None = None,
+    found: Found | None = None, name: str = "report",
+) -> dict[str, Any]:  # fmt: skip
+    """`report` with where it comes from and how long it took, written to `out` or into the run, with a page beside it."""
+    if model is not None:
+        report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
+        report["checkpoint"] = model.checkpoint.digest()
+    report["limner"] = own_digest()
+    report["seconds"] = round(time.monotonic() - began, 2)
+    report["report"] = report["page"] = None
+    if (out := _folder(model, out)) is not None and parallel.leads():
+        _keep_other(out, name, report)
+        report["report"], report["page"] = str(out / f"{name}.json"), str(out / f"{name}.html")
+        shown = _shown(report, model, real, found)
+        if found is not None:
+            pictures.save_png(out / "samples.png", pictures.grid(shown["samples"]))
+        write_text(out / f"{name}.html", page(report, shown, found))
+        write_json(out / f"{name}.json", report)
+    return report
+
+
+def _keep_other(out: Path, name: str, report: dict[str, Any]) -> None:
+    """A report that answers another question than `report` is not replaced by it, but goes on as ``<name>-1`` and so on."""
+    try:
+        old = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+        if _question(old) == _question(report):
+            return
+    except (OSError, ValueError, AttributeError):  # there is none, or none that could be read
+        return
+    number = next(n for n in itertools.count(1) if not (out / f"{name}-{n}.json").exists())
+    old |= {"report": str(out / f"{name}-{number}.json"), "page": str(out / f"{name}-{number}.html")}
+    write_json(out / f"{name}-{number}.json", old)
+    if (page_of_old := out / f"{name}.html").is_file():
+        page_of_old.replace(out / f"{name}-{number}.html")
+
+
+def _question(report: dict[str, Any]) -> list[Any]:
+    """All that makes a report another one than that of an earlier time."""
+    plain = [report.get(key) for key in ("asked", "count", "reference", "likelihood", "checkpoint", "pictures")]
+    over_time = [row["images"] for row in report.get("checkpoints", ())]
+    return [*plain, (report.get("features") or {}).get("checksum"), over_time]
+
+
+def _shown(
+    report: dict[str, Any], model: Loaded | None, real: Rows | None, found: Found | None
+) -> dict[str, NDArray[np.uint8]]:
+    """Pictures for the page, each lot under what it is called."""
+    shown = {} if found is None else {"samples": take(found.judged.images, slice(0, SHOWN))}
+    if real is not None:
+        some = take(real, slice(0, SHOWN))
+        shown[f"real pictures ({report['reference']['split']} split)"] = some
+        if model is not None and set(OF_RECONSTRUCTIONS) & set(report["metrics"]):
+            shown["the same pictures, reconstructed"] = model.reconstruct(some)
+    return shown

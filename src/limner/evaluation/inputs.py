@@ -1,0 +1,294 @@
+"""What is judged: samples of a run, a folder of pictures, an array file, or pictures out of Python; from here on all alike."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from limner.core import parallel
+from limner.core.errors import InputError
+from limner.core.files import cache_folder, mended
+from limner.core.images import batches_of
+from limner.core.seeds import SCORED_SEEDS, fold
+from limner.data import prepare, sizes
+from limner.data.dataset import Dataset, Images, is_prepared
+from limner.data.npz import Pixels, checked, read_npz
+from limner.metrics.features.pixels import Rows, Source, spell, take
+from limner.runs.model import Loaded, load
+from limner.runs.run import Run
+
+Shape = tuple[int, int, int]
+_CHUNK = 256  # pictures drawn at a time by each process
+FEWEST = 10
+"""Held-out pictures below which nothing can be compared with them."""
+
+
+class Drawn:
+    """Samples of a model as if they lay there: row i is the picture of seed `first` + i, of the class that seed draws."""
+
+    def __init__(self, model: Loaded, first: int, count: int) -> None:
+        self.model, self.first, self.shape = model, first, (count, *model.shape)
+
+    def gather(self, indices: NDArray[np.int64]) -> Pixels:
+        return self.model.sample([self.first + int(row) for row in indices])
+
+    def labels(self, classes: Sequence[str]) -> NDArray[np.int64] | None:
+        """[N]: the class of each, as a place in `classes`; None where the model knows none of them."""
+        method = self.model.method
+        if not method.conditional:
+            return None
+        drawn = method.labels(range(self.first, self.first + self.shape[0]))
+        return None if drawn is None else _renumbered(drawn.cpu().numpy(), self.model.recipe.data.classes, classes)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Pictures [N, H, W, C] uint8 that may be read again and again, and what is known of them."""
+
+    images: Source
+    labels: NDArray[np.int64] | None = None
+    """[N]: into the classes of the reference, −1 for none."""
+    notes: tuple[str, ...] = ()
+    """What was done to them, for whoever reads a number."""
+
+
+def model_of(word: str | Path, checkpoint: str = "last") -> Loaded | None:
+    """The model of a run; None where `word` is pictures. Errors: `InputError` where it is neither."""
+    path = Path(word).expanduser()
+    if path.suffix == ".npz":
+        return None
+    try:
+        run = Run.open(path)
+    except InputError:
+        if path.is_dir():
+            return None
+        if path.is_file():
+            raise InputError(f"{path} is a file; what can be judged is a run, a folder of pictures or an .npz") from None
+        raise
+    return load(run.path, checkpoint)
+
+
+def held_out(dataset: Dataset) -> str:
+    """The split that pictures are compared with: test, or val, where it has `FEWEST` pictures; otherwise the largest."""
+    for name in ("test", "val"):
+        if len(dataset.splits.get(name, ())) >= FEWEST:
+            return name
+    return max(dataset.splits, key=lambda name: len(dataset.splits[name]))
+
+
+def reference(word: str | Path, data: str | None) -> Dataset:
+    """The data that pictures at `word` are compared with; `data` is prepared as they are, if they are an array."""
+    if data is None:
+        raise InputError(f"{word} is not a run, so say what it is to be compared with: --data SRC")
+    if Path(word).suffix == ".npz":
+        height, width, channels = read_npz(Path(word))[0].shape[1:]
+        return prepare(data, size=(height, width), channels=_channels(channels))
+    return prepare(data)
+
+
+def names_of(words: Sequence[str | Path], models: Sequence[Loaded | None]) -> list[str]:
+    """Short names, each different: the last part of a path, and more of it where two are called alike.
+
+    Errors: `InputError` where one thing is named twice.
+    """
+    paths = [
+        (Path(word).expanduser() if model is None else model.run.path).resolve()
+        for word, model in zip(words, models, strict=True)
+    ]
+    for number, path in enumerate(paths):
+        if path in paths[:number]:
+            raise InputError(f"{words[number]} is named twice; a thing compared with itself says nothing, so name each once")
+    return next(
+        names
+        for length in range(1, max((len(path.parts) for path in paths), default=0) + 1)
+        if len(set(names := ["/".join(path.parts[-length:]) for path in paths])) == len(names)
+    )
+
+
+def common_reference(words: Sequence[str | Path], models: Sequence[Loaded | None], data: str | None) -> Dataset:
+    """The one data set that all of `words` (runs where there is a model, otherwise pictures) are compared with.
+
+    Errors: `InputError` where runs were trained on different data and none is named, or shapes differ.
+    """
+    runs = [model for model in models if model is not None]
+    if not runs:
+        return reference(next((word for word in words if Path(word).suffix == ".npz"), words[0]), data)
+    first = runs[0]
+    for other in runs[1:] if data is None else ():
+        if other.recipe.data.fingerprint != first.recipe.data.fingerprint:
+            raise InputError(
+                f"{first.run.path} was trained on {first.recipe.data.source} and {other.run.path} on other data "
+                f"({other.recipe.data.source}); name one set of real pictures for both: --data SRC"
+            )
+    for other in runs[1:]:
+        if other.shape != first.shape:
+            raise InputError(
+                f"{first.run.path} makes pictures of {spell(first.shape)} and {other.run.path} of {spell(other.shape)}; "
+                "only pictures of one shape compare"
+            )
+    return first.dataset(data)
+
+
+def as_arrays(dataset: Dataset) -> str:
+    """A note for whoever reads a number of an array: it is the real pictures that were made alike."""
+    return f"the real pictures were prepared at {spell(dataset.shape)}, as those that are judged are"
+
+
+def in_files(path: Path, dataset: Dataset) -> Judged:
+    """The pictures of a folder or an .npz, in an order that is dealt anew so that no class comes first.
+
+    Errors: `InputError` for pictures of different sizes among each other, or an .npz of another size than the `dataset`'s.
+    """
+    if path.suffix == ".npz":
+        found, numbers = read_npz(path)
+        if found.shape[1:] != dataset.shape:
+            raise InputError(
+                f"{path} has pictures of the shape {spell(found.shape[1:])}, and the real ones are {spell(dataset.shape)}; "
+                "make them equal"
+            )
+        told, classes = [as_arrays(dataset)], len(dataset.classes)
+        if numbers is not None and not classes:
+            numbers = None
+            told.append(f"its labels were left aside, since {dataset.name} has no classes")
+        if numbers is not None and len(numbers) and not -1 <= numbers.min() <= numbers.max() < classes:
+            raise InputError(
+                f"{path}: 'labels' go from {numbers.min()} to {numbers.max()}; the data have {len(dataset.classes)} classes, "
+                "counted from 0, and -1 is for none"
+            )
+        return Judged(Images([found]), numbers, tuple(told))
+    height, width, channels = dataset.shape
+    notes: tuple[str, ...] = ()
+    if not is_prepared(path):
+        there = list(sizes(path).items())
+        if len(there) > 1:
+            (one, first), (other, second) = there
+            raise InputError(
+                f"{path} has pictures of different sizes ({first} is {spell(one)}, {second} {spell(other)}), and every score "
+                f"depends on how they are made equal; do that first: limner data prepare {path} --size {height}x{width} "
+                "--split none --out DIR"
+            )
+        if there and there[0][0] != (height, width):
+            notes = (f"pictures were brought from {spell(there[0][0])} to {spell((height, width))} (crop, Lanczos)",)
+    folder = prepare(path, size=(height, width), channels=_channels(channels), split=None if is_prepared(path) else "none")
+    return Judged(folder.images, _labels(folder, dataset), notes)
+
+
+def _labels(folder: Dataset, dataset: Dataset) -> NDArray[np.int64] | None:
+    """Labels of the folder's pictures as the `dataset` counts classes, by name; None where no name is known there."""
+    return None if folder.labels is None else _renumbered(folder.labels, folder.classes, dataset.classes)
+
+
+def _renumbered(labels: NDArray[np.integer[Any]], names: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64] | None:
+    """Labels into `names`, −1 for none, as labels into `classes` by name; None where no name is known there."""
+    if not set(names) & set(classes):
+        return None
+    numbers = [classes.index(name) if name in classes else -1 for name in names]
+    found: NDArray[np.int64] = np.append(np.array(numbers, np.int64), -1)[labels]
+    return found
+
+
+def drawn(model: Loaded, count: int, classes: Sequence[str], first: int = SCORED_SEEDS) -> Judged:
+    """`count` samples, on seeds that are shown to nobody, with their labels into `classes`."""
+    samples = Drawn(model, first, count)
+    return Judged(samples, samples.labels(classes))
+
+
+@contextmanager
+def spooled(judged: Judged, count: int | None) -> Iterator[Judged]:
+    """The first `count` (all, where None) of files in a seeded order, or of samples, where each can be read at no cost.
+
+    The order is that of what files show, not of where they lie: the same pictures in another order get the same numbers.
+
+    Samples are drawn once, shared among the processes that torchrun started, into a file that goes when this ends.
+    """
+    total = int(judged.images.shape[0])
+    if not isinstance(judged.images, Drawn):
+        rows = _by_content(judged.images)[np.random.default_rng(fold("judged")).permutation(total)[:count]]
+        labels = None if judged.labels is None else judged.labels[rows]
+        yield Judged(Rows(judged.images, rows), labels, judged.notes)
+        return
+    rows = np.arange(total if count is None else min(count, total))
+    chunks, world = batches_of(len(rows), _CHUNK), parallel.world()
+
+    def pieces() -> Iterator[Pixels]:
+        for start in range(0, len(chunks), world):
+            turn = start + parallel.rank()
+            mine = take(judged.images, rows[chunks[turn]] if turn < len(chunks) else rows[:0])
+            yield parallel.join(torch.from_numpy(mine)).numpy()
+
+    with on_disk(pieces(), len(rows), judged.images.shape[1:]) as images:
+        yield Judged(images, judged.labels, judged.notes)
+
+
+def _by_content(images: Source) -> NDArray[np.int64]:
+    """[N] rows in the order of a digest of each picture."""
+    digests = np.empty(int(images.shape[0]), np.uint64)
+    for part in batches_of(len(digests), _CHUNK):
+        some = take(images, part)
+        digests[part] = [int.from_bytes(hashlib.blake2b(one.tobytes(), digest_size=8).digest(), "little") for one in some]
+    return np.argsort(digests, kind="stable")
+
+
+@contextmanager
+def from_python(pictures: Iterable[NDArray[Any]]) -> Iterator[Pixels]:
+    """Single pictures [H, W, C] or batches of them [n, H, W, C], uint8, as one array on disk."""
+    if isinstance(pictures, np.ndarray):
+        yield checked(pictures, "the pictures")
+        return
+    if not isinstance(pictures, Iterable):
+        raise InputError(
+            f"pictures are a run, a folder, an .npz, an array, or an iterable of arrays, not {type(pictures).__name__}"
+        )
+    some = iter(pictures)
+    first = next(some, None)
+    if first is None:
+        raise InputError("there is no picture to be judged")
+    shape = np.shape(first)[-3:]
+
+    def batches() -> Iterator[Pixels]:
+        for number, each in enumerate(chain([first], some)):
+            yield _batch(each, number, shape)
+
+    with on_disk(batches(), None, shape) as images:
+        yield images
+
+
+def _batch(each: Any, number: int, shape: tuple[int, ...]) -> Pixels:
+    found = np.asarray(each)
+    found = checked(found[None] if found.ndim == 3 else found, f"element {number} of the pictures")
+    if found.shape[1:] != shape:
+        raise InputError(f"element {number} of the pictures is {spell(found.shape[1:])}, and the first is {spell(shape)}")
+    return found
+
+
+@contextmanager
+def on_disk(pieces: Iterable[Pixels], count: int | None, shape: tuple[int, ...]) -> Iterator[Pixels]:
+    """All `pieces` [n, H, W, C], one after the other, as one memory map; its file is gone when the block ends."""
+    base, total = cache_folder() / "spool", 0
+    with ExitStack() as stack:
+        with mended(base):
+            base.mkdir(parents=True, exist_ok=True)
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base))) / "images"
+            path.touch()
+        for piece in pieces:  # what goes wrong in making one is not the spool's fault
+            with mended(base), path.open("ab") as file:
+                file.write(np.ascontiguousarray(piece).tobytes())
+            total += len(piece)
+        assert count is None or total == count
+        yield np.memmap(path, np.uint8, "r", shape=(total, *shape)) if total else np.empty((0, *shape), np.uint8)
+
+
+def _channels(count: int) -> Any:
+    if count not in (1, 3, 4):
+        raise InputError(f"pictures have 1, 3 or 4 channels, not {count}")
+    return count

@@ -1,0 +1,105 @@
+"""Scores of a model rather than of its samples: what it makes of held-out pictures, and what its latents mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from limner.core import images as pictures
+from limner.core.errors import InputError
+from limner.data import scenes
+from limner.data.dataset import Dataset
+from limner.data.pictures import Shaping, from_pixels, parse_background
+from limner.evaluation.likelihood import likelihood
+from limner.metrics.features.pixels import Source, take
+from limner.metrics.representation.disentanglement import disentangled
+from limner.metrics.representation.reconstruction import CEILING, psnr, ssim
+from limner.metrics.stats.score import Score
+from limner.runs.model import Loaded
+
+OF_RECONSTRUCTIONS = ("mse", "psnr", "ssim")
+BOUNDS = ("elbo", "nll", "bits_per_dim")
+EXACT = ("exact", "density_bound")
+"""Of linear-Gaussian models only."""
+BANK = 50_000
+"""One-object scenes that scores of disentanglement are measured on."""
+AT_ONCE = 256
+"""Pictures that are reconstructed and compared at a time: a multiple of what a model encodes at once, so that batches stay."""
+
+
+def bounds(model: Loaded | None, real: Source, importance: int | None, wanted: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Likelihoods of the reference, picture by picture, some at a time (`limner.evaluation.likelihood.AT_ONCE`).
+
+    Errors: `InputError` where the model has none for such pictures, or not those `wanted`.
+    """
+    if model is None:
+        out = "--importance" if importance is not None else ", ".join(BOUNDS)
+        raise InputError(f"likelihoods are those that a model gives to pictures; give a run, or leave {out} out")
+    found = likelihood(model, real, importance if importance is not None else 1).values()
+    if set(EXACT) & set(wanted) - set(found):
+        raise InputError(
+            f"{model.run.path} is not linear-Gaussian, so that nobody knows its likelihood exactly; leave {', '.join(EXACT)} "
+            "out, or train a vae with method.networks=mlp method.widths=[]"
+        )
+    return found
+
+
+def reconstruction(model: Loaded | None, real: Source) -> dict[str, NDArray[np.float64]]:
+    """Of reconstructions of the reference, picture by picture: `mse` (of values in 0..1), `psnr` in dB, `ssim`.
+
+    Errors: `InputError` where nothing reconstructs.
+    """
+    if model is None:
+        raise InputError("mse, psnr and ssim are of pictures that went through a model; give a run, or leave them out")
+    parts = []
+    for rows in pictures.batches_of(int(real.shape[0]), AT_ONCE):  # eight bytes for each number of a picture, some times over
+        some = take(real, rows)
+        back = model.reconstruct(some)
+        parts.append(torch.stack([psnr(back, some), ssim(back, some)]))
+    ratio, likeness = torch.cat(parts, 1) if parts else torch.empty(2, 0, dtype=torch.float64)
+    found = {"mse": 10 ** (-ratio / 10), "psnr": ratio.clamp(max=CEILING), "ssim": likeness}
+    return {name: values.numpy() for name, values in found.items()}
+
+
+def disentanglement(model: Loaded | None, dataset: Dataset, names: Sequence[str]) -> dict[str, Any]:
+    """Scores of `limner.metrics.representation.disentanglement`, each beside its null, and (`factors`) what is known
+    of each factor.
+
+    Measured on 50,000 scenes of one object that are drawn for it with independent factors (`limner.data.scenes.FACTORS`), among
+    them pairs of shape and colour that training never shows; so are the factors of `scenes` told apart where a run has them.
+    """
+    if model is None or dataset.factors is None:
+        raise InputError(
+            "disentanglement is measured on a run that was trained on pictures with known factors, such as "
+            "`limner train scenes-1 --preset vae`"
+        )
+    shape, codes_for_latents = model.latent_shape()
+    if codes_for_latents or len(shape) != 1:
+        what = f"{'codes' if codes_for_latents else 'a map'} of the shape {'x'.join(map(str, shape))}"
+        raise InputError(
+            f"the latents of {model.run.path} ({model.recipe.preset}) are {what}; disentanglement is measured on vectors"
+        )
+    height, width, channels = dataset.shape
+    shaping = Shaping((height, width), model.recipe.data.fit, channels, parse_background(model.recipe.data.background))
+    codes = scenes.draw_factors(BANK, seed=0)
+    latents = []
+    for part in pictures.batches_of(BANK, 1000):
+        drawn = scenes.paint_factors(codes[part], (height, width))
+        latents.append(model.encode(drawn if channels == 3 else np.stack([from_pixels(one, shaping) for one in drawn])))
+    found = disentangled(np.concatenate(latents).astype(np.float64), codes, names)
+    each = zip(scenes.FACTORS, scenes.FACTORS.values(), *found.of_factors.values(), strict=True)
+    return {
+        "metrics": {name: Score(value, null=found.null.get(name)).told() for name, value in found.scores.items()},
+        "factors": {
+            name: {"values": size, **dict(zip(found.of_factors, map(float, values), strict=True))}
+            for name, size, *values in each
+        },
+        "count": BANK,
+        "features": {"name": "latents", "checksum": model.checkpoint.digest(), "dimensions": shape[0]},
+        "reference": {"data": "scenes-1", "fingerprint": None, "split": "drawn", "count": BANK},
+        "seconds": 0.0,
+    }

@@ -1,0 +1,167 @@
+"""Scores of samples: everything that the table of `limner.metrics.scores` needs, brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from limner.core import parallel, precision
+from limner.core.errors import InputError
+from limner.data.dataset import Dataset
+from limner.evaluation.inputs import Judged
+from limner.judges.judge import judge_for
+from limner.judges.references import SOUGHT, Reference, held_out_nearest, reference
+from limner.metrics.distribution.classes import class_shares
+from limner.metrics.features.choice import resolve
+from limner.metrics.features.detectors import Detector
+from limner.metrics.features.judge import Judge
+from limner.metrics.features.observed import Observed, observe
+from limner.metrics.features.pixels import Rows
+from limner.metrics.memorisation.nearest import nearest
+from limner.metrics.scores import TABLE, Copies, Labels, Sides, measure
+from limner.metrics.stats.score import Score
+
+Tell = Callable[[str], object]
+SEED = 0
+QUANTISED = "uint8, rounded"
+SURE = 1e-4
+"""p of copies below which a warning says so."""
+FEWEST = 1_000
+"""Samples, and real pictures, below which scores of distributions say little."""
+LEAST_SOUGHT = 20
+"""Held-out pictures below which nothing can be said of copies."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is to say of samples, and to show of them."""
+
+    metrics: dict[str, Score]
+    sides: Sides
+    reference: Reference
+    judged: Judged
+
+    @property
+    def detector(self) -> Detector:
+        return self.reference.detector
+
+    def told(self) -> dict[str, Any]:
+        """The part of a report that is about samples."""
+        detector, real = self.detector, self.reference
+        report: dict[str, Any] = {
+            "metrics": {name: score.told() for name, score in self.metrics.items()},
+            "count": self.sides.n,
+            "features": {
+                "name": detector.name, "checksum": detector.checksum, "dimensions": detector.dim, "about": detector.about
+            },
+            "context": {
+                "quantisation": QUANTISED, "seed": SEED, "features_kept": list(self.sides.kept),
+                "notes": list(self.judged.notes),
+            },
+            "warnings": warnings(self.metrics, self.sides, real.split),
+        }  # fmt: skip
+        if isinstance(detector, Judge):
+            report["features"]["held_out_accuracy"] = detector.card.held_out_accuracy
+            if self.sides.samples.logits is not None and real.seen.logits is not None:
+                names = real.dataset.classes
+                report["classes"] = {
+                    "samples": class_shares(self.sides.samples.logits, names), "real": class_shares(real.seen.logits, names)
+                }  # fmt: skip
+        return report
+
+
+def detector_of(features: str, dataset: Dataset) -> Detector:
+    """The detector `features` for the pictures of `dataset`, on this machine's device."""
+    found = parallel.lead_first(lambda: resolve(features, dataset.shape, lambda: judge_for(dataset)))
+    return found.to(precision.device())
+
+
+def score_samples(
+    judged: Judged, dataset: Dataset, split: str, features: str, wanted: Collection[str], own: bool, insist: bool, tell: Tell
+) -> Found:
+    """The scores `wanted` of `judged` against the `split` of `dataset`; `own`: what was trained on is that data's train split.
+
+    Errors: `InputError`, and where one `insist`s also for a score that cannot be had.
+    """
+    if judged.images.shape[0] < 2:
+        raise InputError(f"scores need at least two pictures, and there are {judged.images.shape[0]}")
+    tell(f"preparing the features: {features}")
+    detector = detector_of(features, dataset)
+    tell(f"looking at {len(dataset.indices(split)):,} real pictures")
+    real = reference(dataset, split, detector)
+    tell(f"looking at the {judged.images.shape[0]:,} that are judged")
+    seen = observe(judged.images, detector)
+    needs = {need for row in TABLE if set(row.names) & set(wanted) for need in row.needs}
+    if "copies" in needs and own:
+        tell("seeking copies among the training pictures")
+    copies = _copies(judged, dataset, split) if "copies" in needs and own else None
+    sides = Sides(
+        samples=seen,
+        real=real.seen,
+        sample_images=judged.images,
+        real_images=Rows(dataset.images, real.rows),
+        labels=_labels(judged, seen, real),
+        copies=copies,
+        learned=real.learned() if "learned" in needs and own else None,
+        remember=real.nulls(seen.count, SEED),
+        real_radii=real.radii(),
+        own_classes=isinstance(detector, Judge),
+        seed=SEED,
+    )
+    return Found(measure(sides, wanted, insist, tell), sides, real, judged)
+
+
+def _labels(judged: Judged, seen: Observed, real: Reference) -> Labels:
+    labels = None if judged.labels is None else torch.from_numpy(judged.labels[: len(seen.features)])
+    return Labels(labels, real.labels, len(real.dataset.classes))
+
+
+def _copies(judged: Judged, dataset: Dataset, split: str) -> Copies | None:
+    """None where nothing was held out, or pictures are too small to be told apart."""
+    few = split == "train" or len(dataset.splits[split]) < LEAST_SOUGHT or len(dataset.splits["train"]) < 3
+    if few or min(dataset.shape[:2]) < 4:
+        return None
+    count = min(SOUGHT, int(judged.images.shape[0]))
+    some = Rows(judged.images, np.arange(count, dtype=np.int64))
+    return Copies(nearest(some, dataset.images, dataset.indices("train")), held_out_nearest(dataset, split))
+
+
+def warnings(metrics: dict[str, Score], sides: Sides, split: str) -> list[str]:
+    """What somebody should know before believing the numbers, in whole sentences; `split` is that of the real pictures."""
+    told = []
+    if split == "train":
+        told.append(
+            "too few real pictures, or none, were held out, so that a model may have been trained on those compared with"
+        )
+    n, m, dim = sides.n, sides.m, sides.real.features.shape[1]
+    if min(n, m) < FEWEST:
+        which = f"{n:,} samples" if n <= m else f"{m:,} real pictures"
+        told.append(
+            f"{which} are few: scores of distributions are biased at such numbers, and say something only beside their null "
+            "and beside scores at the same number"
+        )
+    copied = [metrics[name] for name in ("copies", "copies_double") if name in metrics]
+    if copied and min(one.p or 1.0 for one in copied) < SURE and (most := max(copied, key=lambda one: one.value)).value > 0:
+        real = f"of real pictures {most.null or 0:.1%}"
+        told.append(f"{most.value:.1%} of the samples are as near to a training picture as copies are, {real}")
+    if "frechet" in metrics and min(n, m) <= dim:
+        told.append(f"a covariance of {dim:,} features cannot be known from {min(n, m):,} pictures; mmd is free of this bias")
+    without = [name for name, score in metrics.items() if score.null is None and name != "label_accuracy"]  # which wants labels
+    if without:
+        told.append(f"there are too few real pictures to say what they would score: {', '.join(without)}")
+    blurred = [
+        name
+        for name, score in metrics.items()
+        if not name.startswith("copies")  # to be told from real pictures by these would be bad
+        and score.error
+        and score.null is not None
+        and abs(score.value - score.null) < 2 * score.error
+        and (score.p or 0) > 0.05
+    ]
+    if blurred and min(n, m) < FEWEST:
+        told.append(f"with so few pictures chance moves these too much to tell samples from real ones: {', '.join(blurred)}")
+    return told

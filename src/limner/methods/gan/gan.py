@@ -1,0 +1,300 @@
+"""Generative adversarial networks (Goodfellow et al. 2014, arXiv:1406.2661), as a recipe of independent choices.
+
+Two players: the discriminator learns to tell real images from generated ones, the generator to be told wrong. What each of them
+minimises is a game of `adversarial.py`; which networks they are, one of `nets/`; everything else here is *who sees what, when*.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from limner.core import seeds as randomness
+from limner.core.capabilities import Codec, Pixels
+from limner.core.cond import Batch, Cond
+from limner.core.errors import InputError
+from limner.core.method import At, Losses, Method, Phase, Player
+from limner.methods.gan.augment import Augmenter
+from limner.methods.gan.conditioning import cross_entropy
+from limner.methods.gan.config import NOTHING, Gamma, GanConfig, networks
+from limner.methods.gan.losses import GAMES, Turned
+from limner.methods.gan.penalties import gradient_normalised, gradient_penalty, r1_penalty
+from limner.methods.labels import count_labels, draw_labels
+from limner.nets import spectral
+from limner.nets.layers import BatchNorm, moments_of, move_moments
+
+
+class Gan(Method):
+    """Generator and discriminator on whatever the codec gives (pixels, or an autoencoder's latents)."""
+
+    centre: Tensor
+    spread: Tensor
+    shares: Tensor
+
+    def __init__(self, config: GanConfig, codec: Codec, classes: tuple[str, ...]) -> None:
+        super().__init__(codec)
+        self.config = config
+        self.conditional = config.labels is True  # a run has settled "auto"; a Method built by itself goes without
+        if self.conditional and not classes:
+            raise InputError(
+                "these pictures have no classes (sub-folders, or a label column) to learn; set method.labels=false, or choose "
+                "a preset that goes without, such as r3gan"
+            )
+        self.generator, self.discriminator = networks(config, codec.shape, len(classes) if self.conditional else 0)
+        self.augment = Augmenter(config.augment, _image_shape(codec.shape))
+        self.game = GAMES[config.loss]
+        # What the generator's tanh spans: pixels as they are, an autoencoder's latents within three standard deviations.
+        self.register_buffer("centre", torch.zeros(codec.shape))
+        self.register_buffer("spread", torch.ones(codec.shape))
+        known = len(classes) if self.conditional else 1  # other folders than its own do not change what knows no classes
+        self.register_buffer("shares", torch.full((known,), 1 / known))
+        self._decide()
+
+    def _decide(self) -> None:
+        """Which passes can be shared. Errors: `InputError` for choices that contradict each other."""
+        config, auxiliary = self.config, self.conditional and self.config.discriminator.labels == "auxiliary"
+        coupled = self.coupled = any(isinstance(layer, BatchNorm) for layer in self.discriminator.modules())
+        normalised = config.discriminator.normalise == "gradient"
+        if coupled and (config.penalised or normalised):
+            instead = "method.discriminator.normalise=none" if normalised else "method.r1_gamma=0 method.r2_gamma=0 "
+            raise InputError(
+                "gradient penalties and the gradient-normalised critic are per image, and batch norm in the discriminator "
+                f"couples images; set method.discriminator.norm=none, or {instead}"
+                + ("" if normalised else "method.gradient_penalty=0")
+            )
+        if config.updates == "shared" and (coupled or config.critic_steps > 1):
+            raise InputError(
+                "method.updates=shared needs a discriminator without batch norm and method.critic_steps=1; "
+                "set method.updates=auto or method.discriminator.norm=none"
+            )
+        if normalised and (config.penalised or auxiliary):
+            raise InputError(
+                "the gradient-normalised critic is smooth by itself and has one output; set method.r1_gamma=0 "
+                "method.r2_gamma=0 method.gradient_penalty=0, and method.discriminator.labels=projection"
+            )
+        if self.augment.active and len(self.codec.shape) != 3:
+            raise InputError("method.augment is for images, and this GAN works in an autoencoder's latents; leave it out")
+        if config.smooth and not self.game.labels:
+            raise InputError(
+                f"method.smooth changes the target of real images, and the loss '{config.loss}' has none; set method.smooth=0, "
+                "or method.loss=non-saturating"
+            )
+        if self.conditional and config.augment.mix:
+            raise InputError(
+                "method.augment.mix blends neighbours, which are of different classes; set method.augment.mix=0, or "
+                "method.labels=false"
+            )
+        self.shared = config.updates == "shared" or (config.updates == "auto" and not coupled and config.critic_steps == 1)
+        self.turned = self.shared and self.game.turn is not None and not auxiliary and not self.augment.couples
+        self.lazy = config.penalised and config.penalty_every > 1
+        self._on_fake = config.r2_gamma != NOTHING or config.gradient_penalty > 0
+
+    def players(self) -> Mapping[str, Player]:
+        g, d = self.config.generator, self.config.discriminator
+        return {
+            "generator": Player("generator", g.optimiser, g.clip),
+            "discriminator": Player("discriminator", d.optimiser, d.clip, averaged=False),
+        }
+
+    def phases(self) -> tuple[Phase, ...]:
+        if self.shared:
+            game: tuple[Phase, ...] = (Phase("both", ("generator", "discriminator")),)
+        else:
+            turn = Phase("generator", ("generator",), every=self.config.critic_steps)
+            game = (Phase("discriminator", ("discriminator",)), turn)
+        if self.lazy:
+            game += (Phase("penalty", ("discriminator",), every=self.config.penalty_every, joins=game[0].name),)
+        return game
+
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
+        (batch,) = batches
+        real = (self.codec.encode(batch.images) - self.centre) / self.spread
+        label = batch.cond.label if self.conditional else None
+        z = batch.noise(self.config.latent)
+        if phase == "both":
+            return self._both(batch, real, z, label, at)
+        if phase == "generator":
+            return self._generator(batch, real, z, label, at)
+        if phase == "penalty" and not self._on_fake:
+            images = self._shown(batch, real, real[:0], at)
+            return Losses({"discriminator": self._penalties(batch, images, label, at)})
+        with torch.no_grad():
+            fake = self.generator(z, label)
+        images, labels = self._shown(batch, real, fake, at), _twice(label)
+        if phase == "penalty":
+            return Losses({"discriminator": self._penalties(batch, images, labels, at)}, sums=self._moments())
+        logits, classes = self._verdict(batch, images, labels)
+        return self._losses(batch, images, labels, logits, classes, at, ("discriminator",))
+
+    def _both(self, batch: Batch, real: Tensor, z: Tensor, label: Tensor | None, at: At) -> Losses:
+        """One pass of both networks serves both players."""
+        cell: list[Tensor] = []
+        fake = self.generator(z, label)
+        if self.turned:
+            fake = Turned.apply(fake, cell)  # type: ignore[no-untyped-call]
+        images, labels = self._shown(batch, real, fake, at), _twice(label)
+        logits, classes = self._verdict(batch, images, labels)
+        if self.turned and self.game.turn is not None:
+            cell.append(self.game.turn(*logits.detach().chunk(2)))
+        return self._losses(batch, images, labels, logits, classes, at, ("generator", "discriminator"))
+
+    def _generator(self, batch: Batch, real: Tensor, z: Tensor, label: Tensor | None, at: At) -> Losses:
+        """The generator's own pass; it looks at real images only where its loss, or what it shares with them, does."""
+        fake = self.generator(z, label)
+        if self.config.loss != "relativistic" and not self.augment.couples:
+            logits, classes = self._verdict(batch, self._shown(batch, real[:0], fake, at), label)
+            loss = self.game.generator(logits, logits)
+        else:
+            both, classes = self._verdict(batch, self._shown(batch, real, fake, at), _twice(label))
+            loss = self.game.generator(*both.chunk(2))
+        if classes is not None and label is not None:
+            loss = loss + cross_entropy(classes[-len(label) :], label)
+        return Losses({"generator": loss}, sums=self._moments("generator"))
+
+    def _losses(
+        self, batch: Batch, images: Tensor, labels: Tensor | None, logits: Tensor, classes: Tensor | None, at: At,
+        movers: tuple[str, ...],
+    ) -> Losses:  # fmt: skip
+        """Of `movers`, from the verdict on real images and as many generated ones."""
+        real, fake = logits.chunk(2)
+        drift = self.config.drift if self.config.drift != "auto" else 0.0  # a run has settled it
+        critic = self.game.discriminator(real, fake, self.config.smooth) + drift * real.square()
+        of: dict[str, Tensor] = {"generator": self.game.generator(real, fake)} if "generator" in movers else {}
+        if classes is not None and labels is not None:
+            on_real, on_fake = cross_entropy(classes, labels).chunk(2)
+            critic = critic + on_real  # what it learns from generated images would be their faults
+            of = {name: loss + on_fake for name, loss in of.items()}
+        if self.config.penalised and not self.lazy and torch.is_grad_enabled():
+            critic = critic + self._penalties(batch, images, labels, at)
+        logs, right = self._shares(real, fake)
+        if self.config.augment.kind == "adaptive":
+            logs["augmentation"] = self.augment.p
+        sums = self._moments(*movers) | {"signs": right.sum().view(1), "seen": torch.full_like(right[:1], len(right))}
+        joint = None
+        if self.turned and "generator" in movers:
+            of, joint = {name: loss.detach() for name, loss in of.items()}, critic
+        return Losses(of | {"discriminator": critic.detach() if joint is not None else critic}, logs, sums, joint)
+
+    def _shown(self, batch: Batch, real: Tensor, fake: Tensor, at: At) -> Tensor:
+        """What the discriminator gets to see: real and generated images, augmented alike (Zhao et al. 2020)."""
+        parts = [part for part in (real.to(fake.dtype), fake) if len(part)]
+        if self.augment.active:  # each by itself: where neighbours are mixed, real ones are mixed with real ones
+            parts = [self.augment(part, batch.uniform(self.augment.draws)) for part in parts]
+        images = torch.cat(parts)
+        sigma = self.config.instance_noise.at(at.progress)
+        if sigma > 0:  # Sønderby et al. 2017, arXiv:1610.04490
+            noise = torch.cat([batch.noise(*images.shape[1:]) for _ in parts])
+            images = images + sigma * noise.to(images.dtype)
+        return images
+
+    def _verdict(self, batch: Batch, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Logits [N] in float32, and those of the classes where there is an auxiliary classifier."""
+        if self.coupled and len(images) > len(batch):  # batch norm must not tell real from generated by what is beside it
+            halves = [images[: len(batch)], images[len(batch) :]]
+            names = [None, None] if labels is None else list(labels.chunk(2))
+            (real, a), (fake, b) = (self._verdict(batch, x, y) for x, y in zip(halves, names, strict=True))
+            return torch.cat([real, fake]), None if a is None or b is None else torch.cat([a, b])
+        if self.config.discriminator.normalise == "gradient":
+            return gradient_normalised(lambda x: self.discriminator(x, labels), images), None
+        logits, classes = self.discriminator.verdict(images, labels)
+        return logits.float(), classes
+
+    def _penalties(self, batch: Batch, images: Tensor, labels: Tensor | None, at: At) -> Tensor:
+        """[B]: R1 on the real half of `images` (or on all of them, where nothing is asked of generated ones), R2 on the
+        generated half, and the gradient penalty between the two, each with its weight, and as many times as strong as it is
+        seldom taken (Karras et al. 2020, arXiv:1912.04958, appendix B). Slopes are by the images as the discriminator sees
+        them, augmented where they are."""
+        config, images = self.config, images.detach()
+        real, fake = images[: len(batch)], images[len(batch) :]
+        label = None if labels is None else labels[: len(real)]
+        # Zero, but of the weights: a γ that is warmed up from nothing still has a gradient.
+        total = 0.0 * self.discriminator.head.bias.float().expand(len(real))
+        r1, r2 = (self._gamma(gamma, at) for gamma in (config.r1_gamma, config.r2_gamma))
+        if r1 > 0 and r2 > 0:  # on one pass
+            on_real, on_fake = r1_penalty(lambda x: self.discriminator(x, labels), images).chunk(2)
+            total = total + r1 * on_real + r2 * on_fake
+        elif r1 > 0 or r2 > 0:
+            seen = real if r1 > 0 else fake
+            total = total + max(r1, r2) * r1_penalty(lambda x: self.discriminator(x, label), seen)
+        if config.gradient_penalty > 0:
+            alpha = batch.uniform()
+            total = total + config.gradient_penalty * gradient_penalty(
+                lambda x: self.discriminator(x, label), real, fake, alpha
+            )
+        return config.penalty_every * total
+
+    def _gamma(self, gamma: Gamma, at: At) -> float:
+        if gamma == "auto":
+            raise InputError('γ="auto" is settled when a run starts; give a number')
+        return gamma.at(at.progress)
+
+    def _shares(self, real: Tensor, fake: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """How often the discriminator is right, and the signs of its verdicts on real images [B]. Where a loss has no absolute
+        zero, the middle between both means is taken for it."""
+        real, fake = real.detach(), fake.detach()
+        target = 1 - self.config.smooth
+        middle = {"least-squares": target / 2, "wasserstein": None, "relativistic": None}.get(self.config.loss, 0.0)
+        edge = (real.mean() + fake.mean()) / 2 if middle is None else torch.full_like(real[0], middle)
+        return {"right_on_real": (real > edge).float(), "right_on_fake": (fake < edge).float()}, (real - edge).sign()
+
+    def _moments(self, *movers: str) -> dict[str, Tensor]:
+        """What batch norm noted, of the networks that move on this phase; what the others noted is dropped."""
+        noted = {name: moments_of(self.get_submodule(name), name) for name in ("generator", "discriminator")}
+        return {key: value for name in movers for key, value in noted[name].items()}
+
+    def after_step(self, phase: str, sums: Mapping[str, Tensor], at: At) -> None:
+        move_moments(self.generator, "generator", sums)
+        move_moments(self.discriminator, "discriminator", sums)
+        if phase not in ("both", "discriminator"):
+            return
+        if self.config.discriminator.spectral:
+            spectral.iterate(self.discriminator)
+        if self.config.weight_clip is not None:  # Arjovsky et al. 2017, algorithm 1
+            with torch.no_grad():
+                for weight in self.discriminator.parameters():
+                    weight.clamp_(-self.config.weight_clip, self.config.weight_clip)
+        self.augment.adapt(sums["signs"][0], sums["seen"][0])
+
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        """[len(seeds), latent], standard normal."""
+        return randomness.noise(seeds, self.config.latent).to(self.device)
+
+    def picture(self, latents: Tensor, cond: Cond) -> Tensor:
+        images = self.generator(latents, cond.label if self.conditional else None)
+        return self.codec.decode(images.float() * self.spread + self.centre)
+
+    @torch.no_grad()
+    def sample(self, seeds: Sequence[int], cond: Cond, truncation: float = 1.0, **knobs: Any) -> Tensor:
+        """`truncation` scales the noise towards its mean: fewer odd pictures, and less variety (Brock et al. 2018)."""
+        return self.picture(self.latents(seeds) * truncation, Cond(label=self.labels(seeds, cond.label)))
+
+    def labels(self, seeds: Sequence[int], asked: Tensor | None = None) -> Tensor | None:
+        """What was asked for; where that is nothing (-1), a class drawn by the seed, as often as it was in training."""
+        if not self.conditional:
+            return None
+        return draw_labels(self.shares, seeds, asked)
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
+        """At the start: how often each class is there; on latents, their place and three times their spread."""
+        if when != "start":
+            return
+        if self.conditional:
+            count_labels(batches, self.shares)
+        if not isinstance(self.codec, Pixels):
+            latents = torch.cat([self.codec.encode(batch.images) for batch in itertools.islice(batches, 2_000 // 64)])
+            self.centre.copy_(latents.mean(0))
+            self.spread.copy_(3 * latents.std(0).clamp(min=1e-6))
+
+
+def _twice(label: Tensor | None) -> Tensor | None:
+    return None if label is None else torch.cat([label, label])
+
+
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Of what may be augmented; latent vectors are not."""
+    return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (1, 1, shape[0])

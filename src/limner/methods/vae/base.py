@@ -1,0 +1,200 @@
+"""What every autoencoder with continuous latents has: an encoder, a decoder, and a prior to draw latents from.
+
+Also a Codec: other methods work in its latents. How the latents are learned is for the families to say (`autoencoder.py`,
+`vae.py`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from limner.core import seeds as randomness
+from limner.core.capabilities import Codec
+from limner.core.cond import Batch, Cond
+from limner.core.errors import InputError
+from limner.core.method import Method, MethodConfig
+from limner.core.optim import Clip, Optimiser
+from limner.core.schedule import Schedule
+from limner.methods.vae import likelihoods
+from limner.nets.convae import Block, ConvDecoder, ConvEncoder
+from limner.nets.mixture import GaussianMixture
+from limner.nets.mlp import mlp
+
+LEAST = 8
+"""Pixels of a side below which convolutions have nothing to halve."""
+FITTED = 5_000
+"""Training images that the prior is fitted to."""
+MOST = 1024
+"""Latents above which a mixture with full covariances is out of reach."""
+
+
+class CodingConfig(MethodConfig):
+    """The networks, the latents and the prior."""
+
+    networks: Literal["conv", "mlp"] = "conv"
+    latent: int = Field(32, ge=1)
+    """Entries of the latent vector; with `map`, channels of the latent map."""
+    map: bool = False
+    """A latent at every place of the smallest map, instead of one vector: sharper, and for other methods to work in."""
+    down: int | None = Field(None, ge=1)
+    """Halvings of the size (conv); as many as leave 4 pixels where none is given."""
+    width: int = Field(32, ge=1)
+    """Channels at half the image's size, doubled at every halving (conv)."""
+    widest: int = Field(256, ge=1)
+    blocks: int = Field(1, ge=0)
+    """Blocks at every size (conv); none is a plain convolutional network."""
+    block: Block = "residual"
+    broadcast: bool = False
+    """The decoder draws its smallest map place by place, from the latent vector and the place (conv): position becomes a
+    latent of its own. `down` says how fine that map is."""
+    hidden: int = Field(128, ge=1)
+    """Units of the layers between map and vector (`broadcast`)."""
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = (400, 400)
+    """Hidden layers of the encoder, and backwards of the decoder (mlp); none makes each of them one linear map."""
+    prior: Literal["mixture", "normal"] = "mixture"
+    """What samples are decoded from: `mixture` is fitted to the latents of training images at every checkpoint, since they
+    never quite fill the standard normal; `normal` is N(0, 1)."""
+    components: int = Field(24, ge=1)
+    """Gaussians in the mixture."""
+    optimiser: Optimiser = Optimiser(lr=Schedule(value=1e-3))
+    clip: Clip | None = Clip(by="norm", limit=1000.0)
+
+    def overlooked(self, key: str) -> str | None:
+        """Of a choice that the others leave without effect."""
+        name = key.partition(".")[0]
+        belongs = dict.fromkeys(("down", "width", "widest", "blocks", "block", "broadcast"), "networks=conv")
+        belongs |= {"widths": "networks=mlp", "hidden": "broadcast=true", "components": "prior=mixture"}
+        if name in belongs:
+            choice, _, value = belongs[name].partition("=")
+            if str(getattr(self, choice)).lower() != value:
+                return f"it belongs to method.{belongs[name]}"
+        if name == "block" and not self.blocks:
+            return "there are no blocks; set method.blocks=1"
+        return None
+
+
+class Coder(nn.Module):
+    """Encoder and decoder: [B, C, H, W] -> [B, each · latent, …] and [B, latent, …] -> [B, out, H, W]."""
+
+    def __init__(self, config: CodingConfig, shape: tuple[int, int, int], each: int, out: int) -> None:
+        super().__init__()
+        self.latent_shape: tuple[int, ...] = (config.latent,)
+        if config.networks == "mlp":
+            pixels, drawn = math.prod(shape), (out, *shape[1:])
+            self.encoder: nn.Module = nn.Sequential(nn.Flatten(), mlp([pixels, *config.widths, each * config.latent]))
+            decoder = mlp([config.latent, *config.widths[::-1], math.prod(drawn)])
+            self.decoder: nn.Module = nn.Sequential(decoder, nn.Unflatten(1, drawn))
+            return
+        hidden = config.hidden if config.broadcast else 0
+        size = (config.width, config.widest, config.blocks, config.block, config.down, config.map, hidden)
+        encoder = ConvEncoder(shape, each * config.latent, *size)
+        self.encoder, self.decoder = encoder, ConvDecoder(config.latent, (out, *shape[1:]), *size)
+        if config.map:
+            self.latent_shape = (config.latent, *encoder.map_size)
+
+
+class Coding(Method):
+    """Abstract: the families add what is minimised, `losses`, and how an image becomes a latent, `posterior`."""
+
+    kind: Literal["continuous", "codes"] = "continuous"
+    vocabulary: int | None = None
+
+    def __init__(self, config: CodingConfig, codec: Codec, each: int, decoder: likelihoods.Kind, mixtures: int = 1) -> None:
+        """`each`: numbers that the encoder gives per latent."""
+        super().__init__(codec)
+        size = "x".join(map(str, codec.shape[1:]))
+        if len(codec.shape) != 3:
+            raise InputError(f"an autoencoder needs images or latent maps, not latent vectors of {codec.shape[0]} entries")
+        if config.networks == "conv" and min(codec.shape[1:]) < LEAST:
+            raise InputError(f"autoencoders of convolutions need images of at least {LEAST}x{LEAST}, not {size}; set "
+                             "method.networks=mlp, or a larger data.size")  # fmt: skip
+        if config.map and config.networks == "mlp":
+            raise InputError("method.map=true needs method.networks=conv; an mlp gives a vector")
+        if config.broadcast and config.map:
+            raise InputError(
+                "method.broadcast=true is for a latent vector, method.map=true a latent at every place; choose one"
+            )
+        colours, height, width = codec.shape
+        self.coder = Coder(config, (colours, height, width), each, likelihoods.channels(decoder, colours, mixtures))
+        self.shape: tuple[int, ...] = self.coder.latent_shape
+        self.entries = math.prod(self.shape)
+        self.gaussian = config.prior == "normal"
+        if not self.gaussian and self.entries > MOST:
+            raise InputError(
+                f"a mixture over {self.entries:,} latents ({'x'.join(map(str, self.shape))}) is out of reach; set "
+                "method.prior=normal, or fewer of them by method.latent or method.down"
+            )
+        self.prior = None if self.gaussian else GaussianMixture(config.components, self.entries)
+
+    @abstractmethod
+    def posterior(self, encoded: Tensor) -> tuple[Tensor, Tensor | None]:
+        """[B, C, H, W] of what the codec gives -> mean and log variance, [B, *shape] each, in float32; None: no variance."""
+
+    @abstractmethod
+    def drawn(self, latents: Tensor) -> Tensor:
+        """[B, *shape] -> [B, C, H, W] of what the codec takes: the expected picture, differentiable in `latents`."""
+
+    def settle_scale(self, encoded: Tensor, latents: Tensor) -> None:
+        """Optional. Called with up to `FITTED` training images and a draw of their latents at every checkpoint."""
+
+    @torch.no_grad()
+    def sample(self, seeds: Sequence[int], cond: Cond, truncation: float = 1.0, **knobs: Any) -> Tensor:
+        """`truncation` shrinks the latents towards the prior's mean."""
+        latents = self.latents(seeds)
+        if truncation != 1.0:
+            mean = torch.zeros_like(latents[0]) if self.prior is None else self.prior.shares @ self.prior.means
+            latents = torch.lerp(mean, latents, truncation)
+        return self.picture(latents, cond)
+
+    @torch.no_grad()
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        """[len(seeds), entries], drawn from the prior."""
+        normal = randomness.noise(seeds, self.entries).to(self.device)
+        if self.prior is None:
+            return normal
+        uniform = 0.5 + 0.5 * torch.erf(randomness.noise(seeds, stream="component") / math.sqrt(2))
+        return self.prior.sample(uniform.to(self.device), normal)
+
+    def picture(self, latents: Tensor, cond: Cond) -> Tensor:
+        """[B, entries] -> [B, C, H, W] in [-1, 1], differentiable in `latents`."""
+        return self.decode(latents.reshape(-1, *self.shape))
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] in [-1, 1] -> [B, *shape], the posterior's mean."""
+        return self.posterior(self.codec.encode(images))[0]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[B, *shape] -> [B, C, H, W] in [-1, 1], differentiable in `latents`."""
+        return self.codec.decode(self.drawn(latents))
+
+    def log_prior(self, latents: Tensor) -> Tensor:
+        """[B, *shape] -> [B] nats: log p(z) of what `latents` draws from."""
+        flat = latents.flatten(1)
+        if self.prior is None:
+            return -0.5 * (flat.square() + math.log(2 * math.pi)).sum(1)
+        return torch.logsumexp(self.prior.log_densities(flat), 1)
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
+        """At a checkpoint: the mixture, on draws of the aggregate posterior q(z), and what a likelihood has to be scaled by."""
+        if when == "start":
+            return
+        images, latents = [], []
+        for batch in itertools.islice(batches, FITTED // 64):
+            encoded = self.codec.encode(batch.images)
+            mean, log_variance = self.posterior(encoded)
+            draw = batch.noise(*self.shape)
+            images.append(encoded)
+            latents.append(mean if log_variance is None else mean + (0.5 * log_variance).exp() * draw)
+        self.settle_scale(torch.cat(images), torch.cat(latents))
+        if self.prior is not None:
+            self.prior.fit(torch.cat(latents).flatten(1), seed=0)

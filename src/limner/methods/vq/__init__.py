@@ -1,0 +1,1 @@
+"""Vector-quantised autoencoders, and priors over their codes."""

@@ -1,0 +1,235 @@
+"""The vector-quantised autoencoder (van den Oord et al. 2017, arXiv:1711.00937), with a learned book of codes or with finite
+scalars (Mentzer et al. 2023, arXiv:2309.15505), and with a patch discriminator as a late second player (VQGAN: Esser, Rombach
+& Ommer 2021, "Taming Transformers for High-Resolution Image Synthesis", arXiv:2012.09841).
+
+It is a Codec of codes: what draws new pictures is a prior over them (`prior.py`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from limner.core.capabilities import Codec
+from limner.core.cond import Batch, Cond
+from limner.core.errors import InputError
+from limner.core.method import At, Facts, Losses, Method, MethodConfig, Phase, Player
+from limner.core.optim import Clip, Optimiser
+from limner.core.schedule import Schedule
+from limner.nets import spectral
+from limner.nets.convae import ConvDecoder, ConvEncoder
+from limner.nets.layers import halvings
+from limner.nets.patch import PatchDiscriminator
+from limner.nets.quantise import FiniteScalars, Quantised, VectorQuantiser, perplexity, usage
+
+LEAST = 8
+"""Pixels of a side below which there is nothing to halve."""
+PLACES, PLACES_ACCELERATED = 100, 256
+"""Codes of one image that a prior learns in minutes on a CPU, and on an accelerator; its cost grows with them."""
+VECTORS_PER_CODE = 40
+"""Latents that k-means starts from, over the number of codes."""
+
+Level = Annotated[int, Field(ge=3)]
+
+
+class VqVaeConfig(MethodConfig):
+    """The codec's own choices."""
+
+    kind: Literal["vqvae"] = "vqvae"
+    quantiser: Literal["vq", "fsq"] = "vq"
+    """`vq`: the nearest of `codes` learned vectors. `fsq`: every entry rounded to one of `levels`, which needs no learning."""
+    codes: int = Field(512, ge=2)
+    dim: int = Field(32, ge=1)
+    """Entries of a code's vector (vq)."""
+    normalised: bool = False
+    """Codes and latents on the unit sphere (vq); goes well with a small `dim` and many codes."""
+    levels: tuple[Level, ...] = Field((8, 8, 8), min_length=1)
+    """Values of each entry (fsq); their product is the number of codes."""
+    commitment: float = Field(0.25, ge=0)
+    """Weight of the distance from latents to their codes (vq)."""
+    half_life: float = Field(2200.0, gt=0)
+    """Of the codes' moving averages, in images."""
+    down: int | Literal["auto"] = "auto"
+    """Halvings from image to codes. `auto`: two, and as many more as leave few enough codes for a prior."""
+    width: int = Field(32, ge=1)
+    """Channels at half the image's size, doubled at every halving."""
+    widest: int = Field(128, ge=1)
+    blocks: int = Field(1, ge=0)
+    """Residual blocks at every size."""
+    absolute: float = Field(0.0, ge=0)
+    """Weight of the absolute error beside the squared one, which is crisper and forgives more."""
+    adversarial: float = Field(0.0, ge=0)
+    """Weight of the patch discriminator's verdict; 0 is no discriminator. Against errors as a share of the data's variance."""
+    features: float = Field(0.0, ge=0)
+    """Weight of the distance in the discriminator's features, where there is one (Larsen et al. 2016, arXiv:1512.09300)."""
+    start: float = Field(0.5, ge=0, lt=1)
+    """Fraction of the budget at which the discriminator begins."""
+    discriminator_width: int = Field(32, ge=1)
+    optimiser: Optimiser = Optimiser(lr=Schedule(value=1e-3))
+    clip: Clip | None = None
+    discriminator_optimiser: Optimiser = Optimiser(lr=Schedule(value=1e-3), betas=(0.0, Schedule(value=0.99)))
+
+    def overlooked(self, key: str) -> str | None:
+        """Of a choice that the others leave without effect."""
+        name = key.partition(".")[0]
+        belongs = dict.fromkeys(("codes", "dim", "normalised", "commitment"), ("method.quantiser=vq", self.quantiser == "vq"))
+        belongs["levels"] = ("method.quantiser=fsq", self.quantiser == "fsq")
+        game = ("features", "start", "discriminator_width", "discriminator_optimiser")
+        belongs |= dict.fromkeys(game, ("method.adversarial above 0", self.adversarial > 0))
+        return f"it belongs to {belongs[name][0]}" if name in belongs and not belongs[name][1] else None
+
+    def settled(self, facts: Facts) -> VqVaeConfig:
+        """`down="auto"` as a number."""
+        if self.down != "auto":
+            return self
+        return self.model_copy(update={"down": _down(facts.shape[1:], PLACES_ACCELERATED if facts.accelerated else PLACES)})
+
+
+def _down(size: tuple[int, int], places: int) -> int:
+    """Halvings: two where the size allows it, and more until no more than `places` are left."""
+    sizes = halvings(*size)
+    few = [number for number, (height, width) in enumerate(sizes) if number >= 2 and height * width <= places]
+    return few[0] if few else len(sizes) - 1
+
+
+class Coder(nn.Module):
+    """Encoder, quantiser and decoder: the weights of the first player, and the codes, which follow them."""
+
+    def __init__(self, config: VqVaeConfig, shape: tuple[int, int, int], down: int) -> None:
+        super().__init__()
+        self.quantiser: VectorQuantiser | FiniteScalars
+        if config.quantiser == "vq":
+            self.quantiser = VectorQuantiser(config.codes, config.dim, config.half_life, config.normalised)
+        else:
+            self.quantiser = FiniteScalars(config.levels, config.half_life)
+        dim, width, widest, blocks = self.quantiser.dim, config.width, config.widest, config.blocks
+        self.encoder = ConvEncoder(shape, dim, width, widest, blocks, down=down, spatial=True)
+        self.decoder = ConvDecoder(dim, shape, width, widest, blocks, down=down, spatial=True)
+
+
+class VqVae(Method):
+    """Also a Codec: `encode` gives the codes' indices, `decode` the images."""
+
+    kind: Literal["continuous", "codes"] = "codes"
+    generates = False
+
+    variance: Tensor
+
+    def __init__(self, config: VqVaeConfig, codec: Codec, classes: tuple[str, ...] = ()) -> None:
+        super().__init__(codec)
+        if len(codec.shape) != 3 or min(codec.shape[1:]) < LEAST:
+            raise InputError(f"codes need images of at least {LEAST}x{LEAST}, not {'x'.join(map(str, codec.shape[1:]))}")
+        channels, height, width = codec.shape
+        self.config = config
+        down = _down((height, width), PLACES) if config.down == "auto" else config.down  # a run has settled it
+        most = len(halvings(height, width)) - 1
+        if not 1 <= down <= most:
+            raise InputError(
+                f"method.down={down}: images of {height}x{width} can be halved 1 to {most} times; choose from these"
+            )
+        self.coder = Coder(config, (channels, height, width), down)
+        self.shape: tuple[int, ...] = self.coder.encoder.map_size
+        self.vocabulary: int | None = self.coder.quantiser.vocabulary
+        self.discriminator: nn.Module = nn.Identity()
+        if config.adversarial:
+            self.discriminator = PatchDiscriminator(channels, config.discriminator_width)
+        self.register_buffer("variance", torch.ones(()))
+
+    def players(self) -> Mapping[str, Player]:
+        codec = {"codec": Player("coder", self.config.optimiser, self.config.clip)}
+        if not self.config.adversarial:
+            return codec
+        return codec | {"discriminator": Player("discriminator", self.config.discriminator_optimiser, averaged=False)}
+
+    def phases(self) -> tuple[Phase, ...]:
+        if not self.config.adversarial:
+            return (Phase("codes", ("codec",)),)
+        note = "the patch discriminator begins; reconstructions get worse in squared error, and crisper"
+        game = Phase("adversarial", ("codec", "discriminator"), start=self.config.start, note=note)
+        return (Phase("codes", ("codec",), stop=self.config.start), game) if self.config.start else (game,)
+
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
+        (batch,) = batches
+        target = self.codec.encode(batch.images)
+        latents = self.coder.encoder(target)
+        found: Quantised = self.coder.quantiser(latents)
+        decoded = self.coder.decoder(found.values).float()
+        squares = (target - decoded).square().mean((1, 2, 3))
+        loss = squares / self.variance + self.config.commitment * found.commitment  # eq. 3, over the data's variance
+        if self.config.absolute:
+            loss = loss + self.config.absolute * (target - decoded).abs().mean((1, 2, 3)) / self.variance.sqrt()
+        counts = self.coder.quantiser.counts
+        logs = {"squared_error": squares, "commitment": found.commitment}
+        logs |= {"perplexity": perplexity(counts), "usage": usage(counts)}
+        sums = self._statistics(latents.detach(), found.indices, batch)
+        if phase == "codes":
+            return Losses({"codec": loss}, logs, sums)
+        return self._game(target, decoded, loss, logs, sums)
+
+    def _statistics(self, latents: Tensor, indices: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """What the quantiser's `move` needs to know of a batch; only a book has dead codes to draw latents for."""
+        quantiser = self.coder.quantiser
+        if isinstance(quantiser, FiniteScalars):
+            return quantiser.statistics(latents, indices)
+        draws = batch.uniform(2, math.ceil(quantiser.vocabulary / len(batch)))
+        return quantiser.statistics(latents, indices, draws.transpose(0, 1).flatten(1)[:, : quantiser.vocabulary])
+
+    def _game(self, target: Tensor, decoded: Tensor, loss: Tensor, logs: dict[str, Tensor], sums: dict[str, Tensor]) -> Losses:
+        """Hinge losses (Lim & Ye 2017, arXiv:1705.02894) on patches; one pass of the discriminator serves both players.
+
+        Esser's weight follows the gradients at the decoder's last layer (eq. 7); here it is a number of the recipe, so that the
+        loss of an image is its own.
+        """
+        assert isinstance(self.discriminator, PatchDiscriminator)
+        logits, features = self.discriminator.verdict(torch.cat([target, decoded]))
+        real, fake = logits.flatten(1).chunk(2)
+        loss = loss - self.config.adversarial * fake.mean(1)
+        if self.config.features:
+            apart = torch.zeros_like(loss)
+            for layer in features:
+                of_real, of_fake = layer.float().chunk(2)
+                apart = apart + (of_real.detach() - of_fake).abs().mean((1, 2, 3)) / len(features)
+            loss = loss + self.config.features * apart
+        critic = (F.relu(1 - real) + F.relu(1 + fake)).mean(1)
+        logs["right_on_real"], logs["right_on_fake"] = (real > 0).float().mean(1), (fake < 0).float().mean(1)
+        return Losses({"codec": loss, "discriminator": critic}, logs, sums)
+
+    def after_step(self, phase: str, sums: Mapping[str, Tensor], at: At) -> None:
+        self.coder.quantiser.move(sums)
+        if phase == "adversarial":
+            spectral.iterate(self.discriminator)
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
+        """At the start: the variance of the data, and k-means on the latents of the untrained encoder."""
+        if when != "start":
+            return
+        places = math.prod(self.shape)
+        count = math.ceil(VECTORS_PER_CODE * self.coder.quantiser.vocabulary / places / 64)
+        images = torch.cat([self.codec.encode(batch.images) for batch in itertools.islice(batches, count)])
+        self.variance.copy_(images.var().clamp(min=1e-6))
+        self.coder.quantiser.start(torch.cat([self.coder.encoder(part) for part in torch.split(images, 64)]), seed=0)
+
+    def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
+        """Nothing yet. Errors: `InputError`, always."""
+        raise InputError(
+            "codes alone draw no pictures, a prior over them does; train one with `limner train SRC --preset prior codec=RUN`"
+        )
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] in [-1, 1] -> [B, h, w] int64, in float32 whatever surrounds it: a code is one or another."""
+        with torch.autocast(images.device.type, enabled=False):
+            found: Quantised = self.coder.quantiser(self.coder.encoder(self.codec.encode(images)))
+        return found.indices
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[B, h, w] int64 -> [B, C, H, W] in [-1, 1]."""
+        return self.codec.decode(self.coder.decoder(self.coder.quantiser.lookup(latents)).float().clamp(-1, 1))

@@ -1,0 +1,1 @@
+"""Scores that compare two sets of pictures by their features."""

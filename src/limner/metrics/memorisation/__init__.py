@@ -1,0 +1,1 @@
+"""Whether samples copy training pictures."""

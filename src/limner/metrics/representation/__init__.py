@@ -1,0 +1,1 @@
+"""What a model's latents hold, and how well it reconstructs."""

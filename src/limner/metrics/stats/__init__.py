@@ -1,0 +1,1 @@
+"""Moments, intervals and tests that the scores share."""

@@ -1,0 +1,171 @@
+"""The whole description of a training run: a frozen, validated tree.
+
+Settings come from, in falling order: the command line, the environment (`LIMNER_SETTINGS`), a recipe file, the preset, the
+defaults. An unknown key is an error that names its nearest neighbour.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from limner.core.errors import InputError
+from limner.core.precision import Precision
+from limner.methods.gan.config import GanConfig
+from limner.recipes.registry import MethodConfig
+
+SCHEMA_VERSION = 1
+
+
+class _Tree(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Tree):
+    """What is trained on; the arguments of `limner.prepare`."""
+
+    # On the command line, data.split=0.1 and a folder called 2024 look like numbers.
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    source: str = ""
+    size: int | str | None = None
+    """Side, or "HxW"; none keeps the pictures' own size where they share one."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    channels: Literal[1, 3, 4] | None = None
+    background: str = "white"
+    split: str | None = None
+    limit: int | None = Field(None, ge=2)
+    labels: Literal["auto", "none"] = "auto"
+    binary: bool = False
+    """Draw each pixel of grey pictures once, white with probability grey/255, for likelihoods of black and white."""
+    mirror: bool = False
+    """Show every picture mirrored half of the time (not for letters or digits)."""
+    fingerprint: str | None = None
+    """Of the prepared set; filled in when the run starts, and checked when it resumes."""
+    classes: tuple[str, ...] = ()
+    """Their names, in the order of the labels; filled in when the run starts."""
+
+
+class BatchConfig(_Tree):
+    size: int = Field(64, ge=1)
+    chunks: int = Field(1, ge=1)
+    """Equal parts in which a batch is worked through: less memory, and what several processes share."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> BatchConfig:
+        if self.size % self.chunks:
+            raise ValueError(f"batch.chunks={self.chunks} does not divide batch.size={self.size}")
+        return self
+
+
+class BudgetConfig(_Tree):
+    """One of the two; images where both are given."""
+
+    images: int | None = Field(None, ge=1)
+    minutes: float | None = Field(None, gt=0)
+
+
+class EmaConfig(_Tree):
+    half_life: float = Field(0.01, ge=0, lt=1)
+    """Of the moving average, as a fraction of the budget."""
+    ramp: float = Field(0.05, gt=0)
+    """The half-life is at most this share of the images seen so far, so that a young average does not remember the start."""
+
+
+class CheckpointConfig(_Tree):
+    every: float = Field(0.1, gt=0, le=1)
+    """Fraction of the budget between two checkpoints."""
+    minutes: float = Field(10.0, gt=0)
+    """And at least this often by the clock."""
+    keep: int = Field(0, ge=0)
+    """How many are kept beside the last and the best; the newest ones."""
+
+
+class PreviewConfig(_Tree):
+    first: int = Field(1000, ge=1)
+    """Images before the first preview."""
+    every: float = Field(0.05, gt=0, le=1)
+    count: int = Field(64, ge=1, le=1024)
+
+
+class ScoreConfig(_Tree):
+    """How *best* is found: Fréchet distance of EMA samples to the validation split, in the judge's features."""
+
+    points: int = Field(20, ge=0)
+    """At about so many points of the budget; 0 is never."""
+    count: int = Field(2000, ge=16)
+    share: float = Field(0.03, gt=0, le=1)
+    """At most this share of the time; points that would cost more are left out."""
+
+
+class Segment(_Tree):
+    """A later change of the run's plan, written down by `resume`."""
+
+    start: int
+    images: int | None = None
+    minutes: float | None = None
+    chunks: int | None = None
+
+
+class Stage(_Tree):
+    """A part of the budget that trains a method of its own, which then serves the next stage as its frozen codec."""
+
+    name: str
+    share: float = Field(ge=0, lt=1)
+    """0: it comes trained, from the run that `codec` names."""
+    method: MethodConfig
+
+
+class Recipe(_Tree):
+    """Rerun it and get the same run."""
+
+    schema_version: int = SCHEMA_VERSION
+    preset: str = "dcgan"
+    seed: int = Field(0, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    data: DataConfig = DataConfig()
+    stages: tuple[Stage, ...] = ()
+    """Before `method`, which takes what their shares leave."""
+    method: MethodConfig = GanConfig()
+    batch: BatchConfig = BatchConfig()
+    budget: BudgetConfig = BudgetConfig()
+    ema: EmaConfig = EmaConfig()
+    checkpoints: CheckpointConfig = CheckpointConfig()
+    previews: PreviewConfig = PreviewConfig()
+    score: ScoreConfig = ScoreConfig()
+    on_nonfinite: Literal["stop", "rollback"] = "stop"
+    """When a loss is not finite: stop, or go back to the last checkpoint once and go on with other draws."""
+    init_from: str | None = None
+    """A run whose averaged weights this one starts from."""
+    codec: str | None = None
+    """A finished run whose codes `method` learns; its codec is copied, as a stage, and the new run stands alone."""
+    segments: tuple[Segment, ...] = ()
+
+    @model_validator(mode="after")
+    def _shares(self) -> Recipe:
+        if sum(stage.share for stage in self.stages) >= 1:
+            raise ValueError("the shares of stages must leave some of the budget to method")
+        trained = [stage.share > 0 for stage in self.stages]
+        if any(trained) and (self.codec is not None or not all(trained)):
+            raise ValueError("codec=RUN brings a trained stage; give it alone, or stages with shares above 0 alone")
+        return self
+
+    def number_format(self) -> Precision:
+        """The precision, resolved. A run records it before it starts."""
+        if self.precision == "auto":
+            raise InputError("precision=auto is resolved when a run starts; set precision=fp32 or precision=bf16")
+        return self.precision
+
+    def portable(self) -> str:
+        """Canonical JSON without paths, for the metadata of weights: equal weights are equal files."""
+        tree = self.model_dump(mode="json")
+        tree["data"]["source"] = Path(self.data.source).name
+        tree["init_from"] = tree["codec"] = None
+        return json.dumps(tree, sort_keys=True)
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,54 @@
+"""All runs of a folder: listing them, and freeing the space of old checkpoints."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from limner.core.errors import InputError
+from limner.runs.run import Run
+
+
+def list_runs(folder: Path) -> list[dict[str, Any]]:
+    """Every run in `folder`, with what one wants to know at a glance."""
+    if not folder.is_dir():
+        raise InputError(f"no folder at {folder}; give the folder that holds your runs")
+    rows: list[dict[str, Any]] = []
+    for path in sorted(p.parent for p in folder.glob("*/recipe.yaml")):
+        run = Run(path)
+        try:
+            recipe = run.recipe()
+        except InputError as error:
+            rows.append({"run": str(path), "state": f"unreadable: {error}"})
+            continue
+        status, scores = run.status(), run.scores()
+        state = status["state"]
+        if state in {"starting", "training", "paused"} and not run.busy():
+            state = "interrupted"
+        plan = run.plan()
+        rows.append(
+            {
+                "run": str(path),
+                "preset": recipe.preset,
+                "data": Path(recipe.data.source).name,
+                "state": state,
+                "images": status.get("images", 0),
+                "budget": plan[-1][1] if plan else recipe.budget.images,
+                "score": scores[-1]["frechet"] if scores else None,
+                "best": run.best(),
+                "checkpoints": len(run.checkpoints()),
+            }
+        )
+    return rows
+
+
+def prune(folder: Path, keep: int = 0) -> dict[str, Any]:
+    """Frees the space of old checkpoints in every run of `folder` that is not being trained: last and best stay."""
+    rows = list_runs(folder)
+    gone: list[str] = []
+    for row in rows:
+        run = Run(Path(row["run"]))
+        with suppress(InputError), run.locked():
+            gone += [str(path) for path in run.prune(keep)]
+    return {"runs": [row["run"] for row in rows], "removed": gone}

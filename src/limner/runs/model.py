@@ -1,0 +1,209 @@
+"""A trained model, ready to be used: ``limner.load("runs/0007").sample(seeds=range(16))``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from limner.core import images as pictures
+from limner.core import precision
+from limner.core.capabilities import Latents, Reconstructs
+from limner.core.cond import Cond
+from limner.core.errors import InputError, nearest
+from limner.core.method import Method, averaged
+from limner.core.precision import prepare_module
+from limner.core.sampling import generate
+from limner.data import parse_size, prepare
+from limner.data.dataset import Dataset
+from limner.recipes.build import build_method, stage_configs
+from limner.recipes.recipe import Recipe
+from limner.runs.checkpoint import Checkpoint, load_weights
+from limner.runs.run import Run
+
+MOST_SHOWN = 12
+"""Classes that an error names."""
+ENCODED = 128
+"""Pictures that are encoded at a time."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The averaged weights of one checkpoint, in evaluation mode, in float32."""
+
+    run: Run
+    checkpoint: Checkpoint
+    recipe: Recipe
+    method: Method
+
+    def sample(
+        self, seeds: Sequence[int] = range(16), label: str | None = None, truncation: float = 1.0, temperature: float = 1.0,
+        top_k: int = 0, top_p: float = 1.0,
+    ) -> NDArray[np.uint8]:  # fmt: skip
+        """[len(seeds), H, W, C] uint8. Image i is a function of seeds[i] alone, to the bit, whatever stands beside it.
+
+        `label` is the name of a class (or its number, where no class is called so); without it, a model that knows classes
+        draws them as often as they were in training. `truncation` multiplies the latents: below 1 nearer to their mean, more
+        typical and less varied (Brock et al. 2018, arXiv:1809.11096, scaled instead of cut). A prior over codes divides its
+        logits by `temperature`, and draws from the `top_k` likeliest codes only (0: all), and of these from the fewest that
+        have `top_p` of the mass.
+
+        Errors: `InputError` where the model does not know `label`, cannot be truncated, or draws no codes.
+        """
+        knobs = self._knobs(truncation, temperature, top_k, top_p)
+        chosen = self.class_of(label)
+        rows = []
+        for part in pictures.batches_of(len(seeds), 32 * self.method.chunk):
+            some = list(seeds)[part]
+            rows.append(pictures.to_uint8(generate(self.method, some, self.cond(chosen, len(some)), **knobs)))
+        return np.concatenate(rows) if rows else np.empty((0, *self.shape), np.uint8)
+
+    def _knobs(self, truncation: float, temperature: float, top_k: int, top_p: float) -> dict[str, float]:
+        """Those that are not as they are anyway. Errors: `InputError` for one out of range, or that the method lacks."""
+        if not self.method.generates:
+            raise InputError(self._no_prior())
+        if not (math.isfinite(truncation) and truncation > 0):
+            raise InputError(f"truncation {truncation:g} is out of range; give a number above 0, such as 0.7 (1 is none)")
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise InputError(f"temperature {temperature:g} is out of range; give a number above 0, such as 0.9 (1 is none)")
+        if top_k < 0:
+            raise InputError(f"top-k {top_k} is out of range; give how many codes may be drawn, such as 100 (0 is all)")
+        if not 0 < top_p <= 1:
+            raise InputError(f"top-p {top_p:g} is out of range; give a share of the mass above 0, such as 0.95 (1 is all)")
+        if truncation != 1.0 and not isinstance(self.method, Latents):
+            raise InputError(f"{self.run.path} ({self.recipe.preset}) has no latents to truncate; leave truncation out")
+        asked = {"temperature": (temperature, 1.0), "top_k": (top_k, 0), "top_p": (top_p, 1.0)}
+        knobs = {name: value for name, (value, none) in asked.items() if value != none}
+        for name in sorted(knobs.keys() - self.method.knobs):
+            raise InputError(f"{self.run.path} ({self.recipe.preset}) draws no codes; leave {name.replace('_', '-')} out")
+        return knobs if truncation == 1.0 else {"truncation": truncation, **knobs}
+
+    def _no_prior(self) -> str:
+        """Why it draws nothing, and what helps: it may be the first stage of a run whose prior comes later."""
+        stage = self.checkpoint.state()["stage"]
+        if stage == len(stage_configs(self.recipe)) - 1:
+            return (
+                f"{self.run.path} turns pictures into codes and has no prior to draw new ones; train one with `limner train "
+                f"{self.recipe.data.source} --preset prior codec={self.run.path}`"
+            )
+        early = f"{self.run.path} had not begun its prior, which draws new pictures, at {self.checkpoint.images:,} images"
+        later = self.run.checkpoint().state()["stage"] > stage
+        return f"{early}; {'use --checkpoint last' if later else f'go on with `limner resume {self.run.path}`'}"
+
+    def class_of(self, label: str | None) -> int | None:
+        """The number of a class by its name, or by that number as text where no class is called so; None for None.
+
+        Errors: `InputError` where the model knows no classes, or not this one.
+        """
+        if label is None:
+            return None
+        if not self.method.conditional:
+            raise InputError(
+                f"{self.run.path} was trained without classes, so it cannot be asked for '{label}'; leave --label out, or "
+                "train one with method.labels=true"
+            )
+        classes = self.recipe.data.classes
+        if label in classes:
+            return classes.index(label)
+        if label.isascii() and label.isdigit() and len(label) < 10 and int(label) < len(classes):
+            return int(label)
+        shown = ", ".join(classes[:MOST_SHOWN]) + (
+            f" and {len(classes) - MOST_SHOWN} more" if len(classes) > MOST_SHOWN else ""
+        )
+        raise InputError(f"{self.run.path} knows no class '{label}'{nearest(label, classes)} (there are: {shown})")
+
+    def cond(self, chosen: int | None, count: int) -> Cond:
+        """`count` times the class of that number; empty for None."""
+        return Cond() if chosen is None else Cond(label=torch.full((count,), chosen, device=self.method.device))
+
+    def reconstruct(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """[N, H, W, C] uint8, through the latents and back. Errors: `InputError` where the method has no encoder."""
+        method = self.encoder
+        self._check(images)
+        rows = [np.empty((0, *self.shape), np.uint8)]
+        with precision.exact(self.method.device.type), torch.inference_mode():
+            for part in pictures.batches_of(len(images), ENCODED):
+                latents = method.encode(pictures.to_tensor(images[part], self.method.device))
+                rows.append(pictures.to_uint8(method.decode(latents)))
+        return np.concatenate(rows)
+
+    @property
+    def encoder(self) -> Reconstructs:
+        """The method, where it encodes. Errors: `InputError` where it does not."""
+        if isinstance(self.method, Reconstructs):
+            return self.method
+        raise InputError(
+            f"{self.run.path} has no encoder ({self.recipe.preset}); train one that has, such as --preset vae (for single "
+            "pictures `limner reconstruct` looks for the latents instead)"
+        )
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        """[N, H, W, C] uint8, at least one -> [N, *shape of its latents]: float32, or the int64 numbers of codes.
+
+        Errors: `InputError` where the method has no encoder, or the pictures another shape.
+        """
+        method = self.encoder
+        self._check(images)
+        rows = []
+        with precision.exact(self.method.device.type), torch.inference_mode():
+            for part in pictures.batches_of(len(images), ENCODED):
+                rows.append(method.encode(pictures.to_tensor(images[part], self.method.device)).cpu().numpy())
+        latents = np.concatenate(rows)
+        return latents.astype(np.float32 if np.issubdtype(latents.dtype, np.floating) else np.int64, copy=False)
+
+    def latent_shape(self) -> tuple[tuple[int, ...], bool]:
+        """Of the latents of one picture, and whether these are codes. Errors: `InputError` where the method has no encoder."""
+        blank = self.encode(np.zeros((1, *self.shape), np.uint8))
+        return blank.shape[1:], blank.dtype == np.int64
+
+    def _check(self, images: NDArray[np.uint8]) -> None:
+        if images.shape[1:] != self.shape:
+            raise InputError(f"pictures of {self.run.path} have the shape {self.shape}, not {tuple(images.shape[1:])}")
+
+    def dataset(self, source: str | None = None) -> Dataset:
+        """The data that the run was trained on, prepared again; or another `source`, prepared as that was.
+
+        Errors: `InputError` where it is not there, or (the run's own) is no longer what it was.
+        """
+        told = self.recipe.data
+        data = told if source is None else told.model_copy(update={"source": source, "split": None, "limit": None})
+        found = prepare(
+            data.source, size=parse_size(str(told.size)), fit=told.fit, channels=told.channels, background=told.background,
+            split=data.split, limit=data.limit, labels=told.labels, binary=told.binary,
+        )  # fmt: skip
+        if source is None and found.fingerprint != told.fingerprint:
+            raise InputError(
+                f"{told.source} is no longer what {self.run.path} was trained on (its fingerprint differs), so its held-out "
+                "pictures may have been trained on; bring the pictures back, or name others with --data SRC"
+            )
+        return found
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of its pictures."""
+        data = self.recipe.data
+        height, width = (int(side) for side in str(data.size).split("x"))
+        return height, width, data.channels or 3
+
+
+def load(run: Path | str, checkpoint: str = "last") -> Loaded:
+    """The model of `run` (a folder, or a unique beginning of it) at `last`, `best` or a number of images.
+
+    Errors: `InputError` where there is no such run, no complete checkpoint, or weights that do not fit the recipe.
+    """
+    opened = Run.open(run)
+    recipe = opened.recipe()
+    chosen = opened.checkpoint(checkpoint)
+    stage = chosen.state()["stage"]
+    precision.settle()
+    height, width = (int(side) for side in str(recipe.data.size).split("x"))
+    method = build_method(recipe, (height, width, recipe.data.channels or 3), recipe.data.classes, stage)
+    load_weights(method, chosen.tensors("ema"), chosen.path, averaged(method))
+    prepare_module(method, precision.device())
+    return Loaded(opened, chosen, recipe, method.eval().requires_grad_(False))

@@ -1,0 +1,149 @@
+"""From a source, a preset and settings to a recipe with nothing left open, and its prepared data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from limner.core import parallel, precision
+from limner.core.errors import InputError
+from limner.core.method import Facts
+from limner.core.progress import Progress, Tell
+from limner.data import BUILT_IN, parse_size, prepare
+from limner.data.dataset import Dataset
+from limner.recipes.build import resolve_recipe, resolved_values
+from limner.recipes.recipe import BudgetConfig, Recipe
+from limner.recipes.settings import compose, laid_over
+from limner.runs.codec import taken_over
+from limner.runs.run import Run
+from limner.training.auto import choose
+
+AUTO = "auto"
+MINUTES = 10.0
+"""The budget where none is given."""
+
+
+def settle(
+    source: str | Path, preset: str, images: int | None, minutes: float | None, seed: int | None, settings: Sequence[str],
+    tell: Tell,
+) -> tuple[Recipe, Dataset, tuple[str, ...]]:  # fmt: skip
+    """The recipe with nothing left open, its data, and why it was chosen, where something was."""
+    why: tuple[str, ...] = ()
+    if preset != AUTO:
+        recipe = _compose(source, preset, images, minutes, seed, settings)
+        check_processes(recipe)
+        dataset = prepared_dataset(recipe, tell)
+    else:  # the pictures first: what is not about the method is the same for every preset
+        probe = _compose(source, Recipe.model_fields["preset"].default, images, minutes, seed, settings, common=True)
+        dataset = prepared_dataset(probe, tell)
+        # Somebody who sets a GAN's own keys has chosen that much.
+        adversarial = any(setting.startswith("method.") for setting in laid_over(settings))
+        choice = choose(len(dataset.splits["train"]), _facts(probe, dataset), adversarial)
+        recipe = _compose(source, choice.preset, images, minutes, seed, settings, choice.settings)
+        check_processes(recipe)
+        why = (f"preset {choice.preset}: {choice.why}",)
+    resolved = _resolve(recipe, dataset)
+    _check_heeded(resolved, settings)
+    sized = [f"{key}={value}" for key, value in resolved_values(recipe.method, resolved.method)]
+    why += (f"by the pictures and the budget: {' '.join(sized)}",) if sized else ()
+    for line in why:
+        tell(Progress("chosen", note=line))
+    return resolved, dataset, why
+
+
+def _check_heeded(recipe: Recipe, settings: Sequence[str]) -> None:
+    """Errors: `InputError` for one of `settings` that does nothing beside the others, in the method or in that of a stage."""
+    methods = {"method.": recipe.method} | {f"stages.{stage.name}.method.": stage.method for stage in recipe.stages}
+    for key in (setting.partition("=")[0].strip() for setting in settings):
+        for prefix, method in methods.items():
+            idle = method.overlooked(key.removeprefix(prefix)) if key.startswith(prefix) else None
+            if idle:
+                raise InputError(f"{key} would do nothing here: {idle.replace('method.', prefix)}; leave it out")
+
+
+def _facts(recipe: Recipe, dataset: Dataset) -> Facts:
+    height, width, channels = dataset.shape
+    budget, accelerated = recipe.budget, precision.device().type == "cuda"
+    rarest = 0
+    if dataset.labels is not None and dataset.classes:
+        known = dataset.labels[dataset.indices("train")]
+        rarest = int(np.bincount(known[known >= 0], minlength=len(dataset.classes)).min())
+    return Facts(
+        (channels, height, width), recipe.batch.size, budget.images, budget.minutes, accelerated, len(dataset.classes), rarest,
+        len(dataset.splits["train"]), recipe.data.binary,
+    )  # fmt: skip
+
+
+def _compose(
+    source: str | Path, preset: str, images: int | None, minutes: float | None, seed: int | None, settings: Sequence[str],
+    over: Sequence[str] = (), common: bool = False,
+) -> Recipe:  # fmt: skip
+    recipe = compose(
+        preset,
+        settings,
+        over,
+        common=common,
+        data__source=str(source),
+        budget__images=images,
+        budget__minutes=minutes,
+        seed=seed,
+    )
+    if images is None and minutes is not None and recipe.budget.images is not None:
+        recipe = recipe.model_copy(update={"budget": BudgetConfig(minutes=minutes)})
+    if recipe.budget.images is None and recipe.budget.minutes is None:
+        recipe = recipe.model_copy(update={"budget": BudgetConfig(minutes=MINUTES)})
+    return recipe
+
+
+def prepared_dataset(recipe: Recipe, tell: Tell) -> Dataset:
+    """The prepared set; the leading process prepares it, the others open it."""
+    data = recipe.data
+    size = parse_size(str(data.size)) if data.size is not None else None
+
+    def ready() -> Dataset:
+        return prepare(
+            data.source, size=size, fit=data.fit, channels=data.channels, background=data.background, split=data.split,
+            limit=data.limit, labels=data.labels, binary=data.binary,
+            progress=lambda done, total: tell(Progress("preparing data", done, total)),
+        )  # fmt: skip
+
+    first = ready() if parallel.leads() else None
+    parallel.from_lead(None)
+    return first or ready()
+
+
+def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """What the recipe left open, as this data and this processor decide it."""
+    height, width, channels = dataset.shape
+    source = recipe.data.source
+    data = {
+        "source": source if source in BUILT_IN or not Path(source).exists() else str(Path(source).resolve()),
+        "size": f"{height}x{width}", "channels": channels, "fingerprint": dataset.fingerprint, "classes": dataset.classes,
+    }  # fmt: skip
+    chosen = precision.choose() if recipe.precision == "auto" else recipe.precision
+    init_from = None
+    if recipe.init_from is not None:
+        source_run = Run.open(recipe.init_from)
+        init_from = str(source_run.checkpoint().path.parents[1].resolve())
+        known = source_run.recipe().data.channels
+        if known != channels:
+            raise InputError(
+                f"{source_run.path} draws pictures of {known} channel(s), these have {channels}; set data.channels={known}, "
+                "or leave init_from out"
+            )
+    update = {"data": recipe.data.model_copy(update=data), "precision": chosen, "init_from": init_from}
+    if recipe.codec is not None:
+        update |= taken_over(recipe.codec, dataset.shape)
+    elif any(stage.share == 0 for stage in recipe.stages):
+        raise InputError("a stage with share=0 comes trained from another run; name that run with codec=RUN")
+    return resolve_recipe(recipe.model_copy(update=update), _facts(recipe, dataset))
+
+
+def check_processes(recipe: Recipe) -> None:
+    if parallel.world() > recipe.batch.chunks:
+        raise InputError(
+            f"{parallel.world()} processes share {recipe.batch.chunks} chunk(s) of a batch; set batch.chunks to "
+            f"{parallel.world()} or a multiple of it"
+        )
