@@ -261,9 +261,9 @@ def test_an_interrupt_of_the_process() -> None:
     code = (
         # A shell's background job ignores SIGINT, and so would its children, this one among them.
         "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from limner import doctor\nfrom limner.cli import main\n"
+        "from limner.core import environment\nfrom limner.cli import main\n"
         "def examine():\n    print('ready', file=sys.stderr, flush=True)\n    time.sleep(60)\n"
-        "doctor.examine = examine\nsys.exit(main(['doctor', '--json']))"
+        "environment.examine = examine\nsys.exit(main(['doctor', '--json']))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None

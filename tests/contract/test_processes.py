@@ -24,7 +24,7 @@ VARIANTS = {
 DRIVER = """
 import json, sys
 from limner.core import parallel
-from limner.training import resume, train
+from limner.training.train import resume, train
 with parallel.processes():
     for name, (preset, settings, out) in json.loads(sys.argv[1]).items():
         done = train("digits", preset=preset, out=out, images=96, seed=3, settings=settings)
