@@ -354,6 +354,6 @@ def gan(method: Gan, data: Data, progress: float, number_format: Precision) -> P
             opt_g.step()
         for layer in method.modules():  # nobody moves the running moments here
             if isinstance(layer, BatchNorm):
-                layer.noted.clear()
+                layer.take_statistics()
 
     return Plain(step)

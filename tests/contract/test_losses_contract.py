@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from contract.helpers import every_preset, method_of, pictures_like, without_dropout
 from limner.core.cond import Batch, Cond
+from limner.core.layer_state import stateful_layers
 from limner.core.method import At, Losses, Method
 from limner.methods.gan.gan import Gan
 from limner.methods.gan.losses import GAMES
@@ -109,9 +111,16 @@ def both(method: Method, phase: str, noise: Repeated) -> tuple[Losses, Losses]:
     images = pictures_like(6, SHAPE, device=method.device)
     label = torch.arange(6, device=images.device) % 3
     batches = next(part.batches for part in method.phases() if part.name == phase)
-    once = method.losses(phase, (Batch(images, Cond(label), noise),) * batches, HALFWAY)
+    once = _losses_and_statistics(method, phase, (Batch(images, Cond(label), noise),) * batches)
     again = Batch(images.repeat(3, 1, 1, 1), Cond(label.repeat(3)), noise.again())
-    return once, method.losses(phase, (again,) * batches, HALFWAY)
+    return once, _losses_and_statistics(method, phase, (again,) * batches)
+
+
+def _losses_and_statistics(method: Method, phase: str, batches: tuple[Batch, ...]) -> Losses:
+    """The losses of a phase; their `sums` hold what its layers noted as well."""
+    losses = method.losses(phase, batches, HALFWAY)
+    statistics = {name: value for _, layer in stateful_layers(method) for name, value in layer.take_statistics().items()}
+    return replace(losses, sums={**losses.sums, **statistics})
 
 
 def duplicate(method: Method) -> None:

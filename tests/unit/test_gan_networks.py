@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -189,6 +191,23 @@ def test_spectral_norm_equals_torchs_own() -> None:
     (a,) = torch.autograd.grad((mine.weight * direction).sum(), mine.parametrizations.weight.original)  # type: ignore[union-attr]
     (b,) = torch.autograd.grad((theirs.weight * direction).sum(), theirs.parametrizations.weight.original)  # type: ignore[union-attr]
     torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_spectral_norm_follows_its_own_weight_through_copies_and_conversions() -> None:
+    layer = Conv2d(6, 5, 3, 1, 1)
+    spectral.normalise(layer)
+    twin = copy.deepcopy(layer).double()
+    twin.to(memory_format=torch.channels_last)
+    for module in (layer, twin):
+        state = next(m for m in module.modules() if isinstance(m, spectral.Spectral))
+        assert state._weight[0] is module.parametrizations.weight.original  # type: ignore[union-attr]
+        assert [name for name, _ in state.named_parameters()] == []
+    before = next(m for m in layer.modules() if isinstance(m, spectral.Spectral)).u.clone()
+    with torch.no_grad():
+        twin.parametrizations.weight.original.mul_(torch.linspace(1, 9, 5).view(-1, 1, 1, 1))  # type: ignore[union-attr,operator]
+    spectral.iterate(twin)
+    state = next(m for m in twin.modules() if isinstance(m, spectral.Spectral))
+    assert not torch.allclose(state.u.float(), before, atol=1e-2), "it looks at the changed weight of the copy"
 
 
 def test_spectral_vectors_move_only_with_the_discriminators_step() -> None:

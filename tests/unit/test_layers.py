@@ -11,7 +11,7 @@ from limner.methods.gan.conditioning import Discriminator
 from limner.nets.convae import Broadcast, ConvDecoder, ConvEncoder
 from limner.nets.cpu import Dropout, dense
 from limner.nets.dcgan import DcganGenerator, DcganTrunk
-from limner.nets.layers import BatchNorm, halvings, init_normal, moments_of, move_moments
+from limner.nets.layers import BatchNorm, halvings, init_normal
 
 
 @pytest.mark.parametrize("shape", [(16, 5), (6, 5, 4, 3)])
@@ -36,13 +36,13 @@ def test_batch_norm_equals_torchs_own(shape: tuple[int, ...]) -> None:
         ):  # fmt: skip
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
         before = mine.running_mean.clone()
-        sums = moments_of(mine, "norm")
+        sums = mine.take_statistics()
         assert torch.equal(mine.running_mean, before), "forward and asking move nothing"
-        move_moments(mine, "norm", sums)
+        mine.move_state(sums)
         torch.testing.assert_close(mine.running_mean, twin.running_mean)
         torch.testing.assert_close(mine.running_var, twin.running_var)
     assert float(mine.running_mean.abs().max()) > 0.1
-    assert moments_of(mine, "norm") == {}
+    assert mine.take_statistics() == {}
     mine.eval(), twin.eval()
     x = torch.randn(shape)
     torch.testing.assert_close(mine(x), twin(x))
@@ -52,16 +52,16 @@ def test_batch_norm_equals_torchs_own(shape: tuple[int, ...]) -> None:
 def test_moments_of_chunks_add_up() -> None:
     """The sums over two chunks, wherever they were computed, move the moments to the mean of both, once."""
     torch.manual_seed(0)
-    one, two, both = (nn.Sequential(BatchNorm(3)) for _ in range(3))
+    one, two, both = (BatchNorm(3) for _ in range(3))
     a, b = torch.randn(8, 3) + 2, torch.randn(8, 3) - 5
     one(a), two(b), both(a), both(b)
-    first, second = moments_of(one, "g"), moments_of(two, "g")
+    first, second = one.take_statistics(), two.take_statistics()
     added = {name: first[name] + second[name] for name in first}
-    move_moments(one, "g", added)
-    move_moments(both, "g", moments_of(both, "g"))
-    torch.testing.assert_close(one[0].running_mean, both[0].running_mean)
-    torch.testing.assert_close(one[0].running_mean, 0.1 * (a.mean(0) + b.mean(0)) / 2)
-    torch.testing.assert_close(one[0].running_var, 0.9 + 0.1 * (a.var(0) + b.var(0)) / 2)
+    one.move_state(added)
+    both.move_state(both.take_statistics())
+    torch.testing.assert_close(one.running_mean, both.running_mean)
+    torch.testing.assert_close(one.running_mean, 0.1 * (a.mean(0) + b.mean(0)) / 2)
+    torch.testing.assert_close(one.running_var, 0.9 + 0.1 * (a.var(0) + b.var(0)) / 2)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.9])

@@ -149,7 +149,7 @@ def test_the_book_equals_its_golden_values(normalised: bool) -> None:
     assert float(found.commitment.mean()) == pytest.approx(COMMITMENT[normalised], rel=1e-6)
     torch.testing.assert_close(found.values, quantiser.lookup(found.indices))
     there = quantiser(as_one).indices
-    quantiser.move(quantiser.statistics(as_one, there, draws(6)))
+    quantiser.move_state(quantiser.statistics(as_one, there, draws(6)))
     torch.testing.assert_close(quantiser.counts, torch.tensor(COUNTS[normalised]))
     torch.testing.assert_close(quantiser.codes, torch.tensor(CODES[normalised]), rtol=1e-5, atol=1e-5)
 
@@ -175,7 +175,7 @@ def test_a_step_of_the_averages_by_hand() -> None:
         for number, part in enumerate(z.chunk(parts)):
             for name, value in quantiser.statistics(part, quantiser(part).indices, draws(6, number)).items():
                 sums[name] = sums[name] + value if name in sums else value
-        quantiser.move(sums)
+        quantiser.move_state(sums)
         ends.append(quantiser)
     whole, halves = ends
     rows, indices = z.permute(0, 2, 3, 1).reshape(-1, 3), book(False)(z).indices.flatten()
@@ -206,7 +206,7 @@ def trained(quantiser: VectorQuantiser, steps: int, batch: int = 8, forgotten: s
             way = 1 - 0.5 ** (batch / quantiser.half_life)
             name = "counts" if forgotten == "counts" else "vectors"
             plain = getattr(quantiser, forgotten).lerp(sums[name] / batch, way)
-        quantiser.move(sums)
+        quantiser.move_state(sums)
         if forgotten:
             getattr(quantiser, forgotten).copy_(plain)
             quantiser._follow()
@@ -262,7 +262,7 @@ def test_revived_codes_are_latents_of_the_batch() -> None:
         for name, value in quantiser.statistics(z, quantiser(z).indices, draws(32, number)).items():
             sums[name] = sums[name] + value if name in sums else value
     quantiser.counts[1:] = 0
-    quantiser.move(sums)
+    quantiser.move_state(sums)
     rows = torch.cat(chunks).permute(0, 2, 3, 1).reshape(-1, 4)
     apart = torch.cdist(quantiser.codes[1:], rows).amin(1)
     assert float(apart.median()) < 1e-3
@@ -284,7 +284,7 @@ def test_it_starts_from_the_data() -> None:
     assert float(quantiser(z).commitment.mean()) < 0.02
     quantiser.start(z[:1], 0)
     assert bool(quantiser.codes.isfinite().all())
-    quantiser.move(quantiser.statistics(z, quantiser(z).indices, draws(24)))
+    quantiser.move_state(quantiser.statistics(z, quantiser(z).indices, draws(24)))
     assert bool(quantiser.codes.isfinite().all())
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from limner.core.capabilities import Pixels
 from limner.core.cond import Batch, Cond
 from limner.core.errors import InputError
+from limner.core.layer_state import StatefulLayer
 from limner.core.method import At, Losses, Method, Phase, Player
 from limner.core.optim import Clip, Optimiser
 from limner.core.sampling import generate
@@ -23,6 +24,28 @@ class Scale(nn.Module):
     def __init__(self, value: float) -> None:
         super().__init__()
         self.value = nn.Parameter(torch.tensor([value]))
+        self.counter = Counter()
+
+
+class Counter(StatefulLayer):
+    """Notes how many images it is shown, and adds up what it is moved by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[float] = []
+        self.moved: list[dict[str, float]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.notes.append(float(len(x)))
+        return x
+
+    def take_statistics(self) -> dict[str, Tensor]:
+        noted = {"images": torch.tensor([sum(self.notes)])} if self.notes else {}
+        self.notes.clear()
+        return noted
+
+    def move_state(self, sums: Mapping[str, Tensor]) -> None:
+        self.moved.append({name: float(value) for name, value in sums.items()})
 
 
 class Game(Method):
@@ -45,6 +68,7 @@ class Game(Method):
     def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
         x = batches[0].images.flatten(1).mean(1)
         self.seen.append((phase, [float(batch.images.flatten(1).mean(1)[0]) for batch in batches], float(torch.rand(()))))
+        self.a.counter(x), self.b.counter(x)
         of = {"one": (self.a.value * x - self.b.value).square(), "two": self.b.value * x}
         sums = {"count": torch.tensor([float(len(x))])}
         if phase == "joined":
@@ -202,3 +226,24 @@ def test_noise_goes_through_one_door() -> None:
     fixed = batch.drawing(lambda shape, device: torch.full(shape, 4.0))
     assert fixed.noise(2).tolist() == [[4.0, 4.0]] * 3
     assert torch.equal(fixed.images, batch.images)
+
+
+@pytest.mark.parametrize(
+    ("moves", "a", "b"),
+    [
+        (None, [{"images": 4.0}], []),
+        ((), [], []),
+        (("b",), [], [{"images": 4.0}]),
+        (("a", "b"), [{"images": 4.0}], [{"images": 4.0}]),
+    ],
+)
+def test_a_phase_moves_the_layer_state_that_it_names_once_from_all_chunks(moves: Any, a: list[Any], b: list[Any]) -> None:
+    """By default that of its players' modules; what other layers noted in its pass is dropped."""
+    game = Game([Phase("one", ("one",), moves=moves)])
+    stepper = Stepper(game, 4, 2, "fp32", 0)
+    stepper.step(reading(1.0), At(0, 0.0), 0)
+    assert (game.a.counter.moved, game.b.counter.moved) == (a, b)
+    assert game.a.counter.notes == game.b.counter.notes == []
+    stepper.look(reading(1.0), At(0, 0.0), 8)
+    assert (game.a.counter.moved, game.b.counter.moved) == (a, b), "looking moves nothing"
+    assert game.a.counter.notes == game.b.counter.notes == []

@@ -59,6 +59,9 @@ class Phase:
     """Adds its gradient to that phase's step instead of stepping by itself."""
     note: str = ""
     """What a person should know when it begins in the midst of a run; goes to the log."""
+    moves: tuple[str, ...] | None = None
+    """Sub-modules of the Method whose layer state (`limner.core.layer_state`) moves after this phase. None: the modules of its
+    players. What other layers noted in its pass is dropped."""
 
     def due(self, iteration: int, progress: float) -> bool:
         inside = self.start <= progress < self.stop or (self.stop == 1.0 and progress >= 1.0)
@@ -159,7 +162,8 @@ class Method(nn.Module, ABC):
         """[len(seeds), C, H, W] in [-1, 1]; image i is a function of seeds[i] (and its condition) alone."""
 
     def after_step(self, phase: str, sums: Mapping[str, Tensor], at: At) -> None:
-        """Optional. State that moves with training moves here, once per phase, from the sums over all chunks and processes."""
+        """Optional: what is neither gradient nor layer state, such as clipped weights, once per phase. `sums` are over all
+        chunks and processes."""
 
     def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
         """Optional. Bounded, seeded, kept in buffers: what is estimated rather than descended to."""

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.core.errors import InputError
+from limner.core.layer_state import StatefulLayer
 
 
-class BatchNorm(nn.Module):
+class BatchNorm(StatefulLayer):
     """Batch normalisation (Ioffe & Szegedy 2015) over [B, C] or [B, C, H, W] whose running moments do not move in forward.
 
-    A training pass only notes its moments; `moments_of` hands them out, to be added over chunks and processes, and
-    `move_moments` applies them once. So 1 process with two chunks and 2 processes with one each end up with the same state.
-    With `classes`, each class has a gain and a bias of its own (de Vries et al. 2017, arXiv:1707.00683).
+    A training pass only notes its moments; the running ones move once per phase, towards the mean over all passes. With
+    `classes`, each class has a gain and a bias of its own (de Vries et al. 2017, arXiv:1707.00683).
     """
 
     weight: nn.Parameter
@@ -54,6 +54,21 @@ class BatchNorm(nn.Module):
         ends = (-1, x.shape[1], *[1] * (x.dim() - 2))
         return y * rows_of(self.weight, label).view(ends).to(y.dtype) + rows_of(self.bias, label).view(ends).to(y.dtype)
 
+    def take_statistics(self) -> dict[str, Tensor]:
+        """Sums of means [C] and of variances [C] over the passes, and how many these were [1]; empty where there was none."""
+        if not self.noted:
+            return {}
+        means, variances = (torch.stack(rows).sum(0) for rows in zip(*self.noted, strict=True))
+        passes = torch.full((1,), float(len(self.noted)), device=self.running_mean.device)
+        self.noted.clear()
+        return {"mean": means, "var": variances, "passes": passes}
+
+    @torch.no_grad()
+    def move_state(self, sums: Mapping[str, Tensor]) -> None:
+        if "passes" in sums:
+            self.running_mean.lerp_(sums["mean"] / sums["passes"], self.momentum)
+            self.running_var.lerp_(sums["var"] / sums["passes"], self.momentum)
+
 
 class Plain(nn.Identity):
     """No normalisation, called like one."""
@@ -75,28 +90,6 @@ def rows_of(table: Tensor, label: Tensor | None) -> Tensor:
     if label is None:
         return mean
     return torch.where((label >= 0).unsqueeze(1), table[label.clamp(min=0)], mean)
-
-
-def moments_of(module: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """Takes what every `BatchNorm` inside noted since the last call: sums of means, of variances, and how many passes."""
-    sums: dict[str, Tensor] = {}
-    for name, layer in module.named_modules(prefix=prefix):
-        if isinstance(layer, BatchNorm) and layer.noted:
-            sums[f"{name}.mean"] = torch.stack([mean for mean, _ in layer.noted]).sum(0)
-            sums[f"{name}.var"] = torch.stack([var for _, var in layer.noted]).sum(0)
-            sums[f"{name}.passes"] = torch.full((1,), float(len(layer.noted)), device=layer.running_mean.device)
-            layer.noted.clear()
-    return sums
-
-
-@torch.no_grad()
-def move_moments(module: nn.Module, prefix: str, sums: Mapping[str, Tensor]) -> None:
-    """Moves running moments towards the mean of what `moments_of` handed out, summed over chunks and processes."""
-    for name, layer in module.named_modules(prefix=prefix):
-        if isinstance(layer, BatchNorm) and f"{name}.passes" in sums:
-            passes = sums[f"{name}.passes"]
-            layer.running_mean.lerp_(sums[f"{name}.mean"] / passes, layer.momentum)
-            layer.running_var.lerp_(sums[f"{name}.var"] / passes, layer.momentum)
 
 
 def init_normal(module: nn.Module, std: float = 0.02) -> None:

@@ -2,7 +2,8 @@
 
 `VectorQuantiser` keeps a book of learned vectors (van den Oord et al. 2017, "Neural Discrete Representation Learning",
 arXiv:1711.00937), `FiniteScalars` rounds each entry to a few levels (Mentzer et al. 2023, "Finite Scalar Quantization: VQ-VAE
-Made Simple", arXiv:2309.15505). Their state moves only in `move`, from sums over all chunks and processes.
+Made Simple", arXiv:2309.15505). Their layer state moves only in `move_state`, from sums
+over all chunks and processes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from limner.core.layer_state import StatefulLayer
 
 DEAD = 0.1
 """A code is dead where it is used less than this share of what each would be if all were used alike."""
@@ -47,7 +50,24 @@ def usage(counts: Tensor) -> Tensor:
     return (counts > DEAD * counts.mean()).float().mean()
 
 
-class VectorQuantiser(nn.Module):
+class _Quantiser(StatefulLayer):
+    """What both quantisers share: statistics of chunks, noted until the stepper takes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[dict[str, Tensor]] = []
+
+    def take_statistics(self) -> dict[str, Tensor]:
+        """The sums over what was noted since the last call; empty where that is nothing."""
+        sums: dict[str, Tensor] = {}
+        for note in self.notes:
+            for name, value in note.items():
+                sums[name] = sums[name] + value if name in sums else value
+        self.notes.clear()
+        return sums
+
+
+class VectorQuantiser(_Quantiser):
     """A book of `vocabulary` codes of `dim` entries, each the moving average of the latents nearest to it (appendix A.1).
 
     `half_life` is the average's, in images: 2,200 is the decay .99 of DeepMind's Sonnet at its batch of 32. With `normalised`,
@@ -88,7 +108,8 @@ class VectorQuantiser(nn.Module):
 
     @torch.no_grad()
     def statistics(self, latents: Tensor, indices: Tensor, uniform: Tensor) -> dict[str, Tensor]:
-        """What `move` needs to know of a chunk; to be added over chunks and processes. `uniform` [2, K] in [0, 1) are draws.
+        """What `move_state` needs to know of a chunk; to be added over chunks and processes. `uniform` [2, K] are draws
+        from [0, 1).
 
         Every code is offered one of the chunk's latents, should it be dead. Only sums travel, so among the chunks' offers a
         softmax chooses that is so cold that its mean is one of them, nearly.
@@ -102,8 +123,10 @@ class VectorQuantiser(nn.Module):
         return {"images": images, "counts": counts, "vectors": vectors, **offers}
 
     @torch.no_grad()
-    def move(self, sums: Mapping[str, Tensor]) -> None:
+    def move_state(self, sums: Mapping[str, Tensor]) -> None:
         """One step of the averages, and the codes that follow from them; dead codes become latents that were offered."""
+        if not sums:
+            return
         way = 1 - 0.5 ** (sums["images"] / self.half_life)
         self.counts.lerp_(sums["counts"] / sums["images"], way)
         self.sums.lerp_(sums["vectors"] / sums["images"], way)
@@ -124,7 +147,7 @@ class VectorQuantiser(nn.Module):
 
     @torch.no_grad()
     def start(self, latents: Tensor, seed: int) -> None:
-        """k-means on latents [B, d, h, w], from latents chosen by `seed`; codes left empty are dead, and revived by `move`."""
+        """k-means on latents [B, d, h, w], from latents chosen by `seed`; `move_state` revives codes left empty."""
         z = self._rows(latents).flatten(0, 2)
         order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed)).to(z.device)
         centres = z[order[torch.arange(self.vocabulary, device=z.device) % len(z)]]
@@ -137,7 +160,7 @@ class VectorQuantiser(nn.Module):
         self.codes.copy_(centres)
 
 
-class FiniteScalars(nn.Module):
+class FiniteScalars(_Quantiser):
     """Each of len(levels) entries is rounded to one of levels[i] values in [-1, 1]; a code is their combination. No state but
     for the counts, which only tell how codes are used, and no loss of its own."""
 
@@ -182,14 +205,16 @@ class FiniteScalars(nn.Module):
 
     @torch.no_grad()
     def statistics(self, latents: Tensor, indices: Tensor) -> dict[str, Tensor]:
-        """What `move` needs to know of a chunk."""
+        """What `move_state` needs to know of a chunk."""
         counts = _counts(indices.flatten(), self.vocabulary)
         return {"images": torch.full_like(counts[:1], len(latents)), "counts": counts}
 
     @torch.no_grad()
-    def move(self, sums: Mapping[str, Tensor]) -> None:
-        way = 1 - 0.5 ** (sums["images"] / self.half_life)
-        self.counts.lerp_(sums["counts"] / sums["images"], way)
+    def move_state(self, sums: Mapping[str, Tensor]) -> None:
+        """One step of the average of how often each code is used."""
+        if sums:
+            way = 1 - 0.5 ** (sums["images"] / self.half_life)
+            self.counts.lerp_(sums["counts"] / sums["images"], way)
 
     def start(self, latents: Tensor, seed: int) -> None:
         """There is nothing to start from data."""

@@ -1,30 +1,36 @@
 """Spectral normalisation (Miyato et al. 2018, arXiv:1802.05957): every weight matrix is divided by its largest singular value.
 
-The vector of the power iteration is state that moves with training: it moves once per step of the player, by `iterate`, never
-in the forward pass, so that chunks, processes and repeated passes all see the same function.
+The vector of the power iteration is layer state: it moves once per phase that names its module, after the weights have moved,
+and never in the forward pass, so that chunks, processes and repeated passes all see the same function.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from limner.core.layer_state import StatefulLayer, stateful_layers
+
 FIRST = 15
 """Power iterations on the first weights, so that even the first pass divides by nearly the right value."""
 
 
-class Spectral(nn.Module):
+class Spectral(StatefulLayer):
     """W -> W / σ(W), with W as a matrix [out, everything else] and σ ≈ uᵀ W v."""
 
     u: Tensor
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: nn.Parameter) -> None:
+        """`weight` is the parameter that it divides; it stays the owner's, and only a reference is kept."""
         super().__init__()
+        self._weight = (weight,)  # in a tuple, so that it is not registered as a parameter of this module as well
         self.register_buffer("u", F.normalize(torch.randn(len(weight)), dim=0))
         for _ in range(FIRST):
-            self.iterate(weight)
+            self.move_state({})
 
     def forward(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):
@@ -33,10 +39,14 @@ class Spectral(nn.Module):
                 v = F.normalize(self.u @ matrix, dim=0)
             return weight / (self.u @ (matrix @ v))
 
+    def take_statistics(self) -> dict[str, Tensor]:
+        """Nothing: the iteration depends on the weight alone."""
+        return {}
+
     @torch.no_grad()
-    def iterate(self, weight: Tensor) -> None:
+    def move_state(self, sums: Mapping[str, Tensor]) -> None:
         """One step of the power iteration (algorithm 1 of the paper)."""
-        matrix = _matrix(weight)
+        matrix = _matrix(self._weight[0])
         self.u.copy_(F.normalize(matrix @ F.normalize(self.u @ matrix, dim=0), dim=0))
 
 
@@ -49,11 +59,13 @@ def normalise(module: nn.Module) -> None:
     """Puts it on every linear layer, convolution and embedding inside `module`."""
     for layer in list(module.modules()):
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding):
-            parametrize.register_parametrization(layer, "weight", Spectral(layer.weight.detach()))
+            weight = layer.weight
+            assert isinstance(weight, nn.Parameter)
+            parametrize.register_parametrization(layer, "weight", Spectral(weight))
 
 
 def iterate(module: nn.Module) -> None:
-    """One power iteration of every weight inside, after its player has moved."""
-    for layer in module.modules():
-        if isinstance(layer, parametrize.ParametrizationList) and isinstance(layer[0], Spectral):
-            layer[0].iterate(layer.original)
+    """One power iteration of every weight inside."""
+    for _, layer in stateful_layers(module):
+        if isinstance(layer, Spectral):
+            layer.move_state({})

@@ -16,6 +16,7 @@ from torch import Tensor
 from limner.core import optim, parallel, precision, seeds
 from limner.core.cond import Batch
 from limner.core.errors import InputError
+from limner.core.layer_state import StatefulLayer, stateful_layers
 from limner.core.method import At, Losses, Method, Phase
 
 Drawer = Callable[[int, int, int], Batch]
@@ -39,6 +40,7 @@ class Stepper:
             for name, p in self.players.items()
         }
         self.optimisers = {name: p.optimiser.build(self.weights[name]) for name, p in self.players.items()}
+        self.layers = dict(stateful_layers(method))
         self.names: dict[Tensor, str] = {weight: name for name, weight in method.named_parameters()}
 
     def step(self, draw: Drawer, at: At, iteration: int) -> dict[str, Tensor]:
@@ -60,8 +62,10 @@ class Stepper:
         gradients: dict[str, list[Tensor]] = {}
         logs: dict[str, Tensor] = {}
         sums: list[dict[str, Tensor]] = []
+        states: list[dict[str, Tensor]] = []
         for place, phase in parts:
             sums.append({})
+            states.append({})
             for chunk in range(parallel.rank(), self.chunks, parallel.world()):
                 seeds.seed_all(self.seed, at.images, phase.name, chunk)
                 batches = self._batches(place, phase, chunk, draw, at)
@@ -69,18 +73,38 @@ class Stepper:
                     losses = self.method.losses(phase.name, batches, at)
                 self._differentiate(phase, losses, gradients)
                 _add(sums[-1], losses.sums)
+                _add(states[-1], self._take_statistics(phase))
                 _add(logs, {k: v.detach().mean() / self.chunks for k, v in [*losses.of.items(), *losses.logs.items()]})
         movers = tuple(dict.fromkeys(player for _, phase in parts for player in phase.players))
         parallel.sum_all(
-            [g for player in movers for g in gradients[player]] + [t for s in sums for t in s.values()] + list(logs.values())
+            [gradient for player in movers for gradient in gradients[player]]
+            + [total for part in (*sums, *states) for total in part.values()]
+            + list(logs.values())
         )
         for player in movers:
             if norms:
                 logs[f"gradient_norm/{player}"] = optim.norm(gradients[player])
             self._apply(player, gradients[player], at)
-        for (_, phase), total in zip(parts, sums, strict=True):
+        for (_, phase), total, state in zip(parts, sums, states, strict=True):
+            self._move_layers(phase, state)
             self.method.after_step(phase.name, total, at)
         return logs
+
+    def _moving(self, phase: Phase) -> dict[str, StatefulLayer]:
+        """The layers whose state moves after `phase`, by their names."""
+        modules = [self.players[player].module for player in phase.players] if phase.moves is None else phase.moves
+        inside = tuple(f"{module}." for module in modules)
+        return {name: layer for name, layer in self.layers.items() if name in modules or name.startswith(inside)}
+
+    def _take_statistics(self, phase: Phase) -> dict[str, Tensor]:
+        """``layer/statistic`` of the layers that `phase` moves; what others noted in its pass is dropped."""
+        moving = self._moving(phase)
+        noted = {name: layer.take_statistics() for name, layer in self.layers.items()}
+        return {f"{name}/{key}": value for name in moving for key, value in noted[name].items()}
+
+    def _move_layers(self, phase: Phase, sums: Mapping[str, Tensor]) -> None:
+        for name, layer in self._moving(phase).items():
+            layer.move_state({key.partition("/")[2]: value for key, value in sums.items() if key.partition("/")[0] == name})
 
     @torch.no_grad()
     def look(self, draw: Drawer, at: At, pictures: int) -> dict[str, float]:
@@ -99,6 +123,7 @@ class Stepper:
                 batches = self._batches(place, phase, chunk, draw, At(0, at.progress))
                 with precision.autocast(self.method.device, self.number_format):
                     losses = self.method.losses(phase.name, batches, at)
+                self._take_statistics(phase)
                 _add(logs, {name: value.mean() for name, value in [*losses.of.items(), *losses.logs.items()]})
         return {name: float(value) / passes for name, value in logs.items()}
 

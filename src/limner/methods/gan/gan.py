@@ -24,8 +24,7 @@ from limner.methods.gan.config import NOTHING, Gamma, GanConfig, networks
 from limner.methods.gan.losses import GAMES, Turned
 from limner.methods.gan.penalties import gradient_normalised, gradient_penalty, r1_penalty
 from limner.methods.labels import count_labels, draw_labels
-from limner.nets import spectral
-from limner.nets.layers import BatchNorm, moments_of, move_moments
+from limner.nets.layers import BatchNorm
 
 
 class Gan(Method):
@@ -106,8 +105,8 @@ class Gan(Method):
         else:
             turn = Phase("generator", ("generator",), every=self.config.critic_steps)
             game = (Phase("discriminator", ("discriminator",)), turn)
-        if self.lazy:
-            game += (Phase("penalty", ("discriminator",), every=self.config.penalty_every, joins=game[0].name),)
+        if self.lazy:  # its pass is an extra one, on the pictures of the game's own: no layer state moves by it
+            game += (Phase("penalty", ("discriminator",), every=self.config.penalty_every, joins=game[0].name, moves=()),)
         return game
 
     def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
@@ -126,7 +125,7 @@ class Gan(Method):
             fake = self.generator(z, label)
         images, labels = self._shown(batch, real, fake, at), _twice(label)
         if phase == "penalty":
-            return Losses({"discriminator": self._penalties(batch, images, labels, at)}, sums=self._moments())
+            return Losses({"discriminator": self._penalties(batch, images, labels, at)})
         logits, classes = self._verdict(batch, images, labels)
         return self._losses(batch, images, labels, logits, classes, at, ("discriminator",))
 
@@ -153,7 +152,7 @@ class Gan(Method):
             loss = self.game.generator(*both.chunk(2))
         if classes is not None and label is not None:
             loss = loss + cross_entropy(classes[-len(label) :], label)
-        return Losses({"generator": loss}, sums=self._moments("generator"))
+        return Losses({"generator": loss})
 
     def _losses(
         self, batch: Batch, images: Tensor, labels: Tensor | None, logits: Tensor, classes: Tensor | None, at: At,
@@ -173,7 +172,7 @@ class Gan(Method):
         logs, right = self._shares(real, fake)
         if self.config.augment.kind == "adaptive":
             logs["augmentation"] = self.augment.p
-        sums = self._moments(*movers) | {"signs": right.sum().view(1), "seen": torch.full_like(right[:1], len(right))}
+        sums = {"signs": right.sum().view(1), "seen": torch.full_like(right[:1], len(right))}
         joint = None
         if self.turned and "generator" in movers:
             of, joint = {name: loss.detach() for name, loss in of.items()}, critic
@@ -241,18 +240,10 @@ class Gan(Method):
         edge = (real.mean() + fake.mean()) / 2 if middle is None else torch.full_like(real[0], middle)
         return {"right_on_real": (real > edge).float(), "right_on_fake": (fake < edge).float()}, (real - edge).sign()
 
-    def _moments(self, *movers: str) -> dict[str, Tensor]:
-        """What batch norm noted, of the networks that move on this phase; what the others noted is dropped."""
-        noted = {name: moments_of(self.get_submodule(name), name) for name in ("generator", "discriminator")}
-        return {key: value for name in movers for key, value in noted[name].items()}
-
     def after_step(self, phase: str, sums: Mapping[str, Tensor], at: At) -> None:
-        move_moments(self.generator, "generator", sums)
-        move_moments(self.discriminator, "discriminator", sums)
+        """Clips the critic's weights, and adapts the strength of the augmentation."""
         if phase not in ("both", "discriminator"):
             return
-        if self.config.discriminator.spectral:
-            spectral.iterate(self.discriminator)
         if self.config.weight_clip is not None:  # Arjovsky et al. 2017, algorithm 1
             with torch.no_grad():
                 for weight in self.discriminator.parameters():

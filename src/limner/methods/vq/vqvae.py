@@ -23,7 +23,6 @@ from limner.core.errors import InputError
 from limner.core.method import At, Facts, Losses, Method, MethodConfig, Phase, Player
 from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule
-from limner.nets import spectral
 from limner.nets.convae import ConvDecoder, ConvEncoder
 from limner.nets.layers import halvings
 from limner.nets.patch import PatchDiscriminator
@@ -168,20 +167,20 @@ class VqVae(Method):
         counts = self.coder.quantiser.counts
         logs = {"squared_error": squares, "commitment": found.commitment}
         logs |= {"perplexity": perplexity(counts), "usage": usage(counts)}
-        sums = self._statistics(latents.detach(), found.indices, batch)
+        self.coder.quantiser.notes.append(self._statistics(latents.detach(), found.indices, batch))
         if phase == "codes":
-            return Losses({"codec": loss}, logs, sums)
-        return self._game(target, decoded, loss, logs, sums)
+            return Losses({"codec": loss}, logs)
+        return self._game(target, decoded, loss, logs)
 
     def _statistics(self, latents: Tensor, indices: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """What the quantiser's `move` needs to know of a batch; only a book has dead codes to draw latents for."""
+        """What the quantiser's `move_state` needs to know of a batch; only a book has dead codes to draw latents for."""
         quantiser = self.coder.quantiser
         if isinstance(quantiser, FiniteScalars):
             return quantiser.statistics(latents, indices)
         draws = batch.uniform(2, math.ceil(quantiser.vocabulary / len(batch)))
         return quantiser.statistics(latents, indices, draws.transpose(0, 1).flatten(1)[:, : quantiser.vocabulary])
 
-    def _game(self, target: Tensor, decoded: Tensor, loss: Tensor, logs: dict[str, Tensor], sums: dict[str, Tensor]) -> Losses:
+    def _game(self, target: Tensor, decoded: Tensor, loss: Tensor, logs: dict[str, Tensor]) -> Losses:
         """Hinge losses (Lim & Ye 2017, arXiv:1705.02894) on patches; one pass of the discriminator serves both players.
 
         Esser's weight follows the gradients at the decoder's last layer (eq. 7); here it is a number of the recipe, so that the
@@ -199,12 +198,7 @@ class VqVae(Method):
             loss = loss + self.config.features * apart
         critic = (F.relu(1 - real) + F.relu(1 + fake)).mean(1)
         logs["right_on_real"], logs["right_on_fake"] = (real > 0).float().mean(1), (fake < 0).float().mean(1)
-        return Losses({"codec": loss, "discriminator": critic}, logs, sums)
-
-    def after_step(self, phase: str, sums: Mapping[str, Tensor], at: At) -> None:
-        self.coder.quantiser.move(sums)
-        if phase == "adversarial":
-            spectral.iterate(self.discriminator)
+        return Losses({"codec": loss, "discriminator": critic}, logs)
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
