@@ -334,8 +334,10 @@ def outside(task: dict[str, Any]) -> dict[str, Any]:
     from limner.core import seeds
     from limner.data.feed import Feed
     from limner.methods.gan.gan import Gan
+    from limner.training import train
     from limner.training.ema import Ema
-    from limner.training.loop import Loop
+    from limner.training.logger import Logger
+    from limner.training.milestones import Milestones
     from limner.training.step import Stepper
 
     spent: dict[str, float] = {}
@@ -364,17 +366,17 @@ def outside(task: dict[str, Any]) -> dict[str, Any]:
 
         setattr(owner, name, wrapped)
 
-    timed(Loop, "train", "the rest of the loop")
-    timed(Loop, "_event", "events")
-    timed(Loop, "_note", "notes and the finite check")
-    timed(Loop, "_between", "metrics, status, progress")
+    timed(train, "train_to_end", "the rest of the loop")
+    timed(Milestones, "_act", "events")
+    timed(Logger, "add", "notes and the finite check")
+    timed(Milestones, "visit", "metrics, status, progress")
     timed(Ema, "update", "moving average")
     timed(Feed, "draw", "data")
     timed(seeds, "seed_all", "seeding")
     timed(Gan, "losses", "forward")
     timed(Stepper, "_differentiate", "backward")
     timed(Stepper, "_apply", "optimiser")
-    timed(Gan, "after_step", "batch norm's moments")
+    timed(Stepper, "_move_layers", "batch norm's moments")
     with tempfile.TemporaryDirectory() as folder:
         limner.train(
             task["data"], preset=task["preset"], out=folder, images=task["images"],

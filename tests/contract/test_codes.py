@@ -35,7 +35,7 @@ from limner.methods.vq.prior import Prior
 from limner.methods.vq.vqvae import VqVae
 from limner.nets.quantise import VectorQuantiser
 from limner.runs.run import Run
-from limner.training.loop import Loop
+from limner.training.logger import Logger
 from limner.training.train import resume
 
 CODECS = ["vq-vae", "fsq", "vqgan"]
@@ -156,13 +156,13 @@ def test_usage_and_perplexity_are_always_logged(preset: str, tmp_path: Path) -> 
 
 def test_no_row_of_metrics_is_of_two_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the first stage ends before it is time for a row."""
-    original = Loop._row
+    original = Logger.take_row
 
-    def never_time(self: Loop, due: bool) -> Any:
-        self.row_time = self.place.seconds
+    def never_time(self: Logger, due: bool) -> Any:
+        self._row_seconds = self.state.seconds
         return original(self, due)
 
-    monkeypatch.setattr(Loop, "_row", never_time)
+    monkeypatch.setattr(Logger, "take_row", never_time)
     run = run_of("vq-vae", tmp_path, "previews.first=96", images=96)
     rows = {row["images"]: set(row["losses"]) for row in run.metrics()}
     assert rows == {48: {"codec", "squared_error", "commitment", "perplexity", "usage"}, 96: {"prior", "code_bits_per_dim"}}

@@ -29,7 +29,7 @@ from contract.helpers import (
     weights,
 )
 from limner.runs.run import Run
-from limner.training.loop import Loop
+from limner.training.stages import Training
 from limner.training.train import resume
 
 VARIANTS = {
@@ -159,14 +159,15 @@ def test_resume_goes_on_longer(tmp_path: Path) -> None:
     with pytest.raises(limner.InputError, match="160 images already"):
         resume(run.path, images=160)
     lrs: list[tuple[int, float]] = []
-    original = Loop._average
+    original = Training.update_average
 
-    def note(self: Loop, batch: int) -> None:
-        lrs.append((self.place.images - batch, self.stepper.optimisers["generator"].param_groups[0]["lr"]))
-        original(self, batch)
+    def note(self: Training) -> None:
+        before = self.state.images - self.recipe.batch.size
+        lrs.append((before, self.stage.stepper.optimisers["generator"].param_groups[0]["lr"]))
+        original(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "_average", note)
+        patch.setattr(Training, "update_average", note)
         outcome = resume(run.path, images=640)
     assert outcome.images == 640
     assert lrs[0] == (160, pytest.approx(1e-3))  # 160/640 of the new budget: not yet decaying

@@ -24,6 +24,6 @@ def test_a_handful_of_pictures_has_no_neighbourhoods(
     method: Any = SimpleNamespace(
         chunk=16, device=torch.device("cpu"), sample=lambda seeds, cond: torch.rand(len(seeds), 3, 8, 8) * 2 - 1
     )
-    found = scorer.Watch(dataset, 20).score(method)
+    found = scorer.ValidationScorer(dataset, 20).score(method)
     assert set(found) == scores
     assert found["frechet"] > found["null"]

@@ -59,6 +59,17 @@ def version(package: str) -> str:
         return "not installed"
 
 
+def peak_memory(device: Any) -> int:
+    """Most bytes that this process has held so far: on the card where `device` is one, otherwise in all. 0 where unknown."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def _memory(device: Any) -> int | None:
     if device.type == "cuda":
         import torch

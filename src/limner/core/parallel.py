@@ -6,11 +6,12 @@ Gradients are averaged by the loop itself, once per step and in buckets, because
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -83,19 +84,46 @@ def _sum_bucket(tensors: Sequence[Tensor]) -> None:
         start += tensor.numel()
 
 
+def broadcast_integers(values: Sequence[int]) -> list[int]:
+    """The leading process's `values`, on every process. All must give as many."""
+    if world() == 1:
+        return list(values)
+    tensor = torch.tensor(values, dtype=torch.int64, device=_message_device())
+    dist.broadcast(tensor, src=0)
+    return [int(value) for value in tensor.tolist()]
+
+
 def from_lead(value: T) -> T:
-    """The leading process's `value`, on every process (small things: decisions, paths, plans)."""
+    """The leading process's `value`, on every process: small things that JSON can hold, such as decisions, texts, reports.
+
+    Sent as JSON and not pickled, so that tuples arrive as lists. The leading process keeps its own `value`.
+    """
     if world() == 1:
         return value
-    box = [value]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]
+    text = json.dumps(value).encode() if leads() else b""
+    (size,) = broadcast_integers([len(text)])
+    message = torch.zeros(size, dtype=torch.uint8, device=_message_device())
+    if leads():
+        message.copy_(torch.frombuffer(bytearray(text), dtype=torch.uint8))
+    dist.broadcast(message, src=0)
+    return value if leads() else cast(T, json.loads(bytes(message.cpu().tolist())))
+
+
+def wait_for_all() -> None:
+    """Returns when every process has come here."""
+    if world() > 1:
+        broadcast_integers([0])
+
+
+def _message_device() -> str:
+    """Where a message must lie: nccl sends from the card alone."""
+    return "cuda" if dist.get_backend() == "nccl" else "cpu"
 
 
 def lead_first(make: Callable[[], T]) -> T:
     """`make()` on the leading process, then on the others, which find made what it has left on disk."""
     mine = make() if leads() else None
-    from_lead(None)
+    wait_for_all()
     return make() if mine is None else mine
 
 
@@ -103,7 +131,7 @@ def join(rows: Tensor) -> Tensor:
     """[n, …] on the CPU of every process -> [Σ n, …] on every process, in the order of their ranks; n may differ, and be 0."""
     if world() == 1:
         return rows
-    rows = rows.to("cuda" if dist.get_backend() == "nccl" else "cpu")
+    rows = rows.to(_message_device())
     sizes = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world())]
     dist.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
     padded = rows.new_zeros(max(int(size) for size in sizes), *rows.shape[1:])

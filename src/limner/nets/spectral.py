@@ -33,7 +33,8 @@ class Spectral(StatefulLayer):
             self.move_state({})
 
     def forward(self, weight: Tensor) -> Tensor:
-        with torch.autocast(weight.device.type, enabled=False):
+        kind = "cpu" if weight.is_meta else weight.device.type  # autocast knows no tensors without memory
+        with torch.autocast(kind, enabled=False):
             matrix = _matrix(weight)
             with torch.no_grad():
                 v = F.normalize(self.u @ matrix, dim=0)

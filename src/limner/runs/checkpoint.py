@@ -20,6 +20,22 @@ from limner.recipes.recipe import Recipe
 from limner.recipes.settings import parse_recipe
 
 
+@dataclass
+class TrainState:
+    """How far a run is: all that a checkpoint holds beside tensors. What is drawn at random is a function of it."""
+
+    images: int = 0
+    iteration: int = 0
+    seconds: float = 0.0
+    """Of training, without pauses."""
+    stage: int = 0
+    stage_start: int = 0
+    """Images at which the stage began."""
+    rollbacks: int = 0
+    """How often training went back to a checkpoint because a loss was not finite."""
+    scoring_seconds: float = 0.0
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A complete one; what lacks `COMPLETE` does not exist."""

@@ -9,15 +9,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from limner.core import precision
+from limner.core.environment import peak_memory
 from limner.core.method import At
 from limner.core.progress import silent
 from limner.runs.run import Run
-from limner.training.loop import Loop
 from limner.training.resolve import AUTO, MINUTES, settle
-from limner.training.train import parameters
+from limner.training.stages import Training
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,8 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Rehearsed:
-    """What is known of a stage."""
+class StageEstimate:
+    """What a stage would train, and how long and large it would be."""
 
     name: str
     parameters: dict[str, int]
@@ -53,6 +51,7 @@ class Rehearsed:
     """Bytes, at most, up to its end."""
 
 
+# Many parameters: they are those of `train`, until every verb has a request model.
 def dry_run(
     source: str | Path,
     *,
@@ -71,35 +70,25 @@ def dry_run(
     """
     recipe, dataset, why = settle(source, preset, images, minutes, seed, settings, silent)
     precision.settle()
-    loop = Loop(Run(Path("dry-run")), recipe, dataset, None, silent)
-    loop.build(None)
-    budget, stages, total = recipe.budget, list[Rehearsed](), 0.0
-    for place in range(loop.place.stage, len(loop.stages)):
-        if place > loop.place.stage:
-            loop.place.stage = place
-            loop.build_stage()
-        label, share, _ = loop.stages[place]
-        pace = _pace(loop, steps)
-        # A share is of the images, or of the time where that is what is given.
-        if budget.images is not None:
-            seen = share * budget.images
-        else:
-            seen = pace.images(share * 60 * (budget.minutes or MINUTES))
-        took = pace.seconds(seen)
-        total += took
-        memory = torch.cuda.max_memory_allocated() if loop.device.type == "cuda" else _peak_memory()
-        stages.append(Rehearsed(label, parameters(loop), round(seen), round(seen / took, 1), round(took, 1), memory))
-    seen = budget.images or sum(stage.images for stage in stages)
+    training = Training(Run(Path("dry-run")), recipe, dataset)
+    first = training.state.stage
+    stages = []
+    for stage in range(first, len(training.stages)):
+        if stage > first:
+            training.enter_stage(stage)
+        stages.append(_estimate_stage(training, steps))
+    seconds = sum(stage.seconds_estimate for stage in stages)
+    total = recipe.budget.images or sum(stage.images for stage in stages)
     return {
         "recipe": recipe.model_dump(mode="json"),
         "why": why,
-        "stages": [asdict(stage) for stage in stages],
-        "parameters": _together([stage.parameters for stage in stages]),
-        "weights_bytes": 4 * sum(p.numel() for p in loop.method.parameters()),
+        "stages": [asdict(stage) | {"seconds_estimate": round(stage.seconds_estimate, 1)} for stage in stages],
+        "parameters": _sum_parameters([stage.parameters for stage in stages]),
+        "weights_bytes": 4 * sum(p.numel() for p in training.stage.method.parameters()),
         "memory": max(stage.memory for stage in stages),
-        "images_per_second": round(seen / total, 1),
-        "images": seen,
-        "seconds_estimate": round(total, 1),
+        "images_per_second": round(total / seconds, 1),
+        "images": total,
+        "seconds_estimate": round(seconds, 1),
         "data": {
             "path": str(dataset.path),
             "shape": list(dataset.shape),
@@ -108,41 +97,56 @@ def dry_run(
     }
 
 
-def _together(parts: Sequence[dict[str, int]]) -> dict[str, int]:
+def _estimate_stage(training: Training, steps: int) -> StageEstimate:
+    """Of the stage that `training` is in."""
+    name, share, _ = training.stages[training.state.stage]
+    budget, pace = training.recipe.budget, _measure_pace(training, steps)
+    # A share is of the images, or of the time where that is what is given.
+    if budget.images is not None:
+        images = share * budget.images
+    else:
+        images = pace.images(share * 60 * (budget.minutes or MINUTES))
+    seconds = pace.seconds(images)
+    return StageEstimate(
+        name=name,
+        parameters=training.parameter_counts(),
+        images=round(images),
+        images_per_second=round(images / seconds, 1),
+        seconds_estimate=seconds,
+        memory=peak_memory(training.device),
+    )
+
+
+def _sum_parameters(parts: Sequence[dict[str, int]]) -> dict[str, int]:
     """Parameters of the players of every stage, and of all."""
     players = {name: count for part in parts for name, count in part.items() if name != "total"}
     return players | {"total": sum(part["total"] for part in parts)}
 
 
 @precision.repeatable()
-def _pace(loop: Loop, steps: int) -> Pace:
-    """Of the loop's stage: a few steps between any two fractions of it at which a phase begins or ends."""
-    loop.remember()
-    memory, codec, size = loop.feed.memory, loop.method.codec, loop.recipe.batch.size
+def _measure_pace(training: Training, steps: int) -> Pace:
+    """Of the stage: a few steps between any two fractions of it at which a phase begins or ends."""
+    training.remember_latents()
+    feed, stage = training.feed, training.stage
+    size = training.recipe.batch.size
     count, first = 0, 0.0
-    if memory is not None:
-        count = int((~memory.known).sum())
+    if feed.memory is not None:
+        count = int((~feed.memory.known).sum())
         if count:  # what lies in the cache must not make the others look cheap
-            loop.feed.remember(codec.encode)
-            first = _seconds(loop, steps, 0.0)
-    marks = sorted({0.0, 1.0} | {mark for phase in loop.stepper.phases for mark in (phase.start, phase.stop)})
-    spans = [(end - start, _seconds(loop, steps, start)) for start, end in pairwise(marks)]
+            feed.remember(stage.method.codec.encode)
+            first = _step_seconds(training, steps, 0.0)
+    marks = sorted({0.0, 1.0} | {mark for phase in stage.stepper.phases for mark in (phase.start, phase.stop)})
+    spans = [(end - start, _step_seconds(training, steps, start)) for start, end in pairwise(marks)]
     return Pace(sum(share * took for share, took in spans) / size, max(first - spans[0][1], 0.0) / size, count)
 
 
-def _seconds(loop: Loop, steps: int, progress: float) -> float:
-    """Of a step at that progress of the stage, by the median of a few; they always see the same pictures."""
-    size, took = loop.recipe.batch.size, list[float]()
+def _step_seconds(training: Training, steps: int, progress: float) -> float:
+    """The median time of a few steps at that progress of the stage, which always see the same images."""
+    size, took = training.recipe.batch.size, list[float]()
     for step in range(steps):
         began = time.perf_counter()
-        logs = loop.stepper.step(loop.feed.draw, At(step * size, progress), step)
-        loop.ema.update(size, 0.0)
+        logs = training.stage.stepper.step(training.feed.draw, At(step * size, progress), step)
+        training.stage.ema.update(size, 0.0)
         sum(float(value) for value in logs.values())  # waits for the device
         took.append(time.perf_counter() - began)
     return sorted(took[2:])[len(took[2:]) // 2]
-
-
-def _peak_memory() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

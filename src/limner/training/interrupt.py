@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish that the loop asks about, so that it can save before it leaves."""
+"""Ctrl-C and SIGTERM as a request that the training loop looks at after each step, so that it can save before it leaves."""
 
 from __future__ import annotations
 
@@ -9,28 +9,32 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Wish:
-    """Whether somebody asked to stop."""
+class StopRequest:
+    """Whether somebody asked the process to stop."""
 
     def __init__(self) -> None:
-        self.stop = False
+        self.made = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.stop:  # asked twice: leave now; the last checkpoint stands
+        """The signal handler. A second signal leaves at once, with `KeyboardInterrupt`; the last checkpoint stands."""
+        if self.made:
             raise KeyboardInterrupt
-        self.stop = True
+        self.made = True
 
 
 @contextmanager
-def wishes() -> Iterator[Wish]:
-    """Within the block, signals set `Wish.stop` instead of ending the process. Outside the main thread there are none."""
-    wish = Wish()
+def handle_signals() -> Iterator[StopRequest]:
+    """Within the block, signals make the `StopRequest` instead of ending the process.
+
+    Outside the main thread, where Python handles no signals, none is ever made.
+    """
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield wish
+        yield request
         return
-    before = {number: signal.signal(number, wish) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield wish
+        yield request
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -110,7 +110,7 @@ def prepared_dataset(recipe: Recipe, tell: Tell) -> Dataset:
         )  # fmt: skip
 
     first = ready() if parallel.leads() else None
-    parallel.from_lead(None)
+    parallel.wait_for_all()
     return first or ready()
 
 
@@ -142,8 +142,13 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
 
 
 def check_processes(recipe: Recipe) -> None:
-    if parallel.world() > recipe.batch.chunks:
-        raise InputError(
-            f"{parallel.world()} processes share {recipe.batch.chunks} chunk(s) of a batch; set batch.chunks to "
-            f"{parallel.world()} or a multiple of it"
+    """Errors: `InputError` where the processes cannot share the chunks of a batch equally."""
+    processes, chunks, size = parallel.world(), recipe.batch.chunks, recipe.batch.size
+    if chunks % processes:
+        fitting = next((n for n in range(processes, size + 1, processes) if size % n == 0), None)
+        mend = (
+            f"set batch.chunks={fitting}, or another multiple of {processes} that divides batch.size={size}"
+            if fitting
+            else f"set batch.size to a multiple of {processes}, and batch.chunks={processes}"
         )
+        raise InputError(f"{processes} processes cannot share {chunks} chunk(s) of a batch equally; {mend}")

@@ -14,18 +14,16 @@ from limner.metrics.distribution.frechet import frechet_null, frechet_to
 from limner.metrics.features.pixels import Rows
 from limner.metrics.stats.moments import Moments
 
-FEWEST = 32
-"""Held-out pictures below which training scores compare with training pictures."""
+MIN_HELD_OUT_IMAGES = 32
+"""With fewer held-out images, scores in training compare with training images."""
 
 
-class Watch:
+class ValidationScorer:
     """Scores a method while it trains: Fréchet distance to the validation split, never to the test split."""
 
     def __init__(self, dataset: Dataset, count: int) -> None:
         split = "val" if "val" in dataset.splits else "train"
-        if (
-            len(dataset.splits[split]) < FEWEST
-        ):  # too few to know even a mean by; training images are next best, and the log says so
+        if len(dataset.splits[split]) < MIN_HELD_OUT_IMAGES:  # too few to know even a mean by; the log says which were taken
             split = "train"
         rows = ordered(dataset, split)[: 5000 if split == "train" else None]
         self.split, self.count, self.pictures = split, count, len(rows)

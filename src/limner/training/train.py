@@ -19,14 +19,16 @@ from limner.core.errors import InputError
 from limner.core.files import write_json
 from limner.core.progress import Progress, Tell, silent
 from limner.data.dataset import Dataset
-from limner.recipes.build import build_method
 from limner.recipes.recipe import Recipe, Segment
 from limner.recipes.settings import parse_recipe, put_setting
 from limner.runs.report import write_report
 from limner.runs.run import Run
-from limner.training.loop import Loop, NotFinite, mend_memory, out_of_memory
+from limner.training.logger import NotFiniteError
+from limner.training.loop import train_to_end
+from limner.training.milestones import Scorer
 from limner.training.resolve import AUTO, check_processes, prepared_dataset, settle
-from limner.training.scorer import Watch
+from limner.training.scorer import ValidationScorer
+from limner.training.stages import Training, check_method
 
 __all__ = ["Outcome", "Progress", "resume", "train"]
 ON_RESUME = ("batch.chunks", "on_nonfinite", "checkpoints.", "previews.", "score.")
@@ -70,16 +72,16 @@ def train(
     tell = progress or silent
     with parallel.processes():
         recipe, dataset, why = settle(source, preset, images, minutes, seed, settings, tell)
-        build_method(recipe, dataset.shape, dataset.classes)  # what does not fit says so before a folder is made
+        check_method(recipe, dataset)  # what does not fit says so before a folder is made
         label = name or f"{dataset.name}-{Path(recipe.preset).stem}"
-        run = Run(parallel.from_lead(Run.create(Path(out), label, recipe).path if parallel.leads() else Path()))
+        run = Run(Path(parallel.from_lead(str(Run.create(Path(out), label, recipe).path) if parallel.leads() else "")))
         if parallel.leads():
             run.write_status("starting", images=0)
             write_json(run.path / "provenance.json", provenance(recipe, dataset))
             for line in why:
                 run.log(line)
         with _alone(run):
-            return replace(_go(run, recipe, dataset, tell), why=why)
+            return replace(_train(run, recipe, dataset, tell), why=why)
 
 
 def resume(
@@ -107,7 +109,7 @@ def resume(
         with _alone(opened):
             recipe = _go_on(opened, recipe, images, minutes, settings)
             check_processes(recipe)
-            return _go(opened, recipe, dataset, tell)
+            return _train(opened, recipe, dataset, tell)
 
 
 def _alone(run: Run) -> AbstractContextManager[None]:
@@ -115,84 +117,120 @@ def _alone(run: Run) -> AbstractContextManager[None]:
     return run.locked() if parallel.leads() else nullcontext()
 
 
-def _go(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
+def _train(run: Run, recipe: Recipe, dataset: Dataset, on_progress: Tell) -> Outcome:
     """Trains, and leaves the run's status, log and report telling the truth, whatever happens."""
     precision.settle()
     try:
         if parallel.leads():
             run.sweep()
         with precision.repeatable():
-            return _mended(run, recipe, dataset, tell)
+            return _train_in_memory(run, recipe, dataset, on_progress)
     except BaseException as error:
         if parallel.leads():
-            images = run.checkpoints()[-1].images if run.checkpoints() else 0
-            run.write_status(
-                "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", images=images, error=str(error)
-            )
-            error.add_note(f"log: {run.path / 'log.txt'}")
-            mendable = isinstance(error, InputError | KeyboardInterrupt)
-            run.log(f"{type(error).__name__}: {error}" if mendable else traceback.format_exc())
+            _write_failure(run, error)
         raise
 
 
-def _mended(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
-    """`_loop`; memory that does not suffice, wherever it ran out, is something a person can mend."""
+def _write_failure(run: Run, error: BaseException) -> None:
+    """Status and log of a run that ended with `error`."""
+    newest = run.checkpoints()[-1:]
+    state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    run.write_status(state, images=newest[0].images if newest else 0, error=str(error))
+    error.add_note(f"log: {run.path / 'log.txt'}")
+    mendable = isinstance(error, InputError | KeyboardInterrupt)
+    run.log(f"{type(error).__name__}: {error}" if mendable else traceback.format_exc())
+
+
+def _train_in_memory(run: Run, recipe: Recipe, dataset: Dataset, on_progress: Tell) -> Outcome:
+    """Trains; memory that does not suffice, wherever it ran out, is something that a person can mend."""
     try:
-        return _loop(run, recipe, dataset, tell)
+        return _train_from_newest(run, recipe, dataset, on_progress)
     except Exception as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        raise mend_memory(run, recipe) from error
+        raise out_of_memory_error(run, recipe) from error
 
 
-def _loop(run: Run, recipe: Recipe, dataset: Dataset, tell: Tell) -> Outcome:
-    scorer = None
-    if recipe.score.points and parallel.leads():
-        tell(Progress("preparing the judge"))
-        watch = Watch(dataset, recipe.score.count)
-        scorer = watch.score
-        scored_on = {"split": watch.split, "pictures": watch.pictures}
-        write_json(run.path / "provenance.json", run.provenance() | {"judge": watch.checksum, "scored_on": scored_on})
-        run.log(f"scores compare with {watch.pictures:,} pictures of the {watch.split} split")
-    loop = Loop(run, recipe, dataset, scorer, tell)
-    there = run.checkpoints()
-    loop.build(there[-1] if there else None)
+def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: Tell) -> Outcome:
+    """Trains from the newest checkpoint, or from the beginning, to the end of the plan."""
+    scorer = _prepare_scorer(run, recipe, dataset, on_progress) if recipe.score.points and parallel.leads() else None
+    newest = run.checkpoints()[-1:]
+    training = Training(run, recipe, dataset, newest[0] if newest else None)
     if parallel.leads():
-        run.forget_after(loop.place.images)
-    if not loop.plan.rows and recipe.budget.images is not None:
+        run.forget_after(training.state.images)
+    if not training.plan.rows and recipe.budget.images is not None:
         if parallel.leads():
             run.add_plan(0, recipe.budget.images)
-        loop.plan.rows.append((0, recipe.budget.images))
+        training.plan.rows.append((0, recipe.budget.images))
     if parallel.leads():
-        run.log(f"training from {loop.place.images} images on {precision.processor()} in {recipe.precision}")
-    state = _train(loop)
+        run.log(f"training from {training.state.images} images on {precision.processor()} in {recipe.precision}")
+    ended, losses = _train_with_rollback(training, scorer, on_progress)
+    state = training.state
     if parallel.leads():
         # A checkpoint's own second is when it was saved; what came after it is not lost, only not counted.
-        run.write_status(state, images=loop.place.images, seconds=loop.place.seconds, total=loop.plan.total(loop.place.images))
+        run.write_status(ended, images=state.images, seconds=state.seconds, total=training.plan.total(state.images))
         write_report(run.path)
-    seconds = loop.place.seconds
     return Outcome(
-        run.path, loop.place.images, seconds, loop.place.images / max(seconds, 1e-9), parameters(loop), loop.losses,
-        "done" if state == "done" else "stopped", recipe.preset,
-    )  # fmt: skip
+        run=run.path,
+        images=state.images,
+        seconds=state.seconds,
+        images_per_second=state.images / max(state.seconds, 1e-9),
+        parameters=training.parameter_counts(),
+        losses=losses,
+        state=ended,
+        preset=recipe.preset,
+    )
 
 
-def _train(loop: Loop) -> str:
-    """`Loop.train`, going back once where a loss is not finite and the recipe says so."""
+def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: Tell) -> Scorer:
+    """What scores the run while it trains; the run's provenance and log say which judge and which images."""
+    on_progress(Progress("preparing the judge"))
+    scorer = ValidationScorer(dataset, recipe.score.count)
+    scored_on = {"split": scorer.split, "pictures": scorer.pictures}
+    write_json(run.path / "provenance.json", run.provenance() | {"judge": scorer.checksum, "scored_on": scored_on})
+    run.log(f"scores compare with {scorer.pictures:,} pictures of the {scorer.split} split")
+    return scorer.score
+
+
+def _train_with_rollback(
+    training: Training, scorer: Scorer | None, on_progress: Tell
+) -> tuple[Literal["done", "stopped"], dict[str, float]]:
+    """`train_to_end`, going back once where a loss is not finite and the recipe says so."""
+    run, recipe = training.run, training.recipe
     while True:
         try:
-            return loop.train()
-        except NotFinite as broken:
-            there = loop.run.checkpoints()
-            good = f"the last good checkpoint is {there[-1].path}" if there else "there is no checkpoint yet"
-            if loop.recipe.on_nonfinite != "rollback" or loop.place.rollbacks or not there:
+            return train_to_end(training, scorer, on_progress)
+        except NotFiniteError as error:
+            newest, state = run.checkpoints()[-1:], training.state
+            where = f"the last good checkpoint is {newest[0].path}" if newest else "there is no checkpoint yet"
+            what = f"the loss '{error}' is not finite at {state.images} images"
+            if recipe.on_nonfinite != "rollback" or state.rollbacks or not newest:
                 raise InputError(
-                    f"the loss '{broken}' is not finite at {loop.place.images} images; {good}; lower the learning rate, or "
-                    f"`limner resume {loop.run.path} on_nonfinite=rollback`"
-                ) from broken
-            loop.run.log(f"the loss '{broken}' is not finite at {loop.place.images} images; going back once: {good}")
-            loop.build(there[-1])
-            loop.roll_back()
+                    f"{what}; {where}; lower the learning rate, or `limner resume {run.path} on_nonfinite=rollback`"
+                ) from error
+            if parallel.leads():
+                run.log(f"{what}; going back once: {where}")
+            training.restore(newest[0])
+            training.draw_otherwise()
+            if parallel.leads():
+                run.forget_after(training.state.images)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch (on a card or on the CPU) or Python ran out of memory."""
+    texts = ("can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+    )
+
+
+def out_of_memory_error(run: Run, recipe: Recipe) -> InputError:
+    """One line that names the `batch.chunks` to try."""
+    size, chunks = recipe.batch.size, recipe.batch.chunks
+    more = next((n for n in range(chunks + 1, size + 1) if size % n == 0), None)
+    if more is None:
+        return InputError(f"out of memory with one image at a time; use a smaller data.size or narrower networks ({run.path})")
+    return InputError(f"out of memory with batch.chunks={chunks}; try `limner resume {run.path} batch.chunks={more}`")
 
 
 def _go_on(run: Run, recipe: Recipe, images: int | None, minutes: float | None, settings: Sequence[str]) -> Recipe:
@@ -222,7 +260,7 @@ def _go_on(run: Run, recipe: Recipe, images: int | None, minutes: float | None, 
         run.write_recipe(changed)
         if images is not None or minutes is not None:
             run.replan(start, images if images is not None else _in_images(run, start, minutes or 0.0, changed.batch.size))
-    parallel.from_lead(None)  # nobody reads the plan before it is written
+    parallel.wait_for_all()  # nobody reads the plan before it is written
     return changed
 
 
@@ -260,13 +298,3 @@ def provenance(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "shape": list(dataset.shape)},
         "seed": recipe.seed,
     }  # fmt: skip
-
-
-def parameters(loop: Loop) -> dict[str, int]:
-    """Parameters of each player, and in all; frozen biases are in the published counts, and in these."""
-    players = loop.method.players()
-    each = {
-        name: sum(weight.numel() for weight in loop.method.get_submodule(player.module).parameters())
-        for name, player in players.items()
-    }
-    return each | {"total": sum(each.values())}
