@@ -17,7 +17,7 @@ from limner.recipes.build import build_method, stage_configs
 from limner.recipes.recipe import Recipe
 from limner.recipes.registry import METHODS, PRESETS, methods_table
 from limner.recipes.settings import compose, known_keys, parse_recipe, put_setting, read_recipe
-from limner.training.resolve import settle
+from limner.training.resolve import TrainRequest, resolve_request
 
 
 def test_every_preset_is_of_a_family_and_names_its_paper() -> None:
@@ -271,27 +271,31 @@ def test_what_would_do_nothing_in_a_codec_is_told(preset: str, key: str, idle: b
 )
 def test_what_would_do_nothing_is_refused_in_every_stage(preset: str, settings: tuple[str, ...], words: str) -> None:
     with pytest.raises(InputError, match=re.escape(words)):
-        settle("digits", preset, 64, None, None, settings, silent)
+        resolve_request(TrainRequest("digits", preset, images=64, settings=settings), silent)
 
 
 def test_what_does_something_in_a_stage_is_not_refused() -> None:
-    recipe, _, _ = settle("digits", "fsq", 64, None, None, ("stages.codec.method.levels=[4,4]", "method.width=64"), silent)
+    recipe, _, _ = resolve_request(
+        TrainRequest("digits", "fsq", images=64, settings=("stages.codec.method.levels=[4,4]", "method.width=64")), silent
+    )
     assert recipe.stages[0].method.levels == (4, 4)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("binary", "chosen"), [("false", "calibrated"), ("true", "bernoulli")])
 def test_the_decoder_goes_by_the_pictures(binary: str, chosen: str) -> None:
     """And the run says so; what somebody chose stands."""
-    recipe, _, why = settle("digits", "vae", 64, None, None, (f"data.binary={binary}",), silent)
+    recipe, _, why = resolve_request(TrainRequest("digits", "vae", images=64, settings=(f"data.binary={binary}",)), silent)
     assert recipe.method.decoder == chosen  # type: ignore[union-attr]
     assert f"method.decoder={chosen}" in " ".join(why)
     asked = (f"data.binary={binary}", "method.decoder=laplace")
-    assert settle("digits", "vae", 64, None, None, asked, silent)[0].method.decoder == "laplace"  # type: ignore[union-attr]
+    assert resolve_request(TrainRequest("digits", "vae", images=64, settings=asked), silent)[0].method.decoder == "laplace"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("settings", [("data.limit=60",), ("method.population=20",)])
 def test_a_batch_larger_than_the_population_is_no_draw_without_replacement(settings: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match=r"64 are more than the \d+ training pictures; set batch.size=\d+ or less, or"):
-        settle("digits", "tc-vae", 64, None, None, settings, silent)
-    settle("digits", "tc-vae", 64, None, None, (*settings, "batch.size=16"), silent)
-    settle("digits", "tc-vae", 64, None, None, (*settings, "method.total_correlation=weighted"), silent)
+        resolve_request(TrainRequest("digits", "tc-vae", images=64, settings=settings), silent)
+    resolve_request(TrainRequest("digits", "tc-vae", images=64, settings=(*settings, "batch.size=16")), silent)
+    resolve_request(
+        TrainRequest("digits", "tc-vae", images=64, settings=(*settings, "method.total_correlation=weighted")), silent
+    )

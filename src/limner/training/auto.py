@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from limner.core.method import Facts
 from limner.methods.gan.config import LEAST
 
-FEW, SOME = 5_000, 20_000
-"""Pictures below which a discriminator is taken to learn them by heart soon, and in a long run: round numbers near the
-sizes at which augmentation pays in Zhao et al. 2020 and Karras et al. 2020, not measured here."""
-WORTH = 50_000
+SMALL_SET, MEDIUM_SET = 5_000, 20_000
+"""With fewer pictures, a discriminator is taken to memorise them soon, and in a long run: round numbers near the sizes at which
+augmentation pays in Zhao et al. 2020 and Karras et al. 2020, not measured here."""
+MIN_GAN_BUDGET = 50_000
 """Images that a GAN must see before its pictures are better than a variational autoencoder's."""
 
 
@@ -29,20 +29,16 @@ def choose(pictures: int, facts: Facts, adversarial: bool = False) -> Choice:
     size, seen = f"{height}x{width}", facts.seen
     if min(height, width) < LEAST:
         return Choice("gan", (), f"pictures of {size} are too small for convolutions")
-    if seen < WORTH and not adversarial:
+    if seen < MIN_GAN_BUDGET and not adversarial:
         why = f"the budget is about {_round(seen)} pictures of {size}, too few for a GAN; a VAE is soft but trains steadily"
         return Choice("vae", (), why)
     why = f"the best GAN here, and the budget (about {_round(seen)} pictures of {size}) is enough for it"
-    if pictures < FEW:
-        return Choice(
-            "r3gan", ("method.augment.kind=diff",),
-            f"{why}; with DiffAugment, since a discriminator learns {pictures:,} pictures by heart",
-        )  # fmt: skip
-    if pictures < SOME and seen > 20 * pictures:
-        return Choice(
-            "r3gan", ("method.augment.kind=adaptive",),
-            f"{why}; with adaptive augmentation, in case its discriminator begins to learn {pictures:,} pictures by heart",
-        )  # fmt: skip
+    if pictures < SMALL_SET:
+        reason = f"with DiffAugment, since a discriminator learns {pictures:,} pictures by heart"
+        return Choice("r3gan", ("method.augment.kind=diff",), f"{why}; {reason}")
+    if pictures < MEDIUM_SET and seen > 20 * pictures:
+        reason = f"with adaptive augmentation, in case its discriminator begins to learn {pictures:,} pictures by heart"
+        return Choice("r3gan", ("method.augment.kind=adaptive",), f"{why}; {reason}")
     return Choice("r3gan", (), why)
 
 

@@ -14,7 +14,7 @@ from limner.core.environment import peak_memory
 from limner.core.method import At
 from limner.core.progress import silent
 from limner.runs.run import Run
-from limner.training.resolve import AUTO, MINUTES, settle
+from limner.training.resolve import AUTO, MINUTES, TrainRequest, resolve_request
 from limner.training.stages import Training
 
 
@@ -68,7 +68,8 @@ def dry_run(
 
     `stages` says so of every stage that would be trained; the rest is of all together.
     """
-    recipe, dataset, why = settle(source, preset, images, minutes, seed, settings, silent)
+    request = TrainRequest(source, preset, images, minutes, seed, settings)
+    recipe, dataset, why = resolve_request(request, silent)
     precision.settle()
     training = Training(Run(Path("dry-run")), recipe, dataset)
     first = training.state.stage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,35 +26,49 @@ MINUTES = 10.0
 """The budget where none is given."""
 
 
-def settle(
-    source: str | Path, preset: str, images: int | None, minutes: float | None, seed: int | None, settings: Sequence[str],
-    tell: Tell,
-) -> tuple[Recipe, Dataset, tuple[str, ...]]:  # fmt: skip
-    """The recipe with nothing left open, its data, and why it was chosen, where something was."""
-    why: tuple[str, ...] = ()
-    if preset != AUTO:
-        recipe = _compose(source, preset, images, minutes, seed, settings)
+@dataclass(frozen=True)
+class TrainRequest:
+    """What a person asks to be trained."""
+
+    source: str | Path
+    preset: str = AUTO
+    images: int | None = None
+    """The budget, or else `minutes`."""
+    minutes: float | None = None
+    seed: int | None = None
+    settings: Sequence[str] = ()
+    """``key=value`` over the preset's own."""
+
+
+def resolve_request(request: TrainRequest, on_progress: Tell) -> tuple[Recipe, Dataset, tuple[str, ...]]:
+    """The recipe with nothing left open, its prepared data, and the reasons for what was chosen for the person.
+
+    Errors: `InputError` for settings that contradict each other, or that do nothing.
+    """
+    reasons: tuple[str, ...] = ()
+    if request.preset != AUTO:
+        recipe = _compose(request)
         check_processes(recipe)
-        dataset = prepared_dataset(recipe, tell)
+        dataset = prepared_dataset(recipe, on_progress)
     else:  # the pictures first: what is not about the method is the same for every preset
-        probe = _compose(source, Recipe.model_fields["preset"].default, images, minutes, seed, settings, common=True)
-        dataset = prepared_dataset(probe, tell)
+        probe = _compose(replace(request, preset=Recipe.model_fields["preset"].default), common=True)
+        dataset = prepared_dataset(probe, on_progress)
         # Somebody who sets a GAN's own keys has chosen that much.
-        adversarial = any(setting.startswith("method.") for setting in laid_over(settings))
+        adversarial = any(setting.startswith("method.") for setting in laid_over(request.settings))
         choice = choose(len(dataset.splits["train"]), _facts(probe, dataset), adversarial)
-        recipe = _compose(source, choice.preset, images, minutes, seed, settings, choice.settings)
+        recipe = _compose(replace(request, preset=choice.preset), choice.settings)
         check_processes(recipe)
-        why = (f"preset {choice.preset}: {choice.why}",)
+        reasons = (f"preset {choice.preset}: {choice.why}",)
     resolved = _resolve(recipe, dataset)
-    _check_heeded(resolved, settings)
+    _check_used(resolved, request.settings)
     sized = [f"{key}={value}" for key, value in resolved_values(recipe.method, resolved.method)]
-    why += (f"by the pictures and the budget: {' '.join(sized)}",) if sized else ()
-    for line in why:
-        tell(Progress("chosen", note=line))
-    return resolved, dataset, why
+    reasons += (f"by the pictures and the budget: {' '.join(sized)}",) if sized else ()
+    for line in reasons:
+        on_progress(Progress("chosen", note=line))
+    return resolved, dataset, reasons
 
 
-def _check_heeded(recipe: Recipe, settings: Sequence[str]) -> None:
+def _check_used(recipe: Recipe, settings: Sequence[str]) -> None:
     """Errors: `InputError` for one of `settings` that does nothing beside the others, in the method or in that of a stage."""
     methods = {"method.": recipe.method} | {f"stages.{stage.name}.method.": stage.method for stage in recipe.stages}
     for key in (setting.partition("=")[0].strip() for setting in settings):
@@ -71,24 +86,30 @@ def _facts(recipe: Recipe, dataset: Dataset) -> Facts:
         known = dataset.labels[dataset.indices("train")]
         rarest = int(np.bincount(known[known >= 0], minlength=len(dataset.classes)).min())
     return Facts(
-        (channels, height, width), recipe.batch.size, budget.images, budget.minutes, accelerated, len(dataset.classes), rarest,
-        len(dataset.splits["train"]), recipe.data.binary,
-    )  # fmt: skip
+        shape=(channels, height, width),
+        batch=recipe.batch.size,
+        images=budget.images,
+        minutes=budget.minutes,
+        accelerated=accelerated,
+        classes=len(dataset.classes),
+        rarest=rarest,
+        count=len(dataset.splits["train"]),
+        binary=recipe.data.binary,
+    )
 
 
-def _compose(
-    source: str | Path, preset: str, images: int | None, minutes: float | None, seed: int | None, settings: Sequence[str],
-    over: Sequence[str] = (), common: bool = False,
-) -> Recipe:  # fmt: skip
+def _compose(request: TrainRequest, over: Sequence[str] = (), common: bool = False) -> Recipe:
+    """The recipe of the request's preset; `over` are settings that belong to it, `common` leaves out what is the method's."""
+    images, minutes = request.images, request.minutes
     recipe = compose(
-        preset,
-        settings,
+        request.preset,
+        request.settings,
         over,
         common=common,
-        data__source=str(source),
+        data__source=str(request.source),
         budget__images=images,
         budget__minutes=minutes,
-        seed=seed,
+        seed=request.seed,
     )
     if images is None and minutes is not None and recipe.budget.images is not None:
         recipe = recipe.model_copy(update={"budget": BudgetConfig(minutes=minutes)})
@@ -120,8 +141,11 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     source = recipe.data.source
     data = {
         "source": source if source in BUILT_IN or not Path(source).exists() else str(Path(source).resolve()),
-        "size": f"{height}x{width}", "channels": channels, "fingerprint": dataset.fingerprint, "classes": dataset.classes,
-    }  # fmt: skip
+        "size": f"{height}x{width}",
+        "channels": channels,
+        "fingerprint": dataset.fingerprint,
+        "classes": dataset.classes,
+    }
     chosen = precision.choose() if recipe.precision == "auto" else recipe.precision
     init_from = None
     if recipe.init_from is not None:

@@ -41,6 +41,7 @@ class Stepper:
         }
         self.optimisers = {name: p.optimiser.build(self.weights[name]) for name, p in self.players.items()}
         self.layers = dict(stateful_layers(method))
+        self.moving = {phase.name: self._moving(phase) for phase in self.phases}
         self.names: dict[Tensor, str] = {weight: name for name, weight in method.named_parameters()}
 
     def step(self, draw: Drawer, at: At, iteration: int) -> dict[str, Tensor]:
@@ -98,13 +99,16 @@ class Stepper:
 
     def _take_statistics(self, phase: Phase) -> dict[str, Tensor]:
         """``layer/statistic`` of the layers that `phase` moves; what others noted in its pass is dropped."""
-        moving = self._moving(phase)
         noted = {name: layer.take_statistics() for name, layer in self.layers.items()}
-        return {f"{name}/{key}": value for name in moving for key, value in noted[name].items()}
+        return {f"{name}/{key}": value for name in self.moving[phase.name] for key, value in noted[name].items()}
 
     def _move_layers(self, phase: Phase, sums: Mapping[str, Tensor]) -> None:
-        for name, layer in self._moving(phase).items():
-            layer.move_state({key.partition("/")[2]: value for key, value in sums.items() if key.partition("/")[0] == name})
+        parts: dict[str, dict[str, Tensor]] = {name: {} for name in self.moving[phase.name]}
+        for key, value in sums.items():
+            name, _, statistic = key.partition("/")
+            parts[name][statistic] = value
+        for name, layer in self.moving[phase.name].items():
+            layer.move_state(parts[name])
 
     @torch.no_grad()
     def look(self, draw: Drawer, at: At, pictures: int) -> dict[str, float]:

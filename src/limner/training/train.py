@@ -26,7 +26,7 @@ from limner.runs.run import Run
 from limner.training.logger import NotFiniteError
 from limner.training.loop import train_to_end
 from limner.training.milestones import Scorer
-from limner.training.resolve import AUTO, check_processes, prepared_dataset, settle
+from limner.training.resolve import AUTO, TrainRequest, check_processes, prepared_dataset, resolve_request
 from limner.training.scorer import ValidationScorer
 from limner.training.stages import Training, check_method
 
@@ -51,6 +51,7 @@ class Outcome:
     """What was chosen for the person, and the reasons."""
 
 
+# Many parameters: the keyword interface of the verb, until every verb has a request model.
 def train(
     source: str | Path,
     *,
@@ -71,7 +72,8 @@ def train(
     """
     tell = progress or silent
     with parallel.processes():
-        recipe, dataset, why = settle(source, preset, images, minutes, seed, settings, tell)
+        request = TrainRequest(source, preset, images, minutes, seed, settings)
+        recipe, dataset, why = resolve_request(request, tell)
         check_method(recipe, dataset)  # what does not fit says so before a folder is made
         label = name or f"{dataset.name}-{Path(recipe.preset).stem}"
         run = Run(Path(parallel.from_lead(str(Run.create(Path(out), label, recipe).path) if parallel.leads() else "")))
@@ -287,14 +289,20 @@ def provenance(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     return {
         "command": shlex.join(["limner", *sys.argv[1:]]),
         "versions": {
-            "python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__,
-            "pillow": PIL.__version__, "pydantic": pydantic.VERSION, "safetensors": safetensors.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+            "pillow": PIL.__version__,
+            "pydantic": pydantic.VERSION,
+            "safetensors": safetensors.__version__,
         },
         "hardware": {
-            "processor": precision.processor(), "threads": torch.get_num_threads(), "processes": parallel.world(),
+            "processor": precision.processor(),
+            "threads": torch.get_num_threads(),
+            "processes": parallel.world(),
             "system": platform.platform(terse=True),
         },
         "precision": recipe.precision,
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "shape": list(dataset.shape)},
         "seed": recipe.seed,
-    }  # fmt: skip
+    }
