@@ -93,3 +93,59 @@ def test_more_processes_than_chunks_name_the_setting(tmp_path: Path) -> None:
     assert "batch.chunks" in err
     assert "Traceback" not in err.split("torch/distributed")[0]
     assert not list(tmp_path.iterdir())
+
+
+TROUBLE = """
+import json, sys
+from pathlib import Path
+from limner.core import parallel
+from limner.training import milestones
+from limner.training.logger import NotFiniteError
+from limner.training.step import Stepper
+from limner.training.train import train
+
+step, check = Stepper.step, milestones.check_weights
+stopping = False
+
+def stepping(self, draw, at, iteration):
+    if stopping and at.images >= 64 and parallel.leads():
+        (run,) = Path(sys.argv[1], "stopped").iterdir()
+        (run / "control" / "stop").touch()
+    return step(self, draw, at, iteration)
+
+def checking(training):
+    if training.state.images >= 64 and not training.state.rollbacks:
+        raise NotFiniteError("planted")
+    check(training)
+
+Stepper.step, milestones.check_weights = stepping, checking
+settings = json.loads(sys.argv[2])
+with parallel.processes():
+    back = train("digits", preset="gan", out=sys.argv[1] + "/back", images=160, settings=[*settings, "on_nonfinite=rollback"])
+    milestones.check_weights, stopping = check, True
+    stopped = train("digits", preset="gan", out=sys.argv[1] + "/stopped", images=1_000_000, settings=settings)
+    mine = [back.state, back.images, stopped.state, stopped.images]
+    theirs = parallel.from_lead(mine)
+    assert mine == theirs, (mine, theirs)
+    try:
+        train("digits", preset="gan", out=sys.argv[1] + "/thirds", images=96, settings=[*settings, "batch.chunks=3"])
+    except Exception as error:
+        print(parallel.rank(), "refused:", error)
+"""
+"""Where only the main process sees trouble (a weight that is not finite, an order to stop), all go back or stop with it."""
+
+
+def test_what_the_main_process_decides_is_done_by_all(tmp_path: Path) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(TROUBLE)
+    settings = narrowed("gan", *QUIET, TWO, "checkpoints.every=0.1", "batch.size=12")
+    status, out, err = torchrun(str(script), str(tmp_path), json.dumps(settings))
+    assert status == 0, err[-3000:]
+    back, stopped = (Run(next((tmp_path / name).iterdir())) for name in ("back", "stopped"))
+    assert back.checkpoint().state()["rollbacks"] == 1
+    assert back.status()["images"] >= 160
+    assert "the loss 'planted' is not finite" in (back.path / "log.txt").read_text()
+    assert stopped.status()["state"] == "stopped"
+    assert stopped.checkpoint().images == stopped.status()["images"] < 1_000_000
+    assert out.count("2 processes cannot share 3 chunk(s) of a batch equally; set batch.chunks=2") == 2
+    assert not (tmp_path / "thirds").exists()
