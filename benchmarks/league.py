@@ -28,7 +28,6 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +186,7 @@ class League:
 
         from limner.core.images import grid
         from limner.judges.judge import ordered
-        from limner.pages.html import document, figure, table
+        from limner.pages.html import Table, figure, render
 
         real = self.dataset.images.gather(ordered(self.dataset, self.split)[:SHOWN])
         figures = [figure(grid(real), "real pictures", f"real pictures ({self.split} split)")]
@@ -197,18 +196,16 @@ class League:
             sheet = sheet if sheet.ndim == 3 else sheet[..., None]
             caption = f"{entry['row']} · Fréchet distance {first['scores'][ORDER]['value']:.3g} (seed {first['seed']})"
             figures.append(figure(sheet, f"samples of {entry['row']}", caption))
-        said = "".join(f"<p class='hint'>{escape(text)}</p>" for text in facts(report))
-        title = f"{report['data']} · {report['minutes']:g} minutes"
-        return document(
-            f"{title} · league",
-            [
-                f'<header><p class="eyebrow">league</p><h1>{escape(title)}</h1>{said}</header>',
-                f"<section><h2>Over seeds</h2>{table(*over_seeds(report))}<p class='hint'>{READ_AS}</p></section>",
-                f'<section><h2>Pictures</h2><div class="pair">{"".join(figures)}</div></section>',
-                f"<section><h2>Other scores</h2>{table(*other_scores(report))}</section>",
-                f"<section><h2>Every run</h2>{table(*every_run(report))}</section>",
-            ],
-        )
+        page = {
+            "title": f"{report['data']} · {report['minutes']:g} minutes",
+            "conditions": facts(report),
+            "over_seeds": Table(*over_seeds(report)),
+            "read_as": READ_AS,
+            "pictures": figures,
+            "other_scores": Table(*other_scores(report)),
+            "every_run": Table(*every_run(report)),
+        }
+        return render("league.html", page, folder=Path(__file__).resolve().parent)
 
 
 def peers() -> dict[str, Path]:
@@ -255,7 +252,7 @@ Cells = tuple[list[str], list[list[str]]]
 
 def over_seeds(report: Mapping[str, Any]) -> Cells:
     """The order, and beside the distance what it does not see."""
-    from limner.pages.html import count, digits
+    from limner.pages.numbers import count, digits
 
     heads = [
         "",
@@ -280,7 +277,7 @@ def over_seeds(report: Mapping[str, Any]) -> Cells:
 
 def other_scores(report: Mapping[str, Any]) -> Cells:
     """With their intervals."""
-    from limner.pages.html import digits
+    from limner.pages.numbers import digits
 
     rest = [score for score in SCORES if score != ORDER and any(score in entry["scores"] for entry in report["table"])]
     rows = [[entry["row"], *(_mean(entry["scores"].get(s), digits) for s in rest)] for entry in report["table"]]
@@ -294,7 +291,7 @@ def _mean(score: Mapping[str, Any] | None, digits: Any) -> str:
 
 
 def every_run(report: Mapping[str, Any]) -> Cells:
-    from limner.pages.html import count, digits
+    from limner.pages.numbers import count, digits
 
     rest = [score for score in SCORES if score != ORDER and any(score in row["scores"] for row in report["rows"])]
     heads = ["", "seed", "seconds", "images", SCORES[ORDER], "± error", "null", "z", *(SCORES[s] for s in rest), "pictures"]

@@ -67,8 +67,12 @@ def test_a_codec_is_judged_by_what_it_reconstructs(
     assert json.loads(Path(answer["report"]).read_text())["metrics"] == answer["metrics"]
     page = Path(answer["page"]).read_text()
     shown = real[ordered(dataset, "test") - dataset.splits["test"].start][:64]
-    assert figure(grid(shown), *["real pictures (test split)"] * 2) in page
-    assert figure(grid(model.reconstruct(shown)), *["the same pictures, reconstructed"] * 2) in page
+    for images, words in (
+        (shown, "real pictures (test split)"),
+        (model.reconstruct(shown), "the same pictures, reconstructed"),
+    ):
+        address = figure(grid(images), words, words).source
+        assert f'<img alt="{words}" src="{address}"></label><figcaption>{words}</figcaption>' in page
 
 
 @pytest.mark.parametrize(

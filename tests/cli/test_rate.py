@@ -24,7 +24,7 @@ import raters
 from limner.cli import main
 from limner.evaluation.human.pictures import RATED_SEEDS, SEEDS_EACH
 from limner.evaluation.human.records import read_judgement, read_key
-from limner.pages.html import digits
+from limner.pages.numbers import digits
 from limner.runs.model import load
 from raters import Rater
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from limner.pages.html import digits
+from limner.pages.numbers import digits
 
 pytestmark = pytest.mark.slow
 LEAGUE = Path(__file__).resolve().parents[2] / "benchmarks" / "league.py"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,11 @@ from limner.evaluation.report_page import called, meaning
 from limner.metrics.stats.intervals import NONE
 from limner.metrics.stats.score import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from limner.pages.charts import Curve, chart, whiskers
-from limner.pages.html import count, digits, document, figure, number, table
+from limner.pages.html import Table, Tile, figure, render
+from limner.pages.numbers import count, digits, number
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 Row = Mapping[str, Any]
 Pixels = NDArray[np.uint8]
@@ -25,10 +28,6 @@ ACROSS = 5
 CURVES = {"frechet": "Fréchet distance", "coverage": "Coverage", "class_distance": "Class distance"}
 COLOURS = 6
 LETTERS = 16  # pixels
-HINT = (
-    "<p class='hint'>By 95 % intervals of other samples from the same models, against the same real pictures; the pairs of one "
-    "score are looked at together (Holm).</p>"
-)
 
 
 def sheet(grids: Mapping[str, Pixels]) -> Pixels:
@@ -52,41 +51,41 @@ def _named(name: str, image: Pixels) -> Pixels:
 
 def page(answer: Row, grids: Mapping[str, Pixels], scores: Mapping[str, Sequence[Row]]) -> str:
     """The whole page as text; `scores`: what each run said of itself while it trained."""
-    names = [row["name"] for row in answer["table"]]
-    return document(
-        f"{' · '.join(names)} · compared",
-        [
-            _head(answer),
-            _notes(answer["notes"]),
-            _said(answer),
-            _seeds(grids),
-            _groups(answer),
-            _numbers(answer),
-            _intervals(answer),
-            _curves(scores),
-            _pairs(answer["differences"]),
-        ],
-    )
+    features = (answer["features"] or {}).get("name")
+    groups = answer["groups"]
+    facts = {
+        "title": " · ".join(row["name"] for row in answer["table"]),
+        "tiles": _tiles(answer),
+        "notes": answer["notes"],
+        "claims": sentences(answer["differences"], features),
+        "pictures": [figure(grid(images), f"pictures of {name}", name) for name, images in grids.items()],
+        "seeds": max(map(len, grids.values()), default=0),
+        "groups": groups,
+        "group_claims": sentences(answer["group_differences"], features) if groups else [],
+        "group_means": _group_means(groups, features),
+        "runs": _runs(answer["table"]),
+        "scores": _scores(answer["table"], features),
+        "intervals": _intervals(answer["table"], features),
+        "curves": _curves(scores),
+        "differences": _differences(answer["differences"]),
+    }
+    return render("evaluation/compare_page.html", facts)
 
 
-def _head(answer: Row) -> str:
-    reference, rows = answer["reference"], answer["table"]
-    tiles = [("compared", str(len(rows))), ("against", f"{reference['count']:,} of {reference['data']} ({reference['split']})")]
+def _tiles(answer: Row) -> list[Tile]:
+    reference = answer["reference"]
+    tiles = [
+        Tile("compared", str(len(answer["table"]))),
+        Tile("against", f"{reference['count']:,} of {reference['data']} ({reference['split']})"),
+    ]
     if answer["features"]:
-        tiles += [("pictures of each", count(answer["count"])), ("features", answer["features"]["name"])]
-    cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in tiles)
-    title = " · ".join(row["name"] for row in rows)
-    return f'<header><p class="eyebrow">compared</p><h1>{escape(title)}</h1><dl class="tiles">{cells}</dl></header>'
-
-
-def _notes(texts: Sequence[str]) -> str:
-    items = "".join(f"<p>{escape(text[:1].upper() + text[1:])}.</p>" for text in texts)
-    return f'<section class="warnings"><h2>Before you believe the numbers</h2>{items}</section>' if items else ""
+        tiles += [Tile("pictures of each", count(answer["count"])), Tile("features", answer["features"]["name"])]
+    return tiles
 
 
 def sentences(differences: Sequence[Row], features: str | None) -> list[tuple[str, str]]:
     """(score, what may be said of it): claims first, then, in one clause, all pairs that allow none."""
-    found = []
+    claims = []
     for metric, rows in groupby(differences, key=lambda row: row["metric"]):
         claimed: dict[str, list[str]] = {}
         unclear = []
@@ -97,36 +96,41 @@ def sentences(differences: Sequence[Row], features: str | None) -> list[tuple[st
             else:
                 unclear.append(f"{row['a']} and {row['b']}")
         directed = metric in LOWER_IS_BETTER | HIGHER_IS_BETTER
-        told = [f"{first} {'is better' if directed else 'has more'} than {', '.join(rest)}" for first, rest in claimed.items()]
-        if told and not directed:
-            told[-1] += " (best is what real pictures have)"
+        clauses = [
+            f"{first} {'is better' if directed else 'has more'} than {', '.join(rest)}" for first, rest in claimed.items()
+        ]
+        if clauses and not directed:
+            clauses[-1] += " (best is what real pictures have)"
         if unclear:
-            told.append(f"{', '.join(unclear)}: {NONE}" if told else NONE)
-        found.append((called(metric, features), "; ".join(told)))
-    return found
+            clauses.append(f"{', '.join(unclear)}: {NONE}" if clauses else NONE)
+        claims.append((called(metric, features), "; ".join(clauses)))
+    return claims
 
 
-def _said(answer: Row) -> str:
-    features = (answer["features"] or {}).get("name")
-    found = sentences(answer["differences"], features)
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(words)}</td></tr>" for name, words in found)
-    return f"<section><h2>What may be claimed</h2><table>{rows}</table>{HINT}</section>"
+def _runs(rows: Sequence[Row]) -> Table:
+    """What was compared: how each run was trained, dashes where nobody knows."""
+    cells = [
+        [
+            row["name"],
+            row["preset"] or "–",
+            count(row["images"]) or "–",
+            "–" if row["seed"] is None else str(row["seed"]),
+            "–" if row["seconds"] is None else f"{row['seconds']:,.0f} s",
+            row["path"],
+        ]
+        for row in rows
+    ]
+    return Table(["", "preset", "images seen", "seed", "training", "path"], cells)
 
 
-def _numbers(answer: Row) -> str:
-    rows, features = answer["table"], (answer["features"] or {}).get("name")
-    facts = table(
-        ["", "preset", "images seen", "seed", "training", "path"],
-        [[row["name"], row["preset"] or "–", count(row["images"]) or "–", str(row["seed"] if row["seed"] is not None else "–"),
-          f"{row['seconds']:,.0f} s" if row["seconds"] is not None else "–", row["path"]] for row in rows],
-    )  # fmt: skip
+def _scores(rows: Sequence[Row], features: str | None) -> Table:
+    """Every score of everything that was compared."""
     lines = []
     for metric in dict.fromkeys(name for row in rows for name in row["metrics"]):
         there = [row["metrics"].get(metric) for row in rows]
         null = next((one["null"] for one in there if one is not None and one["null"] is not None), None)
         lines.append([called(metric, features), *map(_cell, there), digits(null), meaning(metric)])
-    scores = table(["", *(row["name"] for row in rows), "real pictures", "what it says"], lines)
-    return f"<section><h2>Numbers</h2>{facts}{scores}</section>"
+    return Table(["", *(row["name"] for row in rows), "real pictures", "what it says"], lines)
 
 
 def _cell(one: Row | None) -> str:
@@ -135,58 +139,37 @@ def _cell(one: Row | None) -> str:
     return digits(one["value"]) + ("" if one["error"] is None else f" ± {digits(one['error'])}")
 
 
-def _intervals(answer: Row) -> str:
-    """One picture for each score whose own intervals say something."""
-    features = (answer["features"] or {}).get("name")
+def _intervals(rows: Sequence[Row], features: str | None) -> list[Markup]:
+    """One chart for each score whose own intervals say something."""
     charts = []
-    for metric in dict.fromkeys(name for row in answer["table"] for name in row["metrics"]):
-        rows = [
+    for metric in dict.fromkeys(name for row in rows for name in row["metrics"]):
+        shown = [
             (row["name"], one["value"], one["low"], one["high"])
-            for row in answer["table"]
+            for row in rows
             if (one := row["metrics"].get(metric)) is not None and one["low"] is not None
         ]
-        nulls = [row["metrics"][metric]["null"] for row in answer["table"] if metric in row["metrics"]]
-        mark = ("real pictures", nulls[0]) if nulls[0] is not None else None
-        if rows:
-            charts.append(whiskers(called(metric, features), rows, mark))
-    return f'<section><h2>With their intervals</h2><div class="charts">{"".join(charts)}</div></section>' if charts else ""
+        null = next(row["metrics"][metric]["null"] for row in rows if metric in row["metrics"])
+        if shown:
+            charts.append(whiskers(called(metric, features), shown, None if null is None else ("real pictures", null)))
+    return charts
 
 
-def _groups(answer: Row) -> str:
-    groups, features = answer["groups"], (answer["features"] or {}).get("name")
-    if not groups:
-        return ""
-    members = "".join(f"<p class='hint'>{escape(group['name'])}: {escape(', '.join(group['runs']))}</p>" for group in groups)
+def _group_means(groups: Sequence[Row], features: str | None) -> Table:
+    """Of every score its mean over the trainings of each group."""
     metrics = list(dict.fromkeys(name for group in groups for name in group["metrics"]))
-    means = [
+    lines = [
         [called(name, features), *(_with_ends(group["metrics"].get(name)) for group in groups), meaning(name)]
         for name in metrics
     ]
-    found = sentences(answer["group_differences"], features)
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(words)}</td></tr>" for name, words in found)
-    return (
-        "<section><h2>Recipes, over several trainings</h2><p class='hint'>Means over runs that differ in their seed alone, "
-        f"with Student's t intervals over trainings.</p>{members}<table>{rows}</table>"
-        + table(["", *(group["name"] for group in groups), "what it says"], means)
-        + "</section>"
-    )
+    return Table(["", *(group["name"] for group in groups), "what it says"], lines)
 
 
 def _with_ends(over: Row | None) -> str:
     return "–" if over is None else f"{digits(over['mean'])} [{digits(over['low'])}, {digits(over['high'])}]"
 
 
-def _seeds(grids: Mapping[str, Pixels]) -> str:
-    if not grids:
-        return ""
-    figures = "".join(figure(grid(images), f"pictures of {name}", name) for name, images in grids.items())
-    return (
-        f'<section><h2>Side by side</h2><p class="hint">The first {max(map(len, grids.values()))} seeds of every run, in one '
-        f'order (of files, some at random): nothing was chosen.</p><div class="pair">{figures}</div></section>'
-    )
-
-
-def _curves(scores: Mapping[str, Sequence[Row]]) -> str:
+def _curves(scores: Mapping[str, Sequence[Row]]) -> list[Markup]:
+    """What runs scored while they trained, one chart for each score that was written down."""
     charts = []
     for key, title in CURVES.items():
         curves = [
@@ -195,24 +178,24 @@ def _curves(scores: Mapping[str, Sequence[Row]]) -> str:
             if (points := _points(rows, key))
         ]
         charts.append(chart(f"{title} over images seen", curves, zero=True))
-    inside = "".join(charts)
-    return (
-        "<section><h2>Over time</h2><p class='hint'>What each run said of itself while it trained, against the validation "
-        f'split: fewer samples, so not the numbers above.</p><div class="charts">{inside}</div></section>'
-        if inside
-        else ""
-    )
+    return [chart for chart in charts if chart]
 
 
 def _points(rows: Sequence[Row], key: str) -> list[tuple[float, float]]:
     return [(float(row["images"]), value) for row in rows if (value := number(row.get(key))) is not None]
 
 
-def _pairs(differences: Sequence[Row]) -> str:
-    rows = [
-        [row["metric"], f"{row['a']} − {row['b']}", digits(row["difference"]), f"{digits(row['low'])} to {digits(row['high'])}",
-         digits(row["p"]), row["words"]]
+def _differences(differences: Sequence[Row]) -> Table:
+    """Every pair in every score."""
+    lines = [
+        [
+            row["metric"],
+            f"{row['a']} − {row['b']}",
+            digits(row["difference"]),
+            f"{digits(row['low'])} to {digits(row['high'])}",
+            digits(row["p"]),
+            row["words"],
+        ]
         for row in differences
-    ]  # fmt: skip
-    inside = table(["", "of", "difference", "95 % interval", "p (Holm)", "what may be said"], rows)
-    return f"<details><summary>All differences</summary>{inside}</details>"
+    ]
+    return Table(["", "of", "difference", "95 % interval", "p (Holm)", "what may be said"], lines)

@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from limner.core.files import write_text
 from limner.pages.charts import Curve, chart
-from limner.pages.html import count, document, number, picture
+from limner.pages.html import Figure, Tile, render
+from limner.pages.numbers import count, number
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 Row = Mapping[str, Any]
 STRIP = 24  # previews shown, spread evenly from the first to the newest
@@ -40,18 +43,20 @@ def page(run: Path) -> str:
     recipe, status, provenance = _yaml(run / "recipe.yaml"), _json(run / "status.json"), _json(run / "provenance.json")
     metrics, scores = _rows(run / "metrics.jsonl"), _rows(run / "scores.jsonl")
     previews = _previews(run / "previews")
-    title = f"{_data_name(recipe)} · {_text(recipe.get('preset')) or 'limner'}"
-    body = [
-        _head(run, title, status, metrics, scores),
-        _warnings(status),
-        _pictures(run / "previews" / "reals.png", previews),
-        _strip(previews),
-        _curves(metrics, scores),
-        _facts(recipe, status, provenance, metrics),
-        _folded("Recipe", _read(run / "recipe.yaml")),
-        _folded("Command", _command(provenance)),
-    ]
-    return document(title, body)
+    facts = {
+        "title": f"{_data_name(recipe)} · {_text(recipe.get('preset')) or 'limner'}",
+        "name": run.resolve().name,
+        "state": _text(status.get("state")) or "unknown",
+        "tiles": _tiles(status, metrics, scores),
+        "warnings": _warnings(status),
+        "pictures": _newest_beside_reals(run / "previews" / "reals.png", previews),
+        "previews": _through_time(previews),
+        "charts": [chart for chart in _charts(metrics, scores) if chart],
+        "facts": _facts(recipe, status, provenance, metrics),
+        "recipe": _read(run / "recipe.yaml").strip(),
+        "command": _command(provenance).strip(),
+    }
+    return render("runs/report.html", facts)
 
 
 # ---- reading: a file that is missing or broken is an absent value -------------------------------------------------------
@@ -115,74 +120,61 @@ def _previews(folder: Path) -> list[tuple[int, Path]]:
     """(images seen, file), oldest first, at most `STRIP` of them."""
     if not folder.is_dir():
         return []
-    found = sorted((int(path.stem), path) for path in folder.glob("*.png") if path.stem.isascii() and path.stem.isdigit())
-    if len(found) <= STRIP:
-        return found
-    return [found[round(i * (len(found) - 1) / (STRIP - 1))] for i in range(STRIP)]
+    files = sorted((int(path.stem), path) for path in folder.glob("*.png") if path.stem.isascii() and path.stem.isdigit())
+    if len(files) <= STRIP:
+        return files
+    return [files[round(i * (len(files) - 1) / (STRIP - 1))] for i in range(STRIP)]
 
 
-def _image(path: Path, words: str) -> str:
+def _figure(path: Path, words: str, caption: str) -> list[Figure]:
+    """One figure of the PNG file at `path`, or none where it cannot be read."""
     try:
-        return picture(path.read_bytes(), words)
+        return [Figure(path.read_bytes(), words, caption)]
     except OSError:
-        return ""
+        return []
 
 
 # ---- the parts of the page ----------------------------------------------------------------------------------------------
 
 
-def _head(run: Path, title: str, status: Row, metrics: Sequence[Row], scores: Sequence[Row]) -> str:
-    state = _text(status.get("state")) or "unknown"
+def _tiles(status: Row, metrics: Sequence[Row], scores: Sequence[Row]) -> list[Tile]:
+    """How far the run is, how long it took, and its best score."""
     images = number(status.get("images"))
     if images is None and metrics:
         images = number(metrics[-1]["images"])
     seconds = number(status.get("seconds")) or (number(metrics[-1].get("seconds")) if metrics else None)
+    tiles = [Tile("images seen", count(images)), Tile("time", _span(seconds))]
     judged = [(score, row) for row in scores if (score := number(row.get("frechet"))) is not None]
-    tiles = [("images seen", count(images)), ("time", _span(seconds))]
     if judged:
         score, row = min(judged, key=lambda pair: pair[0])
         null = number(row.get("null"))
         note = f"at {count(number(row['images']))} images" + (f"; real pictures get {null:.3g}" if null is not None else "")
-        tiles.append(("best Fréchet distance", f'{score:.3g} <small title="in the judge\'s features">{escape(note)}</small>'))
-    cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in tiles if value)
-    return (
-        f'<header><p class="eyebrow">{escape(run.resolve().name)} <span class="chip">{escape(state)}</span></p>'
-        f'<h1>{escape(title)}</h1><dl class="tiles">{cells}</dl></header>'
-    )
+        tiles.append(Tile("best Fréchet distance", f"{score:.3g}", note, "in the judge's features"))
+    return [tile for tile in tiles if tile.value]
 
 
-def _warnings(status: Row) -> str:
-    told = status.get("warnings")
-    texts = [_text(_mapping(warning).get("text")) for warning in told] if isinstance(told, list) else []
-    items = "".join(f"<p>{escape(text)}</p>" for text in texts if text)
-    return f'<section class="warnings" role="alert"><h2>What goes wrong</h2>{items}</section>' if items else ""
+def _warnings(status: Row) -> list[str]:
+    raised = status.get("warnings")
+    texts = [_text(_mapping(warning).get("text")) for warning in raised] if isinstance(raised, list) else []
+    return [text for text in texts if text]
 
 
-def _pictures(reals: Path, previews: Sequence[tuple[int, Path]]) -> str:
+def _newest_beside_reals(reals: Path, previews: Sequence[tuple[int, Path]]) -> list[Figure]:
     figures = []
-    if previews:
-        images, path = previews[-1]
-        newest = _image(path, f"made by the model after {images:,} images")
-        figures.append(f"<figure>{newest}<figcaption>made by the model, after {count(images)} images</figcaption></figure>")
-    if real := _image(reals, "real pictures") if reals.is_file() else "":
-        figures.append(f"<figure>{real}<figcaption>real pictures</figcaption></figure>")
-    return f'<section class="pair">{"".join(figures)}</section>' if figures else ""
+    for images, path in previews[-1:]:
+        what = f"made by the model, after {count(images)} images"
+        figures += _figure(path, f"made by the model after {images:,} images", what)
+    return [*figures, *_figure(reals, "real pictures", "real pictures")]
 
 
-def _strip(previews: Sequence[tuple[int, Path]]) -> str:
+def _through_time(previews: Sequence[tuple[int, Path]]) -> list[Figure]:
+    """All previews, where there is more than one."""
     if len(previews) < 2:
-        return ""
-    frames = "".join(
-        f"<figure>{_image(path, f'after {images:,} images')}<figcaption>{count(images)}</figcaption></figure>"
-        for images, path in previews
-    )
-    return (
-        '<section><h2>Through time</h2><p class="hint">The same seeds at every point; the number is the images seen. '
-        f'Click a picture to enlarge it.</p><div class="strip" tabindex="0">{frames}</div></section>'
-    )
+        return []
+    return [one for images, path in previews for one in _figure(path, f"after {images:,} images", count(images))]
 
 
-def _facts(recipe: Row, status: Row, provenance: Row, metrics: Sequence[Row]) -> str:
+def _facts(recipe: Row, status: Row, provenance: Row, metrics: Sequence[Row]) -> list[tuple[str, str]]:
     last = metrics[-1] if metrics else {}
     seconds = number(last.get("seconds"))
     parameters = _mapping(status.get("parameters")) or _mapping(provenance.get("parameters"))
@@ -196,18 +188,13 @@ def _facts(recipe: Row, status: Row, provenance: Row, metrics: Sequence[Row]) ->
         ("versions", _flat(provenance.get("versions"))),
         ("data fingerprint", _text(_mapping(provenance.get("data")).get("fingerprint"))),
     ]
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts if value)
-    return f"<section><h2>Facts</h2><table>{rows}</table></section>" if rows else ""
+    return [(name, value) for name, value in facts if value]
 
 
 def _flat(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {inner}" for key, inner in value.items() if isinstance(inner, str | int | float))
     return _text(value)
-
-
-def _folded(title: str, text: str) -> str:
-    return f"<details><summary>{escape(title)}</summary><pre>{escape(text.strip())}</pre></details>" if text.strip() else ""
 
 
 def _span(seconds: float | None) -> str:
@@ -219,7 +206,7 @@ def _span(seconds: float | None) -> str:
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _curves(metrics: Sequence[Row], scores: Sequence[Row]) -> str:
+def _charts(metrics: Sequence[Row], scores: Sequence[Row]) -> list[Markup]:
     names = [str(name) for name in dict.fromkeys(name for row in metrics for name in _mapping(row.get("losses")))]
     players = {str(name) for row in metrics for name in _mapping(row.get("lr"))} or set(names)
 
@@ -247,7 +234,7 @@ def _curves(metrics: Sequence[Row], scores: Sequence[Row]) -> str:
         Curve("class distance", _points(scores, "class_distance"), dots=True),
         Curve("coverage", _points(scores, "coverage"), dots=True),
     ]
-    charts = [
+    return [
         chart("Losses", both(name for name in names if name in players)),
         chart("Score (lower is better)", judged, zero=True),
         chart("Classes and coverage", shares, zero=True),
@@ -256,8 +243,6 @@ def _curves(metrics: Sequence[Row], scores: Sequence[Row]) -> str:
         chart("Norm of the gradient", norms, zero=True),
         chart("Images per second", [Curve("images/s", _points(metrics, "images_per_second"))], zero=True),
     ]
-    inside = "".join(chart for chart in charts if chart)
-    return f'<section><h2>Curves</h2><div class="charts">{inside}</div></section>' if inside else ""
 
 
 def _together(names: Iterable[str]) -> dict[str, list[str]]:
@@ -275,8 +260,8 @@ def _points(rows: Iterable[Row], *keys: Any) -> list[tuple[float, float]]:
         value: Any = row
         for key in keys:
             value = _mapping(value).get(key)
-        if (found := number(value)) is not None:
-            points.append((float(row["images"]), found))
+        if (known := number(value)) is not None:
+            points.append((float(row["images"]), known))
     points.sort(key=lambda point: point[0])
     step = math.ceil(len(points) / POINTS)
     if step <= 1:

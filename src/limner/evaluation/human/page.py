@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from limner.evaluation.human.records import Key, Task
+from limner.pages.html import render, source
 
 Practice = dict[Task, list[tuple[list[bytes], str]]]
 
@@ -27,12 +25,8 @@ def page(
 
     Its content policy allows its one script by hash, pictures as data, and sending answers to where the page came from.
     """
-    here, shared = Path(__file__).parent, resources.files("limner.pages")
-    script = (here / "page.js").read_text(encoding="utf-8")
-    style = "".join(file.read_text(encoding="utf-8") for file in (shared / "report.css", here / "page.css"))
-    body = (here / "page.html").read_text(encoding="utf-8")
     place = {name: number for number, name in enumerate(pictures)}
-    told: dict[str, Any] = {
+    study: dict[str, Any] = {
         "study": key.study,
         "exposure": key.exposure,
         "minutes": minutes,
@@ -46,20 +40,9 @@ def page(
             [[key.tasks.index(trial.task), *map(place.__getitem__, trial.shown)] for trial in form] for form in key.forms
         ],
     }
+    script = source("evaluation/human/page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
-        '<meta name="referrer" content="no-referrer"><link rel="icon" href="data:,">'
-        f"<title>Real or generated?</title><style>{style}</style></head>\n<body>\n{body}\n"
-        f'<script id="study" type="application/json">{json.dumps(told, separators=(",", ":"))}</script>\n'
-        f"<script>{script}</script>\n</body></html>\n"
-    )
+    return render("evaluation/human/page.html", {"study": study, "script": script, "digest": digest})
 
 
 def _text(data: bytes) -> str:
