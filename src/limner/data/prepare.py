@@ -16,6 +16,7 @@ from limner.data.dataset import SCHEMA, SCHEMA_VERSION, Dataset, is_prepared, op
 from limner.data.options import DataKeywords, DataOptions
 from limner.data.plan import plan_dataset
 from limner.data.reading import Count, Store, read_all
+from limner.data.remote import local_source
 from limner.data.report import CheckReport, report_of, report_of_plan
 from limner.data.reuse import adopt_prepared, cache_key, find_prepared
 from limner.data.sizing import choose_shaping, select_listing
@@ -46,8 +47,8 @@ def prepare(
 ) -> Dataset:
     """Packs `source` into a folder, or opens the one that was made before from the same source with the same options.
 
-    `source` is the name of a built-in set, a folder, an archive or an IDX file; a prepared folder is opened as it is. The
-    `options` are:
+    `source` is the name of a built-in set, a folder, an archive, an IDX file, or any of these behind an address such as
+    ``https://…/pictures.zip`` or ``s3://bucket/folder``; a prepared folder is opened as it is. The `options` are:
 
     - `size`: (height, width) in pixels, one number for both, or "64x96"; where it is None, pictures of one size up to 128 keep
       it, and all others become 64x64.
@@ -73,7 +74,7 @@ def prepare(
 def check_source(source: str | Path, options: DataOptions, *, workers: int | None = None, tell: Tell = silent) -> CheckReport:
     """`check` for options that are validated already; `tell` hears of downloads as well as of pictures."""
     started = time.monotonic()
-    place = source
+    place = local_source(source)
     if is_prepared(Path(place)):
         return report_of(open_dataset(Path(place)))
     origin = find_source(place)
@@ -93,7 +94,7 @@ def prepare_source(
     tell: Tell = silent,
 ) -> Dataset:
     """`prepare` for options that are validated already; `tell` hears of downloads as well as of pictures."""
-    place = source
+    place = local_source(source)
     if is_prepared(Path(place)):
         return adopt_prepared(Path(place), options, out)
     origin = find_source(place)

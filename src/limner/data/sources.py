@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from limner.core.errors import InputError, nearest
 from limner.core.progress import Tell, silent
-from limner.data import arrays, digits, metadata, named, scenes
+from limner.data import arrays, digits, metadata, named, remote, scenes
 from limner.data.listing import Entry, Fault, Files, Listing, Rejected, Tree, printable
 from limner.data.options import SPLITS, DataOptions, split_of
 from limner.data.pictures import openable
@@ -45,12 +46,15 @@ class Source(Protocol):
 
 
 def find_source(source: str | Path) -> Source:
-    """The source of a built-in name, a folder, an archive or an IDX file. Errors: `InputError` for all else.
+    """The source of a built-in name, an address, a folder, an archive or an IDX file. Errors: `InputError` for all else.
 
     A name stands before a path: a folder called ``mnist`` is reached as ``./mnist``.
     """
     if str(source) in BUILT_IN:
         return BuiltInSource(str(source))
+    source = remote.local_source(source)
+    if remote.is_address(source):
+        return RemoteSource(str(source))
     path = Path(source).expanduser()
     if not path.exists():
         hint = nearest(str(source), BUILT_IN) or f"; give a folder, an archive, or one of {', '.join(BUILT_IN)}"
@@ -125,6 +129,36 @@ class ImageSource:
 
     def listing(self, options: DataOptions, tell: Tell = silent) -> Listing:
         return _list_pictures(self.tree, options)
+
+
+@dataclass(frozen=True)
+class RemoteSource:
+    """Any of these behind an address. A set prepared before is found by what the server says; nothing is fetched for it."""
+
+    address: str
+
+    @property
+    def name(self) -> str:
+        return _plain_name(remote.base_name(self.address))
+
+    @cached_property
+    def _place(self) -> remote.Place:
+        return remote.open_place(self.address)
+
+    @cached_property
+    def _files(self) -> list[remote.RemoteFile]:
+        return self._place.files()
+
+    def identity(self) -> str:
+        return remote.identity(self.address, self._files)
+
+    def listing(self, options: DataOptions, tell: Tell = silent) -> Listing:
+        copy = remote.fetch(self._place, self.address, self._files, tell)
+        listing = find_source(copy).listing(options)
+        outside = [
+            Rejected(printable(one.name), "its path leads out of the folder") for one in self._files if escapes(one.name)
+        ]
+        return replace(listing, rejected=(*outside, *listing.rejected))
 
 
 def _plain_name(text: str) -> str:
