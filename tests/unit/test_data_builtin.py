@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import urllib.error
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import requests
 
 import made
 from limner.core.errors import InputError
 from limner.data import named, prepare, scenes, summary
 from limner.data.scenes import COLOURS, SHAPES, held_out
+from served import serve
 
 
 def every(dataset):
@@ -194,11 +196,11 @@ def test_emoji(limner_data):
 
 def test_without_data_or_network(tmp_path, monkeypatch):
     def offline(*args, **kwargs):
-        raise urllib.error.URLError("no route to host")
+        raise requests.ConnectionError("no route to host")
 
     monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("urllib.request.urlopen", offline)
+    monkeypatch.setattr("requests.get", offline)
     with pytest.raises(InputError, match=r"LIMNER_DATA.*no route to host.*fashion-mnist") as error:
         prepare("fashion-mnist")
     assert "https://" in str(error.value)
@@ -206,13 +208,13 @@ def test_without_data_or_network(tmp_path, monkeypatch):
 
 
 def test_a_download_with_a_wrong_checksum_is_not_kept(tmp_path, monkeypatch):
-    import io
-
     monkeypatch.setenv("LIMNER_DATA", "")
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path))
-    monkeypatch.setattr("urllib.request.urlopen", lambda *args, **kwargs: io.BytesIO(b"not the file"))
-    with pytest.raises(InputError, match="MD5"):
-        named.load("cifar-10")
+    with serve(**{"cifar-10-binary.tar.gz": b"not the file"}) as site:
+        monkeypatch.setitem(named.KNOWN, "cifar-10", replace(named.KNOWN["cifar-10"], mirrors=(f"{site.url}/",)))
+        with pytest.raises(InputError, match="MD5"):
+            named.load("cifar-10")
+        assert site.fetched == ["/cifar-10-binary.tar.gz"]
     assert not list((tmp_path / "downloads" / "cifar-10").iterdir())
 
 

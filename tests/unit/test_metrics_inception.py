@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import socket
 from dataclasses import replace
@@ -21,6 +20,7 @@ from limner.metrics.features.detectors import Shape
 from limner.metrics.features.inception import WEIGHTS, Inception, Published, load_inception, resize
 from limner.metrics.features.inception_net import folded
 from made_inception import pictures, published_weights
+from served import Endless, serve
 
 # Of the tiles of `pictures`, by torch-fidelity 0.4.0 on `published_weights(0)`: features 3, 320, 704, 1088, 1472, 1856, the
 # mean of all 2,048, and logits 0, 500, 1007 without the bias. tests/parity/test_inception_oracles.py compares everything.
@@ -208,11 +208,12 @@ def test_a_pickle_never_runs(tmp_path: Path, known: Published, monkeypatch: pyte
 def test_the_download_is_checked_converted_and_kept(
     known: Published, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: dict[str, torch.Tensor]
 ) -> None:
-    short, long = tmp_path / "short", tmp_path / "long"  # the first two places give less, and more, than they should
-    short.write_bytes(file.read_bytes()[:-5])
-    long.write_bytes(file.read_bytes() + bytes(2**22))
-    monkeypatch.setattr(inception, "WEIGHTS", replace(known, urls=(short.as_uri(), long.as_uri(), file.as_uri())))
-    assert load_inception((28, 28, 1)).checksum == known.sha256
+    data = file.read_bytes()
+    with serve(short=data[:-5], long=data + bytes(2**22), right=data) as site:  # the first two give less, and more
+        urls = tuple(f"{site.url}/{name}" for name in ("short", "long", "right"))
+        monkeypatch.setattr(inception, "WEIGHTS", replace(known, urls=urls))
+        assert load_inception((28, 28, 1)).checksum == known.sha256
+        assert site.asked == ["/short", "/long", "/right"]
     assert cached(tmp_path) == [f"detectors/inception-{known.sha256[:16]}.safetensors"]
 
     monkeypatch.setattr(inception, "WEIGHTS", known)  # from here on without a network
@@ -220,27 +221,20 @@ def test_the_download_is_checked_converted_and_kept(
     assert again.checksum == known.sha256
     assert torch.equal(again.net.fc.weight, drawn["fc.weight"])
     kept = tmp_path / "cache" / cached(tmp_path)[0]
-    data = bytearray(kept.read_bytes())
-    for changed in (data[:-7], data[:-7] + bytes([data[-7] ^ 1]) + data[-6:]):
+    whole = bytearray(kept.read_bytes())
+    for changed in (whole[:-7], whole[:-7] + bytes([whole[-7] ^ 1]) + whole[-6:]):
         kept.write_bytes(changed)
         with pytest.raises(InputError, match="is damaged; delete it"):
             load_inception((28, 28, 1))
 
 
 def test_a_place_that_never_stops_sending_is_left(known: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent = 0
-
-    class Endless(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
-            nonlocal sent
-            assert sent <= known.size
-            sent += size or 0
-            return bytes(size or 0)
-
-    monkeypatch.setattr(inception.urllib.request, "urlopen", lambda url, timeout: Endless())
-    monkeypatch.setattr(inception, "WEIGHTS", replace(known, urls=known.urls[:1]))
-    with pytest.raises(InputError, match="neither from the cache nor from the network"):
-        load_inception((28, 28, 1))
+    endless = Endless()
+    with serve(weights=endless) as site:
+        monkeypatch.setattr(inception, "WEIGHTS", replace(known, urls=(f"{site.url}/weights",)))
+        with pytest.raises(InputError, match="neither from the cache nor from the network"):
+            load_inception((28, 28, 1))
+    assert endless.sent < known.size + 2**26  # what was sent and not read any more lies in the buffers of the two sockets
     assert cached(tmp_path) == []
 
 

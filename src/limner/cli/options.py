@@ -12,7 +12,9 @@ Run = Annotated[Path, Argument(metavar="RUN", help="The folder of a run.")]
 Settings = Annotated[list[str] | None, Argument(metavar="KEY=VALUE…", help="Any setting of the recipe.")]
 
 # Pictures: `data check`, `data prepare`
-Source = Annotated[str, Argument(metavar="SRC", help="A name ('limner data list'), a folder, an archive, a set's file.")]
+Source = Annotated[
+    str, Argument(metavar="SRC", help="A name ('limner data list'), a folder, an archive, a set's file; or the address of one.")
+]
 Size = Annotated[str | None, Option("--size", metavar="N|HxW", help="Size of the prepared images: 64, or 64x96.")]
 Fit = Annotated[str | None, Option("--fit", metavar="crop|pad|stretch", help="How a picture of another shape is fitted.")]
 Channels = Annotated[int | None, Option("--channels", help="1 grey, 3 colour, 4 with transparency; default: as found.")]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import typer
 
 from limner.cli.door import verb
 from limner.cli.options import Background, Binary, Channels, DataOut, DataSeed, Fit, Json, Labels, Limit, Size, Source, Split
 from limner.cli.parse import given
 from limner.cli.show.data import show_pictures, show_sets
+
+if TYPE_CHECKING:
+    from limner.core.progress import Tell
 
 app = typer.Typer(help="List, check and prepare sets of pictures.", no_args_is_help=False)
 
@@ -21,7 +27,15 @@ def list_sets(as_json: Json = False) -> None:
         reply({"sets": known_sets()}, show_sets)
 
 
+def _following(count: Callable[..., None]) -> Tell:
+    """Shows how many pictures were read; a download before that is a stage of its own."""
+    from limner.data.prepare import READING
+
+    return lambda event: count(event.images, event.total, None if event.what == READING else event.what)
+
+
 @app.command("check")
+# Many parameters: typer makes an option of the command line of each.
 def check(
     source: Source,
     size: Size = None,
@@ -39,21 +53,29 @@ def check(
 
     Says what can be read, what cannot and why, which classes there are, and what is there twice.
     """
+    options = given(
+        size=size,
+        fit=fit,
+        channels=channels,
+        background=background,
+        split=split,
+        limit=limit,
+        labels=labels,
+        seed=seed,
+        binary=binary or None,
+    )
     with verb(as_json) as reply:
         from limner import data
         from limner.cli.progress import counter
 
-        chosen = given(
-            size=data.parse_size(size) if size is not None else None,
-            fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed,
-            binary=binary or None,
-        )  # fmt: skip
-        with counter("checking") as progress:
-            found = data.check(source, progress=progress, **chosen)
+        chosen = data.DataOptions.of(options)
+        with counter("checking") as count:
+            found = data.check_source(source, chosen, tell=_following(count))
         reply(found.summary(), show_pictures)
 
 
 @app.command("prepare")
+# Many parameters: typer makes an option of the command line of each.
 def prepare(
     source: Source,
     size: Size = None,
@@ -69,15 +91,22 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Pack a source into equal-sized images, ready for training."""
+    options = given(
+        size=size,
+        fit=fit,
+        channels=channels,
+        background=background,
+        split=split,
+        limit=limit,
+        labels=labels,
+        seed=seed,
+        binary=binary or None,
+    )
     with verb(as_json) as reply:
         from limner import data
         from limner.cli.progress import counter
 
-        chosen = given(
-            size=data.parse_size(size) if size is not None else None,
-            fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed,
-            binary=binary or None,
-        )  # fmt: skip
-        with counter("preparing") as progress:
-            dataset = data.prepare(source, out=out, progress=progress, **chosen)
+        chosen = data.DataOptions.of(options)
+        with counter("preparing") as count:
+            dataset = data.prepare_source(source, chosen, out=out, tell=_following(count))
         reply(data.summary(dataset), show_pictures)

@@ -104,15 +104,15 @@ def _screen() -> Iterator[Callable[..., None]]:
 
 
 @contextmanager
-def counter(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A callback `(done, total)` for verbs that only count."""
+def counter(what: str) -> Iterator[Callable[..., None]]:
+    """A callback `(done, total)` for verbs that only count images; `(done, total, stage)` for a stage that counts otherwise."""
     start = time.monotonic()
     with _screen() as draw:
 
-        def tell(done: int, total: int) -> None:
+        def tell(done: int, total: int, stage: str | None = None) -> None:
             seconds = time.monotonic() - start
             if seconds > 1:  # what is over in a moment needs no bar
-                draw(what, done, total, f"{done / seconds:,.0f} images/s")
+                draw(stage or what, done, total, "" if stage else f"{done / seconds:,.0f} images/s")
 
         yield tell
 

@@ -95,11 +95,18 @@ def read_idx_part(images: Path, split: str | None = None) -> Part:
     return Part(split, pixels[..., None] if pixels.ndim == 3 else pixels, labels)
 
 
-def labels_beside(images: Path) -> list[Path]:
-    """The label files that belong to an IDX image file by their names: as it is and gzip-wrapped, those that exist."""
-    name = re.sub(r"\.gz$", "", images.name, flags=re.IGNORECASE)
+def label_names(images: str) -> tuple[str, ...]:
+    """What the label file of an IDX image file may be called, as it is and gzip-wrapped; nothing for any other file."""
+    if not _IDX_IMAGES.match(images):
+        return ()
+    name = re.sub(r"\.gz$", "", images, flags=re.IGNORECASE)
     name = re.sub(r"images([-.])idx[34]", r"labels\1idx1", name, flags=re.IGNORECASE)
-    return [path for path in (images.with_name(name), images.with_name(name + ".gz")) if path.is_file()]
+    return name, name + ".gz"
+
+
+def labels_beside(images: Path) -> list[Path]:
+    """The label files that lie beside an IDX image file."""
+    return [path for path in map(images.with_name, label_names(images.name)) if path.is_file()]
 
 
 def read_cifar(folder: Path) -> tuple[list[Part], tuple[str, ...]]:

@@ -41,6 +41,10 @@ class Signatures:
             np.zeros((count, _TINT_SIDE, _TINT_SIDE, 3), np.uint8),
         )
 
+    def take(self, rows: NDArray[np.int64]) -> Signatures:
+        """Those of `rows`, in that order."""
+        return Signatures(self.digest[rows], self.grey[rows], self.luma[rows], self.tint[rows])
+
     def put(self, rows: NDArray[np.int64], other: Signatures) -> None:
         self.digest[rows], self.grey[rows], self.luma[rows], self.tint[rows] = other.digest, other.grey, other.luma, other.tint
 

@@ -6,16 +6,15 @@ Checksums: MD5 of the official files, as the authors' pages and Fashion-MNIST's 
 
 from __future__ import annotations
 
-import hashlib
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from limner.core.download import DownloadError, download
 from limner.core.errors import InputError
-from limner.core.files import atomic, cache_folder
+from limner.core.files import cache_folder
+from limner.core.progress import Tell, silent
 from limner.data import arrays
 from limner.data.listing import Listing
 
@@ -26,7 +25,7 @@ _IDX_FILES = (
     "t10k-labels-idx1-ubyte.gz",
 )
 _CIFAR_FOLDER = "cifar-10-batches-bin"
-_TIMEOUT = 30.0
+_LARGEST_FILE = 2**30  # bytes; the largest of them, CIFAR-10's, has 170 million
 
 
 @dataclass(frozen=True)
@@ -114,13 +113,13 @@ def locate(name: str) -> Path | None:
     return next((folder for folder in _candidates(name) if _complete(name, folder)), None)
 
 
-def load(name: str, *, labelled: bool = True) -> Listing:
-    """The whole data set with its published test split.
+def load(name: str, *, labelled: bool = True, tell: Tell = silent) -> Listing:
+    """The whole data set with its published test split; `tell` hears of a download.
 
     Errors: `InputError` when a file is damaged, or when it is neither there nor to be had from the network.
     """
     known = KNOWN[name]
-    folder = locate(name) or _download(name)
+    folder = locate(name) or _download(name, tell)
     if name == "cifar-10":
         archive = folder / next(iter(known.files))
         parts, _ = arrays.read_cifar(folder) if arrays.is_cifar(folder) else arrays.read_cifar_archive(archive)
@@ -165,34 +164,19 @@ def _either(folder: Path, stem: str) -> Path:
     return next((path for path in choices if path.is_file()), choices[0])
 
 
-def _download(name: str) -> Path:
-    """Fetches what is missing into the cache; a file takes its name only after its checksum was right."""
+def _download(name: str, tell: Tell) -> Path:
+    """Fetches what is missing into the cache. Errors: `InputError` where no mirror gives a file with the right checksum."""
     known = KNOWN[name]
     folder = cache_folder() / "downloads" / name
     for file, checksum in known.files.items():
         if (folder / file).is_file():
             continue
-        reasons = []
-        for mirror in known.mirrors:
-            try:
-                _fetch(mirror + file, checksum, folder / file)
-                break
-            except (urllib.error.URLError, OSError, ValueError) as error:
-                reasons.append(f"{mirror + file}: {getattr(error, 'reason', error)}")
-        else:
+        urls = [mirror + file for mirror in known.mirrors]
+        try:
+            download(urls, folder / file, checksum=f"md5:{checksum}", most=_LARGEST_FILE, tell=tell)
+        except DownloadError as error:
             raise InputError(
-                f"{name} is neither in LIMNER_DATA nor to be had from the network ({'; '.join(reasons)}); "
+                f"{name} is neither in LIMNER_DATA nor to be had from the network ({error}); "
                 f"put its official files into a folder DIR/{known.folders[0]} and set LIMNER_DATA=DIR"
-            )
+            ) from error
     return folder
-
-
-def _fetch(url: str, checksum: str, path: Path) -> None:
-    digest = hashlib.md5(usedforsecurity=False)
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as reply, atomic(path) as temporary:
-        with temporary.open("wb") as handle:
-            while block := reply.read(2**20):
-                digest.update(block)
-                handle.write(block)
-        if digest.hexdigest() != checksum:
-            raise ValueError(f"its MD5 is {digest.hexdigest()}, not {checksum}")

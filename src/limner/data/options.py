@@ -1,20 +1,30 @@
-"""What a person may ask of `prepare`: checked once, here, and hashed into the name of the prepared folder."""
+"""What may be asked of a prepared set: one model, validated once, whose values name the prepared folder.
+
+A new option is one field here (and its line in `DataKeywords`, for type checkers), and the code that does it.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from limner.core.errors import InputError, nearest
 
 Fit = Literal["crop", "pad", "stretch"]
 Channels = Literal[1, 3, 4]
+Size = int | str | tuple[int, int]
 SPLITS = ("train", "val", "test")
 """The splits a data set may have, in the order in which their rows are stored."""
 
 _SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _LARGEST_SIDE = 8192
+# Named in every prepared folder. Options that came later are named only where they are not the default, so that sets prepared
+# before they existed are found again.
+_ALWAYS_NAMED = frozenset({"size", "fit", "channels", "background", "split", "limit", "labels", "seed"})
 
 
 def split_of(folder: str) -> str | None:
@@ -24,21 +34,21 @@ def split_of(folder: str) -> str | None:
 
 def parse_size(text: str) -> tuple[int, int]:
     """``"64"`` is (64, 64); ``"64x96"`` is height 64, width 96. Errors: `InputError` for anything else."""
-    found = re.fullmatch(r"\s*(\d{1,9})(?:\s*[xX×]\s*(\d{1,9}))?\s*", text)
-    if not found:
+    match = re.fullmatch(r"\s*(\d{1,9})(?:\s*[xX×]\s*(\d{1,9}))?\s*", text)
+    if not match:
         raise InputError(f"size '{text}' is not a size; write one number of pixels (64) or HEIGHTxWIDTH (64x96)")
-    return check_size((int(found[1]), int(found[2] or found[1])))
+    return check_size((int(match[1]), int(match[2] or match[1])))
 
 
-def check_size(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(height, width) in pixels. Errors: `InputError` unless both are whole numbers from 1 to 8192."""
-    pair: tuple[Any, ...] = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) for side in pair):
+def check_size(size: object) -> tuple[int, int]:
+    """(height, width) in pixels, of one side or of both. Errors: `InputError` unless they are whole numbers from 1 to 8192."""
+    sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) for side in sides):
         raise InputError(f"size {size!r} is not a size; give one whole number of pixels or (height, width)")
-    height, width = pair
+    height, width = (int(side) for side in sides)
     if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
         raise InputError(f"size {height}x{width} is out of range; both sides must be from 1 to {_LARGEST_SIDE} pixels")
-    return int(height), int(width)
+    return height, width
 
 
 @dataclass(frozen=True)
@@ -70,59 +80,111 @@ class SplitRule:
         return SplitRule(shares=shares)
 
 
-@dataclass(frozen=True)
-class Options:
-    """The choices that decide the content of a prepared folder; equal options and equal sources give equal folders."""
+class ImageOptions(BaseModel):
+    """Which pictures of a source are taken and what they become; a recipe's `data` has these options too.
 
-    size: tuple[int, int] | None = None
-    fit: Fit = "crop"
-    channels: Channels | None = None
-    background: str = "white"
-    split: str | None = None
-    limit: int | None = None
-    labels: Literal["auto", "none"] = "auto"
-    seed: int = 0
-    binary: bool = False
+    Errors: `InputError` for a size, a split or a combination that cannot be; pydantic's `ValidationError` for all else.
+    """
 
-    @staticmethod
-    def of(
-        *,
-        size: int | tuple[int, int] | None = None,
-        fit: Fit = "crop",
-        channels: Channels | None = None,
-        background: str = "white",
-        split: str | None = None,
-        limit: int | None = None,
-        labels: Literal["auto", "none"] = "auto",
-        seed: int = 0,
-        binary: bool = False,
-    ) -> Options:
-        """Checks every value. Errors: `InputError` that names the value, and what may stand in its place."""
-        for name, value, known in (
-            ("fit", fit, ("crop", "pad", "stretch")),
-            ("channels", channels, (None, 1, 3, 4)),
-            ("labels", labels, ("auto", "none")),
-        ):
-            if value not in known:
-                choices = ", ".join(str(one) for one in known if one is not None)
-                raise InputError(f"{name} {value!r} is not one of {choices}{nearest(str(value), [str(one) for one in known])}")
-        SplitRule.parse(split)
-        if limit is not None and limit < 2:
-            raise InputError(f"limit {limit} is too small; at least 2 pictures are needed")
-        if binary and channels not in (None, 1):
-            raise InputError(f"binary pictures have one channel, not {channels}; leave channels out")
-        if not 0 <= seed < 2**63:
-            raise InputError(f"seed {seed} is out of range; give a whole number from 0 to 2^63 - 1")
-        side = None if size is None else check_size(size)
-        return Options(side, fit, 1 if binary else channels, background, split, limit, labels, seed, binary)
+    # On the command line, data.split=0.1 and a folder called 2024 look like numbers.
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    size: Size | None = Field(None, description="Side in pixels, HxW, or (height, width); none keeps a size that all share.")
+    fit: Fit = Field("crop", description="How a picture of another shape is fitted.")
+    channels: Channels | None = Field(None, description="1 grey, 3 colour, 4 with transparency; none: as the pictures are.")
+    background: str = Field("white", description="The colour that transparency is laid on: a name or #rrggbb.")
+    split: str | None = Field(None, description="What is held out: 0.1 (val), 0.1,0.1 (val, test), none, or the split to keep.")
+    limit: int | None = Field(None, ge=2, description="Take at most this many pictures, spread over splits and classes.")
+    labels: Literal["auto", "none"] = Field("auto", description="Whether sub-folders and tables give classes.")
+    binary: bool = Field(False, description="Draw each pixel of grey pictures once, white with probability grey/255.")
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _check_size(cls, value: object) -> object:
+        _height_and_width(value)
+        return value
+
+    @field_validator("split")
+    @classmethod
+    def _check_split(cls, value: str | None) -> str | None:
+        SplitRule.parse(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_binary(self) -> ImageOptions:
+        if self.binary and self.channels not in (None, 1):
+            raise InputError(f"binary pictures have one channel, not {self.channels}; leave channels out")
+        return self
 
     @property
-    def rule(self) -> SplitRule:
+    def height_and_width(self) -> tuple[int, int] | None:
+        """`size` in pixels, whichever way it was written; None where the pictures decide."""
+        return _height_and_width(self.size)
+
+    @property
+    def fixed_channels(self) -> Channels | None:
+        """`channels`, which is 1 for binary pictures; None where the pictures decide."""
+        return 1 if self.binary else self.channels
+
+    @property
+    def split_rule(self) -> SplitRule:
         return SplitRule.parse(self.split)
 
+
+class DataOptions(ImageOptions):
+    """All that decides the content of a prepared folder; equal options and equal sources give equal folders."""
+
+    seed: int = Field(0, ge=0, lt=2**63, description="Decides the split, what `limit` takes, and binary draws.")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> DataOptions:
+        """The options by their names. Errors: `InputError` in one line that names the option and what may stand there."""
+        try:
+            return cls.model_validate(dict(given))
+        except ValidationError as error:
+            raise InputError(_one_line(error)) from error
+
+    def values(self) -> dict[str, Any]:
+        """Every option as it takes effect: `size` as (height, width), one channel for binary pictures."""
+        plain = {name: getattr(self, name) for name in type(self).model_fields}
+        return plain | {"size": self.height_and_width, "channels": self.fixed_channels}
+
     def as_json(self) -> dict[str, Any]:
-        """Plain values, as they stand in the manifest."""
-        plain = asdict(self) | {"size": None if self.size is None else list(self.size)}
-        if not self.binary:  # what there was before this choice keeps its name
-            del plain["binary"]
-        return plain
+        """Plain values, as they stand in the manifest and in the name of the prepared folder."""
+        defaults = type(self)().values()
+        named = {name: value for name, value in self.values().items() if name in _ALWAYS_NAMED or value != defaults[name]}
+        return named | {"size": None if named["size"] is None else list(named["size"])}
+
+
+class DataKeywords(TypedDict, total=False):
+    """The fields of `DataOptions` as keyword arguments of `prepare` and `check`."""
+
+    size: Size | None
+    fit: Fit
+    channels: Channels | None
+    background: str
+    split: str | None
+    limit: int | None
+    labels: Literal["auto", "none"]
+    binary: bool
+    seed: int
+
+
+def _height_and_width(value: object) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    return parse_size(value) if isinstance(value, str) else check_size(value)
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first of pydantic's errors, in our words."""
+    first = error.errors()[0]
+    name, value = str(first["loc"][0]), first["input"]
+    if first["type"] == "extra_forbidden":
+        known = tuple(DataOptions.model_fields)
+        return f"unknown option '{name}'{nearest(name, known)} (there are: {', '.join(known)})"
+    if first["type"] == "literal_error":
+        expected = first["ctx"]["expected"]
+        hint = nearest(str(value), re.findall(r"\w+", expected))
+        return f"{name} {value!r} is not one of {expected}{hint}"
+    return f"{name} {value!r} cannot be: it should be {first['msg'].removeprefix('Input should be ')}"

@@ -1,4 +1,4 @@
-"""What a prepared set will hold, decided once every picture was read: rows, splits, duplicates."""
+"""The third step of list → read → plan → write: which rows a prepared set holds, in which splits, and what is there twice."""
 
 from __future__ import annotations
 
@@ -8,64 +8,81 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core.errors import InputError
-from limner.data.dataset import (
-    fingerprint_of,
-)
+from limner.data.dataset import fingerprint_of
 from limner.data.duplicates import Groups, find_groups
 from limner.data.listing import Listing, Rejected
-from limner.data.options import SPLITS, Options
+from limner.data.options import SPLITS, DataOptions
 from limner.data.pictures import Shaping
 from limner.data.reading import Reading
 from limner.data.splits import deal
 
-_FEW = 3
+_REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of a reading: `rows` [n] of the listing in their final order, and all that is said about them."""
+    """What is written, and all that is said about it. Arrays have one row for each of the N pictures of the set."""
 
     rows: NDArray[np.int64]
+    """[N]: which picture of the listing each one is, in the order in which they are stored."""
     shape: tuple[int, int, int]
+    """(H, W, C)."""
     splits: dict[str, range]
     labels: NDArray[np.int64] | None
     captions: tuple[str, ...] | None
     groups: Groups
+    """Of duplicates, among the pictures in the order of the listing."""
     moved: NDArray[np.int64]
+    """Pictures of the listing that were moved to train, for duplicating one there."""
     rejected: tuple[Rejected, ...]
     fingerprint: str
     files: NDArray[np.uint8] | None
+    """[N, 32]: SHA-256 of each file's bytes, for sources of files."""
 
 
-def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shaping, options: Options) -> Plan:
-    """Finds duplicates, deals out the splits and settles the order. Errors: `InputError` with fewer than two pictures."""
+def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shaping, options: DataOptions) -> Plan:
+    """Finds duplicates, deals out the splits and decides the order. Errors: `InputError` with fewer than two pictures.
+
+    `source` is what the person called it, for errors.
+    """
     rejected = (*listing.rejected, *reading.rejected)
-    good = np.flatnonzero(reading.ok)
-    require_enough(source, len(good), rejected)
-    found = reading.signatures
-    kept = type(found)(found.digest[good], found.grey[good], found.luma[good], found.tint[good])
-    files = None if reading.files is None else reading.files[good]
-    groups = find_groups(kept, files)
-    labels = None if listing.labels is None else listing.labels[good]
-    parts, moved = deal(listing.hints[good], groups.of, labels, options.rule, options.seed, published=listing.published)
+    readable = np.flatnonzero(reading.ok)
+    _require_two(source, len(readable), rejected)
+    signatures = reading.signatures.take(readable)
+    files = None if reading.files is None else reading.files[readable]
+    labels = None if listing.labels is None else listing.labels[readable]
+    groups = find_groups(signatures, files)
+    parts, moved = deal(
+        listing.hints[readable], groups.of, labels, options.split_rule, options.seed, published=listing.published
+    )
     by_split = np.argsort(parts, kind="stable")
-    rows = good[by_split]
     stops = np.cumsum([0, *np.bincount(parts, minlength=len(SPLITS))]).tolist()
     splits = {name: range(stops[at], stops[at + 1]) for at, name in enumerate(SPLITS) if stops[at + 1] > stops[at]}
-    channels = options.channels or (1 if bool(kept.grey.all()) else 3)
-    shape = (*shaping.size, channels)
+    rows = readable[by_split]
+    shape = (*shaping.size, options.fixed_channels or (1 if bool(signatures.grey.all()) else 3))
     labels = None if labels is None else labels[by_split]
     captions = None if listing.captions is None else tuple(listing.captions[row] for row in rows)
-    print_ = fingerprint_of(shape, kept.digest[by_split], labels, captions, splits)
-    files = None if files is None else files[by_split]
-    return Plan(rows, shape, splits, labels, captions, groups, good[moved], rejected, print_, files)
+    return Plan(
+        rows=rows,
+        shape=shape,
+        splits=splits,
+        labels=labels,
+        captions=captions,
+        groups=groups,
+        moved=readable[moved],
+        rejected=rejected,
+        fingerprint=fingerprint_of(shape, signatures.digest[by_split], labels, captions, splits),
+        files=None if files is None else files[by_split],
+    )
 
 
-def require_enough(source: str, count: int, rejected: tuple[Rejected, ...]) -> None:
+def _require_two(source: str, count: int, rejected: tuple[Rejected, ...]) -> None:
+    """Errors: `InputError` with fewer than two pictures, and the first reasons why others were set aside."""
     if count >= 2:
         return
-    first = "; ".join(f"{one.file}: {one.reason}" for one in rejected[:_FEW])
-    reasons = f" ({len(rejected)} set aside: {first}{'; ...' if len(rejected) > _FEW else ''})" if rejected else ""
+    first = "; ".join(f"{one.file}: {one.reason}" for one in rejected[:_REASONS_SHOWN])
+    more = "; ..." if len(rejected) > _REASONS_SHOWN else ""
+    reasons = f" ({len(rejected)} set aside: {first}{more})" if rejected else ""
     if count == 1:
         raise InputError(
             f"{source} has a single usable picture{reasons}; a single picture cannot train a model, give at least 2"

@@ -1,138 +1,145 @@
-"""`check` reads a source and reports; `prepare` turns it into a packed folder that training opens at once."""
+"""`check` looks a source through and reports; `prepare` turns it into a packed folder that training opens at once.
+
+Both go the same way, a file for each step: list (`sources`, `sizing`) → read (`reading`) → plan (`plan`) → write (`writer`).
+"""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Unpack
 
 from limner.core.files import cache_folder, mended
-from limner.data.dataset import (
-    SCHEMA,
-    SCHEMA_VERSION,
-    Dataset,
-    caption_count,
-    class_counts,
-    is_prepared,
-    open_dataset,
-)
-from limner.data.options import Channels, Fit, Options
+from limner.core.progress import Progress, Tell, silent
+from limner.data.dataset import SCHEMA, SCHEMA_VERSION, Dataset, is_prepared, open_dataset
+from limner.data.options import DataKeywords, DataOptions
 from limner.data.plan import plan_dataset
-from limner.data.reading import Progress, Store, read_all
-from limner.data.report import CheckReport, report_of
+from limner.data.reading import Count, Store, read_all
+from limner.data.remote import local_source
+from limner.data.report import CheckReport, report_of, report_of_plan
 from limner.data.reuse import adopt_prepared, cache_key, find_prepared
 from limner.data.sizing import choose_shaping, select_listing
-from limner.data.sources import find
+from limner.data.sources import find_source
 from limner.data.writer import write_dataset
+
+READING = "preparing data"
+"""What the progress of reading pictures is called; a download goes by other names."""
 
 
 def check(
-    source: str | Path,
-    *,
-    size: int | tuple[int, int] | None = None,
-    fit: Fit = "crop",
-    channels: Channels | None = None,
-    background: str = "white",
-    split: str | None = None,
-    limit: int | None = None,
-    labels: Literal["auto", "none"] = "auto",
-    seed: int = 0,
-    binary: bool = False,
-    workers: int | None = None,
-    progress: Progress | None = None,
+    source: str | Path, *, workers: int | None = None, progress: Count | None = None, **options: Unpack[DataKeywords]
 ) -> CheckReport:
     """Reads every picture of `source` as `prepare` would, and writes nothing; a prepared folder tells what it was made of.
 
-    Errors: `InputError` as from `prepare`.
+    `options`, `workers` and `progress` are those of `prepare`. Errors: `InputError` as from `prepare`.
     """
-    started = time.monotonic()
-    if is_prepared(Path(source)):
-        return report_of(open_dataset(Path(source)))
-    options = Options.of(
-        size=size, fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed,
-        binary=binary,
-    )  # fmt: skip
-    origin = find(source)
-    listing = select_listing(origin, options)
-    shaping = choose_shaping(listing, options)
-    reading = read_all(listing, shaping, workers=workers, progress=progress)
-    plan = plan_dataset(str(source), listing, reading, shaping, options)
-    return CheckReport(
-        path=str(source),
-        name=origin.name,
-        images=len(plan.rows),
-        rejected=plan.rejected,
-        exact=plan.groups.exact,
-        near=plan.groups.near,
-        classes=class_counts(plan.labels, listing.classes),
-        captions=caption_count(plan.captions),
-        shape=plan.shape,
-        splits={name: len(rows) for name, rows in plan.splits.items()},
-        fingerprint=plan.fingerprint,
-        seconds=round(time.monotonic() - started, 3),
-        seen=tuple(reading.seen),
-        other=listing.other,
-    )
+    return check_source(source, DataOptions.of(options), workers=workers, tell=_counting(progress))
 
 
 def prepare(
     source: str | Path,
     *,
-    size: int | tuple[int, int] | None = None,
-    fit: Fit = "crop",
-    channels: Channels | None = None,
-    background: str = "white",
-    split: str | None = None,
-    limit: int | None = None,
-    labels: Literal["auto", "none"] = "auto",
-    seed: int = 0,
-    binary: bool = False,
     out: Path | None = None,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Count | None = None,
+    **options: Unpack[DataKeywords],
 ) -> Dataset:
     """Packs `source` into a folder, or opens the one that was made before from the same source with the same options.
 
-    `size` is (height, width) in pixels, or one number for both; where it is None, pictures of one size up to 128 keep it, and
-    all others become 64x64. `channels` None is 1 when every picture is grey, else 3. `split` is "0.1" (val), "0.1,0.1" (val,
-    test), "none" (nothing is held out, and no folder name is a split), or the one split to keep. `limit` takes that many
-    pictures, spread over splits and classes. `labels` "none" leaves labels and folder names aside. `binary` draws each pixel
-    of grey pictures once, white with probability grey/255. `out` is the folder to make; None is one in the cache. `progress` is
-    called with (done, total). A source that is a prepared folder is opened as it is.
+    `source` is the name of a built-in set, a folder, an archive, an IDX file, or any of these behind an address such as
+    ``https://…/pictures.zip`` or ``s3://bucket/folder``; a prepared folder is opened as it is. The `options` are:
 
-    Errors: `InputError` when the source is not there, has no usable picture or only one, or does not match what is asked.
+    - `size`: (height, width) in pixels, one number for both, or "64x96"; where it is None, pictures of one size up to 128 keep
+      it, and all others become 64x64.
+    - `fit`: "crop", "pad" or "stretch", for pictures of another shape.
+    - `channels`: 1, 3 or 4; None is 1 when every picture is grey, else 3.
+    - `background`: the colour that transparency is laid on, a name or "#rrggbb".
+    - `split`: "0.1" (val), "0.1,0.1" (val, test), "none" (nothing is held out, and no folder name is a split), or the one split
+      to keep.
+    - `limit`: take that many pictures, spread over splits and classes.
+    - `labels`: "none" leaves labels and folder names aside.
+    - `binary`: draw each pixel of grey pictures once, white with probability grey/255.
+    - `seed`: decides the split, what `limit` takes, and what `binary` draws.
+
+    `out` is the folder to make; None is one in the cache. `workers` is the number of threads that read. `progress` is called
+    with (pictures read, pictures in all).
+
+    Errors: `InputError` when the source is not there, has no usable picture or only one, or does not match what is asked, and
+    for an option that is unknown or out of range.
     """
-    asked = Options.of(
-        size=size, fit=fit, channels=channels, background=background, split=split, limit=limit, labels=labels, seed=seed,
-        binary=binary,
-    )  # fmt: skip
-    if is_prepared(Path(source)):
-        return adopt_prepared(Path(source), asked, out)
-    origin = find(source)
-    key = cache_key(origin, asked)
-    base = cache_folder() / "data" if out is None else Path(out).expanduser().parent
-    found = find_prepared(origin.name, key, out)
-    if found is not None:
-        return found
+    return prepare_source(source, DataOptions.of(options), out=out, workers=workers, tell=_counting(progress))
+
+
+def check_source(source: str | Path, options: DataOptions, *, workers: int | None = None, tell: Tell = silent) -> CheckReport:
+    """`check` for options that are validated already; `tell` hears of downloads as well as of pictures."""
     started = time.monotonic()
-    listing = select_listing(origin, asked)
-    shaping = choose_shaping(listing, asked)
+    place = local_source(source)
+    if is_prepared(Path(place)):
+        return report_of(open_dataset(Path(place)))
+    origin = find_source(place)
+    listing = select_listing(origin, options, tell)
+    shaping = choose_shaping(listing, options)
+    reading = read_all(listing, shaping, workers=workers, progress=_pictures(tell))
+    plan = plan_dataset(str(source), listing, reading, shaping, options)
+    return report_of_plan(str(source), origin.name, listing, reading, plan, seconds=time.monotonic() - started)
+
+
+def prepare_source(
+    source: str | Path,
+    options: DataOptions,
+    *,
+    out: Path | None = None,
+    workers: int | None = None,
+    tell: Tell = silent,
+) -> Dataset:
+    """`prepare` for options that are validated already; `tell` hears of downloads as well as of pictures."""
+    place = local_source(source)
+    if is_prepared(Path(place)):
+        return adopt_prepared(Path(place), options, out)
+    origin = find_source(place)
+    key = cache_key(origin, options)
+    earlier = find_prepared(origin.name, key, out)
+    if earlier is not None:
+        return earlier
+    started = time.monotonic()
+    listing = select_listing(origin, options, tell)
+    shaping = choose_shaping(listing, options)
+    base = cache_folder() / "data" if out is None else Path(out).expanduser().parent
     with mended(base):
         base.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".unsorted-", dir=base) as scratch:
+            # Pixels are stored as they are read. Only then are their duplicates known, and with them the order of the rows.
             with Store(Path(scratch) / "pixels", (len(listing), *shaping.size, shaping.channels)) as store:
-                reading = read_all(listing, shaping, store=store, workers=workers, progress=progress)
-                plan = plan_dataset(str(source), listing, reading, shaping, asked)
-                height, width, depth = plan.shape
-                folder = base / f"{origin.name}-{height}x{width}x{depth}-{key}" if out is None else Path(out).expanduser()
-                about = {
+                reading = read_all(listing, shaping, store=store, workers=workers, progress=_pictures(tell))
+                plan = plan_dataset(str(source), listing, reading, shaping, options)
+                height, width, channels = plan.shape
+                name = f"{origin.name}-{height}x{width}x{channels}-{key}"
+                folder = base / name if out is None else Path(out).expanduser()
+                about: dict[str, Any] = {
                     "schema": SCHEMA,
                     "schema_version": SCHEMA_VERSION,
                     "name": origin.name,
                     "source": str(source),
                     "key": key,
-                    "options": asked.as_json(),
+                    "options": options.as_json(),
                 }
                 write_dataset(folder, about, plan, listing, store, started)
     return open_dataset(folder)
+
+
+def _pictures(tell: Tell) -> Count:
+    return lambda done, total: tell(Progress(READING, done, total))
+
+
+def _counting(progress: Count | None) -> Tell:
+    """A listener that passes on how many pictures were read, and nothing of downloads, which are counted otherwise."""
+    if progress is None:
+        return silent
+    count = progress
+
+    def tell(event: Progress) -> None:
+        if event.what == READING:
+            count(event.images, event.total)
+
+    return tell

@@ -1,4 +1,6 @@
-"""Reads every picture of a listing, in parallel, and leaves its pixels in a store and its signature in memory.
+"""The second step of list → read → plan → write: every picture of a listing, decoded and brought to one shape, in parallel.
+
+Pixels go into a store on disk, signatures (by which duplicates are found) into memory.
 
 Threads, not processes: Pillow and hashlib let go of the interpreter while they decode, resize and hash, so that threads scale;
 they need no guarded main module, copy no pixels, are safe beside torch's own threads, and end quietly on an interrupt.
@@ -25,7 +27,8 @@ from limner.data.duplicates import Signatures, signatures
 from limner.data.listing import Arrays, Fault, Files, Listing, Payload, Rejected, printable
 from limner.data.pictures import Seen, Shaping, Unreadable, binarised
 
-Progress = Callable[[int, int], None]
+Count = Callable[[int, int], None]
+"""Is called with (pictures read, pictures in all)."""
 _FILES_PER_CHUNK, _ROWS_PER_CHUNK = 32, 1024
 
 
@@ -87,7 +90,7 @@ def read_all(
     *,
     store: Store | None = None,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Count | None = None,
 ) -> Reading:
     """Decodes and shapes all pictures; the result depends on neither the number of `workers` nor their order."""
     count, content = len(listing), listing.content

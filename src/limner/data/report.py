@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from limner.data.dataset import Dataset, caption_count, class_counts
-from limner.data.listing import Rejected
+from limner.data.listing import Listing, Rejected
 from limner.data.pictures import Seen
+from limner.data.plan import Plan
+from limner.data.reading import Reading
 
 _USUAL_SIZES = (128, 96, 64, 48, 32)
 
@@ -79,6 +81,26 @@ class CheckReport:
             "other_files": self.other,
             "suggested_size": self.suggested_size,
         }
+
+
+def report_of_plan(path: str, name: str, listing: Listing, reading: Reading, plan: Plan, *, seconds: float) -> CheckReport:
+    """The report of a source that was read and planned, and not written."""
+    return CheckReport(
+        path=path,
+        name=name,
+        images=len(plan.rows),
+        rejected=plan.rejected,
+        exact=plan.groups.exact,
+        near=plan.groups.near,
+        classes=class_counts(plan.labels, listing.classes),
+        captions=caption_count(plan.captions),
+        shape=plan.shape,
+        splits={name: len(rows) for name, rows in plan.splits.items()},
+        fingerprint=plan.fingerprint,
+        seconds=round(seconds, 3),
+        seen=tuple(reading.seen),
+        other=listing.other,
+    )
 
 
 def report_of(dataset: Dataset) -> CheckReport:

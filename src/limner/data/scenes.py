@@ -42,14 +42,20 @@ _RGB = np.array(
     ],
     np.float64,
 )
-_MOST = 3
+MOST = 3
 _DRAWS = 64  # random numbers per picture: enough for three objects with six tries each
 _TRIES = 6
 _HALF_SIZES = (0.10, 0.22)  # radius of the circle around an object, as a share of the shorter side
 
 FACTORS: Mapping[str, int] = {
-    "shape": len(SHAPES), "colour": len(COLOURS), "x": 16, "y": 16, "size": 6, "rotation": 20, "background": 8
-}  # fmt: skip
+    "shape": len(SHAPES),
+    "colour": len(COLOURS),
+    "x": 16,
+    "y": 16,
+    "size": 6,
+    "rotation": 20,
+    "background": 8,
+}
 """What a scene of one object is made of, and how many values of each factor `scene_of` tells apart: of continuous ones, the
 middles of so many equal bins. Rotation does not show on circles and rings, and on the others by parts of a turn only."""
 
@@ -84,7 +90,7 @@ def held_out(shape: int, colour: int) -> bool:
     return (3 * shape) % len(COLOURS) == colour
 
 
-def load(size: tuple[int, int] | None, limit: int | None, seed: int, *, labelled: bool = True, most: int = _MOST) -> Listing:
+def load(size: tuple[int, int] | None, limit: int | None, seed: int, *, labelled: bool = True, most: int = MOST) -> Listing:
     """`limit` scenes (None is 10,000): 10 % are test, 10 % (at most 5,000) val. Errors: `InputError` for a size out of range.
 
     They hold 1 to `most` objects. The i-th scene of a split depends on nothing but i, the split, the seed, `most` and the shape
@@ -114,7 +120,7 @@ def load(size: tuple[int, int] | None, limit: int | None, seed: int, *, labelled
     )
 
 
-def imagine(place: int, split: str, seed: int, size: tuple[int, int], most: int = _MOST) -> Scene:
+def imagine(place: int, split: str, seed: int, size: tuple[int, int], most: int = MOST) -> Scene:
     """The scene at `place` of `split`, of 1 to `most` objects."""
     bits = np.random.PCG64(np.random.SeedSequence([seed, SPLITS.index(split), place])).random_raw(_DRAWS)
     draws = iter((np.asarray(bits >> np.uint64(11), np.float64) * 2.0**-53).tolist())
@@ -278,8 +284,8 @@ def _factors(scenes: list[Scene]) -> dict[str, NDArray[Any]]:
     `shape`, `colour` (-1 where there is none), `x`, `y`, `size` (radius) and `rotation` (in turns; NaN where there is none).
     """
     count = len(scenes)
-    whole = {name: np.full((count, _MOST), -1, np.int64) for name in ("shape", "colour")}
-    real = {name: np.full((count, _MOST), np.nan, np.float32) for name in ("x", "y", "size", "rotation")}
+    whole = {name: np.full((count, MOST), -1, np.int64) for name in ("shape", "colour")}
+    real = {name: np.full((count, MOST), np.nan, np.float32) for name in ("x", "y", "size", "rotation")}
     for row, scene in enumerate(scenes):
         for place, thing in enumerate(scene.things):
             whole["shape"][row, place], whole["colour"][row, place] = thing.shape, thing.colour

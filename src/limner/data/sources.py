@@ -1,65 +1,77 @@
-"""What `prepare` may be pointed at, and how each kind of source is listed."""
+"""What `prepare` may be pointed at, and how each kind of source is listed: the first step of list → read → plan → write."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from limner.core.errors import InputError, nearest
-from limner.data import arrays, digits, metadata, named, scenes
+from limner.core.progress import Tell, silent
+from limner.data import arrays, digits, metadata, named, remote, scenes
 from limner.data.listing import Entry, Fault, Files, Listing, Rejected, Tree, printable
-from limner.data.options import SPLITS, Options, split_of
+from limner.data.options import SPLITS, DataOptions, split_of
 from limner.data.pictures import openable
 from limner.data.trees import escapes, hidden, is_archive, open_tree
 
 BUILT_IN: Mapping[str, str] = {
-    "digits": digits.LINE, "scenes": scenes.LINE, "scenes-1": scenes.LINE_OF_ONE
-} | {name: known.line for name, known in named.KNOWN.items()}  # fmt: skip
+    "digits": digits.LINE,
+    "scenes": scenes.LINE,
+    "scenes-1": scenes.LINE_OF_ONE,
+    **{name: known.line for name, known in named.KNOWN.items()},
+}
 """The names that stand for a data set, each with one line about it."""
 
 
-class Origin(Protocol):
-    """A source that was found, but not read yet."""
+class Source(Protocol):
+    """Where pictures come from; nothing is read yet."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What a set made from it is called."""
+        ...
 
     def identity(self) -> str:
         """Text that changes when the content does; cheap."""
         ...
 
-    def listing(self, options: Options) -> Listing: ...
+    def listing(self, options: DataOptions, tell: Tell = silent) -> Listing:
+        """Every picture, not decoded; `tell` hears of a download. Errors: `InputError` where there is no picture."""
+        ...
 
 
-def find(source: str | Path) -> Origin:
-    """A built-in name, a folder, an archive or an IDX file. Errors: `InputError` when it is none of these.
+def find_source(source: str | Path) -> Source:
+    """The source of a built-in name, an address, a folder, an archive or an IDX file. Errors: `InputError` for all else.
 
     A name stands before a path: a folder called ``mnist`` is reached as ``./mnist``.
     """
     if str(source) in BUILT_IN:
-        return Named(str(source))
+        return BuiltInSource(str(source))
+    source = remote.local_source(source)
+    if remote.is_address(source):
+        return RemoteSource(str(source))
     path = Path(source).expanduser()
     if not path.exists():
         hint = nearest(str(source), BUILT_IN) or f"; give a folder, an archive, or one of {', '.join(BUILT_IN)}"
         raise InputError(f"there is no '{source}', neither as a path nor as a data set's name{hint}")
     if path.is_dir():
         if arrays.is_cifar(path) or arrays.idx_files(path):
-            return Bare(path)
-        return Pictures(open_tree(path))
+            return ArraySource(path)
+        return ImageSource(open_tree(path))
     if is_archive(path):
-        return Pictures(open_tree(path))
+        return ImageSource(open_tree(path))
     if arrays.is_idx(path):
-        return Bare(path)
+        return ArraySource(path)
     raise InputError(f"{path} is one file and no archive; give a folder of pictures, a .zip, a .tar(.gz) or IDX files")
 
 
 @dataclass(frozen=True)
-class Named:
+class BuiltInSource:
     """A data set by its name."""
 
     name: str
@@ -67,20 +79,19 @@ class Named:
     def identity(self) -> str:
         return self.name
 
-    def listing(self, options: Options) -> Listing:
+    def listing(self, options: DataOptions, tell: Tell = silent) -> Listing:
         labelled = options.labels == "auto"
         if self.name == "digits":
             return digits.load(labelled=labelled)
-        if self.name == "scenes":
-            return scenes.load(options.size, options.limit, options.seed, labelled=labelled)
-        if self.name == "scenes-1":
-            return scenes.load(options.size, options.limit, options.seed, labelled=labelled, most=1)
-        return named.load(self.name, labelled=labelled)
+        if self.name in ("scenes", "scenes-1"):
+            most = 1 if self.name == "scenes-1" else scenes.MOST
+            return scenes.load(options.height_and_width, options.limit, options.seed, labelled=labelled, most=most)
+        return named.load(self.name, labelled=labelled, tell=tell)
 
 
 @dataclass(frozen=True)
-class Bare:
-    """IDX files or CIFAR-10 batches in a folder, or one IDX image file with the labels beside it."""
+class ArraySource:
+    """IDX files or CIFAR-10 batches in a folder, or one IDX image file with the labels beside it: pixels as they are."""
 
     path: Path
 
@@ -93,7 +104,7 @@ class Bare:
         states = ((path.name, path.stat()) for path in files if path.is_file())
         return "\n".join(f"{printable(name)}\0{state.st_size}\0{state.st_mtime_ns}" for name, state in states)
 
-    def listing(self, options: Options) -> Listing:
+    def listing(self, options: DataOptions, tell: Tell = silent) -> Listing:
         classes: tuple[str, ...] = ()
         if self.path.is_dir() and arrays.is_cifar(self.path):
             parts, classes = arrays.read_cifar(self.path)
@@ -104,7 +115,7 @@ class Bare:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageSource:
     """Picture files in a folder or an archive."""
 
     tree: Tree
@@ -116,8 +127,38 @@ class Pictures:
     def identity(self) -> str:
         return self.tree.identity()
 
-    def listing(self, options: Options) -> Listing:
+    def listing(self, options: DataOptions, tell: Tell = silent) -> Listing:
         return _list_pictures(self.tree, options)
+
+
+@dataclass(frozen=True)
+class RemoteSource:
+    """Any of these behind an address. A set prepared before is found by what the server says; nothing is fetched for it."""
+
+    address: str
+
+    @property
+    def name(self) -> str:
+        return _plain_name(remote.base_name(self.address))
+
+    @cached_property
+    def _place(self) -> remote.Place:
+        return remote.open_place(self.address)
+
+    @cached_property
+    def _files(self) -> list[remote.RemoteFile]:
+        return self._place.files()
+
+    def identity(self) -> str:
+        return remote.identity(self.address, self._files)
+
+    def listing(self, options: DataOptions, tell: Tell = silent) -> Listing:
+        copy = remote.fetch(self._place, self.address, self._files, tell)
+        listing = find_source(copy).listing(options)
+        outside = [
+            Rejected(printable(one.name), "its path leads out of the folder") for one in self._files if escapes(one.name)
+        ]
+        return replace(listing, rejected=(*outside, *listing.rejected))
 
 
 def _plain_name(text: str) -> str:
@@ -126,7 +167,7 @@ def _plain_name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", printable(stem)).strip("-.") or "data"
 
 
-def _list_pictures(tree: Tree, options: Options) -> Listing:
+def _list_pictures(tree: Tree, options: DataOptions) -> Listing:
     """Sorts the tree's files into pictures and others, and gives each picture its split, label and caption."""
     where, ends = tree.path, openable()[1]
     rejected: list[Rejected] = []
@@ -201,18 +242,18 @@ def _tables(tree: Tree, entries: Sequence[Entry], pictures: Sequence[str]) -> tu
     return found, faults
 
 
-def _places(pictures: Sequence[str], options: Options) -> list[tuple[str | None, str | None]]:
+def _places(pictures: Sequence[str], options: DataOptions) -> list[tuple[str | None, str | None]]:
     """(split, class) of each picture by its folders; the split is "" for a picture outside the split folders.
 
     A folder that alone holds everything is only a wrapper. The first level are splits when there is a `train` beside a `val` or
     `test`, or nothing but `train`; then classes come below. ``split="none"`` says that they are classes after all.
     """
     paths = [name.split("/")[:-1] for name in pictures]
-    while (top := _shared_top(paths)) and (options.rule.whole or not split_of(top)):
+    while (top := _shared_top(paths)) and (options.split_rule.whole or not split_of(top)):
         paths = [path[1:] for path in paths]
     tops = {path[0] if path else "" for path in paths}
     named_splits = {split_of(top) for top in tops} - {None}
-    are_splits = not options.rule.whole and "train" in named_splits and (len(named_splits) > 1 or len(tops) == 1)
+    are_splits = not options.split_rule.whole and "train" in named_splits and (len(named_splits) > 1 or len(tops) == 1)
     if not are_splits:
         return [(None, path[0] if path else None) for path in paths]
     return [(split_of(path[0]) or "" if path else "", path[1] if len(path) > 1 else None) for path in paths]

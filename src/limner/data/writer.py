@@ -1,4 +1,4 @@
-"""Writes a prepared set: packed arrays, labels, captions, file names, the manifest."""
+"""The last step of list → read → plan → write: packed arrays, labels, captions, factors, and a manifest about them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core.files import atomic_folder
-from limner.data.dataset import (
-    caption_count,
-    class_counts,
-    is_prepared,
-)
+from limner.data.dataset import caption_count, class_counts, is_prepared
 from limner.data.listing import Files, Listing, printable
 from limner.data.plan import Plan
 from limner.data.reading import Store
@@ -26,7 +22,11 @@ _ROWS_AT_ONCE = 1024
 
 
 def write_dataset(folder: Path, about: dict[str, Any], plan: Plan, listing: Listing, store: Store, started: float) -> None:
-    """The prepared folder, whole or not at all. Another process that made the same one first is no error."""
+    """The prepared folder, whole or not at all. Another process that made the same one first is no error.
+
+    `about` begins the manifest; `store` holds the pixels in the order of the listing; `started` is when the work began, by
+    `time.monotonic`.
+    """
     manifest = about | {
         "images": len(plan.rows),
         "shape": list(plan.shape),
@@ -82,7 +82,8 @@ def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _names(listing: Listing, rows: NDArray[np.int64]) -> list[str]:
+def _names(listing: Listing, rows: NDArray[np.int64]) -> list[Any]:
+    """The file name of each row, or its number in sources that have no files."""
     return [printable(listing.content.names[row]) for row in rows] if isinstance(listing.content, Files) else rows.tolist()
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from limner.core.errors import InputError
 from limner.core.precision import Precision
+from limner.data.options import DataOptions, ImageOptions
 from limner.methods.gan.config import GanConfig
 from limner.recipes.registry import MethodConfig
 
@@ -25,29 +26,22 @@ class _Tree(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DataConfig(_Tree):
-    """What is trained on; the arguments of `limner.prepare`."""
+class _DataSource(_Tree):
+    source: str = Field("", description="A built-in name, a folder, an archive, or any of these behind an address.")
 
-    # On the command line, data.split=0.1 and a folder called 2024 look like numbers.
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
-    source: str = ""
-    size: int | str | None = None
-    """Side, or "HxW"; none keeps the pictures' own size where they share one."""
-    fit: Literal["crop", "pad", "stretch"] = "crop"
-    channels: Literal[1, 3, 4] | None = None
-    background: str = "white"
-    split: str | None = None
-    limit: int | None = Field(None, ge=2)
-    labels: Literal["auto", "none"] = "auto"
-    binary: bool = False
-    """Draw each pixel of grey pictures once, white with probability grey/255, for likelihoods of black and white."""
-    mirror: bool = False
-    """Show every picture mirrored half of the time (not for letters or digits)."""
-    fingerprint: str | None = None
-    """Of the prepared set; filled in when the run starts, and checked when it resumes."""
-    classes: tuple[str, ...] = ()
-    """Their names, in the order of the labels; filled in when the run starts."""
+class DataConfig(ImageOptions, _DataSource):  # the source comes second here, so that its field comes first in recipe.yaml
+    """What is trained on: a source, prepared with the options of `limner.prepare`."""
+
+    mirror: bool = Field(False, description="Show every picture mirrored half of the time (not for letters or digits).")
+    fingerprint: str | None = Field(
+        None, description="Of the prepared set; filled in when the run starts, and checked when it resumes."
+    )
+    classes: tuple[str, ...] = Field((), description="Their names, in the order of the labels; filled in when the run starts.")
+
+    def options(self) -> DataOptions:
+        """What `prepare_source` is asked for. A run's pictures are split by the default seed, whatever the run's own is."""
+        return DataOptions(**{name: getattr(self, name) for name in ImageOptions.model_fields})
 
 
 class BatchConfig(_Tree):

@@ -20,7 +20,7 @@ from limner.core.errors import InputError, nearest
 from limner.core.method import Method, averaged
 from limner.core.precision import prepare_module
 from limner.core.sampling import generate
-from limner.data import parse_size, prepare
+from limner.data import prepare_source
 from limner.data.dataset import Dataset
 from limner.recipes.build import build_method, stage_configs
 from limner.recipes.recipe import Recipe
@@ -173,10 +173,7 @@ class Loaded:
         """
         told = self.recipe.data
         data = told if source is None else told.model_copy(update={"source": source, "split": None, "limit": None})
-        found = prepare(
-            data.source, size=parse_size(str(told.size)), fit=told.fit, channels=told.channels, background=told.background,
-            split=data.split, limit=data.limit, labels=told.labels, binary=told.binary,
-        )  # fmt: skip
+        found = prepare_source(data.source, data.options())
         if source is None and found.fingerprint != told.fingerprint:
             raise InputError(
                 f"{told.source} is no longer what {self.run.path} was trained on (its fingerprint differs), so its held-out "

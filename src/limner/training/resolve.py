@@ -12,7 +12,7 @@ from limner.core import parallel, precision
 from limner.core.errors import InputError
 from limner.core.method import Facts
 from limner.core.progress import Progress, Tell
-from limner.data import BUILT_IN, parse_size, prepare
+from limner.data import BUILT_IN, prepare_source
 from limner.data.dataset import Dataset
 from limner.recipes.build import resolve_recipe, resolved_values
 from limner.recipes.recipe import BudgetConfig, Recipe
@@ -120,15 +120,9 @@ def _compose(request: TrainRequest, over: Sequence[str] = (), common: bool = Fal
 
 def prepared_dataset(recipe: Recipe, tell: Tell) -> Dataset:
     """The prepared set; the leading process prepares it, the others open it."""
-    data = recipe.data
-    size = parse_size(str(data.size)) if data.size is not None else None
 
     def ready() -> Dataset:
-        return prepare(
-            data.source, size=size, fit=data.fit, channels=data.channels, background=data.background, split=data.split,
-            limit=data.limit, labels=data.labels, binary=data.binary,
-            progress=lambda done, total: tell(Progress("preparing data", done, total)),
-        )  # fmt: skip
+        return prepare_source(recipe.data.source, recipe.data.options(), tell=tell)
 
     first = ready() if parallel.leads() else None
     parallel.wait_for_all()

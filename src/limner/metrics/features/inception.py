@@ -9,11 +9,9 @@ ones it says little.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import io
 import json
 import os
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,13 +27,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from limner.core.digest import digest
+from limner.core.download import DownloadError, download
 from limner.core.errors import InputError
 from limner.core.files import atomic, cache_folder
 from limner.metrics.features.detectors import Detector, Shape
 from limner.metrics.features.inception_net import FEATURES, SIDE, InceptionNet, folded
 
 VARIABLE = "LIMNER_INCEPTION"  # names a file of the weights
-_TIMEOUT = 30.0
 _KEY = "limner.inception"
 
 
@@ -187,22 +185,11 @@ def _cached() -> dict[str, Tensor]:
 
 
 def _download(path: Path) -> None:
-    """Fetches the weights to `path`; the file takes its name only after its size and sha256 were right."""
-    reasons = []
-    for url in WEIGHTS.urls:
-        try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT) as reply, atomic(path) as temporary:
-                total, size = hashlib.sha256(), 0
-                with temporary.open("wb") as handle:
-                    while size <= WEIGHTS.size and (block := reply.read(2**20)):
-                        total.update(block)
-                        size += handle.write(block)
-                if (size, total.hexdigest()) != (WEIGHTS.size, WEIGHTS.sha256):
-                    raise ValueError(f"it gave {size:,} bytes of sha256 {total.hexdigest()}")
-            return
-        except (OSError, ValueError, http.client.HTTPException) as error:  # urllib's own errors are OSErrors
-            reasons.append(f"{url}: {getattr(error, 'reason', error)}")
-    raise InputError(
-        f"the FID network's weights are to be had neither from the cache nor from the network ({'; '.join(reasons)}); "
-        f"get {WEIGHTS} and say where it is: {VARIABLE}=FILE, or --features FILE.pth"
-    )
+    """Fetches the weights to `path`. Errors: `InputError` where no address gives the published file."""
+    try:
+        download(WEIGHTS.urls, path, checksum=f"sha256:{WEIGHTS.sha256}", most=WEIGHTS.size)
+    except DownloadError as error:
+        raise InputError(
+            f"the FID network's weights are to be had neither from the cache nor from the network ({error}); "
+            f"get {WEIGHTS} and say where it is: {VARIABLE}=FILE, or --features FILE.pth"
+        ) from error

@@ -1,0 +1,273 @@
+"""Sources behind an address, ``https://…/pictures.zip`` or ``s3://bucket/folder``: copied once, then read as any other.
+
+A copy lies in the cache, under a name made of the address and of what its server says of it (etag, time of change, size), so
+that a file that has changed is fetched again. It takes that name only when it is whole. Over http an address is one file, for
+http has no folders; through `fsspec` it may be a folder as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote, unquote, urlsplit
+from urllib.request import url2pathname
+
+from limner.core.download import DownloadError, download, headers
+from limner.core.errors import InputError, nearest
+from limner.core.files import atomic_folder, cache_folder, mended
+from limner.core.progress import Progress, Tell
+from limner.data import arrays
+from limner.data.listing import printable
+from limner.data.trees import escapes, hidden, is_archive
+
+SCHEMES = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "hf", "ftp", "sftp", "smb", "hdfs", "memory")
+"""Kinds of address that are copied. fsspec knows others, some of which lead on to a second place or describe files by rules."""
+LARGEST = 2**38
+"""Bytes of one source. What is larger is prepared in parts."""
+_BLOCK = 2**20
+_FILES_AT_ONCE = 64
+# Where file systems say which state of a file this is; each has names of its own.
+_VERSION_KEYS = ("etag", "ETag", "e_tag", "generation", "blob_id", "content_md5", "md5Hash", "crc32c")
+_TIME_KEYS = ("mtime", "LastModified", "last_modified", "last_write_time", "updated", "modify", "modified", "created")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file at an address: its path in the copy, where it lies, its bytes (None: not said), and what tells its state."""
+
+    name: str
+    place: str
+    size: int | None
+    version: str
+
+
+class Place(Protocol):
+    """Whoever holds the files at an address."""
+
+    def files(self) -> list[RemoteFile]:
+        """Every file of the source as it is now, below the last part of the address. Errors: `InputError` where none is."""
+        ...
+
+    def copy(self, files: Sequence[RemoteFile], folder: Path, tell: Tell) -> None:
+        """Writes `files` below `folder`. Errors: `InputError` where one cannot be had."""
+        ...
+
+
+def is_address(source: str | Path) -> bool:
+    """Whether `source` begins as ``https://`` does; a single letter would be a drive of Windows."""
+    return isinstance(source, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source) is not None
+
+
+def local_source(source: str | Path) -> str | Path:
+    """The path of a ``file://`` address, which needs no copy; anything else as it is. Errors: `InputError` for other hosts."""
+    if not (isinstance(source, str) and source.lower().startswith("file://")):
+        return source
+    parts = urlsplit(source)
+    if parts.netloc not in ("", "localhost") or not parts.path:
+        raise InputError(f"{source} names no file of this machine; write file:///whole/path, or the path alone")
+    return Path(url2pathname(parts.path))
+
+
+def open_place(address: str) -> Place:
+    """What lies at `address`; nothing is fetched yet. Errors: `InputError` for an address of another kind."""
+    scheme = address.partition("://")[0].lower()
+    if scheme not in SCHEMES:
+        hint = nearest(scheme, SCHEMES) or f"; there are: {', '.join(SCHEMES[:-1])}"
+        raise InputError(f"{address} is an address of the kind '{scheme}', which is not opened here{hint}")
+    if "::" in address:
+        raise InputError(f"{address} chains addresses by '::'; give the address of the archive or the folder alone")
+    if base_name(address) in ("", ".") or escapes(base_name(address)):
+        raise InputError(f"{address} does not end in a name; give the address of an archive or of a folder")
+    return HttpPlace(address) if scheme in ("http", "https") else FilesystemPlace(address)
+
+
+def base_name(address: str) -> str:
+    """The last part of an address, such as ``pictures.zip``; over http, without its query and with %20 as a blank."""
+    if address.lower().startswith("http"):
+        return unquote(urlsplit(address).path).rpartition("/")[2]
+    return address.rstrip("/").rpartition("/")[2]
+
+
+def identity(address: str, files: Sequence[RemoteFile]) -> str:
+    """Text that changes when a file behind the address does."""
+    return "\n".join([address, *(f"{printable(one.name)}\0{one.size}\0{one.version}" for one in files)])
+
+
+def fetch(place: Place, address: str, files: Sequence[RemoteFile], tell: Tell) -> Path:
+    """The local copy of `files`: a file, or a folder where the address is one. Made now, where it is not in the cache.
+
+    Files whose names lead out of the folder are not copied.
+    Errors: `InputError` where it is too large for the cache, cannot be had, or changes while it is copied.
+    """
+    state = hashlib.sha256(identity(address, files).encode()).hexdigest()[:16]
+    folder = cache_folder() / "sources" / state
+    copy = folder / base_name(address)
+    if copy.exists():
+        return copy
+    wanted = [one for one in files if not escapes(one.name)]
+    _require_space(address, wanted)
+    try:
+        with atomic_folder(folder) as temporary:
+            place.copy(wanted, temporary, tell)
+            for one in wanted:
+                size = (temporary / one.name).stat().st_size
+                if one.size not in (None, size):
+                    raise InputError(f"{address}: {one.name} came with {size:,} bytes, not {one.size:,}; try again")
+            if place.files() != list(files):
+                raise InputError(f"{address} changed while it was copied; run the same command again")
+    except OSError:
+        if not copy.exists():  # where it does, another process was quicker
+            raise
+    return copy
+
+
+def _require_space(address: str, files: Sequence[RemoteFile]) -> None:
+    total = sum(one.size or 0 for one in files)
+    if total > LARGEST:
+        raise InputError(f"{address} holds {total:,} bytes, more than the {LARGEST:,} of one source; prepare it in parts")
+    there = next(path for path in (cache_folder(), *cache_folder().absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if total > free:
+        raise InputError(
+            f"{address} holds {total:,} bytes, and {there} has {free:,} left; free some space, or set LIMNER_CACHE to a folder "
+            "on a larger disk"
+        )
+
+
+def _require_known_kind(address: str, name: str) -> None:
+    if not (is_archive(Path(name)) or arrays.is_idx(Path(name))):
+        raise InputError(f"{address} is one file and no archive; give the address of a .zip, a .tar(.gz) or an IDX file")
+
+
+@dataclass(frozen=True)
+class HttpPlace:
+    """One file over http or https, and an IDX file's labels beside it."""
+
+    address: str
+
+    def files(self) -> list[RemoteFile]:
+        name = base_name(self.address)
+        _require_known_kind(self.address, name)
+        try:
+            found = [_http_file(self.address, name)]
+        except DownloadError as error:
+            raise InputError(f"cannot read {error}; check the address and the network") from error
+        for beside in arrays.label_names(name):
+            try:
+                found.append(_http_file(_neighbour(self.address, beside), beside))
+            except DownloadError:  # a picture file may have no labels, and at most one spelling of them is there
+                continue
+        return found
+
+    def copy(self, files: Sequence[RemoteFile], folder: Path, tell: Tell) -> None:
+        for one in files:
+            most = LARGEST if one.size is None else one.size
+            try:
+                download([one.place], folder / one.name, checksum=None, most=most, tell=tell)
+            except DownloadError as error:
+                raise InputError(f"cannot fetch {error}; check the network, then run the same command again") from error
+
+
+def _neighbour(url: str, name: str) -> str:
+    """The address of the file `name` in the same place as that at `url`."""
+    parts = urlsplit(url)
+    return parts._replace(path=f"{parts.path.rpartition('/')[0]}/{quote(name)}").geturl()
+
+
+def _http_file(url: str, name: str) -> RemoteFile:
+    said = headers(url)
+    if said.get("Content-Type", "").startswith("text/html"):
+        raise InputError(f"{url} is a web page and no {name}; give the address of the file itself")
+    size = said.get("Content-Length")
+    version = said.get("ETag") or said.get("Last-Modified") or ""
+    if not version and size is None:
+        raise InputError(f"{url} does not say how large or how old it is, so that changes pass unseen; give a local copy of it")
+    return RemoteFile(name, url, None if size is None else int(size), version)
+
+
+@dataclass(frozen=True)
+class FilesystemPlace:
+    """A file or a folder that `fsspec` reaches."""
+
+    address: str
+
+    def files(self) -> list[RemoteFile]:
+        top = base_name(self.address)
+        with self._refusals():
+            system, root = self._open()
+            system.invalidate_cache()
+            about = system.info(root)
+            if about["type"] != "directory":
+                _require_known_kind(self.address, top)
+                folder = root.removesuffix(top)
+                beside = [name for name in arrays.label_names(top) if system.exists(folder + name)]
+                return [
+                    _described(top, root, about),
+                    *(_described(name, folder + name, system.info(folder + name)) for name in beside),
+                ]
+            inside = system.find(root, detail=True)
+        found = []
+        for place in sorted(inside):
+            name = place.removeprefix(root.rstrip("/") + "/")
+            if not hidden(name):  # one that leads out keeps its name, by which it is set aside
+                found.append(_described(name if escapes(name) else f"{top}/{name}", place, inside[place]))
+        if not found:
+            raise InputError(f"{self.address} is empty; give the address of a folder with pictures, or of an archive")
+        return found
+
+    def copy(self, files: Sequence[RemoteFile], folder: Path, tell: Tell) -> None:
+        with self._refusals(), mended(folder):
+            system, _ = self._open()
+            for one in files:
+                (folder / one.name).parent.mkdir(parents=True, exist_ok=True)
+            if len(files) == 1:
+                self._copy_one(system, files[0], folder, tell)
+                return
+            what = f"fetching {base_name(self.address)}"
+            for start in range(0, len(files), _FILES_AT_ONCE):  # in a batch, file systems fetch at the same time
+                some = files[start : start + _FILES_AT_ONCE]
+                system.get([one.place for one in some], [str(folder / one.name) for one in some])
+                tell(Progress(what, start + len(some), len(files)))
+
+    def _copy_one(self, system: Any, one: RemoteFile, folder: Path, tell: Tell) -> None:
+        most, done = LARGEST if one.size is None else one.size, 0
+        with system.open(one.place, "rb") as source, (folder / one.name).open("wb") as target:
+            while block := source.read(_BLOCK):
+                done += target.write(block)
+                if done > most:
+                    raise InputError(f"{self.address} gives more than {most:,} bytes; try again")
+                tell(Progress(f"fetching {base_name(one.name)} (MiB)", done // _BLOCK, most // _BLOCK))
+
+    def _open(self) -> tuple[Any, str]:
+        """The file system, and what it calls the address."""
+        from fsspec.core import url_to_fs
+
+        try:
+            system, root = url_to_fs(self.address)
+        except ImportError as error:
+            raise InputError(f"{self.address} needs a package that is not installed: {error}") from error
+        return system, str(root)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """What file systems raise, in one line for the person: each has errors of its own, and few are `OSError`."""
+        try:
+            yield
+        except InputError:
+            raise
+        except FileNotFoundError as error:
+            raise InputError(f"there is nothing at {self.address}; check the address") from error
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"cannot read {self.address} ({reason}); check the address, and that you may read it") from error
+
+
+def _described(name: str, place: str, about: Mapping[str, Any]) -> RemoteFile:
+    stated = [f"{key}={about[key]}" for key in (*_VERSION_KEYS, *_TIME_KEYS) if about.get(key) is not None]
+    return RemoteFile(name, place, about.get("size"), " ".join(stated))
