@@ -69,6 +69,7 @@ def trial(minutes: float, seed: int, data: str, count: int, file: Path) -> dict[
     from limner.core.sampling import generate
     from limner.training.step import Stepper
     from limner.core.precision import prepare_module
+    from limner.core.process import configure_process
     from limner.data.feed import Feed
     from limner.core.seeds import SCORED_SEEDS
     from limner.nets.layers import BatchNorm
@@ -93,7 +94,7 @@ def trial(minutes: float, seed: int, data: str, count: int, file: Path) -> dict[
                 x = torch.relu(norm(up(x)))
             return self.last(x).tanh()
 
-    precision.settle()
+    configure_process("work")
     dataset = prepare(data)
     seeds.seed_all(seed, "init", 0)
     method = build_method(compose("dcgan", TRIAL), dataset.shape, dataset.classes)

@@ -42,6 +42,7 @@ from limner.core.method import Facts  # noqa: E402
 from limner.core.method import Method  # noqa: E402
 from limner.training.step import Stepper  # noqa: E402
 from limner.core.precision import prepare_module  # noqa: E402
+from limner.core.process import configure_process  # noqa: E402
 from plain_loops import Data, plain_of, torch_layers  # noqa: E402
 
 CLASSES = tuple("0123456789")
@@ -180,7 +181,7 @@ def main(presets: Sequence[str] = (*GANS, *CODERS)) -> None:
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--profile", action="store_true")
     told = parser.parse_args()
-    precision.settle()
+    configure_process("work")
     if told.profile:
         for preset in told.presets.split(","):
             print(f"{preset}\n{profiled(preset, told.size, told.channels, told.seconds)}", flush=True)

@@ -115,10 +115,11 @@ def limner_contender(task: dict[str, Any]) -> Contender:
     from limner.core.method import At
     from limner.training.step import Stepper
     from limner.core.precision import prepare_module
+    from limner.core.process import keep_memory
     from limner.data import open_dataset
     from limner.data.feed import Feed
 
-    precision.keep_memory()
+    keep_memory()
     device = torch.device(task["device"])
     if task["kind"] != "limner-r1":
         task["recipe"]["method"]["r1_gamma"] = 0.0

@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
+
+from limner.core.process import configure_process
 
 if TYPE_CHECKING:
     from limner.core.errors import InputError
@@ -47,10 +48,7 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-# torch's threads wait for each other by spinning. Where another process wants a core too, the one they wait for is not running,
-# and training was measured ten to twenty times slower; a short spin costs a tenth on a quiet machine (docs/lab-notes.md). It is
-# read when torch is loaded, so it stands here; whoever has set it keeps it.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+configure_process("import")
 
 _HOMES = {
     "InputError": "limner.core.errors",

@@ -30,7 +30,10 @@ from limner.core.errors import InputError
 
 
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine offers."""
+    """Say what this machine offers, and what of it was never tried.
+
+    LIMNER_DEVICE=cpu (or cuda, mps, xpu) in the environment chooses another device than the one that doctor names.
+    """
     with verb(as_json) as reply:
         from limner.core.environment import examine
         from limner.data.catalog import known_sets

@@ -1,34 +1,42 @@
-"""Verb: what this machine offers, and what is wrong with the installation."""
+"""Verb: what this machine offers, what of it was never tried, and what is wrong with the installation; memory in bytes."""
 
 from __future__ import annotations
 
 import os
 import platform
-import sys
+from collections.abc import Mapping
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from limner.core import process
 from limner.core.files import cache_folder
+from limner.core.process import System
+
+if TYPE_CHECKING:
+    import torch
 
 TORCH = "2.13"  # what the tests run with; older ones back to 2.11 are known to import
-EXTRAS: dict[str, tuple[str, ...]] = {
-    "studio": ("fastapi", "uvicorn", "multipart"),
-    "video": ("av",),
-    "hub": ("huggingface_hub",),
-    "export": ("onnx", "onnxscript", "onnxruntime"),
-    "provenance": ("c2pa",),
-    "privacy": ("opacus",),
-    "tensorboard": ("tensorboard",),
-    "parquet": ("pyarrow",),
+EXTRAS: Mapping[str, tuple[str, ...]] = {"export": ("onnx", "onnxruntime")}
+"""The extras of pyproject.toml but for `dev`, and the modules that each brings."""
+
+TRIED: Mapping[tuple[System, str], str] = {
+    ("linux", "cpu"): "every test",
+    ("linux", "cuda"): "one NVIDIA card; several at once were not",
 }
+"""(operating system, kind of device) on which limner was run by those who make it, and what was tried there.
+
+Whatever stands here was run, not only simulated. All else (macOS, Windows; mps, xpu) is written to work and was never tried.
+"""
+_PROPER: Mapping[System, str] = {"linux": "Linux", "macos": "macOS", "windows": "Windows", "other": "this operating system"}
 
 
 def examine() -> dict[str, Any]:
     """Everything a report of a fault should carry: device, precision, threads, versions, memory, caches, extras, warnings.
 
-    `memory` is in bytes: the device's own where it is a GPU, the machine's otherwise.
+    `memory` is in bytes: the device's own where it is a GPU, the machine's otherwise. `tried` lists where limner was ever run.
+    Errors: `InputError` where LIMNER_DEVICE names no device, or one that is not here.
     """
     import torch
 
@@ -43,11 +51,13 @@ def examine() -> dict[str, Any]:
         "device_name": precision.processor(),
         "precision": precision.choose(device),
         "threads": torch.get_num_threads(),
-        "memory": _memory(device),
+        "memory": total_memory(device),
         "allocator": _allocator(),
         "cache": str(cache_folder()),
         "extras": {name: all(find_spec(module) for module in modules) for name, modules in EXTRAS.items()},
-        "warnings": _warnings(torch.__version__),
+        "system": process.system(),
+        "tried": [{"system": system, "device": kind, "what": what} for (system, kind), what in TRIED.items()],
+        "warnings": [*_untried(device.type), *_warnings(torch.__version__)],
     }
 
 
@@ -59,26 +69,71 @@ def version(package: str) -> str:
         return "not installed"
 
 
-def peak_memory(device: Any) -> int:
-    """Most bytes that this process has held so far: on the card where `device` is one, otherwise in all. 0 where unknown."""
+def total_memory(device: torch.device) -> int | None:
+    """Bytes: the device's own where it is a GPU, the machine's otherwise; None where nobody says."""
     import torch
 
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _memory(device: Any) -> int | None:
-    if device.type == "cuda":
-        import torch
-
-        return int(torch.cuda.get_device_properties(device).total_memory)
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory()
+    if device.type != "cpu":
+        return int(torch.get_device_module(device).get_device_properties(device).total_memory)
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # no sysconf (Windows), or one without these names
         return None
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on a GPU."""
+    import torch
+
+    if device.type == "mps":
+        return max(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory(), 0)
+    return int(torch.get_device_module(device).mem_get_info(device)[0])
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that this process ever held: on the GPU where `device` is one, else of main memory. 0 where nobody says.
+
+    mps keeps no record of its peak: there it is what the process holds now, of which it gives back little.
+    """
+    import torch
+
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    if device.type != "cpu":
+        return int(torch.get_device_module(device).max_memory_allocated(device))
+    if process.system() == "windows":
+        return _peak_on_windows()
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if process.system() == "macos" else peak * 1024  # macOS counts bytes, Linux KiB
+
+
+def _peak_on_windows() -> int:
+    """The peak of the working set, from PROCESS_MEMORY_COUNTERS of psapi.h."""
+    import ctypes
+
+    class Counters(ctypes.Structure):
+        _fields_ = (
+            ("size", ctypes.c_uint32),
+            ("faults", ctypes.c_uint32),
+            ("peak", ctypes.c_size_t),
+            ("further", ctypes.c_size_t * 7),
+        )
+
+    library = getattr(ctypes, "WinDLL", None)
+    if library is None:
+        return 0
+    kernel, counters = library("kernel32"), Counters()
+    counters.size = ctypes.sizeof(counters)
+    kernel.GetCurrentProcess.restype = ctypes.c_void_p
+    kernel.K32GetProcessMemoryInfo.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32)
+    fine = kernel.K32GetProcessMemoryInfo(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.size)
+    return int(counters.peak) if fine else 0
 
 
 def _allocator() -> str:
@@ -86,9 +141,26 @@ def _allocator() -> str:
     for word in ("jemalloc", "tcmalloc", "mimalloc"):
         if word in os.environ.get("LD_PRELOAD", ""):
             return word
-    if sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc":
+    if process.has_glibc():
         return "glibc, told to keep freed memory while training"
     return "the system's"
+
+
+def _untried(kind: str) -> list[str]:
+    """A sentence for each way in which this machine is unlike those that limner was ever run on."""
+    import torch
+
+    system, never = process.system(), list[str]()
+    if (system, "cpu") not in TRIED:
+        never.append(f"limner was never run on {_PROPER[system]}, only tested as if it were there: report what goes wrong")
+    if kind != "cpu" and (system, kind) not in TRIED:
+        never.append(
+            f"limner was never run on {kind} here, only tested as if it were there: compare a short run with one of "
+            "LIMNER_DEVICE=cpu, and report what differs"
+        )
+    elif kind != "cpu" and torch.accelerator.device_count() > 1:
+        never.append("limner was tried with one GPU, never with several; a process uses one")
+    return never
 
 
 def _warnings(torch_version: str) -> list[str]:

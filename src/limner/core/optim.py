@@ -103,6 +103,6 @@ def load_state_tensors(optimiser: torch.optim.Optimizer, names: Mapping[Tensor, 
             )
         slots: dict[str, Any] = optimiser.state[weight]
         if slot == "step":  # fused optimisers want it where the weight is
-            slots[slot] = value.to(weight.device) if weight.is_cuda else value
+            slots[slot] = value.to(weight.device)
         else:  # in the weight's own memory order: the fused kernels run through memory, not through indices
             slots[slot] = torch.empty_like(weight, dtype=value.dtype).copy_(value)

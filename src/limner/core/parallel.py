@@ -17,6 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from limner.core import precision
+
 T = TypeVar("T")
 
 BUCKET = 25 * 2**20 // 4
@@ -46,17 +48,34 @@ def processes() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
-    # nccl wants a card for each process of a node; where they share one, gloo serves.
-    alone = torch.cuda.is_available() and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count()
-    dist.init_process_group("nccl" if alone else "gloo", timeout=timedelta(hours=2))
+    device = precision.device()
+    if device.type in ("cuda", "xpu"):  # mps is one device, and always the current one
+        torch.accelerator.set_device_index(device.index)
+    dist.init_process_group(_backend(device), timeout=timedelta(hours=2))
     try:
         yield
         # All leave together: torchrun ends the others as soon as one is gone amiss, and the leading one may still be writing.
         dist.barrier()
     finally:
         dist.destroy_process_group()
+
+
+def _backend(device: torch.device) -> str:
+    """The card's own (nccl, xccl), which wants a card for each process of a node; gloo where they share one, or have none."""
+    own = {"cuda": "nccl", "xpu": "xccl"}.get(device.type)
+    if own is None or int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > torch.accelerator.device_count():
+        return "gloo"
+    return own
+
+
+def _message_device() -> str:
+    """Where a message must lie: nccl and xccl send from the card alone."""
+    return {"nccl": "cuda", "xccl": "xpu"}.get(dist.get_backend(), "cpu")
+
+
+def _gradient_device(device: torch.device) -> torch.device:
+    """The same for what lies on `device`: gloo also takes it from a card of cuda (not of mps or xpu), which spares a way."""
+    return device if device.type == "cuda" else torch.device(_message_device())
 
 
 def sum_all(tensors: Sequence[Tensor]) -> None:
@@ -77,6 +96,7 @@ def sum_all(tensors: Sequence[Tensor]) -> None:
 
 def _sum_bucket(tensors: Sequence[Tensor]) -> None:
     flat = torch.cat([tensor.detach().float().reshape(-1) for tensor in tensors])
+    flat = flat.to(_gradient_device(flat.device))
     dist.all_reduce(flat)
     start = 0
     for tensor in tensors:
@@ -113,11 +133,6 @@ def wait_for_all() -> None:
     """Returns when every process has come here."""
     if world() > 1:
         broadcast_integers([0])
-
-
-def _message_device() -> str:
-    """Where a message must lie: nccl sends from the card alone."""
-    return "cuda" if dist.get_backend() == "nccl" else "cpu"
 
 
 def lead_first(make: Callable[[], T]) -> T:

@@ -1,30 +1,66 @@
-"""What this processor does well: the device, the number format, the allocator."""
+"""What computes here, and in which number format: the device, bfloat16 or float32, float64 where it is there, the same bits."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import platform
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from limner.core.errors import InputError, nearest
+from limner.core.process import configure_process
 
 Precision = Literal["fp32", "bf16"]
+Accelerator = Literal["cuda", "mps", "xpu"]
+Kind = Literal["cpu"] | Accelerator
+
+CHOICE = "LIMNER_DEVICE"
+"""The environment variable that names another kind of device than the one that would be taken."""
+
+
+def accelerator() -> Accelerator | None:
+    """The accelerator that this machine has and this build of torch can use; None for one that limner does not know."""
+    there = torch.accelerator.current_accelerator(check_available=True)
+    kinds: tuple[Accelerator, ...] = ("cuda", "mps", "xpu")
+    return next((kind for kind in kinds if there is not None and there.type == kind), None)
+
+
+def device_kind() -> Kind:
+    """What LIMNER_DEVICE names; without it the accelerator where there is one, otherwise the CPU.
+
+    Errors: `InputError` where it names no kind of device, or one that is not here.
+    """
+    asked, there = os.environ.get(CHOICE, "").strip().lower(), accelerator()
+    here: tuple[Kind, ...] = ("cpu",) if there is None else ("cpu", there)
+    if not asked:
+        return here[-1]
+    for kind in here:
+        if asked == kind:
+            return kind
+    known = ("cpu", "cuda", "mps", "xpu")
+    if asked in known:
+        raise InputError(f"{CHOICE}={asked}, but torch sees no {asked} device here; choose {' or '.join(here)}")
+    hint = nearest(asked, known) or f"; it is one of {', '.join(known)}"
+    raise InputError(f"{CHOICE}={asked} is no kind of device{hint} (which card: CUDA_VISIBLE_DEVICES)")
 
 
 def device() -> torch.device:
-    """The accelerator where there is one, otherwise the CPU. With several processes on a node, each takes its own card."""
-    if torch.cuda.is_available():
-        from limner.core import parallel
+    """The device that computes (see `device_kind`). With several processes on a node, each takes its own card.
 
-        return torch.device("cuda", parallel.local_rank() % torch.cuda.device_count())
-    return torch.device("cpu")
+    Errors: `InputError` for a LIMNER_DEVICE that is not here.
+    """
+    kind = device_kind()
+    if kind == "cpu":
+        return torch.device("cpu")
+    from limner.core import parallel
+
+    return torch.device(kind, parallel.local_rank() % torch.accelerator.device_count())
 
 
 def _cpu_flags() -> frozenset[str]:
@@ -37,16 +73,34 @@ def _cpu_flags() -> frozenset[str]:
 
 
 def choose(where: torch.device | None = None) -> Precision:
-    """bf16 where the hardware multiplies it (avx512_bf16 or amx on a CPU, Ampere and later on a GPU); emulated it is slow."""
+    """bf16 where the hardware multiplies it (avx512_bf16 or amx on a CPU, Ampere and later on a GPU); emulated it is slow.
+
+    On mps float32: which operations take bfloat16 there depends on the chip and on macOS, and none was tried.
+    """
     where = where or device()
     if where.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(where)[0] >= 8 else "fp32"
+    if where.type == "xpu":
+        return "bf16" if torch.xpu.is_bf16_supported(including_emulation=False) else "fp32"
+    if where.type == "mps":
+        return "fp32"
     return "bf16" if {"avx512_bf16", "amx_bf16"} & _cpu_flags() else "fp32"
 
 
 def autocast(where: torch.device, precision: Precision) -> torch.autocast:
     """The forward pass in `precision`; weights, gradients and optimiser stay in float32."""
     return torch.autocast(where.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def float64_home(device: torch.device) -> torch.device:
+    """Where numbers of float64 are kept that belong to tensors on `device`: there, or on the CPU where it has none (mps)."""
+    lacking = device.type == "mps" or (device.type == "xpu" and not torch.xpu.get_device_properties(device).has_fp64)
+    return torch.device("cpu") if lacking else device
+
+
+def in_float64(x: Tensor) -> Tensor:
+    """`x` in float64, on its `float64_home`."""
+    return x.to(float64_home(x.device), torch.float64)
 
 
 @contextlib.contextmanager
@@ -69,7 +123,7 @@ def repeatable() -> Iterator[None]:
     try:
         for switch in switches:
             switch.fp32_precision = "ieee"
-        with _in_order() if torch.cuda.is_available() else contextlib.nullcontext():
+        with _in_order() if accelerator() else contextlib.nullcontext():
             yield
     finally:
         for switch, old in zip(switches, before, strict=True):
@@ -79,7 +133,7 @@ def repeatable() -> Iterator[None]:
 @contextlib.contextmanager
 def _in_order() -> Iterator[None]:
     """A GPU sums in one order inside."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a card first multiplies
+    configure_process("ordered sums")
     before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     with warnings.catch_warnings():
@@ -105,7 +159,11 @@ def processor() -> str:
     where = device()
     if where.type == "cuda":
         return torch.cuda.get_device_name(where)
+    if where.type == "xpu":
+        return torch.xpu.get_device_name(where)
     name = platform.processor() or platform.machine()
+    if where.type == "mps":
+        return f"{name} (mps)"
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("model name"):
@@ -113,29 +171,6 @@ def processor() -> str:
                 break
     special = sorted({"avx2", "avx512f", "avx512_bf16", "amx_bf16"} & _cpu_flags())
     return f"{name} ({', '.join(special)})" if special else name
-
-
-def settle() -> None:
-    """Once per process, before torch is worked hard: memory is kept, and every matrix product uses the same threads.
-
-    Setting the number of threads, even to what it is, also stops MKL from choosing fewer by itself: a sum split otherwise
-    rounds otherwise, and an exact resume wants one answer. A precaution; no run was seen to differ for it.
-    """
-    keep_memory()
-    torch.set_num_threads(torch.get_num_threads())
-
-
-def keep_memory() -> bool:
-    """Tells glibc to keep freed memory instead of handing every large tensor back to the kernel and faulting it in again.
-
-    The constants are M_MMAP_MAX (-4), M_TRIM_THRESHOLD (-1) and M_TOP_PAD (-2) of malloc.h. Measured on CPU training: see
-    docs/lab-notes.md. Linux with glibc only; elsewhere it does nothing, silently, and returns False.
-    """
-    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    large = 1 << 30
-    return bool(mallopt(-4, 0) and mallopt(-1, large) and mallopt(-2, 1 << 26))
 
 
 def prepare_module(module: nn.Module, device: torch.device) -> None:

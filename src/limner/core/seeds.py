@@ -8,13 +8,16 @@ by seed, whatever the batch, the device or the number of processes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from limner.core.precision import accelerator
 
 
 def fold(*parts: int | str) -> int:
@@ -30,8 +33,31 @@ def seed_all(*parts: int | str) -> None:
     """
     seed = fold(*parts)
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_available():
+    kind = accelerator()
+    if kind == "cuda":
         torch.cuda.manual_seed_all(seed)
+    elif kind == "xpu":
+        torch.xpu.manual_seed_all(seed)
+    elif kind == "mps":
+        torch.mps.manual_seed(seed)
+
+
+@contextmanager
+def generators_kept(device: torch.device) -> Iterator[None]:
+    """Within the block torch's own generators may be seeded and drawn from; after it they stand where they stood before.
+
+    Those of the CPU and of `device`.
+    """
+    if device.type == "mps":  # `fork_rng` hands its generator a number of a device, and it takes none
+        before = torch.mps.get_rng_state()
+        with torch.random.fork_rng([]):
+            try:
+                yield
+            finally:
+                torch.mps.set_rng_state(before)
+        return
+    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
+        yield
 
 
 def noise(seeds: Sequence[int], *shape: int, stream: str = "latent") -> Tensor:

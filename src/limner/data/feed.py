@@ -13,6 +13,7 @@ import torch
 
 from limner.core import images, seeds
 from limner.core.cond import Batch, Cond
+from limner.core.environment import free_memory
 from limner.data.dataset import Dataset
 from limner.data.latents import Encode, Memory, kept_at
 
@@ -30,9 +31,9 @@ class Feed:
         self.pictures = (dataset.fingerprint, split, mirror)
         self.memory: Memory | None = None
         self.on_card: torch.Tensor | None = None
-        if device.type == "cuda":
+        if device.type != "cpu":
             height, width, channels = dataset.shape
-            if len(self.rows) * height * width * channels < SHARE_OF_CARD * torch.cuda.mem_get_info(device)[0]:
+            if len(self.rows) * height * width * channels < SHARE_OF_CARD * free_memory(device):
                 self.on_card = torch.from_numpy(self.images.gather(self.rows)).to(device)
 
     def __len__(self) -> int:

@@ -22,7 +22,7 @@ from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.method import Method
 from limner.core.sampling import latents_of, render
-from limner.core.seeds import fold, seed_all
+from limner.core.seeds import fold, generators_kept, seed_all
 from limner.nets.convae import ConvEncoder
 from limner.runs.model import Loaded
 
@@ -179,7 +179,7 @@ def _passes(count: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:
 
     One size for all keeps a picture's bits its own, as in `limner.core.sampling.generate`. Eight fill a CPU; memory is bounded.
     """
-    size = 64 if device.type == "cuda" else 8
+    size = 8 if device.type == "cpu" else 64
     for start in range(0, count, size):
         yield torch.arange(start, start + size, device=device).clamp(max=count - 1), min(size, count - start)
 
@@ -207,7 +207,7 @@ def _guess(method: Method, classes: Sequence[int], target: Tensor, seed: int) ->
     assert isinstance(method, Latents)
     device, dim = target.device, method.latents([0]).shape[1]
     shape = (target.shape[1], target.shape[2], target.shape[3])
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with generators_kept(device):
         seed_all("encoder", seed)
         encoder = ConvEncoder(shape, dim + len(classes), width=32, widest=128, blocks=1).to(device)
     adam = torch.optim.Adam(encoder.parameters(), betas=(0.9, 0.99))

@@ -12,6 +12,7 @@ from typing import Any
 from limner.core import precision
 from limner.core.environment import peak_memory
 from limner.core.method import At
+from limner.core.process import configure_process
 from limner.core.progress import silent
 from limner.runs.run import Run
 from limner.training.resolve import AUTO, MINUTES, TrainRequest, resolve_request
@@ -70,7 +71,7 @@ def dry_run(
     """
     request = TrainRequest(source, preset, images, minutes, seed, settings)
     recipe, dataset, why = resolve_request(request, silent)
-    precision.settle()
+    configure_process("work")
     training = Training(Run(Path("dry-run")), recipe, dataset)
     first = training.state.stage
     stages = []

@@ -80,7 +80,7 @@ def _check_used(recipe: Recipe, settings: Sequence[str]) -> None:
 
 def _facts(recipe: Recipe, dataset: Dataset) -> Facts:
     height, width, channels = dataset.shape
-    budget, accelerated = recipe.budget, precision.device().type == "cuda"
+    budget, accelerated = recipe.budget, precision.device().type != "cpu"
     rarest = 0
     if dataset.labels is not None and dataset.classes:
         known = dataset.labels[dataset.indices("train")]

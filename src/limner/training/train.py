@@ -17,6 +17,7 @@ import torch
 from limner.core import parallel, precision
 from limner.core.errors import InputError
 from limner.core.files import write_json
+from limner.core.process import configure_process
 from limner.core.progress import Progress, Tell, silent
 from limner.data.dataset import Dataset
 from limner.recipes.recipe import Recipe, Segment
@@ -121,7 +122,7 @@ def _alone(run: Run) -> AbstractContextManager[None]:
 
 def _train(run: Run, recipe: Recipe, dataset: Dataset, on_progress: Tell) -> Outcome:
     """Trains, and leaves the run's status, log and report telling the truth, whatever happens."""
-    precision.settle()
+    configure_process("work")
     try:
         if parallel.leads():
             run.sweep()

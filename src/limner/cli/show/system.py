@@ -21,6 +21,7 @@ def show_doctor(answer: Answer) -> None:
             ("data", data or "no set found in LIMNER_DATA"),
             ("extras", ", ".join(there) or "none"),
             ("not installed", ", ".join(missing)),
+            ("tried on", "; ".join(f"{one['system']} with {one['device']} ({one['what']})" for one in answer["tried"])),
         ]
     )
     for warning in answer["warnings"]:
