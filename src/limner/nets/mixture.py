@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from limner.core.precision import in_float64
+
 
 class GaussianMixture(nn.Module):
     """`components` Gaussians over [dim]. Before `fit` it is one standard normal, whatever component is drawn."""
@@ -40,9 +42,9 @@ class GaussianMixture(nn.Module):
     @torch.no_grad()
     def fit(self, x: Tensor, seed: int, rounds: int = 20) -> None:
         """[N, dim]; at most `rounds` of EM from k-means++ centres, in float64. Seeded; the same x gives the same mixture."""
-        dtype = self.means.dtype
-        x = x.double()
-        self.double()
+        device, dtype = self.means.device, self.means.dtype
+        x = in_float64(x)
+        self.to(x)
         count, dim = x.shape
         generator = torch.Generator().manual_seed(seed)
         total = torch.cov(x.T).reshape(dim, dim)
@@ -67,7 +69,7 @@ class GaussianMixture(nn.Module):
             # A prior worth `dim`/10 points of the data's own spread keeps a thin component from collapsing on a few images.
             covariances = (scatter + 0.1 * dim * total) / (sums + 0.1 * dim)[:, None, None]
             self.factors.copy_(torch.linalg.cholesky(covariances + floor))  # all at once: a GPU is waited for at each call
-        self.to(dtype)
+        self.to(device, dtype)
 
     def sample(self, uniform: Tensor, normal: Tensor) -> Tensor:
         """[N] uniform in 0..1 chooses the component, [N, dim] standard normal the place -> [N, dim]."""

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limner.core.precision import in_float64
 from limner.nets.cpu import Dropout
 from limner.nets.layers import rows_of
 
@@ -129,7 +130,7 @@ def pick(logits: Tensor, uniform: Tensor, temperature: float = 1.0, top_k: int =
     `temperature` divides the logits; of what is left, only the `top_k` likeliest codes stay (0: all; Fan et al. 2018,
     arXiv:1805.04833), and of these the fewest that have `top_p` of the mass (Holtzman et al. 2019, arXiv:1904.09751).
     """
-    chances = (logits.double() / temperature).softmax(1)
+    chances = (in_float64(logits) / temperature).softmax(1)
     if 0 < top_k < chances.shape[1] or top_p < 1:
         likeliest, order = chances.sort(dim=1, descending=True, stable=True)
         if top_k > 0:
@@ -139,5 +140,5 @@ def pick(logits: Tensor, uniform: Tensor, temperature: float = 1.0, top_k: int =
         chances = torch.zeros_like(chances).scatter_(1, order, likeliest)
     reached = chances.cumsum(1)
     # The first place where the sum reaches the draw; a draw of 0 would take what has no chance at all.
-    target = uniform.double().clamp(min=1e-12)[:, None] * reached[:, -1:]
-    return (reached < target).sum(1).clamp(max=chances.shape[1] - 1)
+    target = uniform.to(chances).clamp(min=1e-12)[:, None] * reached[:, -1:]
+    return (reached < target).sum(1).clamp(max=chances.shape[1] - 1).to(logits.device)

@@ -117,9 +117,9 @@ def latents_of_pictures(
 def _between(latents: Tensor, labels: Tensor | None, steps: int, spherical: bool) -> tuple[Tensor, Tensor | None]:
     """[N, dim] -> [(N-1)·(steps-1) + 1, dim]: from each to the next, an end that two pairs share once; and their labels."""
     t = torch.linspace(0, 1, steps, dtype=torch.float64)
-    ends = latents.detach().double().cpu()  # float64, and back: the ends keep their bits
+    ends = latents.detach().cpu().double()  # float64, and back: the ends keep their bits
     ways = [(slerp if spherical else lerp)(a, b, t)[1:] for a, b in pairwise(ends)]
-    frames = torch.cat([ends[:1], *ways]).to(latents)
+    frames = torch.cat([ends[:1], *ways]).to(latents.dtype).to(latents.device)
     if labels is None:
         return frames, None
     near = torch.arange(len(frames)) / (steps - 1)

@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from limner.core.precision import in_float64
+
 Estimator = Literal["weighted", "stratified"]
 
 
@@ -89,7 +91,7 @@ def importance_bound(log_weights: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     count, total = 0, torch.zeros(())
     most = sums = torch.zeros(())
     for weights in log_weights:
-        weights = weights.double()
+        weights = in_float64(weights)
         if count == 0:
             total, most, sums = weights.clone(), weights, torch.ones_like(weights)
         else:

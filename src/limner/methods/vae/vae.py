@@ -27,6 +27,7 @@ from limner.core.cond import Batch
 from limner.core.errors import InputError
 from limner.core.method import At, Facts, Losses, Phase, Player
 from limner.core.optim import Optimiser
+from limner.core.precision import in_float64
 from limner.core.schedule import Schedule, Scheduled
 from limner.methods.vae import elbo, likelihoods
 from limner.methods.vae.base import Coding, CodingConfig
@@ -214,16 +215,16 @@ class Vae(Coding):
     def log_weight(self, images: Tensor, noise: Tensor, density: bool = False) -> Tensor:
         """[B] nats: log p(x|z) + log p(z) − log q(z|x) (see `Bounded`), in float64 from what the networks say in float32."""
         target = self.codec.encode(images)
-        mean, log_variance = (part.double() for part in self.posterior(target))
-        z = mean + (0.5 * log_variance).exp() * noise.view_as(mean)
-        out, log_scale = self.coder.decoder(z.float()).float(), self.log_scale
+        mean, log_variance = (in_float64(part) for part in self.posterior(target))
+        z = mean + (0.5 * log_variance).exp() * noise.view_as(mean).to(mean.device)
+        out, log_scale = self.coder.decoder(z.float().to(target.device)).float(), self.log_scale
         if not self.black_and_white:  # a narrow bin's mass is a small difference: in float32 it is off by 1e-5 nats a pixel
-            target, out, log_scale = target.double(), out.double(), log_scale.double()
+            target, out, log_scale = in_float64(target), in_float64(out), in_float64(log_scale)
         if density:
             seen = self._bins(target) - likelihoods.nll(self.decoder_kind, target, out, log_scale)
         else:
             seen = likelihoods.log_mass(self.decoder_kind, target, out, log_scale)
-        return seen + self.log_prior(z) - elbo.log_normal(z, mean, log_variance).flatten(1).sum(1)
+        return in_float64(seen) + self.log_prior(z) - elbo.log_normal(z, mean, log_variance).flatten(1).sum(1)
 
     @property
     def exact(self) -> bool:
@@ -235,14 +236,14 @@ class Vae(Coding):
         """[B] nats in float64: of N(Wm + b, WSWᵀ + σ²I) for each Gaussian N(m, S) of the prior (probabilistic principal
         component analysis: Tipping & Bishop 1999), times the bins' widths. Only where the model is `exact`."""
         (layer,) = (one for one in self.coder.decoder.modules() if isinstance(one, nn.Linear))
-        weight, target = layer.weight.double(), self.codec.encode(images)
+        weight, target = in_float64(layer.weight), self.codec.encode(images)
         means, shares = weight.new_zeros(1, self.entries), weight.new_ones(1)
         factors = torch.eye(self.entries).to(weight)[None]
         if self.prior is not None:
-            means, factors, shares = self.prior.means.double(), self.prior.factors.double(), self.prior.shares.double()
-        noise = torch.exp(2 * self.log_scale.double()).expand(len(means), len(weight))
-        law = LowRankMultivariateNormal(means @ weight.T + layer.bias.double(), weight @ factors, noise)
-        each: Tensor = law.log_prob(target.double().flatten(1)[:, None])  # type: ignore[no-untyped-call]
+            means, factors, shares = map(in_float64, (self.prior.means, self.prior.factors, self.prior.shares))
+        noise = torch.exp(2 * in_float64(self.log_scale)).expand(len(means), len(weight))
+        law = LowRankMultivariateNormal(means @ weight.T + in_float64(layer.bias), weight @ factors, noise)
+        each: Tensor = law.log_prob(in_float64(target).flatten(1)[:, None])  # type: ignore[no-untyped-call]
         return torch.logsumexp(each + shares.log(), 1) + self._bins(target)
 
     @torch.no_grad()

@@ -22,6 +22,7 @@ from limner.core.cond import Batch, Cond
 from limner.core.errors import InputError
 from limner.core.method import At, Facts, Losses, Method, MethodConfig, Phase, Player
 from limner.core.optim import Clip, Optimiser
+from limner.core.precision import float64_home
 from limner.core.schedule import Schedule
 from limner.methods.labels import count_labels, draw_labels
 from limner.nets.transformer import CausalTransformer, pick
@@ -106,7 +107,8 @@ class Prior(Method):
         self, seeds: Sequence[int], cond: Cond, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, **knobs: Any
     ) -> Tensor:
         """`temperature`, `top_k` and `top_p` as `pick` has them: lower ones give more typical, less varied pictures."""
-        uniform = torch.special.ndtr(randomness.noise(seeds, self.transformer.length, stream="codes").double()).to(self.device)
+        normal = randomness.noise(seeds, self.transformer.length, stream="codes").double()
+        uniform = torch.special.ndtr(normal).to(float64_home(self.device))
         codes = self.transformer.draw(
             len(seeds),
             self.labels(seeds, cond.label),
