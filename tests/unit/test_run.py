@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 
-from limner.core import files
+from limner.core import files, process
 from limner.core.errors import InputError
 from limner.recipes.settings import compose
 from limner.runs.checkpoint import load_weights
@@ -164,6 +167,64 @@ def test_status_of_a_new_and_of_a_silent_run(run: Run) -> None:
         list_runs(run.path / "nowhere")
 
 
+HOLDERS = {
+    "limner": "from limner.runs.run import Run\nwith Run(Path(sys.argv[1])).locked():\n    hold()",
+    "limner of before": (
+        "import fcntl\nwith (Path(sys.argv[1]) / '.lock').open('w') as handle:\n"
+        "    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)\n    hold()"
+    ),
+}
+"""What holds a run's lock, in a process of its own: `Run.locked`, and the call that it was until version 0.1."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock")
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_one_process_trains_a_run_and_a_dead_one_does_not(holder: str, run: Run) -> None:
+    head = "import sys\nfrom pathlib import Path\ndef hold():\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    words = [sys.executable, "-c", head + HOLDERS[holder], str(run.path)]
+    assert not run.busy()
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        assert run.busy()
+        with pytest.raises(InputError, match="is being trained by another process; wait for it, or stop it first"):
+            run.locked().__enter__()
+        other.kill()
+    assert not run.busy()
+    with run.locked():
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock")
+def test_a_limner_of_before_is_kept_out(run: Run) -> None:
+    import fcntl
+
+    with run.locked(), (run.path / ".lock").open("w") as handle:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert run.busy(), "within one process as well"
+    assert not run.busy()
+
+
+def test_a_lock_that_may_not_be_written_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    with pytest.raises(InputError, match="no permission to write"):
+        run.locked().__enter__()
+
+
+def test_a_fault_lets_go_of_the_lock(run: Run) -> None:
+    def fail() -> None:
+        with run.locked():
+            raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fail()
+    assert not run.busy()
+
+
 def test_prune_of_a_folder_leaves_a_run_in_training_alone(run: Run) -> None:
     for images in (10, 20, 30):
         save(run, images)
@@ -220,6 +281,50 @@ def test_atomic_writes_leave_the_old_file_when_they_fail(tmp_path: Path) -> None
         fail_half_way()
     assert json.loads(path.read_text()) == {"a": 1}
     assert [entry.name for entry in path.parent.iterdir()] == ["file.json"]
+
+
+def test_on_windows_no_folder_is_opened_and_files_are_synced_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    opened: list[tuple[Path, int]] = []
+    monkeypatch.setattr(files.os, "open", lambda path, flags: opened.append((path, flags)) or os.dup(1))
+    monkeypatch.setattr(files.os, "fsync", lambda handle: None)
+    for system, expected in (("linux", [(tmp_path, os.O_RDONLY), (tmp_path / "file", os.O_RDONLY)]),
+                             ("windows", [(tmp_path / "file", os.O_RDWR)])):  # fmt: skip
+        monkeypatch.setattr(process, "system", lambda system=system: system)
+        for path in (tmp_path, tmp_path / "file"):
+            files.sync(path)
+        assert opened == expected
+        opened.clear()
+
+
+@pytest.mark.parametrize("system", ["linux", "windows"])
+def test_on_windows_a_file_that_is_being_read_is_replaced_a_little_later(
+    system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals, replace = [PermissionError(13, "read by another")] * 2, os.replace
+
+    def busy(source: Path, target: Path) -> None:
+        if refusals:
+            raise refusals.pop()
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", busy)
+    monkeypatch.setattr(process, "system", lambda: system)
+    if system == "linux":  # where nothing but a missing permission says so
+        with pytest.raises(InputError, match="no permission"):
+            files.write_text(tmp_path / "file", "x")
+        assert len(refusals) == 1
+    else:
+        files.write_text(tmp_path / "file", "x\n")
+        assert (tmp_path / "file").read_bytes() == b"x\n"
+        refusals += [PermissionError(13, "for ever")] * 100
+        monkeypatch.setattr(files.time, "sleep", lambda _: None)
+        with pytest.raises(InputError, match="no permission"):
+            files.write_text(tmp_path / "file", "y")
+        assert (tmp_path / "file").read_bytes() == b"x\n"
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from limner.core import process
 from limner.core.errors import InputError
 
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
@@ -55,12 +57,31 @@ def writable(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Asks the kernel to have `path` (a file or a folder) on disk before this returns."""
-    handle = os.open(path, os.O_RDONLY)
+    """Asks the kernel to have `path` (a file or a folder) on disk before this returns.
+
+    Windows opens no folder, and writes out only what was opened for writing.
+    """
+    windows = process.system() == "windows"
+    if windows and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def replace(source: Path, target: Path) -> None:
+    """`source` takes the name of the file `target`. On Windows it waits, a second at most, while `target` is being read."""
+    tries = 20 if process.system() == "windows" else 1
+    for left in reversed(range(tries)):
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            if not left:
+                raise
+            time.sleep(0.05)
 
 
 @contextmanager
@@ -75,7 +96,7 @@ def atomic(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             sync(temporary)
-            os.replace(temporary, path)
+            replace(temporary, path)
             sync(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -105,7 +126,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")  # the same bytes on every system
 
 
 def write_json(path: Path, value: Any) -> None:

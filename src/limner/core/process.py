@@ -41,7 +41,7 @@ def configure_process(moment: Moment) -> None:
     ============  ==========================  =======================================================================
 
     Three more switches act on the whole process, are set for a block only and put back at its end: torch's number formats and
-    deterministic mode (`precision.repeatable`), the handlers of SIGINT and SIGTERM (`training.interrupt.wishes`), and the
+    deterministic mode (`precision.repeatable`), the handlers of SIGINT and SIGTERM (`training.interrupt.handle_signals`), and the
     number of torch's threads while a statistic is made (`metrics.stats.threads`). `seeds.seed_all` seeds torch's own
     generators, and nothing puts those back.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import safetensors.torch
 from torch import Tensor
 
@@ -238,15 +238,20 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One process trains a run at a time. Errors: `InputError` where another one does."""
-        with mended(self.path):
-            handle = (self.path / ".lock").open("w")
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(f"{self.path} is being trained by another process; wait for it, or stop it first") from error
+        """One process trains a run at a time. Errors: `InputError` where another one does.
+
+        On Linux and macOS it is flock on ``.lock``, so that a limner of before, which called that itself, is kept out as well.
+        """
+        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        try:
+            with mended(self.path):
+                lock.acquire()
+        except filelock.Timeout as error:
+            raise InputError(f"{self.path} is being trained by another process; wait for it, or stop it first") from error
+        try:
             yield
+        finally:
+            lock.release()
 
     def busy(self) -> bool:
         """Whether a process trains it just now: the kernel lets go of a dead one's lock."""

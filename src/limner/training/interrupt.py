@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that the training loop looks at after each step, so that it can save before it leaves."""
+"""Ctrl-C, SIGTERM and on Windows Ctrl-Break as a request that the training loop looks at after each step, to save and leave."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def handle_signals() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    handlers = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGBREAK"):  # Windows alone: Ctrl-Break, which also reaches a process without a terminal of its own
+        numbers.append(signal.SIGBREAK)
+    handlers = {number: signal.signal(number, request) for number in numbers}
     try:
         yield request
     finally:

@@ -146,11 +146,13 @@ def append(path: Path, judgement: Judgement) -> None:
     """
     line: bytes = judgement.model_dump_json(exclude_none=True).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
     try:
         size = os.fstat(handle).st_size
-        if size and os.pread(handle, 1, size - 1) != b"\n":
-            line = b"\n" + line
+        if size:
+            os.lseek(handle, size - 1, os.SEEK_SET)
+            if os.read(handle, 1) != b"\n":
+                line = b"\n" + line
         try:
             if os.write(handle, line) != len(line):
                 raise OSError(28, "no space left")
