@@ -109,8 +109,9 @@ def test_processes_speak_through_their_cards_where_each_has_one(
     device = precision.device()
     assert parallel._backend(device) == backend
     monkeypatch.setattr(parallel.dist, "get_backend", lambda: backend)
-    through_the_host = backend == "gloo" and kind != "cuda"
-    assert parallel._message_device(device) == (torch.device("cpu") if through_the_host else device)
+    own = {"nccl": "cuda", "xccl": "xpu"}.get(backend)
+    assert parallel._message_device() == (own or "cpu")
+    assert parallel._gradient_device(device).type == ("cuda" if kind == "cuda" else own or "cpu")
 
 
 @pytest.mark.parametrize(
