@@ -17,6 +17,7 @@ import pytest
 from limner.cli import main
 from limner.core import environment
 from limner.core.errors import InputError
+from limner.data import catalog
 
 HEAVY = {
     "torch",
@@ -121,9 +122,12 @@ def test_done(ask: Ask) -> None:
     answer = only_object(out)
     assert {"device", "precision", "threads", "extras", "torch", "memory", "warnings"} <= set(answer)
     assert answer["precision"] in ("bf16", "fp32")
+    assert {(one["system"], one["device"]) for one in answer["tried"]} == {("linux", "cpu"), ("linux", "cuda")}
     code, out, err = ask("doctor")
     assert (code, err) == (0, "")
     assert "precision" in out
+    assert "linux with cuda (one NVIDIA card" in out
+    assert "LIMNER_DEVICE=cpu" in ask("doctor", "--help")[1]
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
@@ -220,8 +224,9 @@ def test_json_holds_no_nan(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
 
     value = {"a": float("nan"), "b": [float("inf"), 1.5], "c": numpy.float32(2), "d": Path("x"), "e": numpy.int64(3)}
     monkeypatch.setattr(environment, "examine", lambda: value)
+    monkeypatch.setattr(catalog, "known_sets", list)
     _, out, _ = ask("doctor", "--json")
-    assert only_object(out) == {"a": None, "b": [None, 1.5], "c": 2.0, "d": "x", "e": 3}
+    assert only_object(out) == {"a": None, "b": [None, 1.5], "c": 2.0, "d": "x", "e": 3, "data": {}}
 
 
 def test_what_a_verb_prints_stays_off_stdout(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,8 +235,9 @@ def test_what_a_verb_prints_stays_off_stdout(ask: Ask, monkeypatch: pytest.Monke
         return {"a": 1}
 
     monkeypatch.setattr(environment, "examine", chatty)
+    monkeypatch.setattr(catalog, "known_sets", list)
     code, out, err = ask("doctor", "--json")
-    assert (code, only_object(out)) == (0, {"a": 1})
+    assert (code, only_object(out)) == (0, {"a": 1, "data": {}})
     assert err == "chatter\n"
 
 
