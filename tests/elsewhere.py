@@ -25,12 +25,32 @@ MODULES = {
 }
 CALLS = {
     "windows": (
-        "chown", "fchmod", "fork", "getegid", "geteuid", "getgid", "getloadavg", "getpgid", "getuid", "killpg", "mkfifo",
-        "posix_fadvise", "posix_fallocate", "pread", "preadv", "pwrite", "register_at_fork", "sched_getaffinity", "setsid",
-        "statvfs", "sync", "sysconf", "wait",
+        "chown",
+        "fchmod",
+        "fork",
+        "getegid",
+        "geteuid",
+        "getgid",
+        "getloadavg",
+        "getpgid",
+        "getuid",
+        "killpg",
+        "mkfifo",
+        "posix_fadvise",
+        "posix_fallocate",
+        "pread",
+        "preadv",
+        "pwrite",
+        "register_at_fork",
+        "sched_getaffinity",
+        "setsid",
+        "statvfs",
+        "sync",
+        "sysconf",
+        "wait",
     ),
     "macos": ("posix_fadvise", "posix_fallocate", "sched_getaffinity"),
-}  # fmt: skip
+}
 SIGNALS = {
     "windows": ("SIGALRM", "SIGCHLD", "SIGCONT", "SIGHUP", "SIGPIPE", "SIGQUIT", "SIGSTOP", "SIGUSR1", "SIGUSR2"),
     "macos": ("SIGPWR", "SIGSTKFLT"),

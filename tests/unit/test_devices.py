@@ -44,11 +44,19 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 @pytest.mark.parametrize(
     ("there", "asked", "expected"),
     [
-        (None, None, "cpu"), (None, "cpu", "cpu"), (None, "", "cpu"), ("hpu", None, "cpu"),
-        ("cuda", None, "cuda"), ("cuda", "cpu", "cpu"), ("cuda", "CUDA ", "cuda"),
-        ("mps", None, "mps"), ("mps", "cpu", "cpu"), ("xpu", None, "xpu"), ("xpu", "xpu", "xpu"),
+        (None, None, "cpu"),
+        (None, "cpu", "cpu"),
+        (None, "", "cpu"),
+        ("hpu", None, "cpu"),
+        ("cuda", None, "cuda"),
+        ("cuda", "cpu", "cpu"),
+        ("cuda", "CUDA ", "cuda"),
+        ("mps", None, "mps"),
+        ("mps", "cpu", "cpu"),
+        ("xpu", None, "xpu"),
+        ("xpu", "xpu", "xpu"),
     ],
-)  # fmt: skip
+)
 def test_the_device_is_the_accelerator_or_what_was_asked_for(
     there: str | None, asked: str | None, expected: Kind, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

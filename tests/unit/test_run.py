@@ -290,8 +290,10 @@ def test_on_windows_no_folder_is_opened_and_files_are_synced_as_written(
     opened: list[tuple[Path, int]] = []
     monkeypatch.setattr(files.os, "open", lambda path, flags: opened.append((path, flags)) or os.dup(1))
     monkeypatch.setattr(files.os, "fsync", lambda handle: None)
-    for system, expected in (("linux", [(tmp_path, os.O_RDONLY), (tmp_path / "file", os.O_RDONLY)]),
-                             ("windows", [(tmp_path / "file", os.O_RDWR)])):  # fmt: skip
+    for system, expected in (
+        ("linux", [(tmp_path, os.O_RDONLY), (tmp_path / "file", os.O_RDONLY)]),
+        ("windows", [(tmp_path / "file", os.O_RDWR)]),
+    ):
         monkeypatch.setattr(process, "system", lambda system=system: system)
         for path in (tmp_path, tmp_path / "file"):
             files.sync(path)

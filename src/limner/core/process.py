@@ -41,9 +41,9 @@ def configure_process(moment: Moment) -> None:
     ============  ==========================  =======================================================================
 
     Three more switches act on the whole process, are set for a block only and put back at its end: torch's number formats and
-    deterministic mode (`precision.repeatable`), the handlers of SIGINT and SIGTERM (`training.interrupt.handle_signals`), and the
-    number of torch's threads while a statistic is made (`metrics.stats.threads`). `seeds.seed_all` seeds torch's own
-    generators, and nothing puts those back.
+    deterministic mode (`precision.repeatable`), the handlers of signals (`training.interrupt.handle_signals`), and how many
+    threads torch has while a statistic is made (`metrics.stats.threads`). `seeds.seed_all` seeds torch's own generators, which
+    nobody puts back.
     """
     if moment == "import":
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
