@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from limner.core.capabilities import Codec
 from limner.core.cond import Batch, Cond
+from limner.core.diagnosis import GENERAL_RULES, Rule
 from limner.core.optim import Clip, Optimiser
 
 
@@ -182,6 +183,10 @@ class Method(nn.Module, ABC):
             if not player.averaged:
                 self.set_submodule(player.module, nn.Identity())
         return self.eval().requires_grad_(False)
+
+    def diagnosis(self) -> tuple[Rule, ...]:
+        """What may go wrong while it trains, each with the settings to change: what a run warns of."""
+        return GENERAL_RULES
 
     @property
     def device(self) -> torch.device:

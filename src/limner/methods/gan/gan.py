@@ -16,11 +16,13 @@ from torch import Tensor
 from limner.core import seeds as randomness
 from limner.core.capabilities import Codec, Pixels
 from limner.core.cond import Batch, Cond
+from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
 from limner.core.method import At, Losses, Method, Phase, Player
 from limner.methods.gan.augment import Augmenter
 from limner.methods.gan.conditioning import cross_entropy
 from limner.methods.gan.config import NOTHING, Gamma, GanConfig, networks
+from limner.methods.gan.diagnosis import RULES
 from limner.methods.gan.losses import GAMES, Turned
 from limner.methods.gan.penalties import gradient_normalised, gradient_penalty, r1_penalty
 from limner.methods.labels import count_labels, draw_labels
@@ -249,6 +251,9 @@ class Gan(Method):
                 for weight in self.discriminator.parameters():
                     weight.clamp_(-self.config.weight_clip, self.config.weight_clip)
         self.augment.adapt(sums["signs"][0], sums["seen"][0])
+
+    def diagnosis(self) -> tuple[Rule, ...]:
+        return RULES
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         """[len(seeds), latent], standard normal."""

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from limner.core import seeds as randomness
 from limner.core.capabilities import Codec
 from limner.core.cond import Batch, Cond
+from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
 from limner.core.method import Method, MethodConfig
 from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule
 from limner.methods.vae import likelihoods
+from limner.methods.vae.diagnosis import RULES
 from limner.nets.convae import Block, ConvDecoder, ConvEncoder
 from limner.nets.mixture import GaussianMixture
 from limner.nets.mlp import mlp
@@ -141,6 +143,9 @@ class Coding(Method):
     @abstractmethod
     def drawn(self, latents: Tensor) -> Tensor:
         """[B, *shape] -> [B, C, H, W] of what the codec takes: the expected picture, differentiable in `latents`."""
+
+    def diagnosis(self) -> tuple[Rule, ...]:
+        return RULES
 
     def settle_scale(self, encoded: Tensor, latents: Tensor) -> None:
         """Optional. Called with up to `FITTED` training images and a draw of their latents at every checkpoint."""

@@ -19,11 +19,13 @@ from torch import Tensor
 from limner.core import seeds as randomness
 from limner.core.capabilities import Codec
 from limner.core.cond import Batch, Cond
+from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
 from limner.core.method import At, Facts, Losses, Method, MethodConfig, Phase, Player
 from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule
 from limner.methods.labels import count_labels, draw_labels
+from limner.methods.vq.diagnosis import PRIOR_RULES
 from limner.nets.transformer import CausalTransformer, pick
 
 RARE = 20
@@ -89,6 +91,9 @@ class Prior(Method):
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("likelihood", ("prior",)),)
+
+    def diagnosis(self) -> tuple[Rule, ...]:
+        return PRIOR_RULES
 
     def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
         (batch,) = batches

@@ -19,10 +19,12 @@ from torch import Tensor, nn
 
 from limner.core.capabilities import Codec
 from limner.core.cond import Batch, Cond
+from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
 from limner.core.method import At, Facts, Losses, Method, MethodConfig, Phase, Player
 from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule
+from limner.methods.vq.diagnosis import CODEC_RULES
 from limner.nets.convae import ConvDecoder, ConvEncoder
 from limner.nets.layers import halvings
 from limner.nets.patch import PatchDiscriminator
@@ -153,6 +155,9 @@ class VqVae(Method):
         note = "the patch discriminator begins; reconstructions get worse in squared error, and crisper"
         game = Phase("adversarial", ("codec", "discriminator"), start=self.config.start, note=note)
         return (Phase("codes", ("codec",), stop=self.config.start), game) if self.config.start else (game,)
+
+    def diagnosis(self) -> tuple[Rule, ...]:
+        return CODEC_RULES
 
     def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
         (batch,) = batches
