@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from limner.core import seeds as randomness
-from limner.core.capabilities import Codec
+from limner.core.capabilities import Codec, CodecKind
 from limner.core.cond import Batch, Cond
 from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
@@ -34,6 +34,8 @@ RARE = 20
 
 class PriorConfig(MethodConfig):
     """The prior's own choices."""
+
+    takes: ClassVar[CodecKind] = "codes"
 
     kind: Literal["prior"] = "prior"
     width: int = Field(128, ge=1)
@@ -107,6 +109,7 @@ class Prior(Method):
         return F.cross_entropy(logits.flatten(0, 1), rows.flatten(), reduction="none").view(rows.shape).sum(1)
 
     @torch.no_grad()
+    # Many parameters: what a person may ask of a draw, each by its own name.
     def sample(
         self, seeds: Sequence[int], cond: Cond, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, **knobs: Any
     ) -> Tensor:
