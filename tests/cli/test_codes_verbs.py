@@ -238,8 +238,8 @@ PRIOR = "train digits --preset prior --out out"
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (f"{PRIOR} codec=GAN", "GAN (gan) has no codes for a prior to draw; give codec= a run of vq-vae, fsq or vqgan"),
-        (f"{PRIOR} codec=VAE", "VAE (vae) has no codes for a prior to draw; give codec= a run of vq-vae, fsq or vqgan"),
+        (f"{PRIOR} codec=GAN", "prior draws codes; GAN (gan) makes no latents; give codec= a run of vq-vae, fsq or vqgan"),
+        (f"{PRIOR} codec=VAE", "VAE (vae) makes continuous latents; give codec= a run of vq-vae, fsq or vqgan"),
         (PRIOR, "a prior draws codes, and nothing here makes any; give codec=RUN"),
         (f"{PRIOR} codec=", "a prior draws codes, and nothing here makes any; give codec=RUN"),
         (f"{PRIOR} codec=runs/moved", "codec=runs/moved: no run at runs/moved; `limner runs runs` lists what is there; where"),
@@ -249,7 +249,7 @@ PRIOR = "train digits --preset prior --out out"
         (f"{PRIOR} codec=BARE data.size=16", "these are 16x16 with 1; set data.size=8x8 data.channels=1"),
         (f"{PRIOR} codec=BARE data.channels=3", "these are 8x8 with 3; set data.size=8x8 data.channels=1"),
         ("train colours --preset prior --out out codec=BARE", "BARE encodes pictures of 8x8 with 1 channel(s), these are 12x8"),
-        (f"{PRIOR} --dry-run codec=GAN", "GAN (gan) has no codes"),
+        (f"{PRIOR} --dry-run codec=GAN", "prior draws codes; GAN (gan) makes no latents"),
         ("sample BARE", "limner train digits --preset prior codec=BARE"),
         ("evaluate BARE --metrics frechet", "limner train digits --preset prior codec=BARE"),
         ("evaluate BARE --metrics psnr,coverage", "limner train digits --preset prior codec=BARE"),

@@ -275,8 +275,8 @@ def test_codecs_that_do_not_serve_are_one_line(bare: Run, tmp_path: Path, source
     vae = run_of("vae", tmp_path / "vae")
     cases = [
         ("digits", f"codec={moved}", "no run at .*moved, give its new place"),
-        ("digits", f"codec={gan.path}", r"\(gan\) has no codes"),
-        ("digits", f"codec={vae.path}", r"\(vae\) has no codes"),
+        ("digits", f"codec={gan.path}", r"prior draws codes; .*\(gan\) makes no latents; give codec= a run of"),
+        ("digits", f"codec={vae.path}", r"prior draws codes; .*\(vae\) makes continuous latents; give codec= a run of"),
         (sources[28, 28, 1], f"codec={bare.path}", "encodes pictures of 8x8 with 1 .*28x28 with 1; set data.size=8x8"),
         ("digits", "method.width=16", "give codec=RUN"),
     ]

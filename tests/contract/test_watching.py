@@ -27,9 +27,12 @@ from limner.core.cond import Batch, Cond
 from limner.core.method import At
 from limner.core.sampling import generate
 from limner.core.seeds import SCORED_SEEDS
+from limner.data.feed import Feed
 from limner.methods.gan.gan import Gan
 from limner.nets.layers import BatchNorm
+from limner.recipes.build import build_method
 from limner.runs.report import page
+from limner.training.monitor import Lookout
 from limner.training.step import NORMS_EVERY, Stepper
 from limner.training.train import Progress, resume
 
@@ -193,6 +196,27 @@ def test_what_clears_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert log.index("warning (collapse)") < log.index("no more collapse")
     assert run.status()["warnings"] == []
     assert 'class="warnings"' not in page(run.path)
+
+
+def test_the_monitor_asks_the_method_that_trains_and_names_where_it_is_set(tmp_path: Path) -> None:
+    """The same rows are read by the rules of the stage they are of."""
+    run = run_of("vqgan", tmp_path)
+    recipe, dataset = run.recipe(), limner.prepare("digits")
+    rows: list[dict[str, Any]] = []
+    for number in range(1, 41):
+        norms = {f"gradient_norm/{player}": 1.0 if number < 30 else 900.0 for player in ("codec", "prior")}
+        row = {"images": number, "losses": {"codec": 1.0, "prior": 1.0}, "lr": {"codec": 1e-3, "prior": 1e-3}}
+        rows.append(row | {"watch": norms | ({"diversity": 0.9, "twins": 0.0} if number % 4 == 0 else {})})
+    (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monitor = Lookout(run, recipe, dataset, Feed(dataset, "train", torch.device("cpu"), 0))
+    for stage, place, rate in ((0, "stages.codec.method", 0.002), (1, "method", 0.0015)):
+        method = build_method(recipe, dataset.shape, dataset.classes, stage)
+        monitor.recall(method, stage, 0)
+        (warning,) = monitor.standing
+        assert warning.kind == "explosion"
+        assert f": lower {place}.optimiser.lr (now {rate:g})" in warning.text
+        assert monitor.warn(method, stage, 0) == [], "it stands already"
+        assert monitor.warn(method, stage, 36) == [], "later rows alone say nothing"
 
 
 def test_an_infinite_norm_of_a_gradient_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

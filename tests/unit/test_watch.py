@@ -11,15 +11,26 @@ from typing import Any
 import numpy as np
 import pytest
 
+from contract.helpers import ALONE, method_of
 from limner.core import diagnosis
-from limner.core.diagnosis import diversity, warnings
+from limner.core.diagnosis import Trace, Warning, diversity, setting_of
+from limner.methods.gan.diagnosis import RULES as GAN_RULES
+from limner.methods.vae.diagnosis import RULES as VAE_RULES
+from limner.methods.vq.diagnosis import CODEC_RULES, PRIOR_RULES
+from limner.recipes.build import stage_configs
 from limner.recipes.settings import compose
 
 Row = dict[str, Any]
 GAME = compose("dcgan").model_dump(mode="json")
 CODER = compose("vae").model_dump(mode="json")
+RULES = {"gan": GAN_RULES, "vae": VAE_RULES, "autoencoder": VAE_RULES, "vqvae": CODEC_RULES, "prior": PRIOR_RULES}
 EVENTS = 20
 """Points where pictures are shown; five rows of losses lead to each."""
+
+
+def warnings(history: list[Row], recipe: Row) -> list[Warning]:
+    """By the rules of the recipe's own method."""
+    return diagnosis.warnings(history, recipe, RULES[recipe["method"]["kind"]])
 
 
 def grey(*levels: int, side: int = 16) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -230,13 +241,92 @@ def test_rows_without_anything_to_see_are_no_events() -> None:
     assert warnings(rows, GAME) == []
 
 
-def test_every_knob_that_is_named_exists() -> None:
-    """Of the rules' own source: a recipe's key that is renamed must be renamed there as well."""
-    told = set(re.findall(r'"((?:method|data)\.[a-z0-9_.]+)"', Path(diagnosis.__file__).read_text()))
-    assert len(told) >= 7
-    for key in told:
-        assert any(diagnosis._setting(tree, key)[0] for tree in (GAME, CODER)), key
+@pytest.mark.parametrize("preset", ALONE)
+def test_every_setting_that_a_rule_advises_exists(preset: str) -> None:
+    """In the recipe of every stage: a key that is renamed must be renamed in the rules of its family as well."""
+    recipe = compose(preset)
+    for stage, (_, _, config) in enumerate(stage_configs(recipe)):
+        rules = method_of(preset, (8, 8, 1), stage=stage).diagnosis()
+        assert rules == RULES[config.kind]
+        tree = recipe.model_dump(mode="json") | {"method": config.model_dump(mode="json")}
+        advised = {key for rule in rules for _, key, _ in rule.advice}
+        assert "data.mirror" in advised
+        for key in advised:
+            assert setting_of(tree, key)[0], key
+
+
+@pytest.mark.parametrize("family", ["gan", "vae", "vq"])
+def test_every_key_in_the_source_of_a_rule_exists(family: str) -> None:
+    """Also one that a rule asks about without advising it."""
+    module = Path(diagnosis.__file__).parents[1] / "methods" / family / "diagnosis.py"
+    keys = set(re.findall(r'"((?:method|data)\.[a-z0-9_.]+)"', module.read_text()))
+    assert len(keys) >= (7 if family == "gan" else 1)
+    for key in keys:
+        assert setting_of(GAME if family == "gan" else CODER, key)[0], key
+    for name in ("norm", "normalise"):
+        assert setting_of(GAME, f"method.discriminator.{name}")[0]
     for key in ("method.generator.clip", "method.discriminator.optimiser.lr"):
-        assert diagnosis._setting(GAME, key)[0]
+        assert setting_of(GAME, key)[0]
     for key in ("method.clip", "method.optimiser.lr"):
-        assert diagnosis._setting(CODER, key)[0]
+        assert setting_of(CODER, key)[0]
+
+
+def test_no_family_is_spelt_in_what_all_share() -> None:
+    assert set(re.findall(r'"((?:method|data)\.[a-z0-9_.]+)"', Path(diagnosis.__file__).read_text())) == {"data.mirror"}
+
+
+def test_a_method_without_rules_of_its_own_has_the_general_ones() -> None:
+    def by_heart(at: float, losses: Row, seen: Row) -> None:
+        if "held_out_vae" in seen:
+            seen["held_out_vae"] = 100 - 150 * at + 260 * max(0.0, at - 0.5)
+            seen["gap_vae"] = seen["held_out_vae"] - losses["vae"]
+        if at > 0.7:
+            seen["gradient_norm/vae"] = 9000.0
+
+    found = diagnosis.warnings(history(by_heart, game=False), CODER, diagnosis.GENERAL_RULES)
+    assert {warning.kind for warning in found} == {"overfitting", "explosion"}
+    assert all(": " in warning.text for warning in found)
+
+
+def test_advice_is_about_the_stage_that_trains() -> None:
+    """Once it named the learning rate and the width of the prior that comes after the codec."""
+    recipe = compose("vq-vae")
+    tree = recipe.model_dump(mode="json") | {"method": recipe.stages[0].method.model_dump(mode="json")}
+
+    def exploding(at: float, losses: Row, seen: Row) -> None:
+        if at > 0.7:
+            seen["gradient_norm/vae"] = 9000.0
+
+    rows = history(exploding, game=False)
+    (found,) = diagnosis.warnings(rows, tree, CODEC_RULES, "stages.codec.method")
+    assert "lower stages.codec.method.optimiser.lr (now 0.002)" in found.text
+    assert " method." not in found.text
+
+
+def played(at: float, losses: Row, seen: Row) -> None:
+    """A codec whose discriminator begins halfway and is thrown about."""
+    if at > 0.5:
+        losses |= {"discriminator": 60.0 if at > 0.8 else 1.4, "right_on_real": 0.7, "right_on_fake": 0.7}
+        if "diversity" in seen:
+            seen |= {"diversity": 0.1, "held_out_right_on_real": 0.4, "gap_right_on_real": -0.5}
+    elif "diversity" in seen:
+        seen["diversity"] = 0.1
+
+
+def test_a_codec_is_judged_as_a_game_once_its_discriminator_plays() -> None:
+    rows, codec = history(played, game=False), compose("vqgan").stages[0].method.model_dump(mode="json")
+    tree = compose("vqgan").model_dump(mode="json") | {"method": codec}
+    assert warnings(rows[:50], tree) == []
+    found = {warning.kind: warning.text for warning in warnings(rows, tree)}
+    assert set(found) == {"collapse", "overfitting", "explosion"}
+    assert "method.width" not in found["overfitting"], "it is the discriminator's heart"
+    assert "data.mirror=true" in found["overfitting"]
+    assert "thrown about" in found["explosion"]
+    assert warnings(rows, CODER) == []
+
+
+def test_a_trace_says_where_its_recent_stretch_begins() -> None:
+    row = {"losses": {}, "lr": {"a": 1.0}}
+    assert Trace({}, [10, 20], row, {}).recent == 0
+    assert Trace({}, [100, 200, 300, 400], row, {}).recent == 200
+    assert Trace({}, [980, 990, 1000], row, {}).recent == 900

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from limner.core.cond import Cond
+
+CodecKind = Literal["continuous", "codes"]
+"""Latents that are real numbers, or whole numbers that name a code of a vocabulary."""
 
 
 class Codec(Protocol):
     """What a Method works *in*: pixels, or the latents of a trained autoencoder."""
 
     @property
-    def kind(self) -> Literal["continuous", "codes"]: ...
+    def kind(self) -> CodecKind: ...
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one encoded image, without the batch axis."""
@@ -79,7 +83,7 @@ class Pixels:
     """The identity: images themselves. Pixel and latent models share one path."""
 
     shape: tuple[int, ...]
-    kind: Literal["continuous", "codes"] = "continuous"
+    kind: CodecKind = "continuous"
     vocabulary: int | None = None
 
     def encode(self, images: Tensor) -> Tensor:
@@ -87,3 +91,47 @@ class Pixels:
 
     def decode(self, latents: Tensor) -> Tensor:
         return latents
+
+
+@dataclass(frozen=True)
+class ScaledCodec:
+    """Another codec, its continuous latents moved and scaled to the range that a method works in.
+
+    `centre` and `spread` [*shape] are buffers of that method, so that they travel in its checkpoints under its own names: zeros
+    and ones at first, which leave latents as they are. Since a module replaces its buffers when it moves to another device,
+    the method makes a `ScaledCodec` of them whenever it needs one.
+    """
+
+    codec: Codec
+    centre: Tensor
+    spread: Tensor
+
+    @property
+    def kind(self) -> CodecKind:
+        return self.codec.kind
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.codec.shape
+
+    @property
+    def vocabulary(self) -> int | None:
+        return self.codec.vocabulary
+
+    def encode(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] in [-1, 1] -> [B, *shape]."""
+        return (self.codec.encode(images) - self.centre) / self.spread
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[B, *shape] -> [B, C, H, W] in [-1, 1]; differentiable where the codec's is."""
+        return self.codec.decode(latents * self.spread + self.centre)
+
+    @torch.no_grad()
+    def fit(self, images: Iterable[Tensor], deviations: float) -> None:
+        """Sets `centre` and `spread`, in place, so that the latents of `images` (batches [B, C, H, W]) have mean zero and so
+        many standard `deviations` at each place are one. Pixels are between -1 and 1 as they are, and stay so."""
+        if isinstance(self.codec, Pixels):
+            return
+        latents = torch.cat([self.codec.encode(batch) for batch in images])
+        self.centre.copy_(latents.mean(0))
+        self.spread.copy_(deviations * latents.std(0).clamp(min=1e-6))

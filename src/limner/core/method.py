@@ -7,6 +7,7 @@ move on it and how often. A Method says *what to minimise, for which weights, ho
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from limner.core.capabilities import Codec
+from limner.core.capabilities import Codec, CodecKind
 from limner.core.cond import Batch, Cond
+from limner.core.diagnosis import GENERAL_RULES, Rule
 from limner.core.optim import Clip, Optimiser
 
 
@@ -40,6 +42,9 @@ class Player:
     clip: Clip | None = None
     averaged: bool = True
     """Whether the moving average follows these weights; nobody samples from a discriminator's."""
+    teaches: bool = False
+    """Whether it is there for other players' losses alone, as a discriminator or a critic is: a frozen copy goes without it.
+    A checkpoint's averaged weights are all that a codec is taken from, so who is not averaged in a codec must be a teacher."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,8 @@ class Facts:
     """Training pictures."""
     binary: bool = False
     """Whether they are black and white, drawn so (`data.binary`)."""
+    latents: tuple[int, ...] | None = None
+    """Shape of what the method works in where that is a frozen codec's latents; None where it is the pictures themselves."""
 
     @property
     def seen(self) -> int:
@@ -119,6 +126,11 @@ class MethodConfig(BaseModel):
     """A family's own choices: a part of the recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    makes: ClassVar[CodecKind | None] = None
+    """What its trained method gives others to work in, as their codec; None where it is no codec."""
+    takes: ClassVar[CodecKind] = "continuous"
+    """What it works in itself: continuous numbers (pixels, or the latents of a codec), or codes."""
 
     def settled(self, facts: Facts) -> Self:
         """With numbers in the place of "auto"; the run writes them down and starts."""
@@ -176,12 +188,20 @@ class Method(nn.Module, ABC):
         """[B, *codec.shape]: the batch's images in the codec's latents; remembered, where the loop has met them before."""
         return self.codec.encode(batch.images) if batch.latents is None else batch.latents()
 
-    def frozen(self) -> Self:
-        """Itself, as another method's codec: in evaluation mode, without gradients, and without the players that only teach."""
+    def frozen_copy(self) -> Self:
+        """A copy to be another method's codec: in evaluation mode, without gradients, without the players that only teach.
+
+        What is left of those has no weights: state-dict keys are the others'. Nothing is shared with the original.
+        """
+        frozen = copy.deepcopy(self)
         for player in self.players().values():
-            if not player.averaged:
-                self.set_submodule(player.module, nn.Identity())
-        return self.eval().requires_grad_(False)
+            if player.teaches:
+                frozen.set_submodule(player.module, nn.Identity())
+        return frozen.eval().requires_grad_(False)
+
+    def diagnosis(self) -> tuple[Rule, ...]:
+        """What may go wrong while it trains, each with the settings to change: what a run warns of."""
+        return GENERAL_RULES
 
     @property
     def device(self) -> torch.device:

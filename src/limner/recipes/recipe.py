@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from limner.core.errors import InputError
 from limner.core.precision import Precision
 from limner.data.options import DataOptions, ImageOptions
-from limner.methods.gan.config import GanConfig
-from limner.recipes.registry import MethodConfig
+from limner.recipes.registry import DEFAULT_PRESET, MethodConfig, default_method
 
 SCHEMA_VERSION = 1
 
@@ -118,13 +117,13 @@ class Recipe(_Tree):
     """Rerun it and get the same run."""
 
     schema_version: int = SCHEMA_VERSION
-    preset: str = "dcgan"
+    preset: str = DEFAULT_PRESET
     seed: int = Field(0, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     data: DataConfig = DataConfig()
     stages: tuple[Stage, ...] = ()
     """Before `method`, which takes what their shares leave."""
-    method: MethodConfig = GanConfig()
+    method: MethodConfig = Field(default_factory=default_method)
     batch: BatchConfig = BatchConfig()
     budget: BudgetConfig = BudgetConfig()
     ema: EmaConfig = EmaConfig()
@@ -136,7 +135,7 @@ class Recipe(_Tree):
     init_from: str | None = None
     """A run whose averaged weights this one starts from."""
     codec: str | None = None
-    """A finished run whose codes `method` learns; its codec is copied, as a stage, and the new run stands alone."""
+    """A finished run in whose latents `method` works; its codec is copied, as a stage, and the new run stands alone."""
     segments: tuple[Segment, ...] = ()
 
     @model_validator(mode="after")

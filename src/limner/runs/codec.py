@@ -1,12 +1,31 @@
-"""The codec of another run, as the first stage of a new one."""
+"""The codec of another run, as the first stages of a new one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from limner.core.errors import InputError
+from limner.recipes.build import CODEC_WORDS, presets_making, stage_configs
+from limner.recipes.recipe import Recipe, Stage
+from limner.recipes.registry import MethodConfig
+from limner.runs.plan import Plan
 from limner.runs.run import Run
+
+
+@dataclass(frozen=True)
+class TrainedCodec:
+    """What turns pictures into latents in a finished run."""
+
+    run: Run
+    stages: tuple[Stage, ...]
+    """Its methods, as stages that come trained; the last of them is the codec."""
+    tensors: dict[str, Tensor]
+    """The codec's averaged weights, with those of what it works in itself."""
 
 
 def open_codec(path: Path | str) -> Run:
@@ -17,14 +36,57 @@ def open_codec(path: Path | str) -> Run:
         raise InputError(f"codec={path}: {error}; where it was moved, give its new place") from error
 
 
-def taken_over(codec: Path | str, image_shape: tuple[int, int, int]) -> dict[str, Any]:
-    """What a recipe for pictures of `image_shape` (H, W, C) says about the run whose codec it takes over: `codec`, `stages`."""
-    run = open_codec(codec)
-    stages, _ = run.codec()
-    known, (height, width, channels) = run.recipe().data, image_shape
-    if (known.size, known.channels) != (f"{height}x{width}", channels):
+def trained_codec(path: Path | str, consumer: MethodConfig) -> TrainedCodec:
+    """The last codec in the run at `path` that makes what `consumer` takes: its method, or a stage that its method works in.
+
+    Errors: `InputError` where there is no such run, nothing in it makes that, or what does has not used up its budget.
+    """
+    run = open_codec(path)
+    recipe, checkpoint = run.recipe(), run.checkpoint()
+    configs = stage_configs(recipe)[: checkpoint.state()["stage"] + 1]
+    fitting = [place for place, (_, _, config) in enumerate(configs) if config.makes == consumer.takes]
+    if not fitting:
+        made = [config.makes for _, _, config in configs if config.makes is not None]
         raise InputError(
-            f"{run.path} encodes pictures of {known.size} with {known.channels} channel(s), these are {height}x{width} with "
-            f"{channels}; set data.size={known.size} data.channels={known.channels}"
+            f"{consumer.kind} draws {CODEC_WORDS[consumer.takes]}; {run.path} ({recipe.preset}) makes "
+            f"{CODEC_WORDS[made[-1] if made else None]}; give codec= a run of {_listed(presets_making(consumer.takes))}"
         )
-    return {"codec": str(run.path.resolve()), "stages": stages}
+    last = fitting[-1]
+    if last == len(configs) - 1:  # it is what was being trained when the checkpoint was saved
+        total = Plan(run.plan()).total(checkpoint.images)
+        share = sum(share for _, share, _ in configs)
+        if total is None or checkpoint.images < share * total:
+            raise InputError(
+                f"the codec of {run.path} is half trained ({checkpoint.images:,} images); finish it with `limner resume "
+                f"{run.path}`"
+            )
+    prefix = "codec." * (len(configs) - 1 - last)  # where it stands in the method that works in it
+    tensors = checkpoint.tensors("ema")
+    tensors = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    stages = tuple(Stage(name=name, share=0, method=config) for name, _, config in configs[: last + 1])
+    return TrainedCodec(run, stages, tensors)
+
+
+def adopt_codec(recipe: Recipe, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """What `recipe`, for pictures of `image_shape` (H, W, C), is to say of the run that its `codec` names: `codec`, `stages`.
+
+    Errors: `InputError` as `trained_codec` has them, and where the codec is for pictures of another shape.
+    """
+    codec = trained_codec(str(recipe.codec), recipe.method)
+    data, (height, width, channels) = codec.run.recipe().data, image_shape
+    if (data.size, data.channels) != (f"{height}x{width}", channels):
+        raise InputError(
+            f"{codec.run.path} encodes pictures of {data.size} with {data.channels} channel(s), these are {height}x{width} "
+            f"with {channels}; set data.size={data.size} data.channels={data.channels}"
+        )
+    return {"codec": str(codec.run.path.resolve()), "stages": codec.stages}
+
+
+def codec_weights(recipe: Recipe) -> dict[str, Tensor]:
+    """What the codec of `recipe` has learned, from the run that the recipe names. Errors: as `trained_codec`."""
+    return trained_codec(str(recipe.codec), recipe.method).tensors
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``a, b or c``."""
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

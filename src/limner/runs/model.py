@@ -23,7 +23,7 @@ from limner.core.process import configure_process
 from limner.core.sampling import generate
 from limner.data import prepare_source
 from limner.data.dataset import Dataset
-from limner.recipes.build import build_method, stage_configs
+from limner.recipes.build import CODEC_WORDS, build_method, presets_drawing, presets_making, stage_configs
 from limner.recipes.recipe import Recipe
 from limner.runs.checkpoint import Checkpoint, load_weights
 from limner.runs.run import Run
@@ -43,15 +43,21 @@ class Loaded:
     recipe: Recipe
     method: Method
 
+    # Many parameters: what a person may ask of a draw, each by its own name.
     def sample(
-        self, seeds: Sequence[int] = range(16), label: str | None = None, truncation: float = 1.0, temperature: float = 1.0,
-        top_k: int = 0, top_p: float = 1.0,
-    ) -> NDArray[np.uint8]:  # fmt: skip
+        self,
+        seeds: Sequence[int] = range(16),
+        label: str | None = None,
+        truncation: float = 1.0,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> NDArray[np.uint8]:
         """[len(seeds), H, W, C] uint8. Image i is a function of seeds[i] alone, to the bit, whatever stands beside it.
 
         `label` is the name of a class (or its number, where no class is called so); without it, a model that knows classes
         draws them as often as they were in training. `truncation` multiplies the latents: below 1 nearer to their mean, more
-        typical and less varied (Brock et al. 2018, arXiv:1809.11096, scaled instead of cut). A prior over codes divides its
+        typical and less varied (Brock et al. 2018, arXiv:1809.11096, scaled instead of cut). What draws codes divides its
         logits by `temperature`, and draws from the `top_k` likeliest codes only (0: all), and of these from the fewest that
         have `top_p` of the mass.
 
@@ -68,7 +74,7 @@ class Loaded:
     def _knobs(self, truncation: float, temperature: float, top_k: int, top_p: float) -> dict[str, float]:
         """Those that are not as they are anyway. Errors: `InputError` for one out of range, or that the method lacks."""
         if not self.method.generates:
-            raise InputError(self._no_prior())
+            raise InputError(self._why_none_are_drawn())
         if not (math.isfinite(truncation) and truncation > 0):
             raise InputError(f"truncation {truncation:g} is out of range; give a number above 0, such as 0.7 (1 is none)")
         if not (math.isfinite(temperature) and temperature > 0):
@@ -85,15 +91,18 @@ class Loaded:
             raise InputError(f"{self.run.path} ({self.recipe.preset}) draws no codes; leave {name.replace('_', '-')} out")
         return knobs if truncation == 1.0 else {"truncation": truncation, **knobs}
 
-    def _no_prior(self) -> str:
-        """Why it draws nothing, and what helps: it may be the first stage of a run whose prior comes later."""
-        stage = self.checkpoint.state()["stage"]
-        if stage == len(stage_configs(self.recipe)) - 1:
+    def _why_none_are_drawn(self) -> str:
+        """And what helps: it may be an early stage of a run, whose last one draws and comes later."""
+        stage, configs = self.checkpoint.state()["stage"], stage_configs(self.recipe)
+        if stage == len(configs) - 1:
+            made = self.recipe.method.makes
+            drawing = presets_drawing(made)[0] if made is not None else "none"
             return (
-                f"{self.run.path} turns pictures into codes and has no prior to draw new ones; train one with `limner train "
-                f"{self.recipe.data.source} --preset prior codec={self.run.path}`"
+                f"{self.run.path} turns pictures into {CODEC_WORDS[made]} and has no {drawing} to draw new ones; train one "
+                f"with `limner train {self.recipe.data.source} --preset {drawing} codec={self.run.path}`"
             )
-        early = f"{self.run.path} had not begun its prior, which draws new pictures, at {self.checkpoint.images:,} images"
+        drawing = configs[-1][2].kind
+        early = f"{self.run.path} had not begun its {drawing}, which draws new pictures, at {self.checkpoint.images:,} images"
         later = self.run.checkpoint().state()["stage"] > stage
         return f"{early}; {'use --checkpoint last' if later else f'go on with `limner resume {self.run.path}`'}"
 
@@ -140,8 +149,8 @@ class Loaded:
         if isinstance(self.method, Reconstructs):
             return self.method
         raise InputError(
-            f"{self.run.path} has no encoder ({self.recipe.preset}); train one that has, such as --preset vae (for single "
-            "pictures `limner reconstruct` looks for the latents instead)"
+            f"{self.run.path} has no encoder ({self.recipe.preset}); train one that has, such as --preset "
+            f"{presets_making('continuous')[0]} (for single pictures `limner reconstruct` looks for the latents instead)"
         )
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[Any]:

@@ -19,12 +19,9 @@ from torch import Tensor
 
 from limner.core.errors import InputError, nearest
 from limner.core.files import atomic_folder, mended, write_json, write_text
-from limner.methods.vq.vqvae import VqVaeConfig
-from limner.recipes.build import stage_configs
-from limner.recipes.recipe import Recipe, Stage
+from limner.recipes.recipe import Recipe
 from limner.recipes.settings import read_recipe
 from limner.runs.checkpoint import Checkpoint, read_json
-from limner.runs.plan import Plan
 
 CONTROLS = ("pause", "stop", "sample-now", "save-now")
 
@@ -154,31 +151,6 @@ class Run:
                 return checkpoint
         numbers = ", ".join(str(c.images) for c in there)
         raise InputError(f"{self.path} has no checkpoint '{which}'; there are: last, best, {numbers}")
-
-    def codec(self) -> tuple[tuple[Stage, ...], dict[str, Tensor]]:
-        """What turns pictures into codes here: its methods, as stages that come trained, and its averaged weights.
-
-        Errors: `InputError` where nothing here makes codes, or what does has not used up its budget.
-        """
-        recipe, checkpoint = self.recipe(), self.checkpoint()
-        configs = stage_configs(recipe)[: checkpoint.state()["stage"] + 1]
-        total = Plan(self.plan()).total(checkpoint.images)
-        if isinstance(configs[-1][2], VqVaeConfig):
-            share = sum(share for _, share, _ in configs)
-            if total is None or checkpoint.images < share * total:
-                raise InputError(
-                    f"the codec of {self.path} is half trained ({checkpoint.images:,} images); finish it with `limner resume "
-                    f"{self.path}`"
-                )
-        tensors = checkpoint.tensors("ema")
-        while not isinstance(configs[-1][2], VqVaeConfig):
-            configs = configs[:-1]
-            tensors = {name.removeprefix("codec."): value for name, value in tensors.items() if name.startswith("codec.")}
-            if not configs:
-                raise InputError(
-                    f"{self.path} ({recipe.preset}) has no codes for a prior to draw; give codec= a run of vq-vae, fsq or vqgan"
-                )
-        return tuple(Stage(name=name, share=0, method=method) for name, _, method in configs), tensors
 
     def best(self) -> int | None:
         """Images at the checkpoint with the lowest score, among those still there; the last where nothing was scored."""

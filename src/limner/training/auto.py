@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from limner.core.method import Facts
-from limner.methods.gan.config import LEAST
+from limner.methods.gan.config import MIN_IMAGE_SIDE
 
 SMALL_SET, MEDIUM_SET = 5_000, 20_000
 """With fewer pictures, a discriminator is taken to memorise them soon, and in a long run: round numbers near the sizes at which
@@ -27,7 +27,7 @@ def choose(pictures: int, facts: Facts, adversarial: bool = False) -> Choice:
     """For so many training `pictures` of `facts.shape` within the budget of `facts`; a GAN in any case where `adversarial`."""
     _, height, width = facts.shape
     size, seen = f"{height}x{width}", facts.seen
-    if min(height, width) < LEAST:
+    if min(height, width) < MIN_IMAGE_SIDE:
         return Choice("gan", (), f"pictures of {size} are too small for convolutions")
     if seen < MIN_GAN_BUDGET and not adversarial:
         why = f"the budget is about {_round(seen)} pictures of {size}, too few for a GAN; a VAE is soft but trains steadily"

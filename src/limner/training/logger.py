@@ -55,7 +55,7 @@ class Logger:
         self._progress_seconds = 0.0
         self._progress = training.progress()
         if parallel.leads():
-            self.monitor.recall(self.state.stage_start)
+            self.monitor.recall(self.training.stage.method, self.state.stage, self.state.stage_start)
             self.write_status()
 
     def add(self, logs: Mapping[str, Tensor]) -> None:
@@ -107,7 +107,7 @@ class Logger:
 
     def write_warnings(self) -> None:
         """Tells of what the newest row of metrics shows to go wrong."""
-        for warning in self.monitor.warn(self.state.stage_start):
+        for warning in self.monitor.warn(self.training.stage.method, self.state.stage, self.state.stage_start):
             self.on_progress(replace(self.progress(), note=warning.text))
         self.write_status()
 

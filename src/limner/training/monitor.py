@@ -1,6 +1,7 @@
 """What a run looks at beside its own losses: pictures of the same seeds, how varied they are, and pictures held out.
 
-The rules that judge it are `limner.core.diagnosis`'s. Only the leading process looks, and nothing that trains is moved by it.
+The rules that judge it are the method's (`Method.diagnosis`). Only the leading process looks, and nothing that trains is moved
+by it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from limner.core.method import At, Method
 from limner.core.sampling import generate
 from limner.data.dataset import Dataset
 from limner.data.feed import Feed
+from limner.recipes.build import stage_configs
 from limner.recipes.recipe import Recipe
 from limner.runs.run import Run
 from limner.training.step import Stepper
 
-COUNT, LEAST = 256, 8
+MOST_HELD_OUT, FEWEST_HELD_OUT = 256, 8
 """Held-out pictures that the losses are taken on, where there are so many; fewer than the least say nothing."""
 SHARE = 0.01
 """At most this share of the time goes to them; the first and the last look are always taken."""
@@ -32,9 +34,9 @@ class Lookout:
 
     def __init__(self, run: Run, recipe: Recipe, dataset: Dataset, train: Feed) -> None:
         self.run, self.dataset, self.train = run, dataset, train
-        self.knobs = recipe.model_dump(mode="json")
+        self.recipe = recipe
         self.count = recipe.previews.count
-        self.split = "val" if len(dataset.splits.get("val", ())) >= LEAST else "train"
+        self.split = "val" if len(dataset.splits.get("val", ())) >= FEWEST_HELD_OUT else "train"
         self.feed: Feed | None = None
         if parallel.leads() and self.split == "val":
             self.feed = Feed(dataset, "val", train.device, train.seed, train.mirror)
@@ -64,7 +66,7 @@ class Lookout:
         """
         if self.feed is None or (self.last > 0 and self.spent + self.last > SHARE * seconds and not always):
             return {}
-        began, count = time.monotonic(), min(COUNT, len(self.feed))
+        began, count = time.monotonic(), min(MOST_HELD_OUT, len(self.feed))
         held_out, known = (stepper.look(feed.draw, at, count) for feed in (self.feed, self.train))
         self.last = time.monotonic() - began
         self.spent += self.last
@@ -72,15 +74,18 @@ class Lookout:
         seen |= {f"gap_{name}": value - known[name] for name, value in held_out.items()}
         return {name: value for name, value in seen.items() if math.isfinite(value)} | {"pictures_held_out": count}
 
-    def recall(self, since: int) -> None:
-        """What stands already, by the rows from `since` images on: `warn` does not give it again."""
+    def recall(self, method: Method, stage: int, since: int) -> None:
+        """What stands already, by the rows from `since` images on, where `stage` began: `warn` does not give it again."""
         rows = [row for row in self.run.metrics() if row["images"] > since]
-        self.standing = diagnosis.warnings(rows, self.knobs)
+        name, _, config = stage_configs(self.recipe)[stage]
+        tree = self.recipe.model_dump(mode="json") | {"method": config.model_dump(mode="json")}
+        key = "method" if stage == len(self.recipe.stages) else f"stages.{name}.method"
+        self.standing = diagnosis.warnings(rows, tree, method.diagnosis(), key)
 
-    def warn(self, since: int) -> list[diagnosis.Warning]:
+    def warn(self, method: Method, stage: int, since: int) -> list[diagnosis.Warning]:
         """What did not stand before, and does by the rows from `since` images on; it goes to the log as well."""
         before = {warning.kind for warning in self.standing}
-        self.recall(since)
+        self.recall(method, stage, since)
         fresh = [warning for warning in self.standing if warning.kind not in before]
         for warning in fresh:
             self.run.log(f"warning ({warning.kind}): {warning.text}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from limner.data.dataset import Dataset
 from limner.recipes.build import resolve_recipe, resolved_values
 from limner.recipes.recipe import BudgetConfig, Recipe
 from limner.recipes.settings import compose, laid_over
-from limner.runs.codec import taken_over
+from limner.runs.codec import adopt_codec
 from limner.runs.run import Run
 from limner.training.auto import choose
 
@@ -61,8 +62,10 @@ def resolve_request(request: TrainRequest, on_progress: Tell) -> tuple[Recipe, D
         reasons = (f"preset {choice.preset}: {choice.why}",)
     resolved = _resolve(recipe, dataset)
     _check_used(resolved, request.settings)
-    sized = [f"{key}={value}" for key, value in resolved_values(recipe.method, resolved.method)]
-    reasons += (f"by the pictures and the budget: {' '.join(sized)}",) if sized else ()
+    chosen = dict(resolved_values(recipe.method, resolved.method))
+    _check_overruled(chosen, request.settings)
+    by = "the pictures, the codec and the budget" if resolved.codec is not None else "the pictures and the budget"
+    reasons += (f"by {by}: {' '.join(f'{key}={value}' for key, value in chosen.items())}",) if chosen else ()
     for line in reasons:
         on_progress(Progress("chosen", note=line))
     return resolved, dataset, reasons
@@ -76,6 +79,15 @@ def _check_used(recipe: Recipe, settings: Sequence[str]) -> None:
             idle = method.overlooked(key.removeprefix(prefix)) if key.startswith(prefix) else None
             if idle:
                 raise InputError(f"{key} would do nothing here: {idle.replace('method.', prefix)}; leave it out")
+
+
+def _check_overruled(chosen: Mapping[str, Any], settings: Sequence[str]) -> None:
+    """Errors: `InputError` for one of `settings` that had to be `chosen` otherwise, since a codec's latents take no other."""
+    for key, _, text in (setting.partition("=") for setting in settings):
+        if key.strip() in chosen and text.strip() != AUTO:
+            raise InputError(
+                f"{key}={text} does not fit the codec's latents, which take {key}={chosen[key.strip()]}; leave it out"
+            )
 
 
 def _facts(recipe: Recipe, dataset: Dataset) -> Facts:
@@ -153,7 +165,7 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
             )
     update = {"data": recipe.data.model_copy(update=data), "precision": chosen, "init_from": init_from}
     if recipe.codec is not None:
-        update |= taken_over(recipe.codec, dataset.shape)
+        update |= adopt_codec(recipe, dataset.shape)
     elif any(stage.share == 0 for stage in recipe.stages):
         raise InputError("a stage with share=0 comes trained from another run; name that run with codec=RUN")
     return resolve_recipe(recipe.model_copy(update=update), _facts(recipe, dataset))

@@ -19,7 +19,7 @@ from limner.data.feed import Feed
 from limner.recipes.build import build_method, stage_configs
 from limner.recipes.recipe import Recipe
 from limner.runs.checkpoint import Checkpoint, TrainState, load_weights
-from limner.runs.codec import open_codec
+from limner.runs.codec import codec_weights
 from limner.runs.plan import Plan
 from limner.runs.run import Run
 from limner.training.ema import Ema
@@ -54,7 +54,7 @@ class Training:
         """Builds the stage's networks, their average and their optimisers: fresh, or as the checkpoint left them."""
         finished_stages = sum(share == 0 for _, share, _ in self.stages)  # those that come trained, from another run
         self.state = TrainState(**checkpoint.state()) if checkpoint else TrainState(stage=finished_stages)
-        codec = open_codec(str(self.recipe.codec)).codec()[1] if finished_stages and not checkpoint else None
+        codec = codec_weights(self.recipe) if finished_stages and not checkpoint else None
         self.stage = self._build_stage(codec)
         if checkpoint:
             method, ema = self.stage.method, self.stage.ema

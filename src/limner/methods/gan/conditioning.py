@@ -54,6 +54,7 @@ class Discriminator(nn.Module):
     The trunk is built for `channels(C, classes, how)` channels and gives [B, d] or [B, d, h, w], `features` entries in all.
     """
 
+    # Many parameters: the network is put together from just these, and `networks` is the only one to call it.
     def __init__(
         self, trunk: nn.Module, features: int, size: tuple[int, int], classes: int, how: DiscriminatorLabels, sn: bool
     ) -> None:

@@ -31,7 +31,7 @@ NOTHING = Schedule(value=0.0)
 
 Shape = tuple[int, ...]
 
-LEAST = 8
+MIN_IMAGE_SIDE = 8
 """Pixels of a side below which convolutions have nothing to halve."""
 
 
@@ -175,15 +175,23 @@ class GanConfig(MethodConfig):
         return None
 
     def settled(self, facts: Facts) -> GanConfig:
-        """γ="auto" as a number, networks="auto" as those that the budget is enough for, labels="auto" as yes or no."""
+        """γ="auto" as a number, networks="auto" as those that the budget is enough for, labels="auto" as yes or no.
+
+        Latents that are vectors, or maps too small to be halved, are drawn by an mlp whatever `networks` says: presets choose
+        theirs for pictures.
+        """
         gamma = Schedule(value=automatic_gamma(*facts.shape[1:], facts.batch))
         chosen: dict[str, object] = {name: gamma for name in ("r1_gamma", "r2_gamma") if getattr(self, name) == "auto"}
         if self.labels == "auto":
             chosen["labels"] = facts.classes >= 2 and facts.rarest >= RARE
+        drawn = facts.latents or facts.shape
+        flat = len(drawn) != 3 or min(drawn[1:]) < MIN_IMAGE_SIDE
+        if facts.latents is not None and flat and self.networks not in ("auto", "mlp"):
+            chosen["networks"] = "mlp"
         if self.networks == "auto":
             table = GREY if facts.shape[0] == 1 else COLOUR
             _, kind, *widths, widest = next(size for size in table if facts.seen * facts.area < size[0])
-            chosen["networks"] = "mlp" if min(facts.shape[1:]) < LEAST else kind
+            chosen["networks"] = "mlp" if flat else kind
             for name, network, width in zip(
                 ("generator", "discriminator"), (self.generator, self.discriminator), widths, strict=True
             ):
@@ -217,9 +225,9 @@ def networks(config: GanConfig, shape: tuple[int, ...], classes: int) -> tuple[G
     if d.spectral and config.networks == "r3":
         raise InputError("method.networks=r3 starts with layers at zero, which have no spectral norm; leave spectral out")
     size = (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
-    if config.networks != "mlp" and min(size) < LEAST:
+    if config.networks != "mlp" and min(size) < MIN_IMAGE_SIDE:
         raise InputError(
-            f"method.networks={config.networks} needs images of at least {LEAST}x{LEAST}, not "
+            f"method.networks={config.networks} needs images of at least {MIN_IMAGE_SIDE}x{MIN_IMAGE_SIDE}, not "
             f"{'x'.join(map(str, shape[1:]))}; use method.networks=mlp, or a larger data.size"
         )
     if classes and d.labels == "concat" and len(shape) != 3:

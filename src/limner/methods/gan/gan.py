@@ -14,17 +14,22 @@ import torch
 from torch import Tensor
 
 from limner.core import seeds as randomness
-from limner.core.capabilities import Codec, Pixels
+from limner.core.capabilities import Codec, ScaledCodec
 from limner.core.cond import Batch, Cond
+from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
 from limner.core.method import At, Losses, Method, Phase, Player
 from limner.methods.gan.augment import Augmenter
 from limner.methods.gan.conditioning import cross_entropy
 from limner.methods.gan.config import NOTHING, Gamma, GanConfig, networks
+from limner.methods.gan.diagnosis import RULES
 from limner.methods.gan.losses import GAMES, Turned
 from limner.methods.gan.penalties import gradient_normalised, gradient_penalty, r1_penalty
 from limner.methods.labels import count_labels, draw_labels
 from limner.nets.layers import BatchNorm
+
+SCALED_BY = 2_000
+"""Training images whose latents say how the codec is scaled."""
 
 
 class Gan(Method):
@@ -92,11 +97,16 @@ class Gan(Method):
         self.lazy = config.penalised and config.penalty_every > 1
         self._on_fake = config.r2_gamma != NOTHING or config.gradient_penalty > 0
 
+    @property
+    def scaled_codec(self) -> ScaledCodec:
+        """What the game is played in: the codec, scaled to what the generator's tanh spans."""
+        return ScaledCodec(self.codec, self.centre, self.spread)
+
     def players(self) -> Mapping[str, Player]:
         g, d = self.config.generator, self.config.discriminator
         return {
             "generator": Player("generator", g.optimiser, g.clip),
-            "discriminator": Player("discriminator", d.optimiser, d.clip, averaged=False),
+            "discriminator": Player("discriminator", d.optimiser, d.clip, averaged=False, teaches=True),
         }
 
     def phases(self) -> tuple[Phase, ...]:
@@ -111,7 +121,7 @@ class Gan(Method):
 
     def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
         (batch,) = batches
-        real = (self.codec.encode(batch.images) - self.centre) / self.spread
+        real = self.scaled_codec.encode(batch.images)
         label = batch.cond.label if self.conditional else None
         z = batch.noise(self.config.latent)
         if phase == "both":
@@ -154,10 +164,17 @@ class Gan(Method):
             loss = loss + cross_entropy(classes[-len(label) :], label)
         return Losses({"generator": loss})
 
+    # Many parameters: all is already there in both phases that call it, and a class to hold it would only be taken apart again.
     def _losses(
-        self, batch: Batch, images: Tensor, labels: Tensor | None, logits: Tensor, classes: Tensor | None, at: At,
+        self,
+        batch: Batch,
+        images: Tensor,
+        labels: Tensor | None,
+        logits: Tensor,
+        classes: Tensor | None,
+        at: At,
         movers: tuple[str, ...],
-    ) -> Losses:  # fmt: skip
+    ) -> Losses:
         """Of `movers`, from the verdict on real images and as many generated ones."""
         real, fake = logits.chunk(2)
         drift = self.config.drift if self.config.drift != "auto" else 0.0  # a run has settled it
@@ -250,13 +267,16 @@ class Gan(Method):
                     weight.clamp_(-self.config.weight_clip, self.config.weight_clip)
         self.augment.adapt(sums["signs"][0], sums["seen"][0])
 
+    def diagnosis(self) -> tuple[Rule, ...]:
+        return RULES
+
     def latents(self, seeds: Sequence[int]) -> Tensor:
         """[len(seeds), latent], standard normal."""
         return randomness.noise(seeds, self.config.latent).to(self.device)
 
     def picture(self, latents: Tensor, cond: Cond) -> Tensor:
         images = self.generator(latents, cond.label if self.conditional else None)
-        return self.codec.decode(images.float() * self.spread + self.centre)
+        return self.scaled_codec.decode(images.float())
 
     @torch.no_grad()
     def sample(self, seeds: Sequence[int], cond: Cond, truncation: float = 1.0, **knobs: Any) -> Tensor:
@@ -276,10 +296,7 @@ class Gan(Method):
             return
         if self.conditional:
             count_labels(batches, self.shares)
-        if not isinstance(self.codec, Pixels):
-            latents = torch.cat([self.codec.encode(batch.images) for batch in itertools.islice(batches, 2_000 // 64)])
-            self.centre.copy_(latents.mean(0))
-            self.spread.copy_(3 * latents.std(0).clamp(min=1e-6))
+        self.scaled_codec.fit((batch.images for batch in itertools.islice(batches, SCALED_BY // 64)), deviations=3)
 
 
 def _twice(label: Tensor | None) -> Tensor | None:

@@ -41,31 +41,49 @@ def _square(real: Tensor, fake: Tensor, smooth: float) -> Tensor:
 
 GAMES: Mapping[str, Game] = {
     "minimax": Game(
-        _cross_entropy, lambda real, fake: -F.softplus(fake), lambda real, fake: -torch.ones_like(fake), True,
+        _cross_entropy,
+        lambda real, fake: -F.softplus(fake),
+        lambda real, fake: -torch.ones_like(fake),
+        True,
         "Goodfellow et al. 2014, arXiv:1406.2661, eq. 1",
     ),
     "non-saturating": Game(
         # −log σ(fake). By its own logit −σ(−f), the discriminator's is σ(f) = e^f·σ(−f).
-        _cross_entropy, lambda real, fake: F.softplus(-fake), lambda real, fake: -torch.exp(-fake.clamp(min=-60.0)), True,
+        _cross_entropy,
+        lambda real, fake: F.softplus(-fake),
+        lambda real, fake: -torch.exp(-fake.clamp(min=-60.0)),
+        True,
         "Goodfellow et al. 2014, arXiv:1406.2661, section 3",
     ),
     "least-squares": Game(
-        _square, lambda real, fake: 0.5 * (fake - 1).square(), None, True, "Mao et al. 2016, arXiv:1611.04076, eq. 9",
+        _square,
+        lambda real, fake: 0.5 * (fake - 1).square(),
+        None,
+        True,
+        "Mao et al. 2016, arXiv:1611.04076, eq. 9",
     ),
     "wasserstein": Game(
-        lambda real, fake, smooth: fake - real, lambda real, fake: -fake, lambda real, fake: -torch.ones_like(fake), False,
+        lambda real, fake, smooth: fake - real,
+        lambda real, fake: -fake,
+        lambda real, fake: -torch.ones_like(fake),
+        False,
         "Arjovsky et al. 2017, arXiv:1701.07875, eq. 2",
     ),
     "hinge": Game(
-        lambda real, fake, smooth: F.relu(1 - real) + F.relu(1 + fake), lambda real, fake: -fake, None, False,
+        lambda real, fake, smooth: F.relu(1 - real) + F.relu(1 + fake),
+        lambda real, fake: -fake,
+        None,
+        False,
         "Lim & Ye 2017, arXiv:1705.02894; Miyato et al. 2018, eq. 16",
     ),
     "relativistic": Game(
-        lambda real, fake, smooth: F.softplus(fake - real), lambda real, fake: F.softplus(real - fake),
-        lambda real, fake: -torch.exp((real - fake).clamp(max=60.0)), False,
+        lambda real, fake, smooth: F.softplus(fake - real),
+        lambda real, fake: F.softplus(real - fake),
+        lambda real, fake: -torch.exp((real - fake).clamp(max=60.0)),
+        False,
         "Jolicoeur-Martineau 2018, arXiv:1807.00734; Huang et al. 2024, arXiv:2501.05441, eq. 2",
     ),
-}  # fmt: skip
+}
 
 
 class Turned(torch.autograd.Function):

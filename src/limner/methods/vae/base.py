@@ -10,25 +10,27 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from limner.core import seeds as randomness
-from limner.core.capabilities import Codec
+from limner.core.capabilities import Codec, CodecKind
 from limner.core.cond import Batch, Cond
+from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
 from limner.core.method import Method, MethodConfig
 from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule
 from limner.methods.vae import likelihoods
+from limner.methods.vae.diagnosis import RULES
 from limner.nets.convae import Block, ConvDecoder, ConvEncoder
 from limner.nets.mixture import GaussianMixture
 from limner.nets.mlp import mlp
 
-LEAST = 8
+MIN_IMAGE_SIDE = 8
 """Pixels of a side below which convolutions have nothing to halve."""
 FITTED = 5_000
 """Training images that the prior is fitted to."""
@@ -39,6 +41,7 @@ MOST = 1024
 class CodingConfig(MethodConfig):
     """The networks, the latents and the prior."""
 
+    makes: ClassVar[CodecKind | None] = "continuous"
     networks: Literal["conv", "mlp"] = "conv"
     latent: int = Field(32, ge=1)
     """Entries of the latent vector; with `map`, channels of the latent map."""
@@ -104,7 +107,7 @@ class Coder(nn.Module):
 class Coding(Method):
     """Abstract: the families add what is minimised, `losses`, and how an image becomes a latent, `posterior`."""
 
-    kind: Literal["continuous", "codes"] = "continuous"
+    kind: CodecKind = "continuous"
     vocabulary: int | None = None
 
     def __init__(self, config: CodingConfig, codec: Codec, each: int, decoder: likelihoods.Kind, mixtures: int = 1) -> None:
@@ -113,9 +116,11 @@ class Coding(Method):
         size = "x".join(map(str, codec.shape[1:]))
         if len(codec.shape) != 3:
             raise InputError(f"an autoencoder needs images or latent maps, not latent vectors of {codec.shape[0]} entries")
-        if config.networks == "conv" and min(codec.shape[1:]) < LEAST:
-            raise InputError(f"autoencoders of convolutions need images of at least {LEAST}x{LEAST}, not {size}; set "
-                             "method.networks=mlp, or a larger data.size")  # fmt: skip
+        if config.networks == "conv" and min(codec.shape[1:]) < MIN_IMAGE_SIDE:
+            raise InputError(
+                f"autoencoders of convolutions need images of at least {MIN_IMAGE_SIDE}x{MIN_IMAGE_SIDE}, not {size}; set "
+                "method.networks=mlp, or a larger data.size"
+            )
         if config.map and config.networks == "mlp":
             raise InputError("method.map=true needs method.networks=conv; an mlp gives a vector")
         if config.broadcast and config.map:
@@ -141,6 +146,9 @@ class Coding(Method):
     @abstractmethod
     def drawn(self, latents: Tensor) -> Tensor:
         """[B, *shape] -> [B, C, H, W] of what the codec takes: the expected picture, differentiable in `latents`."""
+
+    def diagnosis(self) -> tuple[Rule, ...]:
+        return RULES
 
     def settle_scale(self, encoded: Tensor, latents: Tensor) -> None:
         """Optional. Called with up to `FITTED` training images and a draw of their latents at every checkpoint."""

@@ -129,7 +129,5 @@ def _mixture_log_mass(images: Tensor, out: Tensor) -> Tensor:
     upper, lower = ((centred + step) * torch.exp(-log_scales) for step in (HALF_BIN, -HALF_BIN))
     # σ(u) − σ(l) = σ(u)·σ(−l)·(1 − e^{l−u}), exact in both tails.
     inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1((lower - upper).clamp(max=-LEAST)))
-    each = torch.where(
-        x > 1 - HALF_BIN, F.logsigmoid(-lower), torch.where(x < HALF_BIN - 1, F.logsigmoid(upper), inside)
-    )  # fmt: skip
+    each = torch.where(x > 1 - HALF_BIN, F.logsigmoid(-lower), torch.where(x < HALF_BIN - 1, F.logsigmoid(upper), inside))
     return torch.logsumexp(shares.log_softmax(1) + each.sum(2), 1)

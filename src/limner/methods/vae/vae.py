@@ -134,7 +134,7 @@ class Vae(Coding):
     def players(self) -> Mapping[str, Player]:
         found = {"vae": Player("coder", self.config.optimiser, self.config.clip)}
         if self.config.total_correlation == "critic":
-            found["critic"] = Player("critic", self.config.critic.optimiser, averaged=False)
+            found["critic"] = Player("critic", self.config.critic.optimiser, averaged=False, teaches=True)
         return found
 
     def phases(self) -> tuple[Phase, ...]:

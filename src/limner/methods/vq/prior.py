@@ -17,14 +17,16 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from limner.core import seeds as randomness
-from limner.core.capabilities import Codec
+from limner.core.capabilities import Codec, CodecKind
 from limner.core.cond import Batch, Cond
+from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
 from limner.core.method import At, Facts, Losses, Method, MethodConfig, Phase, Player
 from limner.core.optim import Clip, Optimiser
 from limner.core.precision import float64_home
 from limner.core.schedule import Schedule
 from limner.methods.labels import count_labels, draw_labels
+from limner.methods.vq.diagnosis import PRIOR_RULES
 from limner.nets.transformer import CausalTransformer, pick
 
 RARE = 20
@@ -33,6 +35,8 @@ RARE = 20
 
 class PriorConfig(MethodConfig):
     """The prior's own choices."""
+
+    takes: ClassVar[CodecKind] = "codes"
 
     kind: Literal["prior"] = "prior"
     width: int = Field(128, ge=1)
@@ -91,6 +95,9 @@ class Prior(Method):
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("likelihood", ("prior",)),)
 
+    def diagnosis(self) -> tuple[Rule, ...]:
+        return PRIOR_RULES
+
     def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
         (batch,) = batches
         nats = self.nats(self.encoded(batch), batch.cond.label)
@@ -103,6 +110,7 @@ class Prior(Method):
         return F.cross_entropy(logits.flatten(0, 1), rows.flatten(), reduction="none").view(rows.shape).sum(1)
 
     @torch.no_grad()
+    # Many parameters: what a person may ask of a draw, each by its own name.
     def sample(
         self, seeds: Sequence[int], cond: Cond, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, **knobs: Any
     ) -> Tensor:

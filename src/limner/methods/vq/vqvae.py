@@ -10,25 +10,27 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from limner.core.capabilities import Codec
+from limner.core.capabilities import Codec, CodecKind
 from limner.core.cond import Batch, Cond
+from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
 from limner.core.method import At, Facts, Losses, Method, MethodConfig, Phase, Player
 from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule
+from limner.methods.vq.diagnosis import CODEC_RULES
 from limner.nets.convae import ConvDecoder, ConvEncoder
 from limner.nets.layers import halvings
 from limner.nets.patch import PatchDiscriminator
 from limner.nets.quantise import FiniteScalars, Quantised, VectorQuantiser, perplexity, usage
 
-LEAST = 8
+MIN_IMAGE_SIDE = 8
 """Pixels of a side below which there is nothing to halve."""
 PLACES, PLACES_ACCELERATED = 100, 256
 """Codes of one image that a prior learns in minutes on a CPU, and on an accelerator; its cost grows with them."""
@@ -40,6 +42,8 @@ Level = Annotated[int, Field(ge=3)]
 
 class VqVaeConfig(MethodConfig):
     """The codec's own choices."""
+
+    makes: ClassVar[CodecKind | None] = "codes"
 
     kind: Literal["vqvae"] = "vqvae"
     quantiser: Literal["vq", "fsq"] = "vq"
@@ -116,15 +120,17 @@ class Coder(nn.Module):
 class VqVae(Method):
     """Also a Codec: `encode` gives the codes' indices, `decode` the images."""
 
-    kind: Literal["continuous", "codes"] = "codes"
+    kind: CodecKind = "codes"
     generates = False
 
     variance: Tensor
 
     def __init__(self, config: VqVaeConfig, codec: Codec, classes: tuple[str, ...] = ()) -> None:
         super().__init__(codec)
-        if len(codec.shape) != 3 or min(codec.shape[1:]) < LEAST:
-            raise InputError(f"codes need images of at least {LEAST}x{LEAST}, not {'x'.join(map(str, codec.shape[1:]))}")
+        if len(codec.shape) != 3 or min(codec.shape[1:]) < MIN_IMAGE_SIDE:
+            raise InputError(
+                f"codes need images of at least {MIN_IMAGE_SIDE}x{MIN_IMAGE_SIDE}, not {'x'.join(map(str, codec.shape[1:]))}"
+            )
         channels, height, width = codec.shape
         self.config = config
         down = _down((height, width), PLACES) if config.down == "auto" else config.down  # a run has settled it
@@ -145,7 +151,8 @@ class VqVae(Method):
         codec = {"codec": Player("coder", self.config.optimiser, self.config.clip)}
         if not self.config.adversarial:
             return codec
-        return codec | {"discriminator": Player("discriminator", self.config.discriminator_optimiser, averaged=False)}
+        teacher = Player("discriminator", self.config.discriminator_optimiser, averaged=False, teaches=True)
+        return codec | {"discriminator": teacher}
 
     def phases(self) -> tuple[Phase, ...]:
         if not self.config.adversarial:
@@ -153,6 +160,9 @@ class VqVae(Method):
         note = "the patch discriminator begins; reconstructions get worse in squared error, and crisper"
         game = Phase("adversarial", ("codec", "discriminator"), start=self.config.start, note=note)
         return (Phase("codes", ("codec",), stop=self.config.start), game) if self.config.start else (game,)
+
+    def diagnosis(self) -> tuple[Rule, ...]:
+        return CODEC_RULES
 
     def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
         (batch,) = batches
