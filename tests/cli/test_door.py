@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import pytest
 from limner.cli import main
 from limner.core import environment
 from limner.core.errors import InputError
-from limner.data import catalog
 
 HEAVY = {
     "torch",
@@ -75,8 +74,8 @@ def only_object(text: str) -> dict[str, Any]:
     return value
 
 
-def fail_with(error: BaseException) -> Callable[[], dict[str, Any]]:
-    def examine() -> dict[str, Any]:
+def fail_with(error: BaseException) -> Callable[[Mapping[str, str]], dict[str, Any]]:
+    def examine(data: Mapping[str, str]) -> dict[str, Any]:
         print("something said on the way")
         raise error
 
@@ -223,21 +222,19 @@ def test_json_holds_no_nan(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy
 
     value = {"a": float("nan"), "b": [float("inf"), 1.5], "c": numpy.float32(2), "d": Path("x"), "e": numpy.int64(3)}
-    monkeypatch.setattr(environment, "examine", lambda: value)
-    monkeypatch.setattr(catalog, "known_sets", list)
+    monkeypatch.setattr(environment, "examine", lambda data: value)
     _, out, _ = ask("doctor", "--json")
-    assert only_object(out) == {"a": None, "b": [None, 1.5], "c": 2.0, "d": "x", "e": 3, "data": {}}
+    assert only_object(out) == {"a": None, "b": [None, 1.5], "c": 2.0, "d": "x", "e": 3}
 
 
 def test_what_a_verb_prints_stays_off_stdout(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    def chatty() -> dict[str, Any]:
+    def chatty(data: Mapping[str, str]) -> dict[str, Any]:
         print("chatter")
         return {"a": 1}
 
     monkeypatch.setattr(environment, "examine", chatty)
-    monkeypatch.setattr(catalog, "known_sets", list)
     code, out, err = ask("doctor", "--json")
-    assert (code, only_object(out)) == (0, {"a": 1, "data": {}})
+    assert (code, only_object(out)) == (0, {"a": 1})
     assert err == "chatter\n"
 
 
@@ -268,7 +265,7 @@ def test_an_interrupt_of_the_process() -> None:
         # A shell's background job ignores SIGINT, and so would its children, this one among them.
         "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from limner.core import environment\nfrom limner.cli import main\n"
-        "def examine():\n    print('ready', file=sys.stderr, flush=True)\n    time.sleep(60)\n"
+        "def examine(data):\n    print('ready', file=sys.stderr, flush=True)\n    time.sleep(60)\n"
         "environment.examine = examine\nsys.exit(main(['doctor', '--json']))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from limner.cli.parse import MOST, check_settings, choose_seeds, given, parse_seeds, split_list
+from limner.cli.parse import MAX_SEEDS, check_settings, choose_seeds, given, parse_seeds, split_list
 from limner.cli.progress import details, steps
-from limner.cli.show.tables import short, size, span
+from limner.cli.show.tables import format_duration, format_size, format_value
 from limner.core.errors import InputError
 
 
@@ -55,14 +55,14 @@ def test_what_is_no_seed_is_refused(text: str) -> None:
 def test_a_huge_range_is_refused_before_it_is_made() -> None:
     with pytest.raises(InputError, match="more than 1,000,000"):
         parse_seeds("0-9000000000000000000")
-    assert len(parse_seeds(f"1-{MOST}")) == MOST
+    assert len(parse_seeds(f"1-{MAX_SEEDS}")) == MAX_SEEDS
 
 
 def test_seeds_or_count() -> None:
     assert choose_seeds(None, None) == list(range(16))
     assert choose_seeds(None, 3) == [0, 1, 2]
     assert choose_seeds("9", None) == [9]
-    for seeds, count in [("1", 1), (None, 0), (None, -5), (None, MOST + 1)]:
+    for seeds, count in [("1", 1), (None, 0), (None, -5), (None, MAX_SEEDS + 1)]:
         with pytest.raises(InputError):
             choose_seeds(seeds, count)
 
@@ -82,13 +82,25 @@ def test_lists_and_options() -> None:
 
 
 def test_numbers_for_people() -> None:
-    assert [span(t) for t in (None, 0.04, 9.96, 59.6, 60, 80, 3599.7, 7500)] == [
-        "–", "0.0 s", "10 s", "1 min", "1 min", "1 min 20 s", "1 h 0 min", "2 h 5 min",
-    ]  # fmt: skip
-    assert [size(n) for n in (None, 5, 2048, 200 * 2**20, 3.2 * 2**30, 2**43)] == [
-        "–", "5 B", "2.0 KiB", "200 MiB", "3.2 GiB", "8.0 TiB",
-    ]  # fmt: skip
-    assert [short(v) for v in (None, True, 1234, 0.123456, (8, 8, 1), {"a": 1})] == [
+    assert [format_duration(t) for t in (None, 0.04, 9.96, 59.6, 60, 80, 3599.7, 7500)] == [
+        "–",
+        "0.0 s",
+        "10 s",
+        "1 min",
+        "1 min",
+        "1 min 20 s",
+        "1 h 0 min",
+        "2 h 5 min",
+    ]
+    assert [format_size(n) for n in (None, 5, 2048, 200 * 2**20, 3.2 * 2**30, 2**43)] == [
+        "–",
+        "5 B",
+        "2.0 KiB",
+        "200 MiB",
+        "3.2 GiB",
+        "8.0 TiB",
+    ]
+    assert [format_value(v) for v in (None, True, 1234, 0.123456, (8, 8, 1), {"a": 1})] == [
         "–",
         "yes",
         "1,234",

@@ -38,8 +38,8 @@ app.command("runs")(look.runs)
 app.command("report")(look.report)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(is_given: bool) -> None:
+    if is_given:
         from limner.core.environment import version
 
         print(f"limner {version('limner')}")

@@ -6,10 +6,8 @@ terminal; 130 interrupted. With ``--json``, stdout holds exactly one JSON object
 
 from __future__ import annotations
 
-import dataclasses
 import glob
 import json
-import math
 import os
 import sys
 import time
@@ -29,31 +27,33 @@ Answer = Mapping[str, Any]
 Reply = Callable[[Answer, Callable[[Answer], None]], None]
 
 
-def plain(value: Any) -> Any:
-    """`value` in JSON's own types: paths as text, data classes as objects, NaN and infinities (which JSON lacks) as null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
-        return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+def to_jsonable(value: Any) -> Any:
+    """`value` in JSON's own types: paths as text, data classes as objects, NaN and infinities (which JSON lacks) as null.
+
+    Errors: `TypeError` for a value that has no such form.
+    """
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value, inf_nan_mode="null", fallback=_simpler)
+
+
+def _simpler(value: Any) -> Any:
+    """What pydantic has no form for: other mappings and sequences than Python's own, and scalars of numpy and torch."""
     if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, Sequence | set | frozenset):
-        return [plain(inner) for inner in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if callable(item := getattr(value, "item", None)):  # a numpy or torch scalar, without importing either
-        return plain(item())
+        return dict(value)
+    if isinstance(value, Sequence):
+        return list(value)
+    if callable(item := getattr(value, "item", None)):  # asks without importing numpy or torch
+        return item()
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False), flush=True)
+    print(json.dumps(to_jsonable(value), ensure_ascii=False, allow_nan=False), flush=True)
 
 
-def _speaks() -> bool:
-    """Where torchrun started several of us, one has stdout."""
+def _owns_stdout() -> bool:
+    """Whether this process answers: where torchrun started several, only the first writes to stdout."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -61,13 +61,15 @@ def complain(message: str, *, code: int, as_json: bool) -> NoReturn:
     """One line on stderr (and the one object on stdout), then out with `code`."""
     line = " ".join(message.split())
     print(f"limner: {line}", file=sys.stderr, flush=True)
-    if as_json and _speaks():
+    if as_json and _owns_stdout():
         print_json({"error": line})
     raise typer.Exit(code)
 
 
 def log_traceback(error: BaseException, run: Path | None) -> Path | None:
-    """Where the traceback of `error` is kept: the run's log, or a file in the cache. None where nothing can be written.
+    """Writes the traceback of `error` to the run's log, or to a file in the cache, and returns that file.
+
+    None where nothing can be written.
 
     A verb that logged it itself says so in a note on the exception: ``log: PATH``.
     """
@@ -76,7 +78,7 @@ def log_traceback(error: BaseException, run: Path | None) -> Path | None:
             return Path(note.removeprefix("log: "))
     from limner.core.files import cache_folder
 
-    folder = None if run is None else _whole_name(run)
+    folder = None if run is None else _find_run(run)
     if folder is not None:
         path = folder / "log.txt"
     else:
@@ -91,12 +93,12 @@ def log_traceback(error: BaseException, run: Path | None) -> Path | None:
     return path
 
 
-def _whole_name(run: Path) -> Path | None:
+def _find_run(run: Path) -> Path | None:
     """The run's folder, which its beginning (``runs/0007``) may name; None where it is no run, or not one alone."""
     if (run / "recipe.yaml").is_file():
         return run
-    found = list(run.parent.glob(f"{glob.escape(run.name)}*/recipe.yaml")) if run.name else []
-    return found[0].parent if len(found) == 1 else None
+    recipes = list(run.parent.glob(f"{glob.escape(run.name)}*/recipe.yaml")) if run.name else []
+    return recipes[0].parent if len(recipes) == 1 else None
 
 
 def _failure(error: Exception, run: Path | None) -> str:
@@ -114,13 +116,13 @@ def verb(as_json: bool, *, run: Path | None = None) -> Iterator[Reply]:
     `run` is the run folder the verb is about, where one is known: its log takes the traceback of a failure. What the verb
     prints by itself goes to stderr when stdout is promised to JSON. `show` prints the answer for a person.
     """
-    answered: list[tuple[Answer, Callable[[Answer], None]]] = []
+    answers: list[tuple[Answer, Callable[[Answer], None]]] = []
     try:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
-            yield lambda answer, show: answered.append((answer, show))
-        if not _speaks():
+            yield lambda answer, show: answers.append((answer, show))
+        if not _owns_stdout():
             return
-        for answer, show in answered:
+        for answer, show in answers:
             if as_json:
                 print_json(answer)
             else:
@@ -128,8 +130,8 @@ def verb(as_json: bool, *, run: Path | None = None) -> Iterator[Reply]:
     except InputError as error:
         complain(str(error), code=MENDABLE, as_json=as_json)
     except KeyboardInterrupt:
-        kept = f"; what {run} had saved is whole" if run is not None and run.is_dir() else ""
-        complain(f"interrupted{kept}", code=INTERRUPTED, as_json=as_json)
+        saved = f"; what {run} had saved is whole" if run is not None and run.is_dir() else ""
+        complain(f"interrupted{saved}", code=INTERRUPTED, as_json=as_json)
     except (typer.Exit, typer.TyperException, BrokenPipeError):
         raise
     except Exception as error:  # the one place where any fault becomes one line and a log

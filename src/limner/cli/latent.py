@@ -31,6 +31,7 @@ from limner.cli.parse import parse_seeds
 from limner.cli.show.tasks import show_classification, show_embedding, show_interpolation, show_reconstructions, show_traversal
 
 
+# Many parameters: each is one option of the command, and typer reads them from here.
 def reconstruct(
     run: Run,
     images: Given,
@@ -48,16 +49,24 @@ def reconstruct(
     """
     with verb(as_json, run=run) as reply:
         from limner.cli.progress import counter
-        from limner.tasks.reconstruct import reconstruct as redraw
+        from limner.tasks import reconstruct
 
         with counter("searching") as progress:
-            answer = redraw(
-                run, images, starts=starts, steps=steps, encoder=encoder, label=label, checkpoint=checkpoint, out=out,
+            answer = reconstruct.reconstruct(
+                run,
+                images,
+                starts=starts,
+                steps=steps,
+                encoder=encoder,
+                label=label,
+                checkpoint=checkpoint,
+                out=out,
                 progress=progress,
-            )  # fmt: skip
+            )
         reply(answer, show_reconstructions)
 
 
+# Many parameters: each is one option of the command, and typer reads them from here.
 def interpolate(
     run: Run,
     images: Ends = None,
@@ -73,17 +82,25 @@ def interpolate(
     Between pictures drawn by their --seeds, or between your own.
     """
     with verb(as_json, run=run) as reply:
-        ends = [] if seeds is None else parse_seeds(seeds)
+        end_seeds = [] if seeds is None else parse_seeds(seeds)
         from limner.cli.progress import counter
-        from limner.tasks.interpolate import interpolate as draw
+        from limner.tasks import interpolate
 
         with counter("searching") as progress:
-            answer = draw(
-                run, images or [], seeds=ends, steps=steps, label=label, checkpoint=checkpoint, out=out, progress=progress
+            answer = interpolate.interpolate(
+                run,
+                images or [],
+                seeds=end_seeds,
+                steps=steps,
+                label=label,
+                checkpoint=checkpoint,
+                out=out,
+                progress=progress,
             )
         reply(answer, show_interpolation)
 
 
+# Many parameters: each is one option of the command, and typer reads them from here.
 def traverse(
     run: Run,
     image: Start = None,
@@ -103,13 +120,21 @@ def traverse(
     with verb(as_json, run=run) as reply:
         chosen = None if latents is None else parse_seeds(latents, "--latents", "latent")
         from limner.cli.progress import counter
-        from limner.tasks.traverse import traverse as turn
+        from limner.tasks import traverse
 
         with counter("searching") as progress:
-            answer = turn(
-                run, image, latents=chosen, steps=steps, span=span, seed=seed, label=label, checkpoint=checkpoint, out=out,
+            answer = traverse.traverse(
+                run,
+                image,
+                latents=chosen,
+                steps=steps,
+                span=span,
+                seed=seed,
+                label=label,
+                checkpoint=checkpoint,
+                out=out,
                 progress=progress,
-            )  # fmt: skip
+            )
         reply(answer, show_traversal)
 
 
@@ -127,10 +152,10 @@ def embed(
     """
     with verb(as_json, run=run) as reply:
         from limner.cli.progress import counter
-        from limner.tasks.embed import embed as write
+        from limner.tasks import embed
 
         with counter("encoding") as progress:
-            answer = write(run, sources or [], split=split, checkpoint=checkpoint, out=out, progress=progress)
+            answer = embed.embed(run, sources or [], split=split, checkpoint=checkpoint, out=out, progress=progress)
         reply(answer, show_embedding)
 
 
@@ -147,8 +172,8 @@ def classify(
     """
     with verb(as_json, run=run) as reply:
         from limner.cli.progress import counter
-        from limner.tasks.classify import classify as sort
+        from limner.tasks import classify
 
         with counter("encoding") as progress:
-            answer = sort(run, images or [], data=data, checkpoint=checkpoint, progress=progress)
+            answer = classify.classify(run, images or [], data=data, checkpoint=checkpoint, progress=progress)
         reply(answer, show_classification)

@@ -39,7 +39,7 @@ def doctor(as_json: Json = False) -> None:
         from limner.data.catalog import known_sets
 
         sets = {one["name"]: one["where"] for one in known_sets() if one["where"]}
-        reply(examine() | {"data": sets}, show_doctor)
+        reply(examine(sets), show_doctor)
 
 
 def methods(as_json: Json = False) -> None:
@@ -50,6 +50,7 @@ def methods(as_json: Json = False) -> None:
         reply({"methods": methods_table()}, show_methods)
 
 
+# Many parameters: each is one option of the command, and typer reads them from here.
 def evaluate(
     what: What,
     data: Reference = None,
@@ -67,16 +68,24 @@ def evaluate(
     """
     with verb(as_json, run=Path(what)) as reply:
         from limner.cli.progress import phases
-        from limner.evaluation.evaluate import evaluate as judge
+        from limner.evaluation import evaluate
 
         with phases() as tell:
-            answer = judge(
-                what, data=data, count=count, features=features, metrics=split_list(metrics), checkpoint=checkpoint,
-                importance=importance, out=out, tell=tell,
-            )  # fmt: skip
+            answer = evaluate.evaluate(
+                what,
+                data=data,
+                count=count,
+                features=features,
+                metrics=split_list(metrics),
+                checkpoint=checkpoint,
+                importance=importance,
+                out=out,
+                tell=tell,
+            )
         reply(answer, show_metrics)
 
 
+# Many parameters: each is one option of the command, and typer reads them from here.
 def compare(
     what: Compared,
     data: CommonReference = None,
@@ -94,20 +103,24 @@ def compare(
     """
     with verb(as_json) as reply:
         from limner.cli.progress import phases
-        from limner.evaluation.compare import compare as judge
+        from limner.evaluation import compare
 
         with phases() as tell:
-            answer = judge(
-                what, data=data, count=count, features=features, metrics=split_list(metrics), checkpoint=checkpoint, html=html,
-                out=out, tell=tell,
-            )  # fmt: skip
+            answer = compare.compare(
+                what,
+                data=data,
+                count=count,
+                features=features,
+                metrics=split_list(metrics),
+                checkpoint=checkpoint,
+                html=html,
+                out=out,
+                tell=tell,
+            )
         reply(answer, show_comparison)
 
 
-def runs(
-    words: Where = None,
-    as_json: Json = False,
-) -> None:
+def runs(words: Where = None, as_json: Json = False) -> None:
     """List the runs in a folder, or prune them.
 
     'runs prune' frees the space of old checkpoints; of each run the last and the best stay.
@@ -115,19 +128,20 @@ def runs(
     with verb(as_json) as reply:
         from limner.runs.listing import list_runs, prune
 
-        pruning, folder = _where(words or [])
-        if pruning:
+        is_pruning, folder = _parse_runs(words or [])
+        if is_pruning:
             reply(prune(folder), show_pruned)
         else:
             reply({"runs": list_runs(folder)}, show_runs)
 
 
-def _where(words: list[str]) -> tuple[bool, Path]:
-    prune = bool(words) and words[0] == "prune"
-    rest = words[1:] if prune else words
+def _parse_runs(words: list[str]) -> tuple[bool, Path]:
+    """``[prune] [DIR]`` as (whether to prune, the folder of runs)."""
+    is_pruning = bool(words) and words[0] == "prune"
+    rest = words[1:] if is_pruning else words
     if len(rest) > 1:
         raise InputError(f"runs takes one folder, not {len(rest)}: {' '.join(rest)}")
-    return prune, Path(rest[0]) if rest else Path("runs")
+    return is_pruning, Path(rest[0]) if rest else Path("runs")
 
 
 def report(run: Run, as_json: Json = False) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from limner.cli.door import INTERRUPTED, plain, verb
+from limner.cli.door import INTERRUPTED, to_jsonable, verb
 from limner.cli.options import (
     Checkpoint,
     DryRun,
@@ -34,12 +34,14 @@ from limner.cli.options import (
     Truncation,
 )
 from limner.cli.parse import check_settings, choose_seeds
-from limner.cli.show.training import show_outcome, show_plan, show_samples
+from limner.cli.show.tasks import show_samples
+from limner.cli.show.training import show_outcome, show_plan
 
 if TYPE_CHECKING:
     from limner.training.train import Outcome
 
 
+# Many parameters: each is one option of the command, and typer reads them from here.
 def train(
     source: Source,
     settings: Settings = None,
@@ -49,25 +51,28 @@ def train(
     minutes: Minutes = None,
     seed: Seed = None,
     name: Name = None,
-    dry_run: DryRun = False,
+    is_dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Train a generator on a set of pictures."""
     with verb(as_json) as reply:
-        words = check_settings(settings)
+        options: dict[str, Any] = {
+            "preset": preset,
+            "out": out,
+            "images": images,
+            "minutes": minutes,
+            "seed": seed,
+            "name": name,
+            "settings": check_settings(settings),
+        }
         from limner.cli.progress import steps
-        from limner.training.dry_run import dry_run as rehearse
-        from limner.training.train import train as begin
+        from limner.training import dry_run, train
 
-        chosen: dict[str, Any] = {
-            "preset": preset, "out": out, "images": images, "minutes": minutes, "seed": seed, "name": name,
-            "settings": words,
-        }  # fmt: skip
-        if dry_run:
-            reply(rehearse(source, **chosen), show_plan)
+        if is_dry_run:
+            reply(dry_run.dry_run(source, **options), show_plan)
             return
         with steps() as progress:
-            outcome = begin(source, progress=progress, **chosen)
+            outcome = train.train(source, progress=progress, **options)
         reply(_answer(outcome), show_outcome)
     _leave(outcome)
 
@@ -95,7 +100,7 @@ def resume(
 
 
 def _answer(outcome: Outcome) -> dict[str, Any]:
-    answer: dict[str, Any] = plain(outcome)
+    answer: dict[str, Any] = to_jsonable(outcome)
     return answer
 
 
@@ -104,6 +109,7 @@ def _leave(outcome: Outcome) -> None:
         raise typer.Exit(INTERRUPTED)
 
 
+# Many parameters: each is one option of the command, and typer reads them from here.
 def sample(
     run: Run,
     seeds: Seeds = None,
@@ -123,12 +129,20 @@ def sample(
     """Draw new pictures."""
     with verb(as_json, run=run) as reply:
         chosen = choose_seeds(seeds, count)
-        from limner.tasks.sample import sample as draw
+        from limner.tasks import sample
 
-        reply(
-            draw(
-                run, seeds=chosen, label=label, truncation=truncation, temperature=temperature, top_k=top_k, top_p=top_p,
-                checkpoint=checkpoint, grid=grid, npz=npz, out=out, metadata=not no_metadata,
-            ),
-            show_samples,
-        )  # fmt: skip
+        answer = sample.sample(
+            run,
+            seeds=chosen,
+            label=label,
+            truncation=truncation,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            checkpoint=checkpoint,
+            grid=grid,
+            npz=npz,
+            out=out,
+            metadata=not no_metadata,
+        )
+        reply(answer, show_samples)

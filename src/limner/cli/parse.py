@@ -9,8 +9,9 @@ from typing import Any
 
 from limner.core.errors import InputError
 
-MOST = 1_000_000  # pictures in one command
-_LARGEST = 2**63 - 1
+MAX_SEEDS = 1_000_000
+"""Pictures that one command draws."""
+_MAX_SEED = 2**63 - 1
 _PART = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?")
 
 
@@ -26,13 +27,13 @@ def parse_seeds(text: str, option: str = "--seeds", what: str = "seed") -> list[
             raise InputError(f"{option} {text!r}: {part.strip()!r} is neither a number nor a range; write for example 0-15,42")
         first = int(match[1])
         last = int(match[2]) if match[2] is not None else first
-        if last > _LARGEST or first > _LARGEST:
-            raise InputError(f"{option} {text!r}: a {what} is at most {_LARGEST}")
+        if last > _MAX_SEED or first > _MAX_SEED:
+            raise InputError(f"{option} {text!r}: a {what} is at most {_MAX_SEED}")
         if last < first:
             raise InputError(f"{option} {text!r}: {part.strip()} runs backwards; write {last}-{first}")
         ranges.append(range(first, last + 1))
-    if sum(one.stop - one.start for one in ranges) > MOST:
-        raise InputError(f"{option} {text!r}: more than {MOST:,} {what}s; ask for them in several commands")
+    if sum(one.stop - one.start for one in ranges) > MAX_SEEDS:
+        raise InputError(f"{option} {text!r}: more than {MAX_SEEDS:,} {what}s; ask for them in several commands")
     return list(dict.fromkeys(chain.from_iterable(ranges)))
 
 
@@ -43,8 +44,8 @@ def choose_seeds(seeds: str | None, count: int | None) -> list[int]:
     if seeds is not None:
         return parse_seeds(seeds)
     chosen = 16 if count is None else count
-    if not 1 <= chosen <= MOST:
-        raise InputError(f"--count {chosen}: choose 1 to {MOST:,}")
+    if not 1 <= chosen <= MAX_SEEDS:
+        raise InputError(f"--count {chosen}: choose 1 to {MAX_SEEDS:,}")
     return list(range(chosen))
 
 

@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from limner.cli.show.tables import span
+from limner.cli.show.tables import format_duration
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
+    from rich import progress
 
 EVERY = 10.0  # seconds between plain lines
 QUIET = 2.0  # seconds of a phase that need no line
 
 
 class Step(Protocol):
-    """What the verbs tell: `limner.training.train.Progress`, seen from the door."""
+    """One event of progress: what `limner.core.progress.Progress` offers, stated here so that `--help` need not load it."""
 
     @property
     def what(self) -> str: ...
@@ -44,7 +44,7 @@ def details(step: Step) -> str:
     if step.losses:
         parts.append(" ".join(f"{name} {value:.3g}" for name, value in step.losses.items()))
     if step.left is not None:
-        parts.append(f"{span(step.left)} left")
+        parts.append(f"{format_duration(step.left)} left")
     if step.note:
         parts.append(step.note)
     return " · ".join(parts)
@@ -71,7 +71,7 @@ class _Lines:
 class _Bars:
     """For a terminal: one bar per stage."""
 
-    def __init__(self, bar: Bar) -> None:
+    def __init__(self, bar: progress.Progress) -> None:
         self.bar = bar
         self.note = ""
         self.tasks: dict[str, Any] = {}
@@ -119,7 +119,8 @@ def counter(what: str) -> Iterator[Callable[..., None]]:
 
 @contextmanager
 def phases() -> Iterator[Callable[[str], None]]:
-    """A callback for verbs that say what they are at: in one line of a terminal; in logs, if the last word is seconds old."""
+    """A callback for verbs that say what they are at: in one line of a terminal; in logs, a line where the
+    last one is more than two seconds old."""
     if not sys.stderr.isatty():
         last = [time.monotonic()]
 

@@ -21,11 +21,12 @@ from limner.cli.options import (
     StudyOut,
     Tasks,
 )
-from limner.cli.parse import split_list
+from limner.cli.parse import given, split_list
 from limner.cli.show.study import show_judgements, show_study
 from limner.core.errors import InputError
 
 
+# Many parameters: each is one option of the command, and typer reads them from here.
 def rate(
     words: Rated = None,
     data: Reals = None,
@@ -48,34 +49,31 @@ def rate(
     """
     server = None
     with verb(as_json) as reply:
-        given = list(words or [])
+        places = list(words or [])
         if analyse:
             if serve or out is not None:
                 raise InputError("--analyse reads answers; leave --serve and --out out")
-            from limner.evaluation.human.analysis import analyse as conclude
+            from limner.evaluation.human import analysis
 
-            reply(conclude(given, html=html), show_judgements)
+            reply(analysis.analyse(places, html=html), show_judgements)
             return DONE
         if html:
             raise InputError("--html makes a page of a study's answers; give it with --analyse")
-        from limner.cli.parse import given as told
         from limner.cli.progress import counter
-        from limner.evaluation.human.plan import plan
-        from limner.evaluation.human.plan import told as about
-        from limner.evaluation.human.records import KEY, read_key
+        from limner.evaluation.human import plan, records
         from limner.evaluation.human.server import PORT, StudyServer
 
-        made = len(given) == 1 and (Path(given[0]).expanduser() / KEY).is_file()
-        if made:
+        is_study = len(places) == 1 and (Path(places[0]).expanduser() / records.KEY).is_file()
+        if is_study:
             if not serve:
-                raise InputError(f"{given[0]} is a study; show it with --serve, or say what came out with --analyse")
-            folder = Path(given[0]).expanduser()
-            answer = about(folder, read_key(folder))
+                raise InputError(f"{places[0]} is a study; show it with --serve, or say what came out with --analyse")
+            folder = Path(places[0]).expanduser()
+            answer = plan.told(folder, records.read_key(folder))
         else:
-            options = told(count=count, exposure=exposure, seed=seed)
+            options = given(count=count, exposure=exposure, seed=seed)
             with counter("drawing") as progress:
-                answer = plan(
-                    given, data=data, tasks=split_list(tasks), checkpoint=checkpoint, out=out, progress=progress, **options
+                answer = plan.plan(
+                    places, data=data, tasks=split_list(tasks), checkpoint=checkpoint, out=out, progress=progress, **options
                 )
         if serve:
             server = StudyServer(Path(answer["study"]), PORT if port is None else port)

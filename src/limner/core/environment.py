@@ -32,10 +32,11 @@ Whatever stands here was run, not only simulated. All else (macOS, Windows; mps,
 _PROPER: Mapping[System, str] = {"linux": "Linux", "macos": "macOS", "windows": "Windows", "other": "this operating system"}
 
 
-def examine() -> dict[str, Any]:
+def examine(data: Mapping[str, str]) -> dict[str, Any]:
     """Everything a report of a fault should carry: device, precision, threads, versions, memory, caches, extras, warnings.
 
-    `memory` is in bytes: the device's own where it is a GPU, the machine's otherwise. `tried` lists where limner was ever run.
+    `data` says where each data set that is at hand lies. `memory` is in bytes: the device's own where it is a GPU, the
+    machine's otherwise. `tried` lists where limner was ever run.
     Errors: `InputError` where LIMNER_DEVICE names no device, or one that is not here.
     """
     import torch
@@ -54,6 +55,7 @@ def examine() -> dict[str, Any]:
         "memory": total_memory(device),
         "allocator": _allocator(),
         "cache": str(cache_folder()),
+        "data": dict(data),
         "extras": {name: all(find_spec(module) for module in modules) for name, modules in EXTRAS.items()},
         "system": process.system(),
         "tried": [{"system": system, "device": kind, "what": what} for (system, kind), what in TRIED.items()],

@@ -1,50 +1,58 @@
-"""Prints data sets and what a check of pictures found."""
+"""Prints the data sets known by name, and what is in a source of pictures."""
 
 from __future__ import annotations
 
-from limner.cli.show.tables import Answer, lines, span, table
+from limner.cli.show.tables import Answer, format_duration, print_pairs, print_table
+
+MAX_CLASSES = 12
+MAX_REJECTED = 10
 
 
 def show_sets(answer: Answer) -> None:
-    table(
-        ["name", "what it is", "where"], [[one["name"], one["line"], one["where"] or "to download"] for one in answer["sets"]]
-    )
+    """The answer of `data list`."""
+    rows = [[one["name"], one["line"], one["where"] or "to download"] for one in answer["sets"]]
+    print_table(["name", "what it is", "where"], rows)
 
 
 def show_pictures(answer: Answer) -> None:
-    """What `data check` and `data prepare` found."""
+    """The answer of `data check` and `data prepare`."""
     rejected = answer.get("rejected") or []
-    classes = answer.get("classes") or {}
-    shown = ", ".join(f"{name} {count:,}" for name, count in list(classes.items())[:12])
-    more = f" and {len(classes) - 12} more" if len(classes) > 12 else ""
     duplicates = answer.get("duplicates") or {}
-    lines(
+    print_pairs(
         [
             ("images", answer.get("images")),
             ("shape", answer.get("shape")),
             ("splits", answer.get("splits")),
-            ("classes", shown + more),
+            ("classes", _class_counts(answer)),
             ("captions", answer.get("captions") or None),
             ("duplicates", {name: count for name, count in duplicates.items() if count}),
             ("set aside", len(rejected) or None),
             ("other files", answer.get("other_files") or None),
-            ("as found", _found(answer)),
+            ("as found", _original_sizes(answer)),
             ("fingerprint", answer.get("fingerprint")),
             ("path", str(answer["path"]) if answer.get("path") else None),
-            ("time", span(answer.get("seconds"))),
+            ("time", format_duration(answer.get("seconds"))),
         ]
     )
-    for reject in rejected[:10]:
+    for reject in rejected[:MAX_REJECTED]:
         print(f"  {reject['file']}: {reject['reason']}")
-    if len(rejected) > 10:
-        print(f"  … and {len(rejected) - 10} more (all of them with --json)")
+    if len(rejected) > MAX_REJECTED:
+        print(f"  … and {len(rejected) - MAX_REJECTED} more (all of them with --json)")
 
 
-def _found(answer: Answer) -> str | None:
+def _class_counts(answer: Answer) -> str:
+    """``cats 120, dogs 98``, of the first twelve classes."""
+    classes = answer.get("classes") or {}
+    counts = ", ".join(f"{name} {count:,}" for name, count in list(classes.items())[:MAX_CLASSES])
+    return counts + (f" and {len(classes) - MAX_CLASSES} more" if len(classes) > MAX_CLASSES else "")
+
+
+def _original_sizes(answer: Answer) -> str | None:
+    """``32 high, 24 to 640 wide``: the pictures of the source before they were resized, where that is known."""
     if "heights" not in answer:
         return None
-    spans = []
-    for way, word in (("heights", "high"), ("widths", "wide")):
-        least, most = answer[way]["min"], answer[way]["max"]
-        spans.append(f"{least:,} {word}" if least == most else f"{least:,} to {most:,} {word}")
-    return ", ".join(spans)
+    texts = []
+    for side, word in (("heights", "high"), ("widths", "wide")):
+        smallest, largest = answer[side]["min"], answer[side]["max"]
+        texts.append(f"{smallest:,} {word}" if smallest == largest else f"{smallest:,} to {largest:,} {word}")
+    return ", ".join(texts)

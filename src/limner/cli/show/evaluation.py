@@ -1,37 +1,28 @@
-"""Prints scores and comparisons."""
+"""Prints the scores of `evaluate` and the comparisons of `compare`."""
 
 from __future__ import annotations
 
-from limner.cli.show.tables import _ABSENT, Answer, lines, short, span, table
+from limner.cli.show.tables import ABSENT, Answer, format_duration, format_value, print_pairs, print_table
 
-MOST_ROWS = 20
-MOST_COLUMNS = 8
+MAX_CHECKPOINTS = 8
+"""Columns of the table of scores over time; the last checkpoints are shown."""
 
 
 def show_metrics(answer: Answer) -> None:
-    rows = [
-        [name, one.get("value"), one.get("error"), one.get("null"), one.get("z"), one.get("p")]
-        for name, one in answer["metrics"].items()
-    ]
-    table(["metric", "value", "± error", "null", "z", "p"], rows)
-    factors = answer.get("factors") or {}
-    if factors:
+    """The answer of `evaluate`."""
+    keys = ("value", "error", "null", "z", "p")
+    scores = [[name, *(score.get(key) for key in keys)] for name, score in answer["metrics"].items()]
+    print_table(["metric", "value", "± error", "null", "z", "p"], scores)
+    if factors := answer.get("factors"):
         columns = list(next(iter(factors.values())))
-        table(["factor", *columns], [[name, *one.values()] for name, one in factors.items()])
-    count, reference = f"{answer['count']:,}", answer["reference"]
-    if reference["split"] == "drawn":
-        print(f"{count} scenes of one object, drawn with independent factors")
-    elif answer["features"] is None:
-        print(f"{count} real pictures ({reference['data']}, {reference['split']})")
-    else:
-        print(f"{count} pictures against {reference['count']:,} real ones ({reference['data']}, {reference['split']})")
-    if points := answer.get("checkpoints", [])[-MOST_COLUMNS:]:
+        print_table(["factor", *columns], [[name, *row.values()] for name, row in factors.items()])
+    print(_what_was_judged(answer))
+    if points := answer.get("checkpoints", [])[-MAX_CHECKPOINTS:]:
         columns = ["at images", *(f"{point['images']:,}" for point in points)]
-        table(
-            columns, [[name, *(point["metrics"].get(name, {}).get("value") for point in points)] for name in answer["metrics"]]
-        )
+        rows = [[name, *(point["metrics"].get(name, {}).get("value") for point in points)] for name in answer["metrics"]]
+        print_table(columns, rows)
     likelihood, features = answer.get("likelihood"), answer["features"]
-    lines(
+    print_pairs(
         [
             ("likelihood", likelihood and f"in nats per picture, {_draws(likelihood['draws'])} each, of {likelihood['of']}"),
             ("features", features and features["name"]),
@@ -42,28 +33,40 @@ def show_metrics(answer: Answer) -> None:
     )
 
 
+def _what_was_judged(answer: Answer) -> str:
+    count, reference = f"{answer['count']:,}", answer["reference"]
+    if reference["split"] == "drawn":
+        return f"{count} scenes of one object, drawn with independent factors"
+    if answer["features"] is None:
+        return f"{count} real pictures ({reference['data']}, {reference['split']})"
+    return f"{count} pictures against {_real_pictures(reference)}"
+
+
+def _real_pictures(reference: Answer) -> str:
+    return f"{reference['count']:,} real ones ({reference['data']}, {reference['split']})"
+
+
 def _draws(number: int) -> str:
     return "1 draw" if number == 1 else f"{number:,} draws"
 
 
 def show_comparison(answer: Answer) -> None:
+    """The answer of `compare`."""
     from limner.evaluation.compare_page import sentences
 
-    rows = answer["table"]
-    table(
-        ["", "preset", "images", "seed", "training"],
-        [[row["name"], row["preset"], row["images"], row["seed"], span(row["seconds"])] for row in rows],
-    )
+    runs = answer["table"]
+    trainings = [[run["name"], run["preset"], run["images"], run["seed"], format_duration(run["seconds"])] for run in runs]
+    print_table(["", "preset", "images", "seed", "training"], trainings)
     print()
     scores = []
-    for metric in dict.fromkeys(name for row in rows for name in row["metrics"]):
-        there = [row["metrics"].get(metric) for row in rows]
-        null = next((one["null"] for one in there if one is not None and one["null"] is not None), None)
-        scores.append([metric, *map(_with_error, there), null])
-    table(["metric", *(row["name"] for row in rows), "null"], scores)
-    reference, features = answer["reference"], answer["features"]
-    show_pictures = f"{answer['count']:,} pictures of each" if features else "reconstructions"
-    print(f"\n{show_pictures} against {reference['count']:,} real ones ({reference['data']}, {reference['split']})")
+    for metric in dict.fromkeys(name for run in runs for name in run["metrics"]):
+        row = [run["metrics"].get(metric) for run in runs]
+        null = next((score["null"] for score in row if score is not None and score["null"] is not None), None)
+        scores.append([metric, *map(_with_error, row), null])
+    print_table(["metric", *(run["name"] for run in runs), "null"], scores)
+    features = answer["features"]
+    what = f"{answer['count']:,} pictures of each" if features else "reconstructions"
+    print(f"\n{what} against {_real_pictures(answer['reference'])}")
     if features:
         print(f"features  {features['name']}")
     for text in answer["notes"]:
@@ -71,12 +74,13 @@ def show_comparison(answer: Answer) -> None:
     for title, differences in (("", answer["differences"]), ("recipes, ", answer["group_differences"])):
         if differences:
             print(f"\n{title}by 95 % intervals, the pairs of one score together (Holm):")
-            lines(sentences(differences, features and features["name"]))
+            print_pairs(sentences(differences, features and features["name"]))
     if answer["page"]:
         print(f"\npage      {answer['page']}")
 
 
 def _with_error(score: Answer | None) -> str:
+    """``0.42 ± 0.03``."""
     if score is None:
-        return _ABSENT
-    return short(score["value"]) + (f" ± {score['error']:.2g}" if score["error"] is not None else "")
+        return ABSENT
+    return format_value(score["value"]) + (f" ± {score['error']:.2g}" if score["error"] is not None else "")

@@ -1,13 +1,14 @@
-"""Prints studies in which people judge pictures."""
+"""Prints a study in which people judge pictures, and what follows from their answers."""
 
 from __future__ import annotations
 
-from limner.cli.show.tables import Answer, lines, table
+from limner.cli.show.tables import Answer, print_pairs, print_table
 
 
 def show_study(answer: Answer) -> None:
+    """The answer of `rate RUN…` and of `rate STUDY --serve`."""
     reals = answer["reals"]
-    lines(
+    print_pairs(
         [
             ("study", answer["study"]),
             ("for people", answer["page"]),
@@ -21,43 +22,44 @@ def show_study(answer: Answer) -> None:
         ]
     )
     print()
-    table(
-        ["part", "trials", "catch", "practice"], [[r["task"], r["trials"], r["catch"], r["practice"]] for r in answer["table"]]
-    )
+    rows = [[part["task"], part["trials"], part["catch"], part["practice"]] for part in answer["table"]]
+    print_table(["part", "trials", "catch", "practice"], rows)
     if "url" in answer:
         print("\nCtrl-C ends it", flush=True)
 
 
-def _ends(estimate: Answer) -> str:
-    """0.61 [0.52, 0.70]"""
-    value = f"{estimate['value']:.2f}"
-    return value if estimate["low"] is None else f"{value} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
-
-
 def show_judgements(answer: Answer) -> None:
+    """The answer of `rate STUDY --analyse`: how well people tell real from generated, and which of two runs they prefer."""
     people, judgements = answer["people"], answer["judgements"]
     print(
         f"{people['kept']} of {people['answered']} people, {judgements['kept']:,} judgements; "
         "intervals of 95 %, clustered by person"
     )
-    for one in people["excluded"]:
-        print(f"left out: {one['person']} ({one['why']})")
+    for excluded in people["excluded"]:
+        print(f"left out: {excluded['person']} ({excluded['why']})")
     for why, number in judgements["set_aside"].items():
         print(f"set aside: {number:,} {why}")
-    apart = [row for row in answer["table"] if row["task"] != "pairs"]
-    if apart:
+    single = [row for row in answer["table"] if row["task"] != "pairs"]
+    if single:
         print()
-        rows = [[r["task"], r["run"], r["people"], *(_ends(r[n]) for n in ("accuracy", "d_prime", "criterion"))] for r in apart]
-        table(["part", "run", "people", "accuracy", "d′", "criterion"], rows)
+        estimates = ("accuracy", "d_prime", "criterion")
+        rows = [[row["task"], row["run"], row["people"], *(_interval(row[name]) for name in estimates)] for row in single]
+        print_table(["part", "run", "people", "accuracy", "d′", "criterion"], rows)
     pairs = [row for row in answer["table"] if row["task"] == "pairs"]
     if pairs:
         print()
-        rows = [[r["run"], r["people"], r["won"], r["tied"], r["lost"], _ends(r["strength"])] for r in pairs]
-        table(["run", "people", "won", "tied", "lost", "log strength"], rows)
+        counts = ("run", "people", "won", "tied", "lost")
+        print_table([*counts, "log strength"], [[*(row[key] for key in counts), _interval(row["strength"])] for row in pairs])
     print()
-    for row in apart:
+    for row in single:
         print(f"{row['task']}: {row['run']}: {row['words']}")
     for row in answer["comparisons"]:
         print(f"{row['task']}: {row['words']}")
     if answer["page"]:
         print(f"page: {answer['page']}")
+
+
+def _interval(estimate: Answer) -> str:
+    """0.61 [0.52, 0.70]"""
+    value = f"{estimate['value']:.2f}"
+    return value if estimate["low"] is None else f"{value} [{estimate['low']:.2f}, {estimate['high']:.2f}]"

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from limner.cli.show.tables import Answer, lines, size, table
+from limner.cli.show.tables import Answer, format_size, print_pairs, print_table
 
 
 def show_doctor(answer: Answer) -> None:
-    missing = [name for name, there in answer["extras"].items() if not there]
-    there = [name for name, there in answer["extras"].items() if there]
+    installed = [name for name, is_there in answer["extras"].items() if is_there]
+    missing = [name for name, is_there in answer["extras"].items() if not is_there]
     data = ", ".join(f"{name} ({path})" for name, path in answer["data"].items())
-    lines(
+    print_pairs(
         [
             ("limner", f"{answer['limner']}, Python {answer['python']}, torch {answer['torch']}"),
             ("device", answer["device"] + (f" ({answer['device_name']})" if answer.get("device_name") else "")),
             ("precision", answer["precision"]),
             ("threads", answer["threads"]),
-            ("memory", size(answer["memory"])),
+            ("memory", format_size(answer["memory"])),
             ("allocator", answer["allocator"]),
             ("cache", str(answer["cache"])),
             ("data", data or "no set found in LIMNER_DATA"),
-            ("extras", ", ".join(there) or "none"),
+            ("extras", ", ".join(installed) or "none"),
             ("not installed", ", ".join(missing)),
             ("tried on", "; ".join(f"{one['system']} with {one['device']} ({one['what']})" for one in answer["tried"])),
         ]
@@ -29,27 +29,23 @@ def show_doctor(answer: Answer) -> None:
 
 
 def show_methods(answer: Answer) -> None:
-    table(
-        ["preset", "family", "what it is", "paper"],
-        [[row["name"], row["family"], row["line"], row["paper"]] for row in answer["methods"]],
-    )
+    keys = ("name", "family", "line", "paper")
+    print_table(["preset", "family", "what it is", "paper"], [[row[key] for key in keys] for row in answer["methods"]])
 
 
 def show_runs(answer: Answer) -> None:
-    rows = answer["runs"]
-    if not rows:
+    """The answer of `runs`."""
+    runs = answer["runs"]
+    if not runs:
         print("no runs here")
         return
-    table(
-        ["run", "preset", "data", "state", "images", "of", "score"],
-        [
-            [str(row["run"]), *(row.get(key) for key in ("preset", "data", "state", "images", "budget", "score"))]
-            for row in rows
-        ],
-    )
+    keys = ("preset", "data", "state", "images", "budget", "score")
+    rows = [[str(run["run"]), *(run.get(key) for key in keys)] for run in runs]
+    print_table(["run", "preset", "data", "state", "images", "of", "score"], rows)
 
 
 def show_pruned(answer: Answer) -> None:
+    """The answer of `runs prune`."""
     print(f"removed {len(answer['removed'])} checkpoints")
 
 

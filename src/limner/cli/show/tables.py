@@ -1,4 +1,4 @@
-"""Numbers, durations, sizes and tables as text."""
+"""Numbers, durations, sizes and tables as text, in the form in which every verb prints them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Answer = Mapping[str, Any]
-_ABSENT = "–"
+"""What a verb answers: the object that ``--json`` prints."""
+
+ABSENT = "–"
+MAX_ROWS = 20
+"""Rows of a list that a person reads; the rest are counted, and printed whole with ``--json``."""
 
 
-def span(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """8 s, 1 min 20 s, 2 h 5 min."""
     if seconds is None:
-        return _ABSENT
+        return ABSENT
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -24,21 +28,21 @@ def span(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def size(amount: float | None) -> str:
+def format_size(size: float | None) -> str:
     """Bytes as 3.2 GiB."""
-    if amount is None:
-        return _ABSENT
+    if size is None:
+        return ABSENT
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
 
 
-def short(value: Any) -> str:
-    """One value in a table's cell."""
+def format_value(value: Any) -> str:
+    """One value as it stands in a table's cell: 1,234, 0.5, yes, 28×28×1, ``train 90, val 10``."""
     if value is None or value == "":
-        return _ABSENT
+        return ABSENT
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -46,21 +50,23 @@ def short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {short(inner)}" for key, inner in value.items()) or _ABSENT
+        return ", ".join(f"{key} {format_value(inner)}" for key, inner in value.items()) or ABSENT
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return "×".join(str(part) for part in value) if all(isinstance(v, int) for v in value) else ", ".join(map(str, value))
+        of_numbers = all(isinstance(part, int) for part in value)  # a shape
+        return ("×" if of_numbers else ", ").join(map(str, value))
     return str(value)
 
 
-def lines(pairs: Sequence[tuple[str, Any]]) -> None:
-    """`name  value` under each other; what is absent is left out."""
-    kept = [(name, short(value)) for name, value in pairs if value not in (None, "", {}, [])]
-    width = max((len(name) for name, _ in kept), default=0)
-    for name, value in kept:
+def print_pairs(pairs: Sequence[tuple[str, Any]]) -> None:
+    """Prints `name  value` under each other; names without a value are left out."""
+    rows = [(name, format_value(value)) for name, value in pairs if value not in (None, "", {}, [])]
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
         print(f"{name:<{width}}  {value}")
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Prints `rows` of raw values under the heads `columns`."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -68,5 +74,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
     grid = Table(*columns, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for row in rows:
-        grid.add_row(*(Text(cell if isinstance(cell, str) else short(cell)) for cell in row))
+        grid.add_row(*(Text(cell if isinstance(cell, str) else format_value(cell)) for cell in row))
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False).print(grid)
+
+
+def print_rest(count: int) -> None:
+    """Says how many rows beyond `MAX_ROWS` were not printed, where there are any."""
+    if count > MAX_ROWS:
+        print(f"… and {count - MAX_ROWS} more (all of them with --json)")

@@ -1,93 +1,110 @@
-"""Prints the results of verbs on a model: reconstructions, paths, embeddings, classes."""
+"""Prints the results of verbs on a model: samples, reconstructions, paths, embeddings, classes."""
 
 from __future__ import annotations
 
-from limner.cli.show.evaluation import MOST_ROWS
-from limner.cli.show.tables import Answer, lines, short, span, table
+from pathlib import Path
+
+from limner.cli.show.tables import MAX_ROWS, Answer, format_duration, format_value, print_pairs, print_rest, print_table
+
+READERS = {
+    "probe": "linear probe on latents",
+    "knn": "nearest neighbours on latents",
+    "pixels_probe": "linear probe on raw pixels",
+    "pixels_knn": "nearest neighbours on raw pixels",
+}
+"""How `classify` reads a label, in words."""
+
+
+def show_samples(answer: Answer) -> None:
+    files = answer.get("files") or []
+    print_pairs(
+        [
+            ("pictures", _files_in(files) if files else None),
+            ("grid", str(answer["grid"]) if answer.get("grid") else None),
+            ("npz", str(answer["npz"]) if answer.get("npz") else None),
+            ("speed", f"{answer['images_per_second']:,.0f} images/s"),
+        ]
+    )
 
 
 def show_reconstructions(answer: Answer) -> None:
-    values, alike = sorted(answer["psnr"]), answer["ssim"]
-    rows = zip(answer["images"], answer["classes"] or [None] * len(values), answer["psnr"], alike, strict=True)
-    for name, known, value, index in list(rows)[:MOST_ROWS]:
-        print(f"{value:6.2f} dB  {index:.3f}  {name}" + (f"  (drawn as {known})" if known else ""))
-    if len(values) > MOST_ROWS:
-        print(f"… and {len(values) - MOST_ROWS} more (all of them with --json)")
-    lines(
+    psnr, ssim = answer["psnr"], answer["ssim"]
+    classes = answer["classes"] or [None] * len(psnr)
+    for name, label, decibels, index in list(zip(answer["images"], classes, psnr, ssim, strict=True))[:MAX_ROWS]:
+        print(f"{decibels:6.2f} dB  {index:.3f}  {name}" + (f"  (drawn as {label})" if label else ""))
+    print_rest(len(psnr))
+    print_pairs(
         [
             ("by", {"encoder": "the encoder", "inversion": "looking for the latents"}[answer["method"]]),
-            ("psnr", f"{sum(values) / len(values):.2f} dB on average, {values[0]:.2f} at worst"),
-            ("ssim", f"{sum(alike) / len(alike):.3f} on average, {min(alike):.3f} at worst"),
-            ("prepared", _prepared(answer)),
-            ("sheet", answer["sheet"]),
-            ("time", span(answer["seconds"])),
+            ("psnr", f"{sum(psnr) / len(psnr):.2f} dB on average, {min(psnr):.2f} at worst"),
+            ("ssim", f"{sum(ssim) / len(ssim):.3f} on average, {min(ssim):.3f} at worst"),
+            *_closing_lines(answer),
         ]
     )
 
 
 def show_interpolation(answer: Answer) -> None:
-    from pathlib import Path
-
-    lines(
-        [
-            ("pictures", f"{len(answer['files']):,} in {Path(answer['files'][0]).parent}"),
-            ("path", answer["path"]),
-            ("prepared", _prepared(answer)),
-            ("sheet", answer["sheet"]),
-            ("time", span(answer["seconds"])),
-        ]
-    )
+    print_pairs([("pictures", _files_in(answer["files"])), ("path", answer["path"]), *_closing_lines(answer)])
 
 
 def show_traversal(answer: Answer) -> None:
-    ends = f"{answer['deviations'][0]:g} to {answer['deviations'][-1]:g} standard deviations"
-    lines(
+    deviations = answer["deviations"]
+    ends = f"{deviations[0]:g} to {deviations[-1]:g} standard deviations"
+    print_pairs(
         [
             ("latents", ", ".join(map(str, answer["latents"]))),
-            ("values", f"{ends} about each latent's mean, in {len(answer['deviations'])} pictures"),
+            ("values", f"{ends} about each latent's mean, in {len(deviations)} pictures"),
             ("start", answer["image"] or f"seed {answer['seed']}"),
-            ("prepared", _prepared(answer)),
-            ("sheet", answer["sheet"]),
-            ("time", span(answer["seconds"])),
+            *_closing_lines(answer),
         ]
     )
 
 
 def show_embedding(answer: Answer) -> None:
-    lines(
+    print_pairs(
         [
             ("file", answer["file"]),
             ("pictures", answer["count"]),
-            ("latents", f"{short(answer['shape'])}, {answer['kind']}"),
+            ("latents", f"{format_value(answer['shape'])}, {answer['kind']}"),
             ("labels", answer["labels"]),
-            ("prepared", _prepared(answer)),
-            ("time", span(answer["seconds"])),
+            *_closing_lines(answer),
         ]
     )
 
 
-READERS = {
-    "probe": "linear probe on latents", "knn": "nearest neighbours on latents",
-    "pixels_probe": "linear probe on raw pixels", "pixels_knn": "nearest neighbours on raw pixels",
-}  # fmt: skip
-
-
 def show_classification(answer: Answer) -> None:
-    for row in answer["labels"][:MOST_ROWS]:
+    for row in answer["labels"][:MAX_ROWS]:
         print(f"{row['label']}  {row['probability']:.0%}  {row['file']}")
-    if len(answer["labels"]) > MOST_ROWS:
-        print(f"… and {len(answer['labels']) - MOST_ROWS} more (all of them with --json)")
-    shares = {name: [f"{one[end]:.2%}" for end in ("value", "low", "high")] for name, one in answer["accuracy"].items()}
-    table(["read by", "right", "95 % interval"], [[READERS[name], a, f"{b} to {c}"] for name, (a, b, c) in shares.items()])
+    print_rest(len(answer["labels"]))
+    rows = []
+    for reader, share in answer["accuracy"].items():
+        value, low, high = (f"{share[key]:.2%}" for key in ("value", "low", "high"))
+        rows.append([READERS[reader], value, f"{low} to {high}"])
+    print_table(["read by", "right", "95 % interval"], rows)
     counts, splits = answer["counts"], answer["splits"]
     print(f"{counts['train']:,} pictures to learn from, {counts['test']:,} to test on ({answer['data']}, {splits['test']})")
-    lines([("prepared", _prepared(answer)), ("time", span(answer["seconds"]))])
+    print_pairs(_closing_lines(answer))
 
 
-def _prepared(answer: Answer) -> str | None:
+def _files_in(files: list[str]) -> str:
+    """``16 in runs/0001/samples``."""
+    return f"{len(files):,} in {Path(files[0]).parent}"
+
+
+def _closing_lines(answer: Answer) -> list[tuple[str, str | None]]:
+    """What these verbs end with: how pictures were made to fit, the sheet to look at, and the time it took."""
+    return [
+        ("prepared", _preparation(answer)),
+        ("sheet", answer.get("sheet")),
+        ("time", format_duration(answer["seconds"])),
+    ]
+
+
+def _preparation(answer: Answer) -> str | None:
     """One line about pictures that were brought to the size and mode of the run's data."""
-    done = list(answer["prepared"].items())
-    if not done:
+    changes = list(answer["prepared"].items())
+    if not changes:
         return None
-    more = f", and {len(done) - 1} more" if len(done) > 1 else ""
-    return f"as the run's data was: {done[0][0]} {done[0][1]}{more}"
+    picture, change = changes[0]
+    more = f", and {len(changes) - 1} more" if len(changes) > 1 else ""
+    return f"as the run's data was: {picture} {change}{more}"

@@ -1,64 +1,56 @@
-"""Prints the plan of a training run, what became of it, and its samples."""
+"""Prints the plan of a training run, and what became of it."""
 
 from __future__ import annotations
 
-from limner.cli.show.tables import Answer, lines, size, span, table
+from limner.cli.show.tables import Answer, format_duration, format_size, print_pairs, print_table
 
 
 def show_plan(answer: Answer) -> None:
     """The answer of `train --dry-run`."""
     import yaml
 
-    lines(
+    print_pairs(
         [
             *(("chosen", line) for line in answer.get("why", ())),
             ("parameters", answer.get("parameters")),
-            ("memory", size(answer.get("memory"))),
+            ("memory", format_size(answer.get("memory"))),
             ("images/s", answer.get("images_per_second")),
             ("images", answer.get("images")),
-            ("time", span(answer.get("seconds_estimate"))),
+            ("time", format_duration(answer.get("seconds_estimate"))),
         ]
     )
     stages = answer.get("stages", ())
     if len(stages) > 1:
         print()
-        rows = [
-            [one["name"], one["parameters"]["total"], one["images"], one["images_per_second"], span(one["seconds_estimate"]),
-             size(one["memory"])]
-            for one in stages
-        ]  # fmt: skip
-        table(["stage", "parameters", "images", "images/s", "time", "memory"], rows)
+        print_table(["stage", "parameters", "images", "images/s", "time", "memory"], [_stage_row(stage) for stage in stages])
     print("\n" + yaml.safe_dump(answer["recipe"], sort_keys=False, allow_unicode=True).rstrip())
+
+
+def _stage_row(stage: Answer) -> list[object]:
+    return [
+        stage["name"],
+        stage["parameters"]["total"],
+        stage["images"],
+        stage["images_per_second"],
+        format_duration(stage["seconds_estimate"]),
+        format_size(stage["memory"]),
+    ]
 
 
 def show_outcome(answer: Answer) -> None:
     """The answer of `train` and `resume`."""
     run = answer["run"]
-    stopped = answer["state"] == "stopped"
-    lines(
+    was_stopped = answer["state"] == "stopped"
+    duration = format_duration(answer["seconds"])
+    print_pairs(
         [
             ("run", str(run)),
             ("preset", answer.get("preset")),
             *(("chosen", line) for line in answer.get("why", ())),
             ("parameters", answer.get("parameters")),
-            ("images", f"{answer['images']:,} in {span(answer['seconds'])} ({answer['images_per_second']:,.0f}/s)"),
+            ("images", f"{answer['images']:,} in {duration} ({answer['images_per_second']:,.0f}/s)"),
             ("losses", answer["losses"]),
             ("report", f"{run}/report.html"),
-            ("next", f"limner resume {run}" if stopped else f"limner sample {run} --count 64 --grid"),
-        ]
-    )
-
-
-def show_samples(answer: Answer) -> None:
-    from pathlib import Path
-
-    files = answer.get("files") or []
-    where = str(Path(files[0]).parent) if files else None
-    lines(
-        [
-            ("pictures", f"{len(files):,} in {where}" if files else None),
-            ("grid", str(answer["grid"]) if answer.get("grid") else None),
-            ("npz", str(answer["npz"]) if answer.get("npz") else None),
-            ("speed", f"{answer['images_per_second']:,.0f} images/s"),
+            ("next", f"limner resume {run}" if was_stopped else f"limner sample {run} --count 64 --grid"),
         ]
     )
