@@ -33,9 +33,16 @@ def peer(arguments: argparse.Namespace, seed: int, share: float) -> dict[str, An
 
     def train() -> dict[str, Any]:
         told = common.peer(
-            arguments.pythae, file, arguments.out / "pictures.npz", made, minutes=arguments.minutes, seed=seed,
-            count=arguments.count, more=["--share", f"{share:g}"], log=kept.with_suffix(".log"),
-        )  # fmt: skip
+            arguments.pythae,
+            file,
+            arguments.out / "pictures.npz",
+            made,
+            minutes=arguments.minutes,
+            seed=seed,
+            count=arguments.count,
+            more=["--share", f"{share:g}"],
+            log=kept.with_suffix(".log"),
+        )
         return told | {"npz": str(made)}
 
     return common.once(kept, train)
@@ -123,9 +130,15 @@ def main() -> None:
         pictures.save_png(arguments.out / f"{name}-{arguments.minutes:g}-{seed}-reconstructed.png", pictures.grid(pairs, 10))
     pictures.save_png(arguments.out / "real.png", pictures.grid(real[:100]))
     report = {
-        "data": dataset.name, "fingerprint": dataset.fingerprint, "minutes": arguments.minutes, "samples": arguments.count,
-        "judge": judge.checksum, "processor": precision.processor(), "threads": arguments.threads, "rows": rows,
-    }  # fmt: skip
+        "data": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "minutes": arguments.minutes,
+        "samples": arguments.count,
+        "judge": judge.checksum,
+        "processor": precision.processor(),
+        "threads": arguments.threads,
+        "rows": rows,
+    }
     (arguments.out / f"codes-{arguments.minutes:g}.json").write_text(json.dumps(report, indent=1) + "\n")
     text = table(report)
     (arguments.out / f"codes-{arguments.minutes:g}.md").write_text(text + "\n")
@@ -140,16 +153,23 @@ def table(report: dict[str, Any]) -> str:
         f"{report['samples']:,} samples against the test split; judge {report['judge'][:16]}, frozen beforehand. Real images "
         "get " + ", ".join(f"{name} {value:.3g}" for name, value in null.items()) + ".",
         "",
-        ("| | seed | seconds | images, codec + prior | PSNR, dB ↑ | codes in use ↑ | perplexity | Fréchet ↓ | coverage ↑ "
-        "| classes ↓ | drawing, s |"),
+        (
+            "| | seed | seconds | images, codec + prior | PSNR, dB ↑ | codes in use ↑ | perplexity | Fréchet ↓ | coverage ↑ "
+            "| classes ↓ | drawing, s |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for row in report["rows"]:
         images = row["images"]
         cells = [
-            row["row"], row["seed"], f"{row['seconds']:.0f}", f"{images['codec']:,} + {images['prior']:,}",
-            f"{row['psnr']:.1f}", f"{row['usage']:.1%} of {row['codes']}", f"{row['perplexity']:.0f}",
-        ]  # fmt: skip
+            row["row"],
+            row["seed"],
+            f"{row['seconds']:.0f}",
+            f"{images['codec']:,} + {images['prior']:,}",
+            f"{row['psnr']:.1f}",
+            f"{row['usage']:.1%} of {row['codes']}",
+            f"{row['perplexity']:.0f}",
+        ]
         cells += [f"{row[name]['value']:.3g}" if name in row else "–" for name in SHOWN]
         lines.append("| " + " | ".join([*map(str, cells), f"{row['drawing']:.0f}"]) + " |")
     return "\n".join(lines)

@@ -75,8 +75,18 @@ def limner(*words: str, log: Path | None = None) -> dict[str, Any]:
     return answer([sys.executable, "-m", "limner", *words, "--json"], environment() | {"PYTHONPATH": found}, log)
 
 
-def peer(python: Path, file: Path, pictures: Path, made: Path, *, minutes: float, seed: int, count: int,
-         more: Sequence[str] = (), log: Path | None = None) -> dict[str, Any]:  # fmt: skip
+def peer(
+    python: Path,
+    file: Path,
+    pictures: Path,
+    made: Path,
+    *,
+    minutes: float,
+    seed: int,
+    count: int,
+    more: Sequence[str] = (),
+    log: Path | None = None,
+) -> dict[str, Any]:
     """What the peer in `file` answers, run by its own `python`; its arrays are in `made`. Errors: `Failed`."""
     command = [str(python), str(file), "--pictures", str(pictures), "--out", str(made), "--minutes", f"{minutes:g}"]
     command += ["--seed", str(seed), "--count", str(count), *more]

@@ -27,13 +27,17 @@ import common  # benchmarks/common.py, beside this file
 ROWS = ("r3gan", "r3gan+method.labels=false", "sngan", "lsgan", "dcgan", "wgan-gp", "densegan", "cgan", "gan", "wgan", "trial")
 SHOWN = ("frechet", "precision", "recall", "coverage", "class_distance")
 TRIAL = (
-    "method.loss=relativistic", "method.latent=64", "method.r1_gamma=1.0", "method.r2_gamma=1.0", "method.penalty_every=8",
+    "method.loss=relativistic",
+    "method.latent=64",
+    "method.r1_gamma=1.0",
+    "method.r2_gamma=1.0",
+    "method.penalty_every=8",
     *(
         f"method.{player}.optimiser.{key}"
         for player in ("generator", "discriminator")
         for key in ("lr={value: 4.0e-4, decay_from: 0.6, final: 0.0}", "betas=[0.0, 0.99]")
     ),
-)  # fmt: skip
+)
 """What was published of the trial, but for its networks: see `trial`."""
 
 
@@ -170,17 +174,29 @@ def main() -> None:
             samples = model.sample(range(SCORED_SEEDS, SCORED_SEEDS + arguments.count))
         seen = judge.see(samples)
         found = score(seen, truth)
-        rows.append({
-            "row": row, "seed": seed, "images": told["images"], "seconds": told["seconds"], "parameters": told["parameters"],
-            "asked": _asked(model, judge, dataset.classes) if model and model.method.conditional else None,
-            "last_over_best": stopped, **{k: vars(found[k]) for k in SHOWN if k in found},
-        })  # fmt: skip
+        rows.append(
+            {
+                "row": row,
+                "seed": seed,
+                "images": told["images"],
+                "seconds": told["seconds"],
+                "parameters": told["parameters"],
+                "asked": _asked(model, judge, dataset.classes) if model and model.method.conditional else None,
+                "last_over_best": stopped,
+                **{k: vars(found[k]) for k in SHOWN if k in found},
+            }
+        )
         pictures.save_png(arguments.out / f"{row}-{arguments.minutes:g}-{seed}.png", pictures.grid(samples[:100]))
     pictures.save_png(arguments.out / "real.png", pictures.grid(real[:100]))
     report = {
-        "data": dataset.name, "fingerprint": dataset.fingerprint, "minutes": arguments.minutes, "samples": arguments.count,
-        "judge": judge.checksum, "processor": precision.processor(), "rows": rows,
-    }  # fmt: skip
+        "data": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "minutes": arguments.minutes,
+        "samples": arguments.count,
+        "judge": judge.checksum,
+        "processor": precision.processor(),
+        "rows": rows,
+    }
     (arguments.out / f"gans-{arguments.minutes:g}.json").write_text(json.dumps(report, indent=1) + "\n")
     text = table(report)
     (arguments.out / f"gans-{arguments.minutes:g}.md").write_text(text + "\n")
@@ -208,12 +224,15 @@ def table(report: dict[str, Any]) -> str:
     lines = [
         f"{report['data']}, {report['minutes']:g} minutes each on {report['processor']}; {report['samples']:,} samples against "
         f"the test split; judge {report['judge'][:16]}, frozen beforehand. Real images get "
-        + ", ".join(f"{name} {value:.3g}" for name, value in null.items()) + ".",
+        + ", ".join(f"{name} {value:.3g}" for name, value in null.items())
+        + ".",
         "",
-        ("| preset | seed | seconds | images | weights G + D | Fréchet ↓ | precision ↑ | recall ↑ | coverage ↑ "
-        "| classes ↓ | last/best |"),
+        (
+            "| preset | seed | seconds | images | weights G + D | Fréchet ↓ | precision ↑ | recall ↑ | coverage ↑ "
+            "| classes ↓ | last/best |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for row in report["rows"]:
         if row["asked"] is not None:
             lines.insert(1, f"`{row['row']}`, seed {row['seed']}: {row['asked']:.1%} are of the class that was asked for.")

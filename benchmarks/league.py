@@ -34,10 +34,16 @@ from typing import Any
 import common  # benchmarks/common.py, beside this file
 
 SCORES = {
-    "frechet": "Fréchet ↓", "coverage": "coverage ↑", "precision": "precision ↑", "recall": "recall ↑",
-    "class_distance": "classes ↓", "label_accuracy": "as asked ↑", "copies": "copies ↓", "psnr": "PSNR, dB ↑",
+    "frechet": "Fréchet ↓",
+    "coverage": "coverage ↑",
+    "precision": "precision ↑",
+    "recall": "recall ↑",
+    "class_distance": "classes ↓",
+    "label_accuracy": "as asked ↑",
+    "copies": "copies ↓",
+    "psnr": "PSNR, dB ↑",
     "nll": "NLL, nats ↓",
-}  # fmt: skip
+}
 ORDER, BESIDE = "frechet", ("coverage", "class_distance", "copies")
 SHOWN = 64
 READ_AS = (
@@ -76,10 +82,14 @@ class League:
         self.dataset = prepare(arguments.data)
         self.split, judge = held_out(self.dataset), judge_for(self.dataset)
         self.machine = {
-            "processor": precision.processor(), "threads": arguments.threads, "at_once": arguments.at_once,
-            "system": platform.platform(terse=True), "python": platform.python_version(), "torch": torch.__version__,
+            "processor": precision.processor(),
+            "threads": arguments.threads,
+            "at_once": arguments.at_once,
+            "system": platform.platform(terse=True),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
             "limner": __version__,
-        }  # fmt: skip
+        }
         frozen = {"fingerprint": self.dataset.fingerprint, "checksum": judge.checksum}
         self.judge = common.once(self.out / "judge.json", lambda: frozen | {"held_out_accuracy": judge.card.held_out_accuracy})
         if frozen.items() - self.judge.items():
@@ -141,9 +151,15 @@ class League:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         told = common.peer(
-            self.told.peers, peers()[name], self.pictures(), folder / "made.npz", minutes=self.told.minutes, seed=seed,
-            count=self.told.count, log=folder / "log.txt",
-        )  # fmt: skip
+            self.told.peers,
+            peers()[name],
+            self.pictures(),
+            folder / "made.npz",
+            minutes=self.told.minutes,
+            seed=seed,
+            count=self.told.count,
+            log=folder / "log.txt",
+        )
         told["images"] = told.pop("images_seen")
         with np.load(folder / "made.npz") as arrays:
             if "reconstructions" in arrays:
@@ -170,12 +186,20 @@ class League:
         from limner.core.files import write_json, write_text
 
         report = {
-            "data": self.dataset.name, "fingerprint": self.dataset.fingerprint, "split": self.split,
-            "minutes": self.told.minutes, "real": len(self.dataset.indices(self.split)),
-            "samples": self.told.count, "judge": self.judge,
-            "machine": self.machine, "command": shlex.join(["python", *sys.argv]), "left": left, "failed": dict(failed),
-            "table": standings(rows), "rows": list(rows),
-        }  # fmt: skip
+            "data": self.dataset.name,
+            "fingerprint": self.dataset.fingerprint,
+            "split": self.split,
+            "minutes": self.told.minutes,
+            "real": len(self.dataset.indices(self.split)),
+            "samples": self.told.count,
+            "judge": self.judge,
+            "machine": self.machine,
+            "command": shlex.join(["python", *sys.argv]),
+            "left": left,
+            "failed": dict(failed),
+            "table": standings(rows),
+            "rows": list(rows),
+        }
         write_json(self.out / "league.json", report)
         write_text(self.out / "league.md", markdown(report))
         write_text(self.out / "league.html", self._page(report))
@@ -225,10 +249,15 @@ def standings(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 scores[score] = {"mean": mean, "half": half if math.isfinite(half) else None}
         z = [row["scores"][ORDER]["z"] for row in mine]
         means = {key: statistics.fmean(row[key] for row in mine) for key in ("images", "seconds", "parameters")}
-        found.append({
-            "row": name, "seeds": [row["seed"] for row in mine], **means, "scores": scores,
-            "z": None if None in z else statistics.fmean(z),
-        })  # fmt: skip
+        found.append(
+            {
+                "row": name,
+                "seeds": [row["seed"] for row in mine],
+                **means,
+                "scores": scores,
+                "z": None if None in z else statistics.fmean(z),
+            }
+        )
     found.sort(key=lambda entry: entry["scores"][ORDER]["mean"])
     ends = [_ends(entry["scores"][ORDER]) for entry in found]
     for place, (entry, mine) in enumerate(zip(found, ends, strict=True)):

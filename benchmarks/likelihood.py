@@ -14,9 +14,15 @@ from pathlib import Path
 import common  # benchmarks/common.py, beside this file
 
 SETTINGS = (
-    "data.binary=true", "method.networks=mlp", "method.widths=[400,400]", "method.latent=40", "method.decoder=bernoulli",
-    "method.prior=normal", "batch.size=128", "score.points=0",
-)  # fmt: skip
+    "data.binary=true",
+    "method.networks=mlp",
+    "method.widths=[400,400]",
+    "method.latent=40",
+    "method.decoder=bernoulli",
+    "method.prior=normal",
+    "batch.size=128",
+    "score.points=0",
+)
 
 
 def main() -> None:

@@ -79,8 +79,12 @@ def optimiser(module: nn.Module, told: Any) -> torch.optim.Optimizer:
 
 def plain_of(method: Any, data: Data, progress: float, number_format: Precision) -> Plain:
     makers: dict[type, Callable[[Any, Data, float, Precision], Plain]] = {
-        Gan: gan, Autoencoder: autoencoder, Vae: vae, VqVae: vqvae, Prior: prior
-    }  # fmt: skip
+        Gan: gan,
+        Autoencoder: autoencoder,
+        Vae: vae,
+        VqVae: vqvae,
+        Prior: prior,
+    }
     return makers[type(method)](method, data, progress, number_format)
 
 

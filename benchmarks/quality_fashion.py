@@ -113,10 +113,16 @@ def main() -> None:
         pictures.save_png(arguments.out / f"{_file_name(name)}.png", pictures.grid(samples[:100]))
     pictures.save_png(arguments.out / "real.png", pictures.grid(real[:100]))
     report = {
-        "data": dataset.name, "fingerprint": dataset.fingerprint, "split": "test", "real": len(real),
-        "samples": arguments.count, "minutes": arguments.minutes, "judge": checksum, "processor": precision.processor(),
+        "data": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "split": "test",
+        "real": len(real),
+        "samples": arguments.count,
+        "minutes": arguments.minutes,
+        "judge": checksum,
+        "processor": precision.processor(),
         "rows": rows,
-    }  # fmt: skip
+    }
     (arguments.out / "quality.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     text = table(report)
     (arguments.out / "quality.md").write_text(text + "\n", encoding="utf-8")

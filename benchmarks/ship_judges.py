@@ -42,9 +42,14 @@ def main() -> None:
         if size > MOST:
             raise SystemExit(f"{path} has {size:,} bytes, more than {MOST:,}")
         told = [
-            f"`{name}`", "×".join(map(str, dataset.shape)), f"{judge.card.trained_on:,}",
-            "–" if known is None else f"{known:.1%}", judge.checksum[:12], f"{size:,}", f"{time.monotonic() - began:.0f}",
-        ]  # fmt: skip
+            f"`{name}`",
+            "×".join(map(str, dataset.shape)),
+            f"{judge.card.trained_on:,}",
+            "–" if known is None else f"{known:.1%}",
+            judge.checksum[:12],
+            f"{size:,}",
+            f"{time.monotonic() - began:.0f}",
+        ]
         print(f"| {' | '.join(told)} |", flush=True)
 
 

@@ -380,9 +380,12 @@ def outside(task: dict[str, Any]) -> dict[str, Any]:
     timed(Stepper, "_move_layers", "batch norm's moments")
     with tempfile.TemporaryDirectory() as folder:
         limner.train(
-            task["data"], preset=task["preset"], out=folder, images=task["images"],
+            task["data"],
+            preset=task["preset"],
+            out=folder,
+            images=task["images"],
             settings=["score.points=0", *task["settings"]],
-        )  # fmt: skip
+        )
     steps = sum(spent.values()) - spent.get("events", 0.0)
     inside = sum(spent[name] for name in ("forward", "backward", "optimiser"))
     events = spent.pop("events", 0.0)
@@ -508,12 +511,20 @@ def prepared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         method = build_method(recipe, dataset.shape, dataset.classes)
         np.save(Path(folder) / "pixels.npy", dataset.images.gather(dataset.indices("train")))
         yield {
-            "recipe": recipe.model_dump(mode="json"), "networks": described(method), "latent": recipe.method.latent,
-            "batch": recipe.batch.size, "shape": list(dataset.shape), "data": str(dataset.path), "threads": arguments.threads,
-            "pixels": str(Path(folder) / "pixels.npy"), "device": arguments.device, "preset": arguments.preset,
-            "settings": [*arguments.set, f"batch.size={recipe.batch.size}"], "warmup": 20 if arguments.device == "cpu" else 100,
+            "recipe": recipe.model_dump(mode="json"),
+            "networks": described(method),
+            "latent": recipe.method.latent,
+            "batch": recipe.batch.size,
+            "shape": list(dataset.shape),
+            "data": str(dataset.path),
+            "threads": arguments.threads,
+            "pixels": str(Path(folder) / "pixels.npy"),
+            "device": arguments.device,
+            "preset": arguments.preset,
+            "settings": [*arguments.set, f"batch.size={recipe.batch.size}"],
+            "warmup": 20 if arguments.device == "cpu" else 100,
             "images": arguments.outside_images,
-        }  # fmt: skip
+        }
 
 
 def peak(device: str, threads: int) -> dict[str, float]:
@@ -555,8 +566,13 @@ def main() -> None:
     parser.add_argument("--keras-python", help="an interpreter that has tensorflow-cpu (see requirements-keras.txt)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each contender in each round")
-    parser.add_argument("--quiet", type=float, default=0.0, metavar="SECONDS",
-                        help="measure only while nothing else runs, and wait so long for it (Linux)")  # fmt: skip
+    parser.add_argument(
+        "--quiet",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="measure only while nothing else runs, and wait so long for it (Linux)",
+    )
     parser.add_argument("--size", type=int, default=28)
     parser.add_argument("--channels", type=int, choices=(1, 3), default=1)
     parser.add_argument("--batch", type=int, default=64)
@@ -648,7 +664,7 @@ def table(result: dict[str, Any]) -> str:
         ratios = [
             statistics.median(mine / other for mine, other in zip(speeds, made[peer]["images_per_second"], strict=True))
             for peer in peers
-        ]  # fmt: skip
+        ]
         share = statistics.median(speeds) * result["flop_per_image"] / 1e9 / result["peak_gflops"][about["precision"]]
         lines.append(
             f"| {name} ({about['version']}) | {about['precision']} | {statistics.median(speeds):,.0f} | "

@@ -109,8 +109,9 @@ def threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 
 
-def answer(task: Task, *, images: np.ndarray, packages: tuple[str, ...], arrays: dict[str, np.ndarray] | None = None,
-           **told: Any) -> None:  # fmt: skip
+def answer(
+    task: Task, *, images: np.ndarray, packages: tuple[str, ...], arrays: dict[str, np.ndarray] | None = None, **told: Any
+) -> None:
     """Writes the arrays and says the line."""
     assert images.shape[1:] == (28, 28, 1)
     assert 0 < len(images) <= task.count

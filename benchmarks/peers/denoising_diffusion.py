@@ -34,9 +34,11 @@ def main() -> None:
     torch.manual_seed(task.seed)
     pixels = torch.from_numpy(task.train).permute(0, 3, 1, 2).contiguous()
     model = GaussianDiffusion(
-        Unet(dim=64, dim_mults=(1, 2), channels=1, flash_attn=True), image_size=28, timesteps=1000,
+        Unet(dim=64, dim_mults=(1, 2), channels=1, flash_attn=True),
+        image_size=28,
+        timesteps=1000,
         sampling_timesteps=convention.EVALUATIONS,
-    )  # fmt: skip
+    )
     optimiser = torch.optim.Adam(model.parameters(), lr=8e-5, betas=(0.9, 0.99))
     ema = EMA(model, beta=0.995, update_every=10)
     seen, clock, batches = 0, task.clock(), task.batches(BATCH)
@@ -55,9 +57,15 @@ def main() -> None:
     with torch.inference_mode():
         images, drawing = convention.draw(task, lambda count: ema.ema_model.sample(batch_size=count))
     convention.answer(
-        task, images=images, images_seen=seen, seconds=seconds, recipe=RECIPE, drawing=drawing,
-        parameters=sum(weight.numel() for weight in model.parameters()), packages=("denoising-diffusion-pytorch", "torch"),
-    )  # fmt: skip
+        task,
+        images=images,
+        images_seen=seen,
+        seconds=seconds,
+        recipe=RECIPE,
+        drawing=drawing,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        packages=("denoising-diffusion-pytorch", "torch"),
+    )
 
 
 if __name__ == "__main__":

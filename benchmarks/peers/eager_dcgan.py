@@ -20,15 +20,25 @@ LATENT, WIDTH, BATCH = 100, 64, 64
 
 def networks() -> tuple[nn.Module, nn.Module]:
     generator = nn.Sequential(
-        nn.ConvTranspose2d(LATENT, 2 * WIDTH, 7, 1, 0, bias=False), nn.BatchNorm2d(2 * WIDTH), nn.ReLU(True),
-        nn.ConvTranspose2d(2 * WIDTH, WIDTH, 4, 2, 1, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU(True),
-        nn.ConvTranspose2d(WIDTH, 1, 4, 2, 1, bias=False), nn.Tanh(),
-    )  # fmt: skip
+        nn.ConvTranspose2d(LATENT, 2 * WIDTH, 7, 1, 0, bias=False),
+        nn.BatchNorm2d(2 * WIDTH),
+        nn.ReLU(True),
+        nn.ConvTranspose2d(2 * WIDTH, WIDTH, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(WIDTH),
+        nn.ReLU(True),
+        nn.ConvTranspose2d(WIDTH, 1, 4, 2, 1, bias=False),
+        nn.Tanh(),
+    )
     discriminator = nn.Sequential(
-        nn.Conv2d(1, WIDTH, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True),
-        nn.Conv2d(WIDTH, 2 * WIDTH, 4, 2, 1, bias=False), nn.BatchNorm2d(2 * WIDTH), nn.LeakyReLU(0.2, inplace=True),
-        nn.Conv2d(2 * WIDTH, 1, 7, 1, 0, bias=False), nn.Sigmoid(), nn.Flatten(0),
-    )  # fmt: skip
+        nn.Conv2d(1, WIDTH, 4, 2, 1, bias=False),
+        nn.LeakyReLU(0.2, inplace=True),
+        nn.Conv2d(WIDTH, 2 * WIDTH, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(2 * WIDTH),
+        nn.LeakyReLU(0.2, inplace=True),
+        nn.Conv2d(2 * WIDTH, 1, 7, 1, 0, bias=False),
+        nn.Sigmoid(),
+        nn.Flatten(0),
+    )
     for layer in (*generator, *discriminator):
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, 0.02)
@@ -62,9 +72,15 @@ def main() -> None:
         made = torch.cat([g(torch.randn(BATCH, LATENT, 1, 1)) for _ in range(-(-task.count // BATCH))])[: task.count]
     images = made.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     convention.answer(
-        task, images=images, images_seen=seen, seconds=seconds, recipe=RECIPE, drawing=time.monotonic() - began,
-        parameters=sum(weight.numel() for network in (g, d) for weight in network.parameters()), packages=("torch",),
-    )  # fmt: skip
+        task,
+        images=images,
+        images_seen=seen,
+        seconds=seconds,
+        recipe=RECIPE,
+        drawing=time.monotonic() - began,
+        parameters=sum(weight.numel() for network in (g, d) for weight in network.parameters()),
+        packages=("torch",),
+    )
 
 
 if __name__ == "__main__":

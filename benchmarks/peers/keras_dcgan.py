@@ -26,20 +26,35 @@ def networks() -> tuple[Any, Any]:
     def up(width: int, stride: int, **settings: Any) -> Any:
         return layers.Conv2DTranspose(width, 5, strides=stride, padding="same", use_bias=False, **settings)
 
-    generator = tf.keras.Sequential([
-        tf.keras.Input((LATENT,)),
-        layers.Dense(7 * 7 * 256, use_bias=False), layers.BatchNormalization(), layers.LeakyReLU(),
-        layers.Reshape((7, 7, 256)),
-        up(128, 1), layers.BatchNormalization(), layers.LeakyReLU(),
-        up(64, 2), layers.BatchNormalization(), layers.LeakyReLU(),
-        up(1, 2, activation="tanh"),
-    ])  # fmt: skip
-    discriminator = tf.keras.Sequential([
-        tf.keras.Input((28, 28, 1)),
-        layers.Conv2D(64, 5, strides=2, padding="same"), layers.LeakyReLU(), layers.Dropout(0.3),
-        layers.Conv2D(128, 5, strides=2, padding="same"), layers.LeakyReLU(), layers.Dropout(0.3),
-        layers.Flatten(), layers.Dense(1),
-    ])  # fmt: skip
+    generator = tf.keras.Sequential(
+        [
+            tf.keras.Input((LATENT,)),
+            layers.Dense(7 * 7 * 256, use_bias=False),
+            layers.BatchNormalization(),
+            layers.LeakyReLU(),
+            layers.Reshape((7, 7, 256)),
+            up(128, 1),
+            layers.BatchNormalization(),
+            layers.LeakyReLU(),
+            up(64, 2),
+            layers.BatchNormalization(),
+            layers.LeakyReLU(),
+            up(1, 2, activation="tanh"),
+        ]
+    )
+    discriminator = tf.keras.Sequential(
+        [
+            tf.keras.Input((28, 28, 1)),
+            layers.Conv2D(64, 5, strides=2, padding="same"),
+            layers.LeakyReLU(),
+            layers.Dropout(0.3),
+            layers.Conv2D(128, 5, strides=2, padding="same"),
+            layers.LeakyReLU(),
+            layers.Dropout(0.3),
+            layers.Flatten(),
+            layers.Dense(1),
+        ]
+    )
     return generator, discriminator
 
 
@@ -75,10 +90,15 @@ def main() -> None:
     parts = [g(tf.random.normal([BATCH, LATENT]), training=False).numpy() for _ in range(-(-task.count // BATCH))]
     images = np.rint(np.concatenate(parts)[: task.count] * 127.5 + 127.5).clip(0, 255).astype(np.uint8)
     convention.answer(
-        task, images=images, images_seen=seen, seconds=seconds, recipe=RECIPE, drawing=time.monotonic() - began,
+        task,
+        images=images,
+        images_seen=seen,
+        seconds=seconds,
+        recipe=RECIPE,
+        drawing=time.monotonic() - began,
         parameters=int(sum(np.prod(weight.shape) for network in (g, d) for weight in network.trainable_variables)),
         packages=("tensorflow-cpu", "keras"),
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -51,9 +51,15 @@ def main() -> None:
     with torch.no_grad():
         images, drawing = convention.draw(task, some)
     convention.answer(
-        task, images=images, images_seen=seen, seconds=seconds, recipe=RECIPE, drawing=drawing,
-        parameters=sum(weight.numel() for weight in model.parameters()), packages=("torchcfm", "torch"),
-    )  # fmt: skip
+        task,
+        images=images,
+        images_seen=seen,
+        seconds=seconds,
+        recipe=RECIPE,
+        drawing=drawing,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        packages=("torchcfm", "torch"),
+    )
 
 
 if __name__ == "__main__":

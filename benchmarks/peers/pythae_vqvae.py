@@ -116,11 +116,19 @@ def main() -> None:
         back = torch.cat([model({"data": part}).recon_x for part in held_out.split(500)])
     counts = torch.bincount(codes_of(model, held_out).flatten(), minlength=CODES)
     convention.answer(
-        task, images_seen=codec["images"] + prior["images"], seconds=seconds, recipe=RECIPE, drawing=drawing,
+        task,
+        images_seen=codec["images"] + prior["images"],
+        seconds=seconds,
+        recipe=RECIPE,
+        drawing=drawing,
         parameters=sum(weight.numel() for part in (model, sampler.pixelcnn_model) for weight in part.parameters()),
-        codec=codec, prior=prior, encoding=encoding, packages=("pythae", "torch"), images=samples["eval"],
+        codec=codec,
+        prior=prior,
+        encoding=encoding,
+        packages=("pythae", "torch"),
+        images=samples["eval"],
         arrays={"samples_train": samples["train"], "reconstructions": to_uint8(back), "counts": counts.numpy()},
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

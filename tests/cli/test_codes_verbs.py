@@ -265,7 +265,7 @@ PRIOR = "train digits --preset prior --out out"
         ("evaluate some.npz --data digits --metrics nll", "give a run, or leave elbo, nll, bits_per_dim out"),
         ("evaluate some.npz --data digits --importance 0", "give a run, or leave --importance out"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line(
     words: str, hint: str, runs: dict[str, Path], ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

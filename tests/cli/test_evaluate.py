@@ -202,10 +202,15 @@ def test_it_says_what_it_is_at(
     said: list[str] = []
     evaluate(run.path, count=40, features="pixels", metrics="frechet,copies", out=tmp_path, tell=said.append)
     assert said == [
-        "preparing the data", "drawing 40 samples", "preparing the features: pixels", "looking at 180 real pictures",
-        "looking at the 40 that are judged", "seeking copies among the training pictures", "measuring frechet",
+        "preparing the data",
+        "drawing 40 samples",
+        "preparing the features: pixels",
+        "looking at 180 real pictures",
+        "looking at the 40 that are judged",
+        "seeking copies among the training pictures",
+        "measuring frechet",
         "measuring copies",
-    ]  # fmt: skip
+    ]
     for quiet, lines in ((0.0, 3), (1e9, 0)):  # in a log, only what comes after a while
         monkeypatch.setattr("limner.cli.progress.QUIET", quiet)
         assert main(["evaluate", str(places["plain.npz"]), *PIXELS, "--metrics", "frechet"]) == 0

@@ -33,7 +33,8 @@ BAD: dict[str, tuple[str, str]] = {
     "no labels for accuracy": ("good.npz --data PLAIN --features judge --metrics label_accuracy", "know no classes"),
     "no labels to learn": ("classes.npz --data PLAIN --features pixels --metrics gan_train", "the reference has no labels"),
     "no labels to learn, though samples have some": (
-        "classes --data PLAIN --features pixels --metrics gan_test", "the reference has no labels"
+        "classes --data PLAIN --features pixels --metrics gan_test",
+        "the reference has no labels",
     ),
     "no classes asked for": ("good.npz DIGITS --metrics gan_test", "what class they show is unknown"),
     "nothing held out": ("good.npz --data PLAIN --features pixels --metrics copies", "20 or more that were held out"),
@@ -61,16 +62,20 @@ BAD: dict[str, tuple[str, str]] = {
     "a file for a folder": ("good.npz DIGITS --out bad.pth", "a file stands where a folder should"),
     "below a file": ("good.npz DIGITS --out bad.pth/deeper", "a file stands where a folder should"),
     "too long a name": (f"good.npz DIGITS --out {'x' * 300}", "the name is too long"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
 def bad(fakes: tuple[Pixels, NDArray[np.int64]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     images, _ = fakes
     some = {
-        "good": images[:20], "one": images[:1], "three": images[:3], "none": images[:0],
-        "float": images.astype(np.float32), "nan": np.where(images > 99, np.nan, images).astype(np.float32),
-    }  # fmt: skip
+        "good": images[:20],
+        "one": images[:1],
+        "three": images[:3],
+        "none": images[:0],
+        "float": images.astype(np.float32),
+        "nan": np.where(images > 99, np.nan, images).astype(np.float32),
+    }
     for name, array in some.items():
         np.savez(tmp_path / f"{name}.npz", images=array)
     np.savez(tmp_path / "key.npz", images[:9])

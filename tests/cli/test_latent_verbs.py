@@ -87,10 +87,15 @@ COLOUR = "20x30 RGB -> 8x8 grey (crop)"
 @pytest.mark.parametrize(
     "words",
     [
-        "reconstruct vae", "reconstruct dcgan --steps 3 --starts 1", "interpolate vae --steps 2", "interpolate dcgan --steps 2",
-        "traverse vae --steps 2 --latents 0", "embed vae", "classify vae",
+        "reconstruct vae",
+        "reconstruct dcgan --steps 3 --starts 1",
+        "interpolate vae --steps 2",
+        "interpolate dcgan --steps 2",
+        "traverse vae --steps 2 --latents 0",
+        "embed vae",
+        "classify vae",
     ],
-)  # fmt: skip
+)
 def test_colour_given_to_a_grey_model_is_made_grey_and_it_is_said(
     words: str, runs: dict[str, Path], mine: Path, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,39 +40,58 @@ NARROW: Mapping[str, Sequence[str]] = {
     "dcgan": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
     "cgan": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
     "densegan": (
-        "method.generator.width=4", "method.generator.widest=8", "method.generator.blocks=1", "method.discriminator.width=8",
-        "method.discriminator.widest=8", "method.discriminator.blocks=1",
+        "method.generator.width=4",
+        "method.generator.widest=8",
+        "method.generator.blocks=1",
+        "method.discriminator.width=8",
+        "method.discriminator.widest=8",
+        "method.discriminator.blocks=1",
     ),
     "lsgan": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
     "r3gan": (
-        "method.generator.width=8", "method.generator.widest=16", "method.discriminator.width=8",
+        "method.generator.width=8",
+        "method.generator.widest=16",
+        "method.discriminator.width=8",
         "method.discriminator.widest=16",
     ),
     "sngan": (
-        "method.generator.width=8", "method.generator.widest=16", "method.discriminator.width=8",
-        "method.discriminator.widest=16", "method.discriminator.blocks=1",
+        "method.generator.width=8",
+        "method.generator.widest=16",
+        "method.discriminator.width=8",
+        "method.discriminator.widest=16",
+        "method.discriminator.blocks=1",
     ),
     "wgan": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
     "wgan-gp": (
-        "method.generator.width=8", "method.generator.widest=16", "method.discriminator.width=8",
-        "method.discriminator.widest=16", "method.discriminator.blocks=1",
+        "method.generator.width=8",
+        "method.generator.widest=16",
+        "method.discriminator.width=8",
+        "method.discriminator.widest=16",
+        "method.discriminator.blocks=1",
     ),
     "gan": ("method.generator.widths=[32,48]", "method.discriminator.widths=[32,16]"),
     **{
         preset: (
-            "stages.codec.method.width=8", "stages.codec.method.widest=16", "stages.codec.method.blocks=1", *codes,
-            "method.width=16", "method.depth=2", "method.heads=2",
+            "stages.codec.method.width=8",
+            "stages.codec.method.widest=16",
+            "stages.codec.method.blocks=1",
+            *codes,
+            "method.width=16",
+            "method.depth=2",
+            "method.heads=2",
         )
         for preset, codes in {
             "vq-vae": ("stages.codec.method.codes=24", "stages.codec.method.dim=4"),
             "fsq": ("stages.codec.method.levels=[4,3,3]",),
             "vqgan": (
-                "stages.codec.method.codes=24", "stages.codec.method.dim=4", "stages.codec.method.discriminator_width=8",
+                "stages.codec.method.codes=24",
+                "stages.codec.method.dim=4",
+                "stages.codec.method.discriminator_width=8",
             ),
         }.items()
     },
     "vae": CODER,
-}  # fmt: skip
+}
 """What makes a preset small enough for a test; a new preset works without, only slower."""
 
 QUIET = ("score.points=0", "previews.count=4", "previews.every=1", "checkpoints.every=1", "batch.size=16", "precision=fp32")
@@ -115,9 +134,15 @@ def run_of(
 
 
 def outcome_of(
-    preset: str, out: Path, *settings: str, source: str | Path = "digits", images: int | None = 96, seed: int = 3,
-    narrow: bool = True, **more: Any,
-) -> Outcome:  # fmt: skip
+    preset: str,
+    out: Path,
+    *settings: str,
+    source: str | Path = "digits",
+    images: int | None = 96,
+    seed: int = 3,
+    narrow: bool = True,
+    **more: Any,
+) -> Outcome:
     chosen = narrowed(preset, *QUIET, *settings) if narrow else (*QUIET, *settings)
     return train(source, preset=preset, out=out, images=images, seed=seed, settings=chosen, **more)
 
@@ -212,9 +237,13 @@ def ask_to_stop(_: Stepper) -> None:
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     """A Python of its own, in a session of its own."""
     return subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | child_environment() | environment, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | child_environment() | environment,
+        start_new_session=True,
+    )
 
 
 def child_environment() -> dict[str, str]:

@@ -179,10 +179,14 @@ def test_the_late_discriminator_is_announced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "settings", "codes"),
     [
-        ((8, 8, 1), (), (4, 4)), ((28, 28, 1), (), (7, 7)), ((32, 48, 3), (), (8, 12)), ((96, 64, 3), (), (12, 8)),
-        ((64, 64, 3), ("stages.codec.method.down=2",), (16, 16)), ((64, 64, 3), ("stages.codec.method.down=4",), (4, 4)),
+        ((8, 8, 1), (), (4, 4)),
+        ((28, 28, 1), (), (7, 7)),
+        ((32, 48, 3), (), (8, 12)),
+        ((96, 64, 3), (), (12, 8)),
+        ((64, 64, 3), ("stages.codec.method.down=2",), (16, 16)),
+        ((64, 64, 3), ("stages.codec.method.down=4",), (4, 4)),
     ],
-)  # fmt: skip
+)
 def test_so_many_codes_by_the_size_of_the_pictures(
     shape: tuple[int, int, int], settings: tuple[str, ...], codes: tuple[int, int]
 ) -> None:
@@ -317,10 +321,13 @@ def test_what_is_drawn_heeds_its_knobs(whole: Run, tmp_path: Path) -> None:
     assert not np.array_equal(model.sample(range(24), temperature=0.3), plain)
     assert np.array_equal(model.sample([7], top_k=3)[0], model.sample(range(24), top_k=3)[7])
     for knobs, words in (
-        ({"temperature": 0.0}, "temperature 0"), ({"temperature": float("nan")}, "temperature nan"),
+        ({"temperature": 0.0}, "temperature 0"),
+        ({"temperature": float("nan")}, "temperature nan"),
         ({"top_k": -1}, "top-k -1"),
-        ({"top_p": 0.0}, "top-p 0"), ({"top_p": 1.1}, "top-p 1.1"), ({"truncation": 0.5}, "no latents to truncate"),
-    ):  # fmt: skip
+        ({"top_p": 0.0}, "top-p 0"),
+        ({"top_p": 1.1}, "top-p 1.1"),
+        ({"truncation": 0.5}, "no latents to truncate"),
+    ):
         with pytest.raises(limner.InputError, match=words):
             model.sample([1], **knobs)
     answer = sample(whole.path, seeds=[5], temperature=0.8, top_k=9, out=tmp_path)

@@ -168,9 +168,16 @@ def die(_: object) -> None:
 @pytest.mark.parametrize(("preset", "stop"), [("vq-vae", 32), ("vq-vae", 112), ("prior", 80)])
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 def test_resume_in_either_stage_whatever_became_of_the_cache(
-    how: str, preset: str, stop: int, between: str, bare: Run, tmp_path: Path, cache: Path, passes: list[int],
+    how: str,
+    preset: str,
+    stop: int,
+    between: str,
+    bare: Run,
+    tmp_path: Path,
+    cache: Path,
+    passes: list[int],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """`stopped` saves first; `killed` falls back on the last checkpoint, at 96 of the two-stage run's 160 images or at 64."""
     settings = ("checkpoints.every=0.2", *((f"codec={bare.path}", *SMALL) if preset == "prior" else ()))
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "elsewhere"))

@@ -150,9 +150,18 @@ def _pair(networks: str, norm: str, loss: str, *more: str) -> tuple[Gan, Gan]:
         preset = "dcgan" if networks == "dcgan" else "gan"
         smooth = 0.1 if GAMES[loss].labels else 0.0
         method = method_of(
-            preset, SHAPE, f"method.updates={updates}", f"method.generator.norm={norm}", f"method.smooth={smooth}",
-            f"method.loss={loss}", "method.r1_gamma=1.0", "method.penalty_every=1", "method.drift=0.1", *more, seed=4,
-        )  # fmt: skip
+            preset,
+            SHAPE,
+            f"method.updates={updates}",
+            f"method.generator.norm={norm}",
+            f"method.smooth={smooth}",
+            f"method.loss={loss}",
+            "method.r1_gamma=1.0",
+            "method.penalty_every=1",
+            "method.drift=0.1",
+            *more,
+            seed=4,
+        )
         method = without_dropout(method.cpu().double())
         with torch.no_grad():  # the DCGAN start is nearly flat; make the logits and their gradients large enough to differ
             for weight in method.parameters():

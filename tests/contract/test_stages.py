@@ -20,16 +20,19 @@ TREE = {
     "preset": "gan",
     "stages": [
         {
-            "name": "codec", "share": 0.5,
+            "name": "codec",
+            "share": 0.5,
             "method": {"kind": "vae", "latent": 6, "width": 8, "widest": 16, "components": 2},
         }
     ],
     "method": {
-        "kind": "gan", "networks": "mlp", "latent": 8,
+        "kind": "gan",
+        "networks": "mlp",
+        "latent": 8,
         "generator": {"widths": [24], "norm": "none", "optimiser": {"lr": {"value": 1e-3, "decay_from": 0.5}}},
         "discriminator": {"widths": [24]},
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

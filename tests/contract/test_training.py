@@ -129,9 +129,10 @@ def test_each_phase_moves_its_players_and_nothing_else(preset: str, settings: tu
         for player in movers:
             module = method.players()[player].module
             still = [
-                name for name, weight in method.get_submodule(module).named_parameters()
+                name
+                for name, weight in method.get_submodule(module).named_parameters()
                 if torch.equal(weight, before[f"{module}.{name}"])
-            ]  # fmt: skip
+            ]
             # A weight may have no gradient at its start (behind a zero-initialised convolution), never most of them.
             assert len(still) < 0.5 * len(list(method.get_submodule(module).parameters())), still
     moved = {player for phase in method.phases() for player in phase.players}

@@ -339,10 +339,15 @@ def broken_state(run: Run) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (reshaped, "has shape"), (lacking, "lacks"), (truncated, "damaged"), (emptied, "damaged"), (gone, "missing"),
-        (pickled, "damaged"), (broken_state, "damaged"),
+        (reshaped, "has shape"),
+        (lacking, "lacks"),
+        (truncated, "damaged"),
+        (emptied, "damaged"),
+        (gone, "missing"),
+        (pickled, "damaged"),
+        (broken_state, "damaged"),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_checkpoint_is_one_line(damage: Callable[[Run], None], words: str, run: Run) -> None:
     damage(run)
     for use in (lambda: limner.load(run.path), lambda: resume(run.path, images=160)):

@@ -36,9 +36,15 @@ def test_the_book_is_the_peers(normalised: bool) -> None:
     codes = torch.randn(64, 8, generator=generator)
     codes = F.normalize(codes, dim=1) if normalised else codes
     theirs = peer.VectorQuantize(
-        dim=8, codebook_size=64, decay=0.99, commitment_weight=0.25, rotation_trick=False, threshold_ema_dead_code=0,
-        accept_image_fmap=True, use_cosine_sim=normalised,
-    )  # fmt: skip
+        dim=8,
+        codebook_size=64,
+        decay=0.99,
+        commitment_weight=0.25,
+        rotation_trick=False,
+        threshold_ema_dead_code=0,
+        accept_image_fmap=True,
+        use_cosine_sim=normalised,
+    )
     mine = VectorQuantiser(64, 8, math.log(2) / -math.log(0.99), normalised)
     counts = torch.linspace(0.2, 2.0, 64)  # unlike, or their smoothing would cancel
     inside = theirs._codebook

@@ -19,12 +19,22 @@ from limner.nets.quantise import _nearest
 from limner.nets.transformer import attend
 
 CASES = [
-    (Conv2d, 1, 8, 4, 2, 1), (Conv2d, 3, 8, 3, 1, 1), (Conv2d, 4, 8, 5, 2, 2), (Conv2d, 8, 16, 4, 2, 1),
-    (Conv2d, 8, 16, 3, 1, 1), (Conv2d, MANY, 6, 4, 2, 1), (Conv2d, MANY, 6, 5, 2, 2), (Conv2d, MANY, 6, 1, 2, 0),
-    (Conv2d, 3, 8, 1, 1, 0), (Conv2d, 8, 16, 1, 1, 0), (Conv2d, 8, 16, 1, 2, 0),
-    (ConvTranspose2d, 8, 1, 4, 2, 1), (ConvTranspose2d, 8, 3, 3, 1, 1), (ConvTranspose2d, 16, 8, 4, 2, 1),
+    (Conv2d, 1, 8, 4, 2, 1),
+    (Conv2d, 3, 8, 3, 1, 1),
+    (Conv2d, 4, 8, 5, 2, 2),
+    (Conv2d, 8, 16, 4, 2, 1),
+    (Conv2d, 8, 16, 3, 1, 1),
+    (Conv2d, MANY, 6, 4, 2, 1),
+    (Conv2d, MANY, 6, 5, 2, 2),
+    (Conv2d, MANY, 6, 1, 2, 0),
+    (Conv2d, 3, 8, 1, 1, 0),
+    (Conv2d, 8, 16, 1, 1, 0),
+    (Conv2d, 8, 16, 1, 2, 0),
+    (ConvTranspose2d, 8, 1, 4, 2, 1),
+    (ConvTranspose2d, 8, 3, 3, 1, 1),
+    (ConvTranspose2d, 16, 8, 4, 2, 1),
     (ConvTranspose2d, 16, 8, 5, 2, 2),
-]  # fmt: skip
+]
 """Layer, channels in and out, kernel, stride, padding; up to four channels go one way, many another."""
 
 

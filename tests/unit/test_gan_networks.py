@@ -21,9 +21,12 @@ from limner.recipes.build import build_method
 from limner.recipes.settings import compose
 
 SNGAN_32 = (
-    "method.latent=128", "method.generator.width=256", "method.generator.widest=256", "method.discriminator.width=128",
+    "method.latent=128",
+    "method.generator.width=256",
+    "method.generator.widest=256",
+    "method.discriminator.width=128",
     "method.discriminator.widest=128",
-)  # fmt: skip
+)
 
 
 def gan(preset: str, shape: tuple[int, int, int], *settings: str, classes: tuple[str, ...] = ()) -> Gan:

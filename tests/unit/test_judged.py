@@ -172,13 +172,14 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "few labels": (lambda path: npz(path, images=PICTURES, labels=[1, 2]), "one whole number for each of the 30"),
     "odd labels": (lambda path: npz(path, images=PICTURES, labels=np.zeros(30)), "one whole number for each of the 30"),
     "huge labels": (
-        lambda path: npz(path, images=PICTURES, labels=np.full(30, 2**64 - 1, np.uint64)), "one whole number for each"
+        lambda path: npz(path, images=PICTURES, labels=np.full(30, 2**64 - 1, np.uint64)),
+        "one whole number for each",
     ),
     "labels above": (lambda path: npz(path, images=PICTURES, labels=np.full(30, 10)), "go from 10 to 10; the data have 10"),
     "labels below": (lambda path: npz(path, images=PICTURES, labels=np.full(30, -2)), "from -2 to -2; .* and -1 is for none"),
     "another size": (lambda path: npz(path, images=PICTURES[:, :7]), "the shape 7×8×1, and the real ones are 8×8×1"),
     "another mode": (lambda path: npz(path, images=PICTURES.repeat(3, 3)), "the shape 8×8×3, and the real ones are 8×8×1"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", BAD_FILES)

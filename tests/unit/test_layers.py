@@ -31,9 +31,10 @@ def test_batch_norm_equals_torchs_own(shape: tuple[int, ...]) -> None:
         torch.testing.assert_close(y, z)
         g = torch.randn_like(y)
         for ours, theirs in zip(
-            torch.autograd.grad(y, [a, mine.weight, mine.bias], g), torch.autograd.grad(z, [b, twin.weight, twin.bias], g),
+            torch.autograd.grad(y, [a, mine.weight, mine.bias], g),
+            torch.autograd.grad(z, [b, twin.weight, twin.bias], g),
             strict=True,
-        ):  # fmt: skip
+        ):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
         before = mine.running_mean.clone()
         sums = mine.take_statistics()

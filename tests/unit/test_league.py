@@ -19,9 +19,13 @@ from limner.core import digest
 def row(name: str, seed: int, value: float, **more: float) -> dict[str, Any]:
     scores = {key: {"value": number} for key, number in more.items()}
     return {
-        "row": name, "seed": seed, "images": 100, "seconds": 1.0, "parameters": 7,
+        "row": name,
+        "seed": seed,
+        "images": 100,
+        "seconds": 1.0,
+        "parameters": 7,
         "scores": {"frechet": {"value": value, "z": value}, **scores},
-    }  # fmt: skip
+    }
 
 
 def test_a_rank_stands_only_where_no_interval_meets() -> None:

@@ -95,9 +95,13 @@ def test_one_round_of_expectation_maximisation_is_scikit_learns() -> None:
     start.fit(x, seed=0, rounds=0)
     mine.fit(x, seed=0, rounds=1)
     theirs = Oracle(
-        3, max_iter=1, reg_covar=0.0, weights_init=np.full(3, 1 / 3), means_init=start.means.double().numpy(),
+        3,
+        max_iter=1,
+        reg_covar=0.0,
+        weights_init=np.full(3, 1 / 3),
+        means_init=start.means.double().numpy(),
         precisions_init=torch.linalg.inv((start.factors @ start.factors.mT).double()).numpy(),
-    )  # fmt: skip
+    )
     with pytest.warns(UserWarning, match="did not converge"):
         theirs.fit(x.double().numpy())
     assert float((mine.means - start.means).abs().max()) > 0.3

@@ -57,9 +57,13 @@ def grads() -> list[Tensor]:
 
 @pytest.mark.parametrize(
     ("clip", "scale"),
-    [(Clip(by="norm", limit=6.5), 0.5), (Clip(by="norm", limit=100.0), 1.0), (Clip(by="normalised", limit=26.0), 2.0),
-     (Clip(by="normalised", limit=1.0), 1 / 13)],
-)  # fmt: skip
+    [
+        (Clip(by="norm", limit=6.5), 0.5),
+        (Clip(by="norm", limit=100.0), 1.0),
+        (Clip(by="normalised", limit=26.0), 2.0),
+        (Clip(by="normalised", limit=1.0), 1 / 13),
+    ],
+)
 def test_clip_by_norm(clip: Clip, scale: float) -> None:
     found = grads()
     assert float(optim.norm(found)) == pytest.approx(13.0)

@@ -117,8 +117,10 @@ def test_practice_and_examples_are_in_no_trial(made) -> None:
     assert len(outside) == 8 + 4 + 4 + 4
     assert not any(pixels(text).tobytes() in trials for text in outside)
     assert [Counter(right for _, right in held["practice"][task]) for task in key.tasks] == [
-        {"real": 2, "generated": 2}, {"real": 2, "generated": 2}, {"left": 1, "right": 1},
-    ]  # fmt: skip
+        {"real": 2, "generated": 2},
+        {"real": 2, "generated": 2},
+        {"left": 1, "right": 1},
+    ]
 
 
 def test_the_page_gives_nothing_away(made) -> None:

@@ -32,9 +32,16 @@ def made(runs: int = 2, count: int = 15) -> Key:
     forms = [list(_form(parts, Names(reals, samples, noise), runs, 0, number)) for number in range(FORMS)]
     named = [Rated(name=f"run-{'abc'[run]}", path=f"runs/{run}") for run in range(runs)]
     return Key(
-        study="ab" * 8, seed=0, count=count, tasks=[part.task for part in parts], exposure=500, runs=named,
-        reals=Reals(data="digits", fingerprint="", split="test"), pictures=pictures, forms=forms,
-    )  # fmt: skip
+        study="ab" * 8,
+        seed=0,
+        count=count,
+        tasks=[part.task for part in parts],
+        exposure=500,
+        runs=named,
+        reals=Reals(data="digits", fingerprint="", split="test"),
+        pictures=pictures,
+        forms=forms,
+    )
 
 
 KEY = made()
@@ -136,10 +143,13 @@ def test_lines_that_do_not_count_are_counted() -> None:
     timed = next(row for row in rows if row["task"] == "timed")
     rest = [row for row in rows if row is not timed]
     strange = [
-        b'{"version":1,"stu', b"[]", json.dumps(timed | {"study": "0" * 16}).encode(),
+        b'{"version":1,"stu',
+        b"[]",
+        json.dumps(timed | {"study": "0" * 16}).encode(),
         json.dumps(timed | {"shown": ["00000001"] if timed["shown"] != ["00000001"] else ["00000002"]}).encode(),
-        json.dumps(timed | {"exposure": 900}).encode(), json.dumps(timed | {"exposure": 200}).encode(),
-    ]  # fmt: skip
+        json.dumps(timed | {"exposure": 900}).encode(),
+        json.dumps(timed | {"exposure": 200}).encode(),
+    ]
     again = encoded([rest[0] | {"answer": "real"}, rest[0] | {"answer": "generated"}])
     heard = hear(KEY, [*encoded(rest), *strange, *again])
     assert heard.read == len(rest) + 8

@@ -147,7 +147,7 @@ MADE = {
     "memorised": (memorised, "overfitting", ["90%", "50% of held-out", "augment.kind=adaptive (now none)", "mirror=true."]),
     "exploded": (exploded, "explosion", ["900", "300 times", "method.discriminator.clip={by: norm, limit: 6}"]),
     "tossed": (tossed, "explosion", ["guessing", "lower method.discriminator.optimiser.lr (now 0.0008)"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MADE)
