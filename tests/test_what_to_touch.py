@@ -1,0 +1,154 @@
+"""What must be touched to add a thing: in how many source files one name is spelled, so that no list grows a twin.
+
+The numbers are today's; beside each table stands what the design asks for. A name that is spelled in one more file fails, and
+the message says in which files it is. Whoever makes a number smaller writes the smaller one down.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+import pytest
+
+from house import Package
+from limner.data.options import Options
+from limner.metrics.scores import OF_SAMPLES
+from limner.recipes.registry import PRESETS
+
+Names = Callable[[ast.AST], Iterator[str]]
+
+
+def strings(tree: ast.AST) -> Iterator[str]:
+    """Every text of the code, docstrings and the pieces of f-strings among them, whole."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def identifiers(tree: ast.AST) -> Iterator[str]:
+    """Names of variables, parameters, attributes, keywords, functions, and of what is imported from a module."""
+    for node in ast.walk(tree):
+        for field in ("id", "arg", "attr", "name"):
+            if isinstance(name := getattr(node, field, None), str):
+                yield name
+
+
+def differences(counts: Mapping[str, int], package: Package, *kinds: Names) -> list[str]:
+    """One line for each name that is not spelled, exactly, in as many modules as `counts` says."""
+    words = {module: {word for kind in kinds for word in kind(tree)} for module, tree in package.trees.items()}
+    lines = []
+    for name, count in counts.items():
+        modules = [module for module in words if name in words[module]]
+        if len(modules) != count:
+            lines.append(f"{name} is spelled in {len(modules)} modules, not in {count}: {', '.join(modules)}")
+    return lines
+
+
+LIMNER = Package()
+
+METHOD_IMPORTERS: Mapping[str, frozenset[str]] = {
+    "gan": frozenset({"limner.recipes.recipe", "limner.recipes.registry", "limner.training.auto"}),
+    "vae": frozenset({"limner.evaluation.likelihood", "limner.recipes.registry"}),
+    "vq": frozenset({"limner.recipes.registry", "limner.runs.run"}),
+}
+"""Family -> the modules outside its folder that import it. The design: the registry alone (and `auto`, which chooses one)."""
+
+
+def test_who_knows_a_method_family() -> None:
+    importers: dict[str, set[str]] = {family: set() for family in METHOD_IMPORTERS}
+    for one in LIMNER.imports:
+        folder, _, rest = one.target.removeprefix("limner.methods.").partition(".")
+        if one.target.startswith("limner.methods.") and rest and not one.module.startswith(f"limner.methods.{folder}"):
+            importers.setdefault(folder, set()).add(one.module)
+    assert importers == METHOD_IMPORTERS
+
+
+PRESETS_ELSEWHERE: Mapping[str, int] = {
+    "autoencoder": 2,
+    "dcgan": 3,
+    "fsq": 2,
+    "gan": 3,
+    "prior": 2,
+    "r3gan": 2,
+    "vae": 3,
+}
+"""Presets whose name is another word too (a family, a network, a quantiser), or that `auto` chooses. All others: their row."""
+
+
+def test_a_preset_is_a_file_and_a_row() -> None:
+    assert differences(dict.fromkeys(PRESETS, 1) | PRESETS_ELSEWHERE, LIMNER, strings) == []
+
+
+SCORES: Mapping[str, int] = {
+    "frechet": 11,
+    "mmd": 4,
+    "precision": 9,
+    "recall": 3,
+    "density": 2,
+    "coverage": 7,
+    "class_distance": 6,
+    "label_accuracy": 4,
+    "inception_score": 4,
+    "sliced": 3,
+    "two_sample": 3,
+    "vendi": 2,
+    "pairwise": 2,
+    "copies": 4,
+    "copies_double": 4,
+    "copies_nearer": 3,
+    "data_copying": 2,
+    "gan_train": 4,
+    "gan_test": 2,
+}
+"""Score of samples -> modules that spell it. The design: its file and its row. Some names are words for other things too."""
+
+
+def test_a_score_is_a_file_and_a_row() -> None:
+    assert SCORES.keys() == set(OF_SAMPLES)
+    assert differences(SCORES, LIMNER, strings) == []
+
+
+VERBS: Mapping[str, int] = {
+    "reconstruct": 7,
+    "interpolate": 6,
+    "traverse": 4,
+    "embed": 6,
+    "classify": 6,
+    "compare": 4,
+}
+"""Verb -> modules that spell it, as another word too (torch interpolates). The design: its file and its row of the table."""
+
+
+def test_a_verb_is_written_in_few_places() -> None:
+    assert differences(VERBS, LIMNER, strings, identifiers) == []
+
+
+OPTIONS: Mapping[str, int] = {"background": 12, "binary": 14}
+"""Data options whose name means nothing else -> modules that spell them. The design: the option, and the code that does it."""
+
+
+def test_a_data_option_is_written_in_few_places() -> None:
+    assert OPTIONS.keys() <= Options.__dataclass_fields__.keys()
+    assert differences(OPTIONS, LIMNER, strings, identifiers) == []
+
+
+FORMATS: Mapping[str, int] = {"is_archive": 4, "is_cifar": 3, "is_idx": 3}
+"""What tells a source format from others -> modules that ask it. The design: the format's file, and its row in sources."""
+
+
+def test_a_source_format_is_known_in_few_places() -> None:
+    assert differences(FORMATS, LIMNER, identifiers) == []
+
+
+@pytest.mark.parametrize(("name", "kinds"), [("wgan-gp", [strings]), ("background", [identifiers])])
+def test_one_more_spelling_fails(name: str, kinds: Collection[Names]) -> None:
+    package = Package()
+    package.trees = {
+        "limner.a": ast.parse("TABLE = {'wgan-gp': 1}\ndef prepare(background): ..."),
+        "limner.b": ast.parse("'the wgan-gp of a sentence on the background is none'"),
+    }
+    assert differences({name: 1}, package, *kinds) == []
+    package.trees["limner.c"] = ast.parse("prepare(background=choose['wgan-gp'])")
+    [line] = differences({name: 1}, package, *kinds)
+    assert line == f"{name} is spelled in 2 modules, not in 1: limner.a, limner.c"
