@@ -115,8 +115,8 @@ TWICE = """
 import sys
 import numpy as np
 from limner.core import parallel
-from limner.metrics.detectors import RandomConv
-from limner.metrics.observed import observe
+from limner.metrics.features.detectors import RandomConv
+from limner.metrics.features.observed import observe
 from safetensors.torch import save_file
 with parallel.processes():
     images = np.random.default_rng(0).integers(0, 256, (1500, 8, 8, 1), dtype=np.uint8)
@@ -143,8 +143,8 @@ MEMORY = """
 import json, resource, sys
 import numpy as np
 import torch
-from limner.metrics.detectors import Detector
-from limner.metrics.observed import observe
+from limner.metrics.features.detectors import Detector
+from limner.metrics.features.observed import observe
 
 class Lazy:
     def __init__(self, count):
