@@ -38,7 +38,7 @@ def doctor(as_json: Json = False) -> None:
         from limner.core.environment import examine
         from limner.data.catalog import known_sets
 
-        sets = {one["name"]: one["where"] for one in known_sets() if one["where"]}
+        sets = {str(one["name"]): one["where"] for one in known_sets() if one["where"]}
         reply(examine(sets), show_doctor)
 
 
