@@ -58,9 +58,6 @@ MANY_PARAMETER_FUNCTIONS: frozenset[str] = frozenset(
     {
         "limner.cli.prepare:check",
         "limner.cli.prepare:prepare",
-        "limner.data.options:Options.of",
-        "limner.data.prepare:check",
-        "limner.data.prepare:prepare",
         "limner.evaluation.compare:compare",
         "limner.evaluation.evaluate:_kept",
         "limner.evaluation.evaluate:_over_time",
@@ -89,12 +86,7 @@ MANY_PARAMETER_FUNCTIONS: frozenset[str] = frozenset(
 """Functions, as ``module:Class.function``."""
 HAND_FORMATTED_FILES: frozenset[str] = frozenset(
     {
-        "src/limner/cli/prepare.py",
         "src/limner/core/diagnosis.py",
-        "src/limner/data/npz.py",
-        "src/limner/data/prepare.py",
-        "src/limner/data/scenes.py",
-        "src/limner/data/sources.py",
         "src/limner/evaluation/compare.py",
         "src/limner/evaluation/evaluate.py",
         "src/limner/evaluation/human/analysis.py",
@@ -114,7 +106,6 @@ HAND_FORMATTED_FILES: frozenset[str] = frozenset(
         "src/limner/tasks/classify.py",
         "src/limner/tasks/inputs.py",
         "src/limner/tasks/reconstruct.py",
-        "src/limner/training/resolve.py",
     }
 )
 """Modules."""

@@ -25,10 +25,6 @@ BUCKET = 25 * 2**20 // 4
 """float32 entries reduced in one message (25 MiB, as DistributedDataParallel does)."""
 
 
-def local_rank() -> int:
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 

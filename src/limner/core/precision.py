@@ -58,9 +58,8 @@ def device() -> torch.device:
     kind = device_kind()
     if kind == "cpu":
         return torch.device("cpu")
-    from limner.core import parallel
-
-    return torch.device(kind, parallel.local_rank() % torch.accelerator.device_count())
+    number_on_node = int(os.environ.get("LOCAL_RANK", "0"))  # torchrun counts the processes of a node
+    return torch.device(kind, number_on_node % torch.accelerator.device_count())
 
 
 def _cpu_flags() -> frozenset[str]:
