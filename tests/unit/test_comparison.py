@@ -17,7 +17,8 @@ from limner.evaluation.compare import Pair, Thing, _differences, claims
 from limner.evaluation.compare_page import sentences, sheet
 from limner.evaluation.evaluate import block_means
 from limner.metrics.features.observed import Observed, parts_of
-from limner.metrics.scores import Labels, Sides, measure
+from limner.metrics.scores import measure
+from limner.metrics.sides import Labels, Sides
 from limner.metrics.stats.intervals import Estimate, difference, holm, mean, student, tails
 from limner.metrics.stats.score import Score
 from limner.pages.charts import whiskers

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -92,7 +93,7 @@ def logistic_regression(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    present = labels.unique()
+    present = torch.from_numpy(np.unique(labels.numpy()))
     found = Linear(x.new_zeros(classes, x.shape[1]), x.new_full((classes,), -torch.inf))
     found.bias[present] = 0
     if len(present) < 2:
