@@ -224,7 +224,7 @@ def test_a_bank_scores_as_fresh_draws_do() -> None:
     representations = encode(FACTORS)
     fresh, again = World(SIZES, draw, representations.var(axis=0, ddof=1)), bank(representations, FACTORS)
     factor_vae, beta_vae = factor_vae_score(fresh), beta_vae_score(fresh)
-    # Means of four runs of disentanglement_lib (commit 76f41e3, scikit-learn 1.9.1) on such pictures: .431 to .452, .523 to .540.
+    # Means of four runs of disentanglement_lib (commit 76f41e3, scikit-learn 1.9.1), of .431 to .452 and of .523 to .540.
     assert factor_vae == pytest.approx(0.445, abs=0.02)
     assert beta_vae == pytest.approx(0.532, abs=0.02)
     assert factor_vae_score(again) == pytest.approx(factor_vae, abs=0.02)

@@ -95,7 +95,7 @@ def sentences(differences: Sequence[Row], features: str | None) -> list[tuple[st
                 claimed.setdefault(first, []).append(row["b"] if first == row["a"] else row["a"])
             else:
                 unclear.append(f"{row['a']} and {row['b']}")
-        directed = ALL_METRICS[metric].better != "as real"
+        directed = metric in ALL_METRICS and ALL_METRICS[metric].better != "as real"
         clauses = [
             f"{first} {'is better' if directed else 'has more'} than {', '.join(rest)}" for first, rest in claimed.items()
         ]

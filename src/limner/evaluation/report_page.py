@@ -38,8 +38,10 @@ def called(name: str, features: str | None) -> str:
 
 
 def meaning(name: str) -> str:
-    """What a score says, and which way it is better, if one is."""
-    metric = ALL_METRICS[name]
+    """What a score says, and which way it is better, if one is; nothing of a name that this version does not know."""
+    metric = ALL_METRICS.get(name)
+    if metric is None:
+        return ""
     return {"lower": "lower is better: ", "higher": "higher is better: ", "as real": ""}[metric.better] + metric.meaning
 
 
