@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from limner.evaluation.human.preference import chances
+from limner.evaluation.human.preference import features
 from limner.evaluation.human.records import Key
 
 
@@ -29,6 +30,13 @@ class Rater:
         """Another person like this one."""
         own = tuple(np.asarray(self.d_prime) + ability * rng.standard_normal())
         return replace(self, d_prime=own, lean=self.lean + lean * rng.standard_normal())
+
+
+def chances(log_strength: NDArray[np.float64], log_ties: float, log_left: float) -> NDArray[np.float64]:
+    """[i on the left, j on the right, (left, tie, right)] for one set of Davidson's parameters."""
+    scores = features(len(log_strength)) @ np.concatenate([log_strength, [log_ties, log_left]])
+    chance = np.exp(scores - scores.max(-1, keepdims=True))
+    return chance / chance.sum(-1, keepdims=True)
 
 
 def sitting(key: Key, rater: Rater, rng: Generator, form: int | None = None) -> Iterator[dict[str, Any]]:

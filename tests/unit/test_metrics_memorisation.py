@@ -81,7 +81,7 @@ def test_every_view_of_a_copy_is_found_exactly(view: View) -> None:
     found = nearest(pictures, train)
     assert found.index[:, 0].tolist() == [10, 11, 12, 13, 14]
     assert found.distance[:, 0].tolist() == [0] * 5, "whatever came in at the edge"
-    assert {found.view_of(row) for row in range(5)} == {view}
+    assert {VIEWS[int(place)] for place in found.view[:5, 0]} == {view}
     # Two pixels are not tried.
     far = nearest(moved(train[10:15], 2, 0), train)
     assert float(far.distance[:, 0].min()) > 0.02
@@ -114,7 +114,7 @@ def test_large_pictures_are_shrunk_after_the_move() -> None:
     train = soft(40, 70, 50, 3)
     found = nearest(moved(train[3:6], -1, 1), train)
     assert found.index[:, 0].tolist() == [3, 4, 5]
-    assert found.view_of(0) == View(False, -1, 1)
+    assert VIEWS[int(found.view[0, 0])] == View(False, -1, 1)
     assert float(found.distance[:, 0].max()) < 1e-6
     assert float(found.distance[:, 1].min()) > 0.05
 

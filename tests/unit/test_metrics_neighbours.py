@@ -14,8 +14,8 @@ from limner.metrics.distribution.coverage import COVERAGE_K, PRECISION_K, neighb
 from limner.metrics.distribution.frechet import Null
 from limner.metrics.features.detectors import Seen
 from limner.metrics.representation.reconstruction import psnr, ssim
-from limner.metrics.scores import score
-from limner.metrics.stats.score import Score, scored
+from limner.metrics.scores import score, scored
+from limner.metrics.stats.score import Score
 
 
 def line(*places: float) -> torch.Tensor:

@@ -8,7 +8,8 @@ import torch
 from limner.core.errors import InputError
 from limner.metrics.distribution.frechet import Split, factor, frechet_distance, frechet_null, jackknife, split
 from limner.metrics.features.observed import Observed
-from limner.metrics.scores import Sides, measure
+from limner.metrics.scores import measure
+from limner.metrics.sides import Sides
 from limner.metrics.stats.moments import Moments
 
 

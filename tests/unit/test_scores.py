@@ -6,10 +6,14 @@ import pytest
 import torch
 
 from limner.core.errors import InputError
+from limner.evaluation import evaluate
+from limner.evaluation.report_page import meaning
 from limner.metrics.distribution.coverage import NEIGHBOUR_SCORES
 from limner.metrics.distribution.inception_score import inception_score
 from limner.metrics.features.observed import Observed
-from limner.metrics.scores import ASKED, OF_SAMPLES, TABLE, Labels, Sides, measure
+from limner.metrics.representation.disentanglement import SCORES
+from limner.metrics.scores import ALL_METRICS, ASKED, OF_SAMPLES, TABLE, measure, scored
+from limner.metrics.sides import Labels, Sides
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -112,3 +116,15 @@ def test_the_error_of_an_inception_score_is_that_of_its_mean() -> None:
     assert found.error == expected
     assert found.told()["parts"] == inception_score(seen.logits).splits
     assert "parts" not in measure(Sides(seen, seen), ["frechet"])["frechet"].told()
+
+
+def test_whatever_can_be_measured_has_a_row() -> None:
+    """Its direction and its meaning: without them a report says nothing, and a comparison that nothing is better."""
+    assert set(ALL_METRICS) == {*evaluate.METRICS, *SCORES}
+    assert len(ALL_METRICS) == len(evaluate.METRICS) + len(SCORES), "no name twice"
+    assert all(metric.name == name and metric.meaning for name, metric in ALL_METRICS.items())
+    assert next(row for row in TABLE if "recall" in row.names).names == NEIGHBOUR_SCORES
+    assert meaning("mig").startswith("higher is better: by how much the best latent knows a factor")
+    assert meaning("density") == ALL_METRICS["density"].meaning
+    with pytest.raises(KeyError):
+        scored("a metric without a row", 1.0, None, None)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import optimize, special, stats
 
-from limner.evaluation.human.preference import chances, strengths
+from limner.evaluation.human.preference import strengths
 from limner.evaluation.human.resampling import draws, estimate, interval, normal, quantile
 from limner.evaluation.human.signal import both, detection, likeness, log_linear, typical
+from raters import chances
 
 Z = NormalDist().inv_cdf
 
@@ -71,11 +72,15 @@ def test_a_crowd_is_not_one_person():
     assert typical(called, shown, np.ones((1, 200_000))).item() == pytest.approx(1.2, abs=0.01)
 
 
-def test_normal_and_quantile_are_scipys():
-    x = np.linspace(-6, 6, 25)
-    assert normal(x) == pytest.approx(special.ndtr(x), rel=1e-12)
-    p = np.array([1e-9, 0.01, 0.5, 0.975])
-    assert quantile(p) == pytest.approx(special.ndtri(p), rel=1e-9, abs=1e-12)
+def test_normal_and_quantile_are_as_tabulated():
+    """Abramowitz & Stegun 1964, tables 26.1 and 26.5; far out the standard library's, and one is the other's inverse."""
+    x, tabulated = np.array([0.0, 1.0, 2.0, -3.0]), [0.5, 0.841344746068543, 0.977249868051821, 0.001349898031630]
+    assert normal(x) == pytest.approx(tabulated, abs=1e-15)
+    assert quantile(np.array([0.975, 0.9, 0.5])) == pytest.approx([1.959963984540054, 1.281551565544600, 0.0], abs=1e-14)
+    far = np.linspace(-6, 6, 25)
+    assert normal(far) == pytest.approx([NormalDist().cdf(one) for one in far], rel=1e-8)
+    assert quantile(np.array([1e-9])).item() == pytest.approx(Z(1e-9), rel=1e-9)
+    assert quantile(normal(far)) == pytest.approx(far, abs=1e-7)
 
 
 def test_an_interval_of_a_mean_is_students():

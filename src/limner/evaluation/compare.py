@@ -35,9 +35,8 @@ from limner.evaluation.sample_scores import SEED, Tell, detector_of
 from limner.metrics.features.observed import parts_of
 from limner.metrics.features.pixels import take
 from limner.metrics.representation.disentanglement import SCORES
-from limner.metrics.scores import OF_SAMPLES
+from limner.metrics.scores import ALL_METRICS, OF_SAMPLES
 from limner.metrics.stats.intervals import LEVEL, NONE, Estimate, difference, holm, mean
-from limner.metrics.stats.score import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from limner.runs.model import Loaded
 
 SHOWN = 36
@@ -298,7 +297,7 @@ def claims(metric: str, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
         p = corrected.get(id(pair))
         sure = p is not None and p < 1 - LEVEL and not pair.overlap
         upper, lower = (pair.a, pair.b) if pair.difference > 0 else (pair.b, pair.a)
-        better = upper if metric in HIGHER_IS_BETTER else lower if metric in LOWER_IS_BETTER else None
+        better = {"higher": upper, "lower": lower, "as real": None}[ALL_METRICS[metric].better]
         worse = lower if better == upper else upper
         words = f"{pair.a} and {pair.b}: {NONE}"
         if sure:

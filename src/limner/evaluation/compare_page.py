@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from limner.core.images import grid, picture, side_by_side
 from limner.evaluation.report_page import called, meaning
+from limner.metrics.scores import ALL_METRICS
 from limner.metrics.stats.intervals import NONE
-from limner.metrics.stats.score import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from limner.pages.charts import Curve, chart, whiskers
 from limner.pages.html import Table, Tile, figure, render
 from limner.pages.numbers import count, digits, number
@@ -95,7 +95,7 @@ def sentences(differences: Sequence[Row], features: str | None) -> list[tuple[st
                 claimed.setdefault(first, []).append(row["b"] if first == row["a"] else row["a"])
             else:
                 unclear.append(f"{row['a']} and {row['b']}")
-        directed = metric in LOWER_IS_BETTER | HIGHER_IS_BETTER
+        directed = metric in ALL_METRICS and ALL_METRICS[metric].better != "as real"
         clauses = [
             f"{first} {'is better' if directed else 'has more'} than {', '.join(rest)}" for first, rest in claimed.items()
         ]

@@ -37,7 +37,7 @@ from limner.runs.run import Run
 METRICS = (*OF_SAMPLES, *OF_RECONSTRUCTIONS, *BOUNDS, *EXACT)
 DISENTANGLEMENT = "disentanglement"
 """The name for all scores of `limner.metrics.representation.disentanglement`, which are measured only when asked for: they
-take a minute."""
+take some minutes."""
 ALSO_CALLED = {"fid": "frechet", "kid": "mmd", "is": "inception_score"}
 COUNT = 5000
 """Samples where none are asked for by number."""

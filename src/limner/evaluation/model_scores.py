@@ -17,11 +17,11 @@ from limner.data.pictures import Shaping, from_pixels, parse_background
 from limner.evaluation.likelihood import likelihood
 from limner.metrics.features.pixels import Source, take
 from limner.metrics.representation.disentanglement import disentangled
-from limner.metrics.representation.reconstruction import CEILING, psnr, ssim
+from limner.metrics.scores import PAIR_TABLE
 from limner.metrics.stats.score import Score
 from limner.runs.model import Loaded
 
-OF_RECONSTRUCTIONS = ("mse", "psnr", "ssim")
+OF_RECONSTRUCTIONS = tuple(row.metric.name for row in PAIR_TABLE)
 BOUNDS = ("elbo", "nll", "bits_per_dim")
 EXACT = ("exact", "density_bound")
 """Of linear-Gaussian models only."""
@@ -49,20 +49,20 @@ def bounds(model: Loaded | None, real: Source, importance: int | None, wanted: S
 
 
 def reconstruction(model: Loaded | None, real: Source) -> dict[str, NDArray[np.float64]]:
-    """Of reconstructions of the reference, picture by picture: `mse` (of values in 0..1), `psnr` in dB, `ssim`.
+    """Of reconstructions of the reference, picture by picture: the scores of `limner.metrics.scores.PAIR_TABLE`.
 
     Errors: `InputError` where nothing reconstructs.
     """
     if model is None:
-        raise InputError("mse, psnr and ssim are of pictures that went through a model; give a run, or leave them out")
-    parts = []
+        names = " and ".join((", ".join(OF_RECONSTRUCTIONS[:-1]), OF_RECONSTRUCTIONS[-1]))
+        raise InputError(f"{names} are of pictures that went through a model; give a run, or leave them out")
+    parts: dict[str, list[torch.Tensor]] = {name: [] for name in OF_RECONSTRUCTIONS}
     for rows in pictures.batches_of(int(real.shape[0]), AT_ONCE):  # eight bytes for each number of a picture, some times over
         some = take(real, rows)
         back = model.reconstruct(some)
-        parts.append(torch.stack([psnr(back, some), ssim(back, some)]))
-    ratio, likeness = torch.cat(parts, 1) if parts else torch.empty(2, 0, dtype=torch.float64)
-    found = {"mse": 10 ** (-ratio / 10), "psnr": ratio.clamp(max=CEILING), "ssim": likeness}
-    return {name: values.numpy() for name, values in found.items()}
+        for row in PAIR_TABLE:
+            parts[row.metric.name].append(row.of(back, some))
+    return {name: torch.cat(values).numpy() if values else np.empty(0) for name, values in parts.items()}
 
 
 def disentanglement(model: Loaded | None, dataset: Dataset, names: Sequence[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from limner.core.images import grid
 from limner.evaluation.sample_scores import Found
 from limner.metrics.distribution.coverage import PRECISION_K, radii
 from limner.metrics.memorisation.memorisation import contact_sheet, memorisation
-from limner.metrics.stats.score import HIGHER_IS_BETTER, LOWER_IS_BETTER
+from limner.metrics.scores import ALL_METRICS
 from limner.pages.charts import Curve, chart, cloud, shares
 from limner.pages.html import Figure, Table, Tile, figure, render
 from limner.pages.numbers import count, digits, number
@@ -28,35 +28,6 @@ Row = Mapping[str, Any]
 DOTS = 1000
 """Pictures of either set in the picture of precision and recall."""
 
-MEANING = {
-    "frechet": "distance of two Gaussians fitted to the features",
-    "mmd": "maximum mean discrepancy, cubic kernel: unbiased, 0 for real pictures",
-    "precision": "share of samples that lie among real pictures",
-    "recall": "share of real pictures that lie among samples",
-    "density": "how many real neighbourhoods a sample lies in, 1 for real pictures",
-    "coverage": "share of real neighbourhoods that hold a sample",
-    "class_distance": "how far the shares of classes are from the real ones, 0 to 1",
-    "label_accuracy": "share of samples that show the class that was asked for",
-    "inception_score": "clear classes, and many of them",
-    "sliced": "Wasserstein distance of pixels along random lines",
-    "two_sample": "how often a classifier tells samples from real pictures; one half is chance",
-    "vendi": "effective number of different pictures",
-    "pairwise": "mean distance of two samples",
-    "copies": "share of samples that lie oddly near to one training picture, by the distance of its neighbours",
-    "copies_double": "share of samples three times as near to one training picture as to the next",
-    "copies_nearer": "share of samples nearer to a training picture than all but one in 1,000 real ones",
-    "data_copying": "C_T: clearly below 0 where samples lie nearer to training pictures than real ones do",
-    "gan_train": "accuracy on real pictures of a network that learned from samples alone",
-    "gan_test": "accuracy on samples of a classifier that learned from real pictures",
-    "mse": "mean squared error of reconstructions, of values from 0 to 1",
-    "psnr": "of reconstructions, in dB",
-    "ssim": "structural similarity of reconstructions, 1 for equal ones",
-    "elbo": "nats per picture, a lower bound of the likelihood's logarithm",
-    "nll": "nats per picture, an upper bound of the negative log-likelihood",
-    "bits_per_dim": "the same in bits for each value of each pixel",
-    "exact": "nats per picture: the log density of a linear-Gaussian model, times the bins' widths",
-    "density_bound": "nats per picture: the bound of what is exact",
-}
 KNOWN_AS = {"frechet": "FID", "mmd": "KID"}
 """What scores are called in the features of `inception`, and in no others."""
 
@@ -67,9 +38,11 @@ def called(name: str, features: str | None) -> str:
 
 
 def meaning(name: str) -> str:
-    """What a score says, and which way it is better, if one is."""
-    better = "lower is better: " if name in LOWER_IS_BETTER else "higher is better: " if name in HIGHER_IS_BETTER else ""
-    return better + MEANING.get(name, "")
+    """What a score says, and which way it is better, if one is; nothing of a name that this version does not know."""
+    metric = ALL_METRICS.get(name)
+    if metric is None:
+        return ""
+    return {"lower": "lower is better: ", "higher": "higher is better: ", "as real": ""}[metric.better] + metric.meaning
 
 
 def page(report: Row, shown: Mapping[str, NDArray[np.uint8]], found: Found | None) -> str:

@@ -22,7 +22,8 @@ from limner.metrics.features.judge import Judge
 from limner.metrics.features.observed import Observed, observe
 from limner.metrics.features.pixels import Rows
 from limner.metrics.memorisation.nearest import nearest
-from limner.metrics.scores import TABLE, Copies, Labels, Sides, measure
+from limner.metrics.scores import TABLE, measure
+from limner.metrics.sides import Copies, Labels, Sides
 from limner.metrics.stats.score import Score
 
 Tell = Callable[[str], object]

@@ -1,14 +1,15 @@
 """The table of scores of samples, each beside what real pictures get in the samples' place.
 
-Every row says which scores it gives, what it needs, and how they are computed; what a detector knows no classes for, or
-pictures have no labels for, is left out. Scores of moments are of all pictures, the others of the first `observed.KEPT`.
+Every row says which scores it gives, which way each is better and what it means, what it needs, and how it is computed; what a
+detector knows no classes for, or pictures have no labels for, is left out. Scores of moments are of all pictures, the others of
+the first `observed.KEPT`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -20,11 +21,11 @@ from limner.core.errors import InputError
 from limner.core.images import batches_of
 from limner.metrics.distribution import sliced
 from limner.metrics.distribution.classes import class_distance, class_error, class_null
-from limner.metrics.distribution.coverage import COVERAGE_K, NEIGHBOUR_SCORES, neighbour_counts, neighbour_null
+from limner.metrics.distribution.coverage import NEIGHBOUR_SCORES, neighbour_counts, neighbour_null
 from limner.metrics.distribution.frechet import Null, frechet_null, frechet_to, jackknife, split
-from limner.metrics.distribution.inception_score import SPLITS, inception_score, inception_score_null
+from limner.metrics.distribution.inception_score import inception_score, inception_score_null
 from limner.metrics.distribution.mmd import mmd2, mmd2_error, mmd2_null
-from limner.metrics.distribution.two_sample import FEWEST, two_sample_test
+from limner.metrics.distribution.two_sample import two_sample_test
 from limner.metrics.distribution.utility import (
     diversity_error,
     diversity_null,
@@ -37,17 +38,17 @@ from limner.metrics.distribution.utility import (
     vendi,
 )
 from limner.metrics.features.detectors import Seen
-from limner.metrics.features.observed import BLOCKS, Observed
+from limner.metrics.features.observed import Observed
 from limner.metrics.features.pixels import Source, take
 from limner.metrics.memorisation.data_copying import data_copying
 from limner.metrics.memorisation.memorisation import Excess, Memorisation, memorisation
-from limner.metrics.memorisation.nearest import Nearest
 from limner.metrics.representation.probes import Share
-from limner.metrics.stats.score import Score, scored
+from limner.metrics.representation.reconstruction import CEILING, mse, psnr, ssim
+from limner.metrics.sides import NEEDS, Sides, has_labels
+from limner.metrics.stats.score import Metric, Score, beside_null
 from limner.metrics.stats.threads import one_thread
 
 T = TypeVar("T")
-Nulls = Mapping[str, Null]
 Found = dict[str, Score]
 
 _SMALL = 1 << 23  # distances between two sets up to which one thread measures them
@@ -57,110 +58,30 @@ _VALUES = 1 << 22  # of pictures that are projected at a time: pictures may be l
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Classes of pictures, −1 for none: of those in `Observed.features`, in their order."""
-
-    samples: Tensor | None = None
-    real: Tensor | None = None
-    classes: int = 0
-
-
-@dataclass(frozen=True)
-class Copies:
-    """What lies nearest to samples and to pictures that were held out, among the pictures that were trained on."""
-
-    samples: Nearest
-    held_out: Nearest
-
-
-def _anew(_: str, make: Callable[[], Nulls]) -> Nulls:
-    return make()
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Samples and the reference, as far as they are known. `images` are [N, H, W, C] uint8 in the order of the features."""
-
-    samples: Observed
-    real: Observed
-    sample_images: Source | None = None
-    real_images: Source | None = None
-    labels: Labels = Labels()
-    copies: Copies | None = None
-    learned: Tensor | None = None
-    """[n, d]: features of pictures that were trained on."""
-    remember: Callable[[str, Callable[[], Nulls]], Nulls] = field(default=_anew)
-    """Gives the nulls of a name, which do not depend on samples: made, or remembered from another time."""
-    real_radii: list[Tensor] | None = None
-    own_classes: bool = True
-    """Whether logits are of the data's own classes, and not of those that a foreign detector was taught."""
-    seed: int = 0
-
-    @property
-    def n(self) -> int:
-        return self.samples.count
-
-    @property
-    def m(self) -> int:
-        return self.real.count
-
-    @property
-    def images(self) -> tuple[Source, Source]:
-        """Of both sides, which are there."""
-        assert self.sample_images is not None
-        assert self.real_images is not None
-        return self.sample_images, self.real_images
-
-    @property
-    def kept(self) -> tuple[int, int]:
-        """Pictures on either side whose features are there."""
-        return len(self.samples.features), len(self.real.features)
-
-
-def _fewest(count: int) -> tuple[Callable[[Sides], object], str]:
-    return lambda sides: min(sides.kept) >= count, f"fewer than {count} pictures on one side"
-
-
-def _some(labels: Tensor | None) -> bool:
-    return labels is not None and bool((labels >= 0).any())
-
-
-NEEDS: dict[str, tuple[Callable[[Sides], object], str]] = {
-    "logits": (
-        lambda s: s.samples.logits is not None and s.real.logits is not None,
-        "these features know no classes: that takes --features judge, and data that have classes (--data SRC)",
-    ),
-    "classes": (lambda s: s.own_classes, "these features know other classes than the data's; take --features judge"),
-    "labels": (lambda s: _some(s.labels.real), "the reference has no labels; give one that has, with --data SRC"),
-    "sample labels": (
-        lambda s: _some(s.labels.samples),
-        "what class they show is unknown; give a run that knows classes, folders with the classes' names, or labels in an .npz",
-    ),
-    "directions": (
-        lambda s: all(int(x.any(1).sum()) > -(-len(x) // BLOCKS) for x in (s.samples.features, s.real.features)),
-        "the features of nearly all pictures are zero",
-    ),
-    "neighbours": _fewest(COVERAGE_K + 1),
-    "halves": _fewest(FEWEST),
-    "splits": _fewest(SPLITS),
-    "images": (lambda s: s.sample_images is not None and s.real_images is not None, "the pictures themselves are not there"),
-    "copies": (
-        lambda s: s.copies is not None,
-        "copies are sought among pictures that were trained on, and need 20 or more that were held out of the same data",
-    ),
-    "learned": (lambda s: s.learned is not None, "the data have no pictures that were held out"),
-}
-"""What a score may need, how one sees that it is there, and what to say where it is not."""
-
-
-@dataclass(frozen=True)
 class Row:
-    """`needs`: of `NEEDS`. `asked`: measured only where one of `names` is asked for by name."""
+    """Scores that are measured together. `needs`: of `NEEDS`. `asked`: measured only where one is asked for by name."""
 
-    names: tuple[str, ...]
+    metrics: tuple[Metric, ...]
     of: Callable[[Sides], Found]
     needs: tuple[str, ...] = ()
     asked: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(metric.name for metric in self.metrics)
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """A score of each picture beside its reconstruction: `of` takes both, [N, H, W, C] uint8, and gives [N] float64."""
+
+    metric: Metric
+    of: Callable[[NDArray[np.uint8], NDArray[np.uint8]], Tensor]
+
+
+def scored(name: str, value: float, error: float | None, null: Null | None) -> Score:
+    """`value` beside its null; which side of the null is worse is the metric's own, as its row says."""
+    return beside_null(ALL_METRICS[name].better, value, error, null)
 
 
 def _had(found: T | None) -> T:
@@ -258,7 +179,7 @@ def _label_accuracy(sides: Sides) -> Found:
     """Beside it: of how many real pictures the same judge knows the class."""
     asked, true, real = _had(sides.labels.samples), sides.labels.real, _had(sides.real.logits)
     found = label_accuracy(_had(sides.samples.logits), asked)
-    null = label_accuracy(real, _had(true)).value if _some(true) else None
+    null = label_accuracy(real, _had(true)).value if has_labels(true) else None
     return {"label_accuracy": _share(found, int((asked >= 0).sum()), null)}
 
 
@@ -317,21 +238,109 @@ def _data_copying(sides: Sides) -> Found:
 
 
 TABLE: tuple[Row, ...] = (
-    Row(("frechet",), _frechet),
-    Row(("mmd",), _mmd),
-    Row(NEIGHBOUR_SCORES, _neighbours, ("neighbours",)),
-    Row(("class_distance",), _classes, ("logits", "classes")),
-    Row(("label_accuracy",), _label_accuracy, ("logits", "classes", "sample labels")),
-    Row(("inception_score",), _inception_score, ("logits", "splits"), asked=True),
-    Row(("sliced",), _sliced, ("images",)),
-    Row(("two_sample",), _two_sample, ("halves",)),
-    Row(("vendi",), _vendi, ("directions",)),
-    Row(("pairwise",), _pairwise),
-    Row(("copies", "copies_double", "copies_nearer"), _copies, ("copies",)),
-    Row(("data_copying",), _data_copying, ("learned",), asked=True),
-    Row(("gan_train",), _gan_train, ("images", "labels", "sample labels"), asked=True),
-    Row(("gan_test",), _gan_test, ("labels", "sample labels"), asked=True),
+    Row((Metric("frechet", "lower", "distance of two Gaussians fitted to the features"),), _frechet),
+    Row((Metric("mmd", "lower", "maximum mean discrepancy, cubic kernel: unbiased, 0 for real pictures"),), _mmd),
+    Row(
+        (
+            Metric("precision", "higher", "share of samples that lie among real pictures"),
+            Metric("recall", "higher", "share of real pictures that lie among samples"),
+            Metric("density", "as real", "how many real neighbourhoods a sample lies in, 1 for real pictures"),
+            Metric("coverage", "higher", "share of real neighbourhoods that hold a sample"),
+        ),
+        _neighbours,
+        ("neighbours",),
+    ),
+    Row(
+        (Metric("class_distance", "lower", "how far the shares of classes are from the real ones, 0 to 1"),),
+        _classes,
+        ("logits", "classes"),
+    ),
+    Row(
+        (Metric("label_accuracy", "higher", "share of samples that show the class that was asked for"),),
+        _label_accuracy,
+        ("logits", "classes", "sample labels"),
+    ),
+    Row(
+        (Metric("inception_score", "higher", "clear classes, and many of them"),),
+        _inception_score,
+        ("logits", "splits"),
+        asked=True,
+    ),
+    Row((Metric("sliced", "lower", "Wasserstein distance of pixels along random lines"),), _sliced, ("images",)),
+    Row(
+        (Metric("two_sample", "lower", "how often a classifier tells samples from real pictures; one half is chance"),),
+        _two_sample,
+        ("halves",),
+    ),
+    Row((Metric("vendi", "as real", "effective number of different pictures"),), _vendi, ("directions",)),
+    Row((Metric("pairwise", "as real", "mean distance of two samples"),), _pairwise),
+    Row(
+        (
+            Metric(
+                "copies",
+                "lower",
+                "share of samples that lie oddly near to one training picture, by the distance of its neighbours",
+            ),
+            Metric("copies_double", "lower", "share of samples three times as near to one training picture as to the next"),
+            Metric(
+                "copies_nearer", "lower", "share of samples nearer to a training picture than all but one in 1,000 real ones"
+            ),
+        ),
+        _copies,
+        ("copies",),
+    ),
+    Row(
+        (
+            Metric(
+                "data_copying",
+                "as real",
+                "C_T: clearly below 0 where samples lie nearer to training pictures than real ones do",
+            ),
+        ),
+        _data_copying,
+        ("learned",),
+        asked=True,
+    ),
+    Row(
+        (Metric("gan_train", "higher", "accuracy on real pictures of a network that learned from samples alone"),),
+        _gan_train,
+        ("images", "labels", "sample labels"),
+        asked=True,
+    ),
+    Row(
+        (Metric("gan_test", "as real", "accuracy on samples of a classifier that learned from real pictures"),),
+        _gan_test,
+        ("labels", "sample labels"),
+        asked=True,
+    ),
 )
+"""Scores of samples against real pictures."""
+PAIR_TABLE: tuple[PairRow, ...] = (
+    PairRow(Metric("mse", "lower", "mean squared error of reconstructions, of values from 0 to 1"), mse),
+    PairRow(Metric("psnr", "higher", "of reconstructions, in dB"), lambda a, b: psnr(a, b).clamp(max=CEILING)),
+    PairRow(Metric("ssim", "higher", "structural similarity of reconstructions, 1 for equal ones"), ssim),
+)
+"""Scores of reconstructions, picture by picture."""
+MODEL_METRICS: tuple[Metric, ...] = (
+    Metric("elbo", "higher", "nats per picture, a lower bound of the likelihood's logarithm"),
+    Metric("nll", "lower", "nats per picture, an upper bound of the negative log-likelihood"),
+    Metric("bits_per_dim", "lower", "the same in bits for each value of each pixel"),
+    Metric("exact", "higher", "nats per picture: the log density of a linear-Gaussian model, times the bins' widths"),
+    Metric("density_bound", "higher", "nats per picture: the bound of what is exact"),
+    Metric("beta_vae", "higher", "how often a linear classifier knows which factor two sets of pictures share"),
+    Metric("factor_vae", "higher", "how often the latent that varies least tells which factor is fixed"),
+    Metric("mig", "higher", "by how much the best latent knows a factor better than the second best, 0 to 1"),
+    Metric("dci_disentanglement", "higher", "1 where each latent matters for one factor only"),
+    Metric("dci_completeness", "higher", "1 where one latent alone matters for each factor"),
+    Metric("dci_informativeness", "higher", "how well the factors are read off all latents, as an accuracy"),
+    Metric("sap", "higher", "by how much the best latent predicts a factor better than the second best"),
+)
+"""What a model itself is judged by, without samples: likelihoods (`limner.evaluation.likelihood`) and disentanglement."""
+ALL_METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (*(one for row in TABLE for one in row.metrics), *(row.metric for row in PAIR_TABLE), *MODEL_METRICS)
+}
+"""All that `evaluate` can measure, by name."""
 OF_SAMPLES: tuple[str, ...] = tuple(name for row in TABLE for name in row.names)
 ASKED = frozenset(name for row in TABLE if row.asked for name in row.names)
 """Measured only where they are asked for by name: they take long, or mislead who did not ask."""

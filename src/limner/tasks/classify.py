@@ -28,7 +28,7 @@ from limner.runs.model import Loaded, load
 from limner.tasks.embed import encode_rows
 from limner.tasks.inputs import Given, of_set, read_pictures
 
-VERSION = "classify-2"  # to be raised whenever what is fitted, or how, changes
+VERSION = "classify-3"  # to be raised whenever what is fitted, or how, changes
 MOST_TRAIN, MOST_VAL, MOST_TEST = 60_000, 5_000, 10_000
 """Pictures of each split that are used, spread evenly over it."""
 MOST_NUMBERS = 2**27

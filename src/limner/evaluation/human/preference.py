@@ -67,12 +67,3 @@ def strengths(counts: Floats, penalty: float = PENALTY) -> Strengths:
             break
     own = found[:, :runs] - found[:, :runs].mean(-1, keepdims=True)
     return Strengths(own, found[:, runs], found[:, runs + 1])
-
-
-def chances(log_strength: Floats, log_ties: float, log_left: float) -> Floats:
-    """[i on the left, j on the right, (left, tie, right)] for one set of parameters."""
-    runs = len(log_strength)
-    scores = features(runs) @ np.concatenate([log_strength, [log_ties, log_left]])
-    chance = np.exp(scores - scores.max(-1, keepdims=True))
-    found: Floats = chance / chance.sum(-1, keepdims=True)
-    return found

@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from limner.core.seeds import fold
@@ -60,12 +59,16 @@ def estimate(values: Floats, people: int) -> Estimate:
 
 
 def normal(x: Floats) -> Floats:
-    """Φ."""
-    found: Floats = torch.special.ndtr(torch.as_tensor(x, dtype=torch.float64)).numpy()
+    """Φ, the distribution function of the standard normal."""
+    from scipy import special
+
+    found: Floats = special.ndtr(x)
     return found
 
 
 def quantile(p: Floats) -> Floats:
     """Φ⁻¹."""
-    found: Floats = torch.special.ndtri(torch.as_tensor(p, dtype=torch.float64)).numpy()
+    from scipy import special
+
+    found: Floats = special.ndtri(p)
     return found

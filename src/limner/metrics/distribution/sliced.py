@@ -18,18 +18,8 @@ from limner.core.seeds import fold
 from limner.metrics.distribution.frechet import Null, jackknife, split
 from limner.metrics.stats.finite import on_cpu
 
-PROJECTIONS = 512
 _ROWS = 2048  # that are widened to float64 at a time
 _COLUMNS = 64  # directions whose steps are held at a time
-
-
-def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = PROJECTIONS, seed: int = 0) -> float:
-    """SW₂ (a length, in the unit of the features) of `a` [N, d] and `b` [M, d]; uint8 rows are read as 0..1.
-
-    The same `seed` gives the same directions, so that values compare. Errors: `InputError` where a set is empty.
-    """
-    theta = directions(int(a.shape[1]), projections, seed)
-    return distance(project(a, theta), project(b, theta))
 
 
 def distance(x: Tensor, y: Tensor) -> float:

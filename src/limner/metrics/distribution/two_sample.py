@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from limner.core.errors import InputError
 from limner.core.seeds import fold
-from limner.metrics.representation.probes import Scaling, Share, choose_probe, neighbour_labels, votes, wilson
+from limner.metrics.representation.probes import Scaling, Share, choose_probe, wilson
 from limner.metrics.stats.exact_tests import hypergeometric_tail
 from limner.metrics.stats.finite import on_cpu
 
-Classifier = Literal["linear", "neighbours"]
 FEWEST = 8
 """Images on either side below which there is nothing to learn from, or to examine with."""
 
@@ -39,11 +37,10 @@ class TwoSample:
     examined: int
 
 
-def two_sample_test(samples: Tensor, real: Tensor, classifier: Classifier = "linear", seed: int = 0) -> TwoSample:
+def two_sample_test(samples: Tensor, real: Tensor, seed: int = 0) -> TwoSample:
     """Features `samples` [M, d] against `real` [N, d]; of the larger set a seeded choice as large as the smaller takes part.
 
-    "linear": a logistic regression in standardised units, its penalty chosen on a fifth of the training half. "neighbours": the
-    √n nearest of the training half vote, in units as they are, as in the paper; these see repeated pictures. Errors:
+    The classifier is a logistic regression in standardised units, its penalty chosen on a fifth of the training half. Errors:
     `InputError` where a set is smaller than `FEWEST`.
     """
     size = min(len(samples), len(real))
@@ -56,8 +53,7 @@ def two_sample_test(samples: Tensor, real: Tensor, classifier: Classifier = "lin
     half = size // 2
     train, labels = _both(*(x[:half] for x in chosen))
     test, truth = _both(*(x[half:] for x in chosen))
-    said = _linear(train, labels, test) if classifier == "linear" else _neighbours(train, labels, test)
-    return examined(said, truth)
+    return examined(_answers(train, labels, test), truth)
 
 
 def examined(said: Tensor, truth: Tensor) -> TwoSample:
@@ -82,14 +78,8 @@ def _both(samples: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     return x, torch.tensor([1, 0]).repeat(len(samples))
 
 
-def _linear(train: Tensor, labels: Tensor, test: Tensor) -> Tensor:
+def _answers(train: Tensor, labels: Tensor, test: Tensor) -> Tensor:
     cut = 2 * max(1, len(train) // 10)  # a fifth, as many of both
     scaling = Scaling.of(train[cut:])
     probe, _ = choose_probe(scaling(train[cut:]), labels[cut:], scaling(train[:cut]), labels[:cut], 2)
     return probe.logits(scaling(test)).argmax(1)
-
-
-def _neighbours(train: Tensor, labels: Tensor, test: Tensor) -> Tensor:
-    k = max(1, math.isqrt(len(train)))
-    k -= 1 - k % 2  # odd: two classes cannot tie
-    return votes(neighbour_labels(train, labels, test, k), 2, k).argmax(1)

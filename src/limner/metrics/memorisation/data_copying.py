@@ -11,6 +11,7 @@ samples do not move it; memorisation.py finds those. In pixels smooth samples lo
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from limner.core.errors import InputError
 from limner.core.images import batches_of
 from limner.core.seeds import fold
 from limner.metrics.stats.finite import on_cpu
+from limner.metrics.stats.threads import one_library_thread
 
 FEWEST = 20
 """Samples below which a cell does not count (the paper's τ, in samples)."""
@@ -73,38 +75,34 @@ def data_copying(samples: Tensor, held_out: Tensor, train: Tensor, cells: int | 
 def mann_whitney_z(a: Tensor, b: Tensor) -> float:
     """z of the number of pairs in which a value of `a` [n] exceeds one of `b` [m], a tie counting half.
 
-    Its mean is nm/2 and its variance nm(n + m + 1)/12 for equal distributions, less what ties take away.
+    Its mean is nm/2 and its variance nm(n + m + 1)/12 for equal distributions, less what ties take away. This is the z of which
+    `scipy.stats.mannwhitneyu` gives the p; from that p it could not be had, which is 0 or 1 beyond z = −38 or 8.
     """
+    from scipy import stats
+
     n, m = len(a), len(b)
-    _, which, times = np.unique(torch.cat((a, b)).double().numpy(), return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(times) - (times - 1) / 2)[which]  # of equal values, the middle rank
+    ranks = stats.rankdata(torch.cat((a, b)).double().numpy())
     u = float(ranks[:n].sum()) - n * (n + 1) / 2
-    ties = float((times.astype(np.float64) ** 3 - times).sum()) / ((n + m) * (n + m - 1))
-    deviation = math.sqrt(n * m / 12 * (n + m + 1 - ties))
+    deviation = math.sqrt(n * m * (n + m + 1) / 12 * float(stats.tiecorrect(ranks)))
     return (u - n * m / 2) / deviation if deviation > 0 else 0.0
 
 
 def k_means(x: Tensor, cells: int, seed: int) -> Tensor:
     """[cells, d]: Lloyd's iterations from k-means++ centres (Arthur & Vassilvitskii 2007) on `x` [N, d], or on a part of it.
 
-    Seeded. Cells only have to be sensible: of more than 65,536 rows a seeded choice decides.
+    Seeded. Cells only have to be sensible: of more than 65,536 rows a seeded choice decides, after 20 iterations at most.
     """
-    random = torch.Generator().manual_seed(fold(seed, "cells"))
-    x = x[torch.randperm(len(x), generator=random)[:_MOST]]
-    centres = x[:1]
-    distance = torch.full((len(x),), torch.inf, dtype=torch.float64)
-    for _ in range(cells - 1):
-        distance = torch.minimum(distance, (x - centres[-1]).double().square().sum(1))
-        centres = torch.cat((centres, x[torch.multinomial(distance + 1e-300, 1, generator=random)]))
-    for _ in range(_ROUNDS):
-        which = nearest_centre(x, centres)
-        counts = torch.bincount(which, minlength=len(centres))
-        sums = torch.zeros_like(centres, dtype=torch.float64).index_add_(0, which, x.double())
-        moved = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], centres.double()).float()
-        if torch.equal(moved, centres):
-            break
-        centres = moved
-    return centres
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    random = np.random.default_rng(fold(seed, "cells"))
+    if len(x) > _MOST:
+        x = x[torch.from_numpy(random.choice(len(x), _MOST, replace=False))]
+    clustering = KMeans(cells, n_init=1, max_iter=_ROUNDS, random_state=int(random.integers(2**32)))
+    with one_library_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different pictures than cells
+        clustering.fit(x.numpy())
+    return torch.from_numpy(clustering.cluster_centers_)
 
 
 def nearest_centre(x: Tensor, centres: Tensor) -> Tensor:

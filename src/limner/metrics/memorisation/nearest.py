@@ -61,9 +61,6 @@ class Nearest:
     view: Tensor
     """[M, K] int64: place in `VIEWS`."""
 
-    def view_of(self, picture: int, place: int = 0) -> View:
-        return VIEWS[int(self.view[picture, place])]
-
 
 def nearest(pictures: Source, train: Source, rows: NDArray[np.int64] | None = None, most: int = NEIGHBOURS) -> Nearest:
     """The `most` training pictures (all, of fewer) nearest to each of `pictures` [M, H, W, C] uint8.

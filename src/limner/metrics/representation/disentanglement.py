@@ -1,10 +1,9 @@
 """Does each latent hold one factor of the pictures, and each factor lie in one latent? Five published scores.
 
 The protocols, sample counts and settings are those of disentanglement_lib (Locatello et al. 2019, arXiv:1811.12359), so that
-numbers can be compared with the literature. What differs is said where it does: the trees of DCI look at 64 quantiles
-(`limner.metrics.representation.trees`), and support vectors and regressions are solved here, to the optimum. MIG, DCI and the
-FactorVAE score do not depend on the unit of a latent; the β-VAE score and SAP do, as published, through the penalty on their
-weights.
+numbers can be compared with the literature; the classifiers are scikit-learn's with the settings that it gives them. MIG, DCI
+and the FactorVAE score do not depend on the unit of a latent; the β-VAE score and SAP do, as published, through the penalty on
+their weights.
 
 Representations are [N, d] float64, factors [N, F] int64 codes from 0; of a continuous factor, the number of its bin.
 """
@@ -15,14 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from limner.core.errors import InputError
 from limner.core.seeds import fold
-from limner.metrics.representation.probes import logistic_regression
-from limner.metrics.representation.trees import boosted_trees
-from limner.metrics.stats.threads import one_thread
+from limner.metrics.stats.threads import one_library_thread
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -94,11 +90,13 @@ def beta_vae_score(world: World, seed: int = 0, train: int = TRAIN, test: int = 
     """Accuracy in 1/F..1 of a linear classifier that tells which factor two sets of pictures share (Higgins et al. 2017).
 
     One example: `batch` pairs of pictures that agree in one factor, as the mean absolute difference of their latents. The
-    classifier is a logistic regression with scikit-learn's defaults (C = 1).
+    classifier is `LogisticRegression` as scikit-learn has it by default (C = 1), with enough rounds to reach its optimum.
     """
+    from sklearn.linear_model import LogisticRegression
+
     random = np.random.default_rng(fold("beta-vae score", seed))
 
-    def examples(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def examples(count: int) -> tuple[Array, Codes]:
         labels = random.integers(0, len(world.sizes), count)
         rows = np.empty((count, len(world.variances)))
         for factor, size in enumerate(world.sizes):
@@ -107,12 +105,11 @@ def beta_vae_score(world: World, seed: int = 0, train: int = TRAIN, test: int = 
                 values = random.integers(0, size, (len(part), batch))
                 apart = np.abs(world.draw(factor, values) - world.draw(factor, values))
                 rows[part] = apart.mean(axis=1)
-        return torch.from_numpy(rows), torch.from_numpy(labels)
+        return rows, labels
 
-    with one_thread(small=True):
-        x, labels = examples(train)
-        model = logistic_regression(x, labels, len(world.sizes), penalty=1 / train, rounds=1000)
-        return model.accuracy(*examples(test))
+    with one_library_thread():
+        classifier = LogisticRegression(max_iter=1000).fit(*examples(train))
+        return float(classifier.score(*examples(test)))
 
 
 def factor_vae_score(world: World, seed: int = 0, train: int = TRAIN, test: int = TEST, batch: int = BATCH) -> float:
@@ -204,16 +201,27 @@ class Dci:
     accuracies: Array
 
 
-def dci(representations: Array, factors: Codes, held_out: Array, held_out_factors: Codes, rounds: int = 100) -> Dci:
-    """By gradient boosted trees, one ensemble per factor; published on 10,000 pictures and 5,000 held out."""
+def dci(
+    representations: Array, factors: Codes, held_out: Array, held_out_factors: Codes, rounds: int = 100, seed: int = 0
+) -> Dci:
+    """By gradient boosted trees, one ensemble per factor; published on 10,000 pictures and 5,000 held out.
+
+    `GradientBoostingClassifier` as scikit-learn has it by default: 100 rounds, depth 3, learning rate .1. It takes some 2 s for
+    each value of each factor; latents that split equally well are chosen from by `seed`.
+    """
+    from sklearn.ensemble import GradientBoostingClassifier
+
     check(representations, factors)
     check(held_out, held_out_factors)
-    fitted = [
-        boosted_trees(representations, column, held_out, other, rounds)
-        for column, other in zip(factors.T, held_out_factors.T, strict=True)
-    ]
-    importances = np.stack([one.importances for one in fitted], axis=1)
-    accuracies = np.array([one.accuracy for one in fitted])
+    importances = np.zeros((representations.shape[1], factors.shape[1]))
+    accuracies = np.zeros(factors.shape[1])
+    random_state = fold("boosted trees", seed) % 2**32
+    for place, (column, other) in enumerate(zip(factors.T, held_out_factors.T, strict=True)):
+        if len(np.unique(column)) < 2:  # nothing to learn, and no latent matters
+            accuracies[place] = (other == column[0]).mean()
+            continue
+        trees = GradientBoostingClassifier(n_estimators=rounds, random_state=random_state).fit(representations, column)
+        importances[:, place], accuracies[place] = trees.feature_importances_, trees.score(held_out, other)
     return Dci(disentanglement(importances), completeness(importances), float(accuracies.mean()), importances, accuracies)
 
 
@@ -241,61 +249,20 @@ def _concentration(importances: Array) -> float:
 def sap(representations: Array, factors: Codes, held_out: Array, held_out_factors: Codes) -> Array:
     """[F]: separated attribute predictability (Kumar et al. 2018, arXiv:1711.00848, section 3); SAP is their mean.
 
-    By how much better the best single latent tells the factor than the second best: accuracy on the held-out pictures of a
-    linear support vector machine on one latent, one against the rest (squared hinge, C = .01, classes weighed alike), as in
-    disentanglement_lib for factors that are codes.
+    By how much better the best single latent tells the factor than the second best: accuracy on the held-out pictures of
+    `LinearSVC` on one latent, with C = .01 and classes weighed alike, as in disentanglement_lib for factors that are codes.
     """
+    from sklearn.svm import LinearSVC
+
     check(representations, factors)
     check(held_out, held_out_factors)
     scores = np.zeros((representations.shape[1], factors.shape[1]))
-    for place, (column, other) in enumerate(zip(factors.T, held_out_factors.T, strict=True)):
-        known, codes = np.unique(column, return_inverse=True)
-        for row, (latent, latent_held_out) in enumerate(zip(representations.T, held_out.T, strict=True)):
-            weight, bias = _support_vectors(latent, codes, len(known))
-            said = known[(np.outer(latent_held_out, weight) + bias).argmax(axis=1)]
-            scores[row, place] = (said == other).mean()
+    for latent, factor in np.ndindex(*scores.shape):
+        codes, x, other = factors[:, factor], representations[:, [latent]], held_out[:, [latent]]
+        if len(np.unique(codes)) > 1:  # where there is but one value, every latent tells it equally well
+            machine = LinearSVC(C=SVM_C, class_weight="balanced", random_state=0).fit(x, codes)
+            scores[latent, factor] = machine.score(other, held_out_factors[:, factor])
     return _gap(scores)
-
-
-def _support_vectors(x: Array, codes: Codes, classes: int) -> tuple[Array, Array]:
-    """Weights and biases [K] of K machines on one input [N], each its class against the rest.
-
-    Minimises ½(w² + b²) + C Σ cₙ max(0, 1 − yₙ(w·xₙ + b))² with liblinear's penalty on the bias; cₙ = N/(K·count) of the class
-    for its own, and 1 for the rest, as liblinear has it when classes are balanced one against the rest. Two unknowns, convex
-    and piecewise quadratic: Newton's steps, halved until they help, end at the optimum.
-    """
-    counts = np.bincount(codes, minlength=classes)
-    own = np.arange(classes)[:, None] == codes
-    sign = np.where(own, 1.0, -1.0)
-    cost = SVM_C * np.where(own, len(x) / (classes * counts)[:, None], 1.0)
-    unknown = np.zeros((classes, 2))
-
-    def loss(at: Array) -> Array:
-        short = np.maximum(0.0, 1 - sign * (at[:, :1] * x + at[:, 1:]))
-        total: Array = 0.5 * np.square(at).sum(1) + (cost * np.square(short)).sum(1)
-        return total
-
-    now = loss(unknown)
-    for _ in range(50):
-        short = 1 - sign * (unknown[:, :1] * x + unknown[:, 1:])
-        active = cost * (short > 0)
-        pull = -2 * active * sign * short
-        slope = unknown + np.stack([pull @ x, pull.sum(1)], axis=1)
-        if np.abs(slope).max() < 1e-8 * len(x):
-            break
-        cross, square = 2 * active @ x, 1 + 2 * active @ np.square(x)
-        curve = np.stack([np.stack([square, cross], 1), np.stack([cross, 1 + 2 * active.sum(1)], 1)], 1)
-        step = np.linalg.solve(curve, slope[..., None])[..., 0]
-        size = np.ones((classes, 1))
-        for _ in range(30):
-            tried = unknown - size * step
-            then = loss(tried)
-            worse = then > now
-            if not worse.any():
-                break
-            size[worse] /= 2
-        unknown, now = np.where(worse[:, None], unknown, tried), np.where(worse, now, then)
-    return unknown[:, 0], unknown[:, 1]
 
 
 # ---- all of them --------------------------------------------------------------------------------------------------------
@@ -345,7 +312,7 @@ def _scores(
     if "sap" in names:
         of_factors["sap"] = sap(*learn, *test)
     if any(name.startswith("dci") for name in names):
-        three = dci(*learn, *test)
+        three = dci(*learn, *test, seed=seed)
         found["dci_disentanglement"], found["dci_completeness"] = three.disentanglement, three.completeness
         of_factors["dci_informativeness"] = three.accuracies
     found |= {name: float(values.mean()) for name, values in of_factors.items()}

@@ -7,21 +7,20 @@ the number of neighbours, the units of the dimensions) is chosen on validation p
 
 from __future__ import annotations
 
-import math
+import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from limner.core.images import batches_of
+from limner.metrics.stats.intervals import LEVEL
 
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """λ of mean cross-entropy + λ/2·|W|², as tried on the validation pictures."""
 NEIGHBOURS = (1, 3, 5, 10, 20)
-CONFIDENT = 1.959963984540054
-"""Standard deviations on either side that hold 95 % of a normal distribution."""
-_ROWS = 256  # rows of a distance matrix held at a time
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,10 @@ def wilson(successes: int, trials: int) -> Share:
     """Wilson's score interval (1927): unlike ±1.96 standard errors it stays in 0..1 and holds near the ends."""
     if not 0 <= successes <= trials or trials == 0:
         raise ValueError(f"{successes} successes in {trials} trials are no share")
-    share, spread = successes / trials, CONFIDENT**2 / trials
-    centre = (share + spread / 2) / (1 + spread)
-    half = CONFIDENT / (1 + spread) * math.sqrt(share * (1 - share) / trials + spread / (4 * trials))
-    # At the ends the interval begins exactly there; rounding must not put it a hair outside.
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Share(share, low if successes else 0.0, high if successes < trials else 1.0)
+    from scipy import stats
+
+    ends = stats.binomtest(successes, trials).proportion_ci(LEVEL, method="wilson")
+    return Share(successes / trials, float(ends.low), float(ends.high))
 
 
 @dataclass(frozen=True)
@@ -90,27 +87,31 @@ def logistic_regression(
 ) -> Linear:
     """Minimises mean cross-entropy + penalty/2·|W|² over rows `x` [N, d] with `labels` [N] in 0..classes-1; the bias is free.
 
-    At most `rounds` steps of L-BFGS with a strong-Wolfe line search, from `start` or from zero; in the precision of `x`. The
-    problem is convex, so the start only decides how long it takes. scikit-learn's C is 1/(N·penalty).
+    scikit-learn's `LogisticRegression`: L-BFGS from `start` or from zero, at most `rounds` steps. The problem is convex, so the
+    start only decides how long it takes. A class that no row has is never named: its bias is −∞.
     """
-    zero = Linear(x.new_zeros(classes, x.shape[1]), x.new_zeros(classes))
-    begin = zero if start is None else start
-    weight, bias = (part.to(x).clone().requires_grad_(True) for part in (begin.weight, begin.bias))
-    fine = x.dtype == torch.float64
-    descent = torch.optim.LBFGS(
-        [weight, bias], max_iter=rounds, history_size=20, line_search_fn="strong_wolfe",
-        tolerance_grad=1e-8 if fine else 1e-5, tolerance_change=1e-12 if fine else 1e-8,
-    )  # fmt: skip
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
 
-    def loss() -> Tensor:
-        descent.zero_grad()
-        value = F.cross_entropy(F.linear(x, weight, bias), labels) + 0.5 * penalty * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value.detach()
-
-    with torch.enable_grad():
-        descent.step(loss)  # type: ignore[no-untyped-call]
-    return Linear(weight.detach(), bias.detach())
+    present = torch.from_numpy(np.unique(labels.numpy()))
+    found = Linear(x.new_zeros(classes, x.shape[1]), x.new_full((classes,), -torch.inf))
+    found.bias[present] = 0
+    if len(present) < 2:
+        return found
+    # Of two classes one vector w is fitted. Halves of it, w/2 and −w/2, are the two rows of W with |W|² = |w|²/2.
+    two = len(present) == 2
+    tolerance = 1e-8 if x.dtype == torch.float64 else 1e-5
+    model = LogisticRegression(C=(2 if two else 1) / (len(x) * penalty), tol=tolerance, max_iter=rounds, warm_start=True)
+    if start is not None:
+        weight, bias = (part[present].to(x).numpy() for part in (start.weight, start.bias))
+        model.coef_, model.intercept_ = (weight[1:] - weight[:1], bias[1:] - bias[:1]) if two else (weight, bias)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # what was not finished after so many rounds is near enough
+        model.fit(x.numpy(), labels.numpy())
+    for rows, fitted in ((found.weight, model.coef_), (found.bias, model.intercept_)):
+        values = torch.from_numpy(fitted).to(x)
+        rows[present] = torch.cat((-values, values)) / 2 if two else values
+    return found
 
 
 def choose_probe(
@@ -136,16 +137,12 @@ def choose_probe(
 
 def neighbour_labels(train: Tensor, labels: Tensor, x: Tensor, most: int) -> Tensor:
     """[M, most]: the labels of the rows of `train` [N, d] that lie nearest to each row of `x` [M, d], the nearest first."""
-    most = min(most, len(train))
-    centre = train.mean(0)  # a common shift changes no distance, and keeps float32 from cancelling
-    near = train - centre
-    squares = near.square().sum(1)
-    found = []
-    for rows in batches_of(len(x), _ROWS):
-        # |a − b|² without |a|², which is the same for all b.
-        distance = torch.addmm(squares, x[rows] - centre, near.T, alpha=-2)
-        found.append(labels[distance.topk(most, largest=False).indices])
-    return torch.cat(found) if found else labels.new_empty(0, most)
+    if len(x) == 0:
+        return labels.new_empty(0, min(most, len(train)))
+    from sklearn.neighbors import NearestNeighbors
+
+    index = NearestNeighbors(n_neighbors=min(most, len(train)), algorithm="brute").fit(train.numpy())
+    return labels[torch.from_numpy(index.kneighbors(x.numpy(), return_distance=False))]
 
 
 def votes(neighbours: Tensor, classes: int, k: int) -> Tensor:

@@ -23,8 +23,16 @@ def _unit(images: NDArray[np.generic] | Tensor) -> Tensor:
         return pixels.to(torch.float64) / 255
     pixels = pixels.to(torch.float64)
     if pixels.numel() and not (float(pixels.min()) >= 0 and float(pixels.max()) <= 1):
-        raise ValueError("psnr and ssim take uint8 images, or floats in [0, 1]")
+        raise ValueError("mse, psnr and ssim take uint8 images, or floats in [0, 1]")
     return pixels
+
+
+def mse(a: NDArray[np.generic] | Tensor, b: NDArray[np.generic] | Tensor) -> Tensor:
+    """Mean squared error of each image, of values in [0, 1]: [N, …] and [N, …] -> [N] float64."""
+    x, y = _unit(a), _unit(b)
+    if x.shape != y.shape:
+        raise ValueError(f"images of one shape are compared, not {list(x.shape)} and {list(y.shape)}")
+    return (x - y).square().flatten(1).mean(1)
 
 
 def psnr(a: NDArray[np.generic] | Tensor, b: NDArray[np.generic] | Tensor) -> Tensor:
@@ -32,10 +40,7 @@ def psnr(a: NDArray[np.generic] | Tensor, b: NDArray[np.generic] | Tensor) -> Te
 
     −10 log₁₀ of the mean squared error over all pixels and channels of the image, with 1 as the peak (255 in uint8).
     """
-    x, y = _unit(a), _unit(b)
-    if x.shape != y.shape:
-        raise ValueError(f"psnr compares images of one shape, not {list(x.shape)} and {list(y.shape)}")
-    return -10 * torch.log10((x - y).square().flatten(1).mean(1))
+    return -10 * torch.log10(mse(a, b))
 
 
 def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Tensor:

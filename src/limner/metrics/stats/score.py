@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from limner.metrics.distribution.frechet import Null
 
-LOWER_IS_BETTER = frozenset(
-    {
-        "frechet", "mmd", "class_distance", "sliced", "two_sample", "copies", "copies_double", "copies_nearer", "mse", "nll",
-        "bits_per_dim",
-    }
-)  # fmt: skip
-HIGHER_IS_BETTER = frozenset(
-    {
-        "precision", "recall", "coverage", "label_accuracy", "inception_score", "gan_train", "psnr", "ssim", "elbo", "exact",
-        "density_bound",
-    }
-)  # fmt: skip
-"""Of the others (density, diversity, …) it is best to have what real pictures have."""
+Better = Literal["lower", "higher", "as real"]
+"""Which values of a metric are better; "as real": those that real pictures have (density, diversity, …)."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that `evaluate` gives: its name, which way it is better, and what it says, in words for a report."""
+
+    name: str
+    better: Better
+    meaning: str
 
 
 @dataclass(frozen=True)
@@ -49,15 +47,15 @@ class Score:
         return found if self.parts else {key: value for key, value in found.items() if key != "parts"}
 
 
-def scored(name: str, value: float, error: float | None, null: Null | None) -> Score:
-    """`value` beside its null."""
+def beside_null(better: Better, value: float, error: float | None, null: Null | None) -> Score:
+    """`value` of a metric that is `better` so, beside its null."""
     if null is None:
         return Score(value, error)
-    if name in LOWER_IS_BETTER | HIGHER_IS_BETTER:
-        sign = 1 if name in LOWER_IS_BETTER else -1
-        worse = sum(sign * score >= sign * value for score in null.scores)
-    else:
+    if better == "as real":
         worse = sum(abs(score - null.mean) >= abs(value - null.mean) for score in null.scores)
+    else:
+        sign = 1 if better == "lower" else -1
+        worse = sum(sign * score >= sign * value for score in null.scores)
     z = (value - null.mean) / null.std if null.std > 0 else None
     return Score(value, error, null.mean, z, (1 + worse) / (1 + len(null.scores)))
 

@@ -24,3 +24,15 @@ def one_thread(small: bool) -> Iterator[None]:
     finally:
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
+
+
+@contextmanager
+def one_library_thread() -> Iterator[None]:
+    """One thread for what scipy and scikit-learn compute inside, so that a sum is rounded alike on any number of cores.
+
+    Their BLAS and OpenMP do not heed torch's number of threads. Looking for these libraries takes some milliseconds.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield
