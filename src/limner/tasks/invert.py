@@ -23,7 +23,7 @@ from limner.core.errors import InputError
 from limner.core.method import Method
 from limner.core.sampling import latents_of, render
 from limner.core.seeds import fold, generators_kept, seed_all
-from limner.nets.convae import ConvEncoder
+from limner.nets.convae import ConvEncoder, ConvSize
 from limner.runs.model import Loaded
 
 RATE = 0.2
@@ -209,7 +209,7 @@ def _guess(method: Method, classes: Sequence[int], target: Tensor, seed: int) ->
     shape = (target.shape[1], target.shape[2], target.shape[3])
     with generators_kept(device):
         seed_all("encoder", seed)
-        encoder = ConvEncoder(shape, dim + len(classes), width=32, widest=128, blocks=1).to(device)
+        encoder = ConvEncoder(shape, dim + len(classes), ConvSize(width=32, widest=128, blocks=1)).to(device)
     adam = torch.optim.Adam(encoder.parameters(), betas=(0.9, 0.99))
     numbers = torch.tensor(classes, device=device)
     places = torch.arange(ENCODER_BATCH, device=device) % max(1, len(classes))
