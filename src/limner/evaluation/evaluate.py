@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.core import images as pictures
 from limner.core import parallel
 from limner.core.capabilities import Bounded, Reconstructs
 from limner.core.digest import own_digest
 from limner.core.errors import InputError, nearest
 from limner.core.files import writable, write_json, write_text
+from limner.core.images import grid, save_png
 from limner.data import prepare
 from limner.data.dataset import Dataset
 from limner.evaluation.inputs import Judged, as_arrays, drawn, from_python, held_out, in_files, model_of, reference, spooled
@@ -265,7 +265,7 @@ def _kept(
         report["report"], report["page"] = str(out / f"{name}.json"), str(out / f"{name}.html")
         shown = _shown(report, model, real, found)
         if found is not None:
-            pictures.save_png(out / "samples.png", pictures.grid(shown["samples"]))
+            save_png(out / "samples.png", grid(shown["samples"]))
         write_text(out / f"{name}.html", page(report, shown, found))
         write_json(out / f"{name}.json", report)
     return report

@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from limner.core import images as pictures
 from limner.core.errors import InputError
 from limner.core.files import atomic, cache_folder
+from limner.core.images import batches_of
 from limner.data.dataset import Dataset
 from limner.metrics.features.pixels import standard, work_size
 from limner.metrics.representation.probes import Linear, Readout, Scaling
@@ -187,7 +187,7 @@ def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 
 def _pixels(dataset: Dataset, rows: NDArray[np.int64], size: tuple[int, int]) -> Tensor:
     """[n, h·w·C] float32 in -1..1"""
-    parts = [standard(dataset.images.gather(rows[part]), size).flatten(1) for part in pictures.batches_of(len(rows), 1024)]
+    parts = [standard(dataset.images.gather(rows[part]), size).flatten(1) for part in batches_of(len(rows), 1024)]
     return torch.cat(parts)
 
 

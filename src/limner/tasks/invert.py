@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limner.core import images as pictures
 from limner.core.capabilities import Latents
 from limner.core.cond import Cond
 from limner.core.errors import InputError
+from limner.core.images import batches_of, to_tensor, to_uint8
 from limner.core.method import Method
 from limner.core.sampling import latents_of, render
 from limner.core.seeds import fold, generators_kept, seed_all
@@ -55,6 +55,7 @@ class Inversion:
     """[N]: mean squared error between the pictures, on [-1, 1]."""
 
 
+# Many parameters: its keywords are those of the verb `reconstruct`, until every verb has a request model.
 def invert(
     model: Loaded,
     images: NDArray[np.uint8],
@@ -88,14 +89,14 @@ def invert(
     choice = model.class_of(label)
     known: Sequence[int] = range(len(model.recipe.data.classes)) if method.conditional else ()
     classes = known if choice is None else [choice]
-    target = pictures.to_tensor(images, method.device)
+    target = to_tensor(images, method.device)
     z, labels = _starts(method, classes, target, max(starts, min(len(classes), MOST_CLASSES)), seed)
     if encoder:
         guess, guessed = _guess(method, classes, target, seed)
         z = torch.cat([z, guess[:, None]], 1)
         labels = None if labels is None or guessed is None else torch.cat([labels, guessed[:, None]], 1)
     z, labels = _descend(method, z, labels, target, steps, progress)
-    back = pictures.to_uint8(render(method, z, Cond(label=labels)))
+    back = to_uint8(render(method, z, Cond(label=labels)))
     errors = np.square((back.astype(np.float64) - images) * (2 / 255)).mean((1, 2, 3))
     return Inversion(z.cpu().numpy(), None if labels is None else labels.cpu().numpy(), back, errors)
 
@@ -125,10 +126,10 @@ def _starts(method: Method, classes: Sequence[int], target: Tensor, starts: int,
     z = latents_of(method, [fold("invert", seed, number) for number in range(count)])
     labels = torch.tensor(classes, device=z.device)[torch.arange(count) % len(classes)] if classes else None
     made = []
-    for part in pictures.batches_of(count, method.chunk):
+    for part in batches_of(count, method.chunk):
         made.append(_coarse(render(method, z[part], Cond(label=None if labels is None else labels[part]))))
     rows = []
-    for part in pictures.batches_of(len(target), 64):
+    for part in batches_of(len(target), 64):
         # Without matrix products: the distance of two pictures must not depend on which others there are.
         distance = torch.cdist(_coarse(target[part]), torch.cat(made), compute_mode="donot_use_mm_for_euclid_dist")
         order = distance.argsort(dim=1, stable=True)
