@@ -7,7 +7,7 @@ generator's own pictures (Zhu et al. 2016, "Generative Visual Manipulation on th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.images import batches_of, to_tensor, to_uint8
 from limner.core.method import Method
+from limner.core.passes import fixed_passes
 from limner.core.sampling import latents_of, render
 from limner.core.seeds import fold, generators_kept, seed_all
 from limner.nets.convae import ConvEncoder, ConvSize
@@ -162,7 +163,7 @@ def _descend(
         owners = torch.arange(count, device=z.device).repeat_interleave(z.shape[1])
         flat, flat_labels = z.flatten(0, 1), None if labels is None else labels.flatten()
         moved, errors = [], []
-        for rows, real in _passes(len(flat), z.device):
+        for rows, real in fixed_passes(len(flat), _pass_size(z.device), z.device):
             cond = Cond(label=None if flat_labels is None else flat_labels[rows])
             there, error = _move(method, flat[rows], cond, target[owners[rows]], part)
             moved.append(there[:real])
@@ -175,14 +176,9 @@ def _descend(
     return z[:, 0], None if labels is None else labels[:, 0]
 
 
-def _passes(count: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:
-    """(rows, how many of them are meant): 0 … count-1 in passes of one size, the last row repeated where there are too few.
-
-    One size for all keeps a picture's bits its own, as in `limner.core.sampling.generate`. Eight fill a CPU; memory is bounded.
-    """
-    size = 8 if device.type == "cpu" else 64
-    for start in range(0, count, size):
-        yield torch.arange(start, start + size, device=device).clamp(max=count - 1), min(size, count - start)
+def _pass_size(device: torch.device) -> int:
+    """Latents that move together: eight fill a CPU, and memory is bounded."""
+    return 8 if device.type == "cpu" else 64
 
 
 def _move(method: Method, z: Tensor, cond: Cond, target: Tensor, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
@@ -226,5 +222,5 @@ def _guess(method: Method, classes: Sequence[int], target: Tensor, seed: int) ->
         loss.backward()
         adam.step()
     with torch.no_grad():
-        seen = torch.cat([encoder(target[rows])[:real] for rows, real in _passes(len(target), device)])
+        seen = torch.cat([encoder(target[rows])[:real] for rows, real in fixed_passes(len(target), _pass_size(device), device)])
     return seen[:, :dim], numbers[seen[:, dim:].argmax(1)] if classes else None
