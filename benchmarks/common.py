@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -96,6 +97,16 @@ def peer(
 def tag(*matters: Any) -> str:
     """Eight letters that another choice of `matters` would change."""
     return hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@functools.cache
+def source_digest() -> str:
+    """sha256 over all of limner's own source files: rows are of one code."""
+    total, root = hashlib.sha256(), SOURCE / "limner"
+    for path in sorted(root.rglob("*.py")):
+        text = path.read_bytes()
+        total.update(f"{path.relative_to(root).as_posix()} {len(text)} ".encode() + text)
+    return total.hexdigest()
 
 
 def once(path: Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:

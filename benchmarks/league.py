@@ -100,14 +100,12 @@ class League:
 
     def matters(self, name: str, seed: int) -> list[Any]:
         """All that makes a row another one."""
-        from limner.core.digest import own_digest
-
         told, machine = self.told, self.machine
         shared = [told.minutes, seed, told.count, self.judge, machine["processor"], machine["threads"], told.at_once]
         if name in peers():
             files = (peers()[name], common.PEERS / "convention.py")
             return [name, *shared, *(file.read_text(encoding="utf-8") for file in files)]
-        return [name, *shared, told.set, _preset_of(name), machine["torch"], own_digest()]
+        return [name, *shared, told.set, _preset_of(name), machine["torch"], common.source_digest()]
 
     def row(self, name: str, seed: int) -> dict[str, Any]:
         """One row: trained, and then scored, each once. Errors: `common.Failed`."""

@@ -19,6 +19,7 @@ from PIL import Image
 from limner import InputError, compare, evaluate, prepare
 from limner.cli import main
 from limner.core.images import grid
+from limner.metrics.scores import METRICS_VERSION
 from limner.metrics.stats.intervals import Estimate, difference
 from limner.runs.model import load
 
@@ -187,6 +188,17 @@ def test_a_report_is_read_again_where_it_says_the_same(ask: Ask, fresh: list[Pat
     _, part = ask(*fresh, *QUICK[:2], "--metrics", "coverage", "--count", "100")
     assert reused(part) == [True, True]
     assert list(part["table"][0]["metrics"]) == ["coverage"]
+
+
+def test_scores_computed_in_another_way_are_measured_anew(ask: Ask, fresh: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the version of the scores, and not by the text of the source files, which a comment changes."""
+    words = (*fresh, *QUICK[:2], "--metrics", "coverage", "--count", "60")
+    ask(*words)
+    (report,) = fresh[0].glob("evaluations/*/compared/report.json")
+    assert json.loads(report.read_text())["limner"] == METRICS_VERSION
+    for module in ("evaluate", "compare"):
+        monkeypatch.setattr(f"limner.evaluation.{module}.METRICS_VERSION", "another")
+    assert [reused(ask(*words)[1]) for _ in range(2)] == [[False, False], [True, True]]
 
 
 def test_a_persons_own_report_is_read_and_stays(ask: Ask, fresh: list[Path]) -> None:

@@ -337,10 +337,10 @@ def test_the_second_time_the_reference_is_read(places: dict[str, Path], judge: A
     def never(*_: object, **__: object) -> Any:
         raise AssertionError("computed anew")
 
-    for name in ("references.observe", "references.radii", "references.nearest", "references.train_judge"):
-        monkeypatch.setattr(f"limner.evaluation.{name}", never)
-    for name in ("scores.frechet_null", "scores.mmd2_null", "scores.neighbour_null", "scores.diversity_null", "sliced.null"):
-        monkeypatch.setattr(f"limner.metrics.{name}", never)
+    for name in ("references.observe", "references.radii", "references.nearest", "judge.train_judge"):
+        monkeypatch.setattr(f"limner.judges.{name}", never)
+    for name in ("frechet_null", "mmd2_null", "neighbour_null", "diversity_null", "sliced.null"):
+        monkeypatch.setattr(f"limner.metrics.scores.{name}", never)
     code, again = judge(places["plain.npz"], "--data", "digits")
     assert code == 0, again
     assert {**again, "seconds": 0} == {**first, "seconds": 0}

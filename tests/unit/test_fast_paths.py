@@ -13,7 +13,7 @@ from limner.core import seeds as randomness
 from limner.methods.gan.conditioning import Discriminator
 from limner.methods.gan.losses import GAMES, Turned
 from limner.nets.cpu import MANY, Conv2d, ConvTranspose2d, Dropout
-from limner.nets.dcgan import DcganGenerator, DcganTrunk
+from limner.nets.dcgan import DcganGenerator, DcganSize, DcganTrunk
 from limner.nets.layers import flat
 from limner.nets.quantise import _nearest
 from limner.nets.transformer import attend
@@ -154,7 +154,7 @@ def test_dropout_is_dropout(channels_last: bool, dtype: torch.dtype) -> None:
 
 
 def critic_of(shape: tuple[int, int, int], width: int = 8, widest: int = 16) -> Discriminator:
-    trunk = DcganTrunk(shape, width, widest, "none", 0.0)
+    trunk = DcganTrunk(shape, DcganSize(width, widest), "none", 0.0)
     return Discriminator(trunk, trunk.features, shape[1:], 0, "projection", False)
 
 
@@ -175,7 +175,7 @@ def test_one_backward_pass_serves_both_players(loss: str) -> None:
     """Against two passes, in float64, with losses far from balance."""
     torch.manual_seed(0)
     game = GAMES[loss]
-    generator = DcganGenerator(6, (1, 12, 12), 16, 8, "batch").double()
+    generator = DcganGenerator(6, (1, 12, 12), DcganSize(16, 8), "batch").double()
     discriminator = critic_of((1, 12, 12)).double()
     nn.init.normal_(discriminator.head.weight, 0.0, 3.0)
     real, z = torch.rand(5, 1, 12, 12, dtype=torch.float64), torch.randn(5, 6, dtype=torch.float64)
@@ -231,7 +231,7 @@ def test_seeding_is_torchs() -> None:
 def test_a_generator_of_a_bfloat16_step_equals_the_plain_one_nearly() -> None:
     """Whole networks: the fast layers do not add to bfloat16's own error."""
     torch.manual_seed(0)
-    network = DcganGenerator(16, (1, 28, 28), 32, 16, "batch").to(memory_format=torch.channels_last)
+    network = DcganGenerator(16, (1, 28, 28), DcganSize(32, 16), "batch").to(memory_format=torch.channels_last)
     z = torch.randn(8, 16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = network(z)

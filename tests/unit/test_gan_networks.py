@@ -14,7 +14,7 @@ from limner.methods.gan.conditioning import Discriminator, Generator
 from limner.methods.gan.gan import Gan
 from limner.nets import spectral
 from limner.nets.cpu import Conv2d
-from limner.nets.dcgan import DcganGenerator, DcganTrunk
+from limner.nets.dcgan import DcganGenerator, DcganSize, DcganTrunk
 from limner.nets.layers import BatchNorm, rows_of
 from limner.nets.resnet import ResnetGenerator, ResnetTrunk
 from limner.recipes.build import build_method
@@ -269,16 +269,17 @@ def test_further_layers_of_the_dcgan_pair() -> None:
             (m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0]) for m in network.modules() if isinstance(m, kinds)
         ]
 
-    plain, more, most = (DcganTrunk((1, 28, 28), 64, 512, "none", 0.0, extra) for extra in (0, 1, 2))
+    plain, more, most = (DcganTrunk((1, 28, 28), DcganSize(64, 512, extra), "none", 0.0) for extra in (0, 1, 2))
     assert layers(plain) == [(1, 64, 4, 2), (64, 128, 4, 2)]
     assert layers(more) == [*layers(plain), (128, 256, 3, 2)]
     assert layers(most) == [*layers(more), (256, 256, 3, 1)]
     assert [trunk.features for trunk in (plain, more, most)] == [128 * 49, 256 * 16, 256 * 16]
     assert all(trunk(torch.zeros(2, 1, 28, 28)).flatten(1).shape == (2, trunk.features) for trunk in (plain, more, most))
-    square = [DcganTrunk((1, 32, 32), 8, 64, "none", 0.0, extra) for extra in (0, 1, 2, 3)]  # 4x4 already: none halves again
+    # 4x4 already: none halves again
+    square = [DcganTrunk((1, 32, 32), DcganSize(8, 64, extra), "none", 0.0) for extra in (0, 1, 2, 3)]
     assert [kernel[2:] for kernel in layers(square[3])[3:]] == [(3, 1)] * 3
     assert [trunk.features for trunk in square] == [32 * 16] * 4
-    short, long = (DcganGenerator(5, (1, 28, 28), 64, 512, "batch", 0, extra) for extra in (0, 1))
+    short, long = (DcganGenerator(5, (1, 28, 28), DcganSize(64, 512, extra), "batch") for extra in (0, 1))
     assert layers(short) == [(128, 64, 4, 2), (64, 1, 4, 2)]
     assert layers(long) == [(128, 64, 4, 2), (64, 32, 4, 2), (32, 1, 3, 1)]
     assert long(torch.zeros(2, 5)).shape == (2, 1, 28, 28)

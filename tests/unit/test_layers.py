@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from limner.methods.gan.conditioning import Discriminator
-from limner.nets.convae import Broadcast, ConvDecoder, ConvEncoder
+from limner.nets.convae import Broadcast, ConvDecoder, ConvEncoder, ConvSize
 from limner.nets.cpu import Dropout, dense
-from limner.nets.dcgan import DcganGenerator, DcganTrunk
+from limner.nets.dcgan import DcganGenerator, DcganSize, DcganTrunk
 from limner.nets.layers import BatchNorm, halvings, init_normal
 
 
@@ -136,18 +136,19 @@ def test_networks_fit_every_shape_and_use_every_pixel(shape: tuple[int, int, int
     """Shapes fit; every output pixel depends on the latent, and the encoders see every input pixel."""
     torch.manual_seed(0)
     x, z = torch.rand(2, *shape, requires_grad=True), torch.randn(2, 6)
-    decoders = (ConvDecoder(6, shape, 8, 16, 1), ConvDecoder(6, shape, 8, 16, 0, hidden=12))
-    for generator in (DcganGenerator(6, shape, 16, 8, "batch").eval(), *decoders):
+    plain, broadcast = ConvSize(8, 16, 1), ConvSize(8, 16, 0, hidden=12)
+    decoders = (ConvDecoder(6, shape, plain), ConvDecoder(6, shape, broadcast))
+    for generator in (DcganGenerator(6, shape, DcganSize(16, 8), "batch").eval(), *decoders):
         images = generator.double()(z.double())  # in float32 two of 12,000 faint pixels may agree by chance
         assert images.shape == (2, *shape)
         assert bool((images[0] != images[1]).all()), "a pixel that no latent reaches"
-    trunk = DcganTrunk(shape, 8, 32, "none", 0.0)
-    encoders = (ConvEncoder(shape, 5, 8, 16, 1), ConvEncoder(shape, 5, 8, 16, 0, hidden=12))
+    trunk = DcganTrunk(shape, DcganSize(8, 32), "none", 0.0)
+    encoders = (ConvEncoder(shape, 5, plain), ConvEncoder(shape, 5, broadcast))
     for critic in (Discriminator(trunk, trunk.features, shape[1:], 0, "projection", False), *encoders):
         (gradient,) = torch.autograd.grad(critic(x).sum(), x)
         assert bool((gradient != 0).all()), "a pixel that is not seen"
     assert trunk(x).flatten(1).shape == (2, trunk.features)
-    assert ConvEncoder(shape, 5, 8, 16, 1)(x).shape == (2, 5)
+    assert ConvEncoder(shape, 5, plain)(x).shape == (2, 5)
 
 
 def test_broadcast_is_one_network_of_latent_and_place() -> None:

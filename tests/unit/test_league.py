@@ -13,7 +13,6 @@ import pytest
 
 import common
 import league
-from limner.core import digest
 
 
 def row(name: str, seed: int, value: float, **more: float) -> dict[str, Any]:
@@ -74,6 +73,6 @@ def test_an_edited_method_is_another_row(monkeypatch: pytest.MonkeyPatch) -> Non
     peer = next(iter(league.peers()))
     before, same = found.matters("vae", 0), found.matters(peer, 0)
     assert found.matters("vae", 0) == before
-    monkeypatch.setattr(digest, "own_digest", lambda: "of other code")
+    monkeypatch.setattr(common, "source_digest", lambda: "of other code")
     assert found.matters("vae", 0) != before
     assert found.matters(peer, 0) == same

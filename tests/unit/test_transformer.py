@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from limner.nets.transformer import CausalTransformer, pick
+from limner.nets.transformer import CausalTransformer, TransformerSize, pick
 
 
 def network(vocabulary: int = 11, size: tuple[int, int] = (3, 4), classes: int = 3, **more: int) -> CausalTransformer:
     """In evaluation mode, with weights large enough for every part to matter."""
     torch.manual_seed(0)
-    made = CausalTransformer(vocabulary, size, more.get("width", 16), more.get("depth", 3), 4, 0.1, classes)
+    made = CausalTransformer(vocabulary, size, TransformerSize(more.get("width", 16), more.get("depth", 3), 4, 0.1), classes)
     with torch.no_grad():
         for weight in made.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
@@ -89,7 +89,7 @@ def test_a_tiny_distribution_sums_to_one() -> None:
 
 def test_residual_parts_start_small_in_a_deep_network() -> None:
     torch.manual_seed(0)
-    net = CausalTransformer(16, (2, 2), 64, 8, 4, 0.0)
+    net = CausalTransformer(16, (2, 2), TransformerSize(64, 8, 4, 0.0))
     block = net.blocks[0]
     assert float(block.up.weight.std()) == pytest.approx(0.02, rel=0.05)  # type: ignore[union-attr]
     assert float(block.down.weight.std()) == pytest.approx(0.005, rel=0.05)  # type: ignore[union-attr]

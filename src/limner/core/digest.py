@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,14 +18,4 @@ def digest(tensors: Mapping[str, Tensor], about: Any) -> str:
         tensor = tensors[name].detach().cpu().contiguous()
         total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         total.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return total.hexdigest()
-
-
-@cache
-def own_digest() -> str:
-    """sha256 over all of limner's own source files: what is kept under it was computed by this very code."""
-    total, root = hashlib.sha256(), Path(__file__).parents[1]
-    for path in sorted(root.rglob("*.py")):
-        text = path.read_bytes()
-        total.update(f"{path.relative_to(root).as_posix()} {len(text)} ".encode() + text)
     return total.hexdigest()

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -137,6 +138,16 @@ def sha256(path: Path) -> str:
     """Hex digest of the file's bytes."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def slug(text: str, ascii_only: bool = False) -> str:
+    """`text` as part of a file's name: letters (of any script, or with `ascii_only` A to Z), digits, ``_``, ``.`` and ``-``
+    stay, and each stretch of anything else becomes one ``-``.
+
+    A name that stands alone takes ``slug(text).strip("-.") or "name"``, so that it is neither hidden, taken for an option, nor
+    empty.
+    """
+    return re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII if ascii_only else re.NOFLAG)
 
 
 def cache_folder() -> Path:

@@ -11,53 +11,44 @@ from torch import Tensor
 from limner.core.capabilities import Latents
 from limner.core.cond import Cond
 from limner.core.method import Method
+from limner.core.passes import fixed_passes
 from limner.core.precision import exact
 
 
 def generate(method: Method, seeds: Sequence[int], cond: Cond | None = None, **knobs: Any) -> Tensor:
-    """[len(seeds), C, H, W] in [-1, 1], in passes of exactly `method.chunk` images; the last one is padded and cut.
-
-    A convolution may round differently in a batch of another size: with one size for all, an image's bits are its own.
-    """
-    rows: list[Tensor] = []
+    """[len(seeds), C, H, W] in [-1, 1], in passes of exactly `method.chunk` images (`limner.core.passes`)."""
+    images: list[Tensor] = []
     with exact(method.device.type):
-        for start in range(0, len(seeds), method.chunk):
-            padded = _seeds(seeds, start, method.chunk)
-            rows.append(method.sample(padded, _rows(cond, start, method.chunk), **knobs)[: len(seeds) - start])
-    return torch.cat(rows)
+        for rows, meant in fixed_passes(len(seeds), method.chunk):
+            images.append(method.sample(_at(seeds, rows), _cond_at(cond, rows), **knobs)[:meant])
+    return torch.cat(images)
 
 
 def latents_of(method: Method, seeds: Sequence[int]) -> Tensor:
     """[len(seeds), dim]: what `generate` decodes, to the bit. The method must have `Latents`."""
     assert isinstance(method, Latents)
-    starts = range(0, len(seeds), method.chunk)
     with exact(method.device.type):
-        return torch.cat([method.latents(_seeds(seeds, s, method.chunk))[: len(seeds) - s] for s in starts])
+        passes = fixed_passes(len(seeds), method.chunk)
+        return torch.cat([method.latents(_at(seeds, rows))[:meant] for rows, meant in passes])
 
 
 def render(method: Method, latents: Tensor, cond: Cond | None = None) -> Tensor:
     """[N, dim] -> [N, C, H, W] in [-1, 1], in the same passes as `generate`: the latents of a seed give its very bits."""
     assert isinstance(method, Latents)
-    rows: list[Tensor] = []
+    images: list[Tensor] = []
     with exact(method.device.type):
-        for start in range(0, len(latents), method.chunk):
-            padded = _cut(latents, start, method.chunk)
-            rows.append(method.picture(padded, _rows(cond, start, method.chunk))[: len(latents) - start])
-    return torch.cat(rows)
+        for rows, meant in fixed_passes(len(latents), method.chunk, latents.device):
+            images.append(method.picture(latents[rows], _cond_at(cond, rows))[:meant])
+    return torch.cat(images)
 
 
-def _seeds(seeds: Sequence[int], start: int, size: int) -> list[int]:
-    part = list(seeds[start : start + size])
-    return part + part[-1:] * (size - len(part))
+def _at(seeds: Sequence[int], rows: Tensor) -> list[int]:
+    return [seeds[row] for row in rows.tolist()]
 
 
-def _cut(rows: Tensor, start: int, size: int) -> Tensor:
-    part = rows[start : start + size]
-    return torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])])
-
-
-def _rows(cond: Cond | None, start: int, size: int) -> Cond:
-    """Rows start … start+size-1 of every door that is open, the last row repeated where there are too few."""
+def _cond_at(cond: Cond | None, rows: Tensor) -> Cond:
+    """The rows of every condition that there is."""
     if cond is None:
         return Cond()
-    return Cond(*(None if rows is None else _cut(rows, start, size) for rows in (cond.label, cond.text, cond.image)))
+    given = (cond.label, cond.text, cond.image)
+    return Cond(*(None if each is None else each[rows.to(each.device)] for each in given))

@@ -16,14 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
 from torch import Tensor
 
 from limner.core import precision
-from limner.core.digest import digest
-from limner.core.errors import InputError
-from limner.core.files import atomic, cache_folder
+from limner.core.files import cache_folder
+from limner.core.passes import fixed_passes
+from limner.core.tensor_cache import read_tensors, write_tensors
 
 VERSION = "latents-2"
 """To be raised whenever a codec with the same weights and settings encodes otherwise."""
@@ -74,13 +72,11 @@ class Memory:
         return self.held[torch.from_numpy(places).to(self.held.device)]
 
     def _encode(self, images: Tensor) -> Tensor:
-        rows: list[Tensor] = []
+        latents: list[Tensor] = []
         with precision.exact(images.device.type):
-            for start in range(0, len(images), PASS):
-                part = images[start : start + PASS]
-                padded = torch.cat([part, part[-1:].expand(PASS - len(part), *part.shape[1:])])
-                rows.append(self.encode(padded.contiguous(memory_format=torch.channels_last))[: len(part)])
-        return torch.cat(rows)
+            for rows, meant in fixed_passes(len(images), PASS, images.device):
+                latents.append(self.encode(images[rows].contiguous(memory_format=torch.channels_last))[:meant])
+        return torch.cat(latents)
 
     def keep(self) -> None:
         """Writes what is known to the cache, where that is more than the file was read or written with.
@@ -90,29 +86,20 @@ class Memory:
         known = int(self.known.sum())
         if self.path is None or self.held is None or known == self.kept:
             return
-        tensors = {"known": torch.from_numpy(self.known), "latents": self.held.cpu().contiguous()}
-        tensors["digest"] = torch.tensor(list(bytes.fromhex(digest(tensors, VERSION))), dtype=torch.uint8)
-        with atomic(self.path) as temporary:
-            try:
-                save_file(tensors, temporary)
-            except SafetensorError as error:  # how it says that the disk is full
-                raise InputError(f"cannot write {self.path}: {error}") from error
+        write_tensors(self.path, {"known": torch.from_numpy(self.known), "latents": self.held})
         self.kept = known
         _make_room(self.path)
 
 
 def _read(path: Path) -> tuple[NDArray[np.bool_], Tensor] | None:
     """Which are known [N], and the latents [N, …]; None where there is no such file, or it is damaged and is made anew."""
-    try:
-        # Read in one go: `safe_open` opens a file twice, and another run may replace it in between.
-        tensors = load(path.read_bytes())
-        told, known, latents = tensors.pop("digest").tolist(), tensors["known"], tensors["latents"]
-    except (OSError, SafetensorError, KeyError):
+    found = read_tensors(path)
+    if found is None:
         return None
     with suppress(OSError):
         os.utime(path)  # used just now
-    whole = list(bytes.fromhex(digest(tensors, VERSION))) == told and known.shape == latents.shape[:1]
-    return (known.numpy(), latents) if whole else None
+    tensors, _ = found
+    return tensors["known"].numpy(), tensors["latents"]
 
 
 def _make_room(newest: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from limner.core.errors import InputError, nearest
+from limner.core.files import slug
 from limner.core.progress import Tell, silent
 from limner.data import arrays, digits, metadata, named, remote, scenes
 from limner.data.listing import Entry, Fault, Files, Listing, Rejected, Tree, printable
@@ -164,7 +165,7 @@ class RemoteSource:
 def _plain_name(text: str) -> str:
     """The name of a data set from that of its folder or archive."""
     stem = re.sub(r"(\.zip|\.tar|\.tar\.\w+|\.tgz|\.gz)$", "", text, flags=re.IGNORECASE)
-    return re.sub(r"[^\w.-]+", "-", printable(stem)).strip("-.") or "data"
+    return slug(printable(stem)).strip("-.") or "data"
 
 
 def _list_pictures(tree: Tree, options: DataOptions) -> Listing:

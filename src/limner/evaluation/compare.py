@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -23,19 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core import parallel
-from limner.core.digest import own_digest
 from limner.core.errors import InputError
 from limner.core.files import write_text
 from limner.core.images import save_png
 from limner.data.dataset import Dataset
 from limner.evaluation.compare_page import page, sheet
-from limner.evaluation.evaluate import COUNT, DISENTANGLEMENT, METRICS, MOST, judge, wanted
+from limner.evaluation.evaluate import COUNT, DISENTANGLEMENT, METRICS, MOST, EvaluationRequest, judge, wanted
 from limner.evaluation.inputs import common_reference, held_out, in_files, model_of, names_of, spooled
 from limner.evaluation.sample_scores import SEED, Tell, detector_of
 from limner.metrics.features.observed import parts_of
 from limner.metrics.features.pixels import take
 from limner.metrics.representation.disentanglement import SCORES
-from limner.metrics.scores import ALL_METRICS, OF_SAMPLES
+from limner.metrics.scores import ALL_METRICS, METRICS_VERSION, OF_SAMPLES
 from limner.metrics.stats.intervals import LEVEL, NONE, Estimate, difference, holm, mean
 from limner.runs.model import Loaded
 
@@ -79,6 +78,7 @@ class Thing:
         return found
 
 
+# Many parameters: the keyword interface of the verb, until every verb has a request model.
 def compare(
     what: Sequence[str | Path],
     *,
@@ -94,8 +94,8 @@ def compare(
     """Judges runs, folders of pictures and ``.npz`` files alike, and says what may be claimed of their differences.
 
     The reference is what all of the runs were trained on, or `data`. All are judged at `count` pictures (5,000, or as many as
-    the smallest folder has). What a run's own report says is taken from there, if it was made by this very code in the same
-    way; what is judged anew is kept in the run beside it.
+    the smallest folder has). What a run's own report says is taken from there, if it was made in the same way, with scores
+    of the same `METRICS_VERSION`; what is judged anew is kept in the run beside it.
 
     The answer: `table` (a row for each), `differences` (for each score and pair, with its 95 % interval, `p` after Holm's
     correction, and `claim`: which is better, or None), `groups` and `group_differences` (of recipes that were trained with
@@ -190,20 +190,20 @@ def _warnings(things: Sequence[Thing]) -> list[str]:
 # ---- judging ------------------------------------------------------------------------------------------------------------
 
 
-def _judged(
-    thing: Thing, dataset: Dataset, count: int, features: str, metrics: Sequence[str] | None, tell: Tell
-) -> Thing:  # fmt: skip
+def _judged(thing: Thing, dataset: Dataset, count: int, features: str, metrics: Sequence[str] | None, tell: Tell) -> Thing:
     """With its report: read, if there is one that says the same as a new one would; otherwise made."""
-    began, model = time.monotonic(), thing.model
+    request, model = EvaluationRequest(thing.word, dataset, count, features, metrics), thing.model
     heard = lambda said: tell(f"{thing.name}: {said}")  # noqa: E731
     if model is None:
-        report = judge(thing.word, None, dataset, count, features, metrics, None, None, began, heard)
-        return Thing(thing.name, thing.word, None, report)
+        return Thing(thing.name, thing.word, None, judge(request, None, heard))
     names = wanted(metrics, model, features, None)
     needed: dict[str, Any] = {
-        "limner": own_digest(), "checkpoint": model.checkpoint.digest(), "fingerprint": dataset.fingerprint,
-        "split": held_out(dataset), "draws": 1,
-    }  # fmt: skip
+        "limner": METRICS_VERSION,
+        "checkpoint": model.checkpoint.digest(),
+        "fingerprint": dataset.fingerprint,
+        "split": held_out(dataset),
+        "draws": 1,
+    }
     if set(names) & set(OF_SAMPLES):
         needed |= {"count": count, "seed": SEED, "features": detector_of(features, dataset).checksum}
     folder = model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
@@ -211,8 +211,7 @@ def _judged(
         found = parallel.from_lead(_read(place / "report.json", needed, names, insist=bool(metrics)))
         if found is not None:
             return Thing(thing.name, thing.word, model, found, reused=True)
-    report = judge(thing.word, model, dataset, count, features, metrics, None, folder / "compared", began, heard)
-    return Thing(thing.name, thing.word, model, report)
+    return Thing(thing.name, thing.word, model, judge(replace(request, out=folder / "compared"), model, heard))
 
 
 def _read(path: Path, needed: dict[str, Any], names: Sequence[str], insist: bool) -> dict[str, Any] | None:
@@ -220,11 +219,15 @@ def _read(path: Path, needed: dict[str, Any], names: Sequence[str], insist: bool
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         told = {
-            "limner": report["limner"], "checkpoint": report["checkpoint"], "fingerprint": report["reference"]["fingerprint"],
-            "split": report["reference"]["split"], "draws": report.get("likelihood", {"draws": 1})["draws"],
-            "count": report["count"], "seed": report.get("context", {}).get("seed"),
+            "limner": report["limner"],
+            "checkpoint": report["checkpoint"],
+            "fingerprint": report["reference"]["fingerprint"],
+            "split": report["reference"]["split"],
+            "draws": report.get("likelihood", {"draws": 1})["draws"],
+            "count": report["count"],
+            "seed": report.get("context", {}).get("seed"),
             "features": (report["features"] or {}).get("checksum"),
-        }  # fmt: skip
+        }
         there = report["metrics"] if insist else report["asked"]
         if any(told[key] != value for key, value in needed.items()) or not set(names) <= set(there):
             return None
@@ -304,10 +307,18 @@ def claims(metric: str, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
             words = f"{upper} has more than {lower}" if better is None else f"{better} is better than {worse}"
         found.append(
             {
-                "metric": metric, "a": pair.a, "b": pair.b, "difference": pair.difference, "low": low, "high": high, "p": p,
-                "sure": sure, "claim": better if sure else None, "words": words,
+                "metric": metric,
+                "a": pair.a,
+                "b": pair.b,
+                "difference": pair.difference,
+                "low": low,
+                "high": high,
+                "p": p,
+                "sure": sure,
+                "claim": better if sure else None,
+                "words": words,
             }
-        )  # fmt: skip
+        )
     return found
 
 

@@ -7,29 +7,29 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.core import images as pictures
 from limner.core import parallel
 from limner.core.capabilities import Bounded, Reconstructs
-from limner.core.digest import own_digest
 from limner.core.errors import InputError, nearest
 from limner.core.files import writable, write_json, write_text
+from limner.core.images import grid, save_png
 from limner.data import prepare
 from limner.data.dataset import Dataset
 from limner.evaluation.inputs import Judged, as_arrays, drawn, from_python, held_out, in_files, model_of, reference, spooled
 from limner.evaluation.model_scores import BOUNDS, EXACT, OF_RECONSTRUCTIONS, bounds, disentanglement, reconstruction
 from limner.evaluation.report_page import page, page_over_time
-from limner.evaluation.sample_scores import QUANTISED, Found, Tell, score_samples
+from limner.evaluation.sample_scores import QUANTISED, Found, SampleScoring, Tell, score_samples
 from limner.judges.judge import ordered
 from limner.metrics.distribution.coverage import COVERAGE_K, NEIGHBOUR_SCORES
 from limner.metrics.features.pixels import Rows, take
 from limner.metrics.representation.disentanglement import SCORES
-from limner.metrics.scores import ASKED, OF_SAMPLES
+from limner.metrics.scores import ASKED, METRICS_VERSION, OF_SAMPLES
 from limner.metrics.stats.score import mean_of
 from limner.runs.model import Loaded, load
 from limner.runs.run import Run
@@ -52,6 +52,23 @@ GREY_VALUES = "the pictures' grey values: densities are integrated over each val
 Pictures = str | Path | Iterable[NDArray[np.uint8]]
 
 
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What is to be judged, against which real pictures, and by which metrics: the keywords of `evaluate`."""
+
+    what: Pictures
+    data: str | Dataset | None = None
+    """A source; or the data set itself, where it has been prepared already."""
+    count: int | None = None
+    features: str = "judge"
+    metrics: Sequence[str] | None = None
+    importance: int | None = None
+    out: Path | None = None
+    began: float = field(default_factory=time.monotonic)
+    """On the clock `time.monotonic`, for the `seconds` of the report."""
+
+
+# Many parameters: the keyword interface of the verb, until every verb has a request model.
 def evaluate(
     what: Pictures,
     *,
@@ -78,28 +95,24 @@ def evaluate(
 
     Errors: `InputError`, among others for a metric asked for by name that cannot be had.
     """
-    metrics = metrics.split(",") if isinstance(metrics, str) else metrics
+    names = metrics.split(",") if isinstance(metrics, str) else metrics
+    request = EvaluationRequest(what, data, count, features, names, importance, out)
     with parallel.processes():
         if checkpoint == "all":
-            return _over_time(what, data, count, features, metrics, importance, out, tell)
-        began = time.monotonic()
-        model = model_of(what, checkpoint) if isinstance(what, str | Path) else None
-        return judge(what, model, data, count, features, metrics, importance, out, began, tell)
+            return _over_time(request, tell)
+        return judge(request, model_of(what, checkpoint) if isinstance(what, str | Path) else None, tell)
 
 
-def _over_time(
-    what: Pictures, data: str | None, count: int | None, features: str, metrics: Sequence[str] | None, importance: int | None,
-    out: Path | None, tell: Tell,
-) -> dict[str, Any]:  # fmt: skip
-    if not isinstance(what, str | Path) or model_of(what) is None:
+def _over_time(request: EvaluationRequest, tell: Tell) -> dict[str, Any]:
+    """Every checkpoint of a run, each with a report of its own, and a report over all of them."""
+    if not isinstance(request.what, str | Path) or model_of(request.what) is None:
         raise InputError("--checkpoint all is for a run; pictures have no checkpoints")
-    run = Run.open(what)
-    rows, answer, folder = [], dict[str, Any](), out or run.path / "evaluations"
+    run = Run.open(request.what)
+    rows, answer, folder = [], dict[str, Any](), request.out or run.path / "evaluations"
     for each in run.checkpoints():
         model = load(run.path, str(each.images))
-        place, began = folder / f"{each.images:09d}", time.monotonic()
         heard = lambda said, images=each.images: tell(f"at {images:,} images: {said}")  # noqa: E731
-        answer = judge(what, model, data, count, features, metrics, importance, place, began, heard)
+        answer = judge(replace(request, out=folder / f"{each.images:09d}", began=time.monotonic()), model, heard)
         rows.append({"images": each.images, **{key: answer[key] for key in ("metrics", "report", "page")}})
     answer |= {"checkpoints": rows}
     if parallel.leads():
@@ -110,66 +123,87 @@ def _over_time(
     return answer
 
 
-def judge(
-    what: Pictures, model: Loaded | None, data: str | Dataset | None, count: int | None, features: str,
-    metrics: Sequence[str] | None, importance: int | None, out: Path | None, began: float,
-    tell: Tell = lambda _: None,
-) -> dict[str, Any]:  # fmt: skip
-    """`evaluate` where it is known whether there is a `model`; `data` may have been prepared already."""
-    asked_for = wanted(metrics, model, features, importance)
-    if count is not None and not 2 <= count <= MOST:
-        raise InputError(f"--count {count}: give 2 to {MOST:,} pictures to judge")
-    if (folder := _folder(model, out)) is not None:
-        if model is None and isinstance(what, str | Path) and Path(what).expanduser().resolve() == folder.resolve():
-            raise InputError(
-                f"{folder} holds what is judged, and a report's pictures would be judged next time; give another --out"
-            )
-        writable(folder)
+def judge(request: EvaluationRequest, model: Loaded | None, tell: Tell = lambda _: None) -> dict[str, Any]:
+    """`evaluate` where it is known whether there is a `model`: the report, which is then written as well."""
+    asked_for = wanted(request.metrics, model, request.features, request.importance)
+    _check(request, model)
     tell("preparing the data")
-    with _opened(what, model, data) as (judged, dataset):
+    with _opened(request, model) as (judged, dataset):
         apart = [name for name in asked_for if name in SCORES]
         if apart and len(apart) == len(asked_for):
-            return _kept(disentanglement(model, dataset, apart), model, out, began, name=DISENTANGLEMENT)
+            return _written(disentanglement(model, dataset, apart), request, model, name=DISENTANGLEMENT)
         split = held_out(dataset)
-        rows = dataset.indices(split)
-        real, shown = Rows(dataset.images, rows), Rows(dataset.images, ordered(dataset, split)[:SHOWN])
-        report: dict[str, Any] = {
-            "metrics": {},
-            "asked": asked_for,
-            "count": len(rows),
-            "features": None,
-            "reference": {"data": dataset.name, "fingerprint": dataset.fingerprint, "split": split, "count": len(rows)},
-            "context": {"quantisation": QUANTISED},
-            "warnings": [],
-        }
-        if model is None and isinstance(what, str | Path):
-            report["pictures"] = str(what)
-        each = dict[str, NDArray[np.float64]]()
-        if set(OF_RECONSTRUCTIONS) & set(asked_for):
-            tell(f"reconstructing {len(rows):,} pictures")
-            each |= reconstruction(model, real)
-        if {*BOUNDS, *EXACT} & set(asked_for):
-            tell(f"bounding the likelihoods of {len(rows):,} pictures")
-            each |= bounds(model, real, importance, asked_for)
-            report["likelihood"] = {"draws": importance or 1, "of": GREY_VALUES}
-        of_model = {name: mean_of(values).told() for name, values in each.items() if name in asked_for}
-        report["blocks"] = {name: block_means(each[name]) for name in of_model}
+        real, shown = (Rows(dataset.images, rows) for rows in (dataset.indices(split), ordered(dataset, split)[:SHOWN]))
+        report = _blank_report(request, model, dataset, asked_for)
+        of_model = _add_scores_of_model(report, request, model, real, tell)
         asked = [name for name in asked_for if name in OF_SAMPLES]
         if not asked:
             report["metrics"] = of_model
-            return _kept(_more(report, model, dataset, apart), model, out, began, shown)
+            return _written(_more(report, model, dataset, apart), request, model, shown)
         if model is not None:
-            judged = drawn(model, min(count or COUNT, MOST), dataset.classes)
+            judged = drawn(model, min(request.count or COUNT, MOST), dataset.classes)
             tell(f"drawing {judged.images.shape[0]:,} samples")
-        with spooled(judged, count or (COUNT if model is not None else None)) as samples:
+        with spooled(judged, request.count or (COUNT if model is not None else None)) as samples:
             own = model is None or dataset.fingerprint == model.recipe.data.fingerprint
-            found = score_samples(samples, dataset, split, features, asked, own, bool(metrics), tell)
+            scoring = SampleScoring(dataset, split, request.features, asked, own, required=bool(request.metrics))
+            found = score_samples(samples, scoring, tell)
             report |= found.told()
             if few := [name for name in NEIGHBOUR_SCORES if name in asked and name not in found.metrics]:
                 report["warnings"].append(f"{', '.join(few)} need more than {COVERAGE_K} pictures on both sides: left out")
             every = report["metrics"] | of_model
             report["metrics"] = {name: every[name] for name in METRICS if name in every}
-            return _kept(_more(report, model, dataset, apart), model, out, began, shown, found)
+            return _written(_more(report, model, dataset, apart), request, model, shown, found)
+
+
+def _check(request: EvaluationRequest, model: Loaded | None) -> None:
+    """Says before the work what would stop it later. Errors: `InputError`."""
+    if request.count is not None and not 2 <= request.count <= MOST:
+        raise InputError(f"--count {request.count}: give 2 to {MOST:,} pictures to judge")
+    if (folder := _folder(model, request.out)) is not None:
+        what = request.what
+        if model is None and isinstance(what, str | Path) and Path(what).expanduser().resolve() == folder.resolve():
+            raise InputError(
+                f"{folder} holds what is judged, and a report's pictures would be judged next time; give another --out"
+            )
+        writable(folder)
+
+
+def _blank_report(
+    request: EvaluationRequest, model: Loaded | None, dataset: Dataset, asked_for: Sequence[str]
+) -> dict[str, Any]:
+    """A report without scores: the question that it answers."""
+    split = held_out(dataset)
+    count = len(dataset.indices(split))
+    report: dict[str, Any] = {
+        "metrics": {},
+        "asked": asked_for,
+        "count": count,
+        "features": None,
+        "reference": {"data": dataset.name, "fingerprint": dataset.fingerprint, "split": split, "count": count},
+        "context": {"quantisation": QUANTISED},
+        "warnings": [],
+    }
+    if model is None and isinstance(request.what, str | Path):
+        report["pictures"] = str(request.what)
+    return report
+
+
+def _add_scores_of_model(
+    report: dict[str, Any], request: EvaluationRequest, model: Loaded | None, real: Rows, tell: Tell
+) -> dict[str, dict[str, Any]]:
+    """The scores of reconstructions and likelihoods that were asked for; what belongs to them is added to `report`."""
+    asked_for, count = report["asked"], int(real.shape[0])
+    each = dict[str, NDArray[np.float64]]()
+    if set(OF_RECONSTRUCTIONS) & set(asked_for):
+        tell(f"reconstructing {count:,} pictures")
+        each |= reconstruction(model, real)
+    if {*BOUNDS, *EXACT} & set(asked_for):
+        tell(f"bounding the likelihoods of {count:,} pictures")
+        each |= bounds(model, real, request.importance, asked_for)
+        report["likelihood"] = {"draws": request.importance or 1, "of": GREY_VALUES}
+    of_model = {name: mean_of(values).told() for name, values in each.items() if name in asked_for}
+    report["blocks"] = {name: block_means(each[name]) for name in of_model}
+    return of_model
 
 
 def block_means(values: NDArray[np.float64]) -> list[float]:
@@ -187,8 +221,9 @@ def _more(report: dict[str, Any], model: Loaded | None, dataset: Dataset, apart:
 
 
 @contextmanager
-def _opened(what: Pictures, model: Loaded | None, data: str | Dataset | None) -> Iterator[tuple[Judged, Dataset]]:
+def _opened(request: EvaluationRequest, model: Loaded | None) -> Iterator[tuple[Judged, Dataset]]:
     """The pictures (of a run: none yet) and what they are compared with."""
+    what, data = request.what, request.data
     nothing = Judged(np.empty((0, 1, 1, 1), np.uint8))
     known, source = (data, None) if isinstance(data, Dataset) else (None, data)
     if model is not None:
@@ -249,23 +284,27 @@ def _folder(model: Loaded | None, out: Path | None) -> Path | None:
     return own if out is None else out
 
 
-def _kept(
-    report: dict[str, Any], model: Loaded | None, out: Path | None, began: float, real: Rows | None = None,
-    found: Found | None = None, name: str = "report",
-) -> dict[str, Any]:  # fmt: skip
+def _written(
+    report: dict[str, Any],
+    request: EvaluationRequest,
+    model: Loaded | None,
+    real: Rows | None = None,
+    found: Found | None = None,
+    name: str = "report",
+) -> dict[str, Any]:
     """`report` with where it comes from and how long it took, written to `out` or into the run, with a page beside it."""
     if model is not None:
         report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
         report["checkpoint"] = model.checkpoint.digest()
-    report["limner"] = own_digest()
-    report["seconds"] = round(time.monotonic() - began, 2)
+    report["limner"] = METRICS_VERSION
+    report["seconds"] = round(time.monotonic() - request.began, 2)
     report["report"] = report["page"] = None
-    if (out := _folder(model, out)) is not None and parallel.leads():
+    if (out := _folder(model, request.out)) is not None and parallel.leads():
         _keep_other(out, name, report)
         report["report"], report["page"] = str(out / f"{name}.json"), str(out / f"{name}.html")
         shown = _shown(report, model, real, found)
         if found is not None:
-            pictures.save_png(out / "samples.png", pictures.grid(shown["samples"]))
+            save_png(out / "samples.png", grid(shown["samples"]))
         write_text(out / f"{name}.html", page(report, shown, found))
         write_json(out / f"{name}.json", report)
     return report

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limner.core import images as pictures
 from limner.core import seeds
 from limner.core.capabilities import Bounded
 from limner.core.errors import InputError
+from limner.core.images import batches_of, to_tensor
 from limner.core.precision import exact
 from limner.methods.vae.elbo import importance_bound
 from limner.metrics.features.pixels import Source, take
@@ -69,14 +69,14 @@ def likelihood(model: Loaded, images: Source, draws: int = 1, progress: Callable
     count = int(images.shape[0])
     lower, bound, known, density_bound = np.empty((4, count))
     with exact(method.device.type), torch.inference_mode():
-        for part in pictures.batches_of(count, AT_ONCE):
+        for part in batches_of(count, AT_ONCE):
             pixels = take(images, part)
             if method.black_and_white and not bool(np.isin(pixels, (0, 255)).all()):
                 raise InputError(
                     f"{model.run.path} has a decoder of black and white (bernoulli), which gives grey pictures no likelihood; "
                     "train with data.binary=true, or with another method.decoder"
                 )
-            some = pictures.to_tensor(pixels, method.device)
+            some = to_tensor(pixels, method.device)
             found = importance_bound(_weights(method, some, draws, part.start))
             lower[part], bound[part] = (each.cpu().numpy() for each in found)
             if method.exact:

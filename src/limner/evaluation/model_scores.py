@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from limner.core import images as pictures
 from limner.core.errors import InputError
+from limner.core.images import batches_of
 from limner.data import scenes
 from limner.data.dataset import Dataset
 from limner.data.pictures import Shaping, from_pixels, parse_background
@@ -57,7 +57,7 @@ def reconstruction(model: Loaded | None, real: Source) -> dict[str, NDArray[np.f
         names = " and ".join((", ".join(OF_RECONSTRUCTIONS[:-1]), OF_RECONSTRUCTIONS[-1]))
         raise InputError(f"{names} are of pictures that went through a model; give a run, or leave them out")
     parts: dict[str, list[torch.Tensor]] = {name: [] for name in OF_RECONSTRUCTIONS}
-    for rows in pictures.batches_of(int(real.shape[0]), AT_ONCE):  # eight bytes for each number of a picture, some times over
+    for rows in batches_of(int(real.shape[0]), AT_ONCE):  # eight bytes for each number of a picture, some times over
         some = take(real, rows)
         back = model.reconstruct(some)
         for row in PAIR_TABLE:
@@ -87,7 +87,7 @@ def disentanglement(model: Loaded | None, dataset: Dataset, names: Sequence[str]
     shaping = Shaping((height, width), model.recipe.data.fit, channels, parse_background(model.recipe.data.background))
     codes = scenes.draw_factors(BANK, seed=0)
     latents = []
-    for part in pictures.batches_of(BANK, 1000):
+    for part in batches_of(BANK, 1000):
         drawn = scenes.paint_factors(codes[part], (height, width))
         latents.append(model.encode(drawn if channels == 3 else np.stack([from_pixels(one, shaping) for one in drawn])))
     found = disentangled(np.concatenate(latents).astype(np.float64), codes, names)

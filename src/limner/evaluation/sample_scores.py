@@ -57,21 +57,25 @@ class Found:
             "metrics": {name: score.told() for name, score in self.metrics.items()},
             "count": self.sides.n,
             "features": {
-                "name": detector.name, "checksum": detector.checksum, "dimensions": detector.dim, "about": detector.about
+                "name": detector.name,
+                "checksum": detector.checksum,
+                "dimensions": detector.dim,
+                "about": detector.about,
             },
             "context": {
-                "quantisation": QUANTISED, "seed": SEED, "features_kept": list(self.sides.kept),
+                "quantisation": QUANTISED,
+                "seed": SEED,
+                "features_kept": list(self.sides.kept),
                 "notes": list(self.judged.notes),
             },
             "warnings": warnings(self.metrics, self.sides, real.split),
-        }  # fmt: skip
+        }
         if isinstance(detector, Judge):
             report["features"]["held_out_accuracy"] = detector.card.held_out_accuracy
             if self.sides.samples.logits is not None and real.seen.logits is not None:
                 names = real.dataset.classes
-                report["classes"] = {
-                    "samples": class_shares(self.sides.samples.logits, names), "real": class_shares(real.seen.logits, names)
-                }  # fmt: skip
+                of_samples, of_real = self.sides.samples.logits, real.seen.logits
+                report["classes"] = {"samples": class_shares(of_samples, names), "real": class_shares(of_real, names)}
         return report
 
 
@@ -81,17 +85,29 @@ def detector_of(features: str, dataset: Dataset) -> Detector:
     return found.to(precision.device())
 
 
-def score_samples(
-    judged: Judged, dataset: Dataset, split: str, features: str, wanted: Collection[str], own: bool, insist: bool, tell: Tell
-) -> Found:
-    """The scores `wanted` of `judged` against the `split` of `dataset`; `own`: what was trained on is that data's train split.
+@dataclass(frozen=True)
+class SampleScoring:
+    """Which scores of samples are to be had, and against which real pictures."""
 
-    Errors: `InputError`, and where one `insist`s also for a score that cannot be had.
-    """
+    dataset: Dataset
+    split: str
+    """That of `dataset` with which the samples are compared."""
+    features: str
+    metrics: Collection[str]
+    """Names of the table `limner.metrics.scores`."""
+    trained_on: bool
+    """Whether the samples' model may have learned from the train split of `dataset`: only then are copies sought there."""
+    required: bool
+    """Whether a score that cannot be had is an error. Otherwise it is left out."""
+
+
+def score_samples(judged: Judged, scoring: SampleScoring, tell: Tell) -> Found:
+    """The scores of `judged`. Errors: `InputError`, among others for a score that is required and cannot be had."""
+    dataset, split, wanted, own = scoring.dataset, scoring.split, scoring.metrics, scoring.trained_on
     if judged.images.shape[0] < 2:
         raise InputError(f"scores need at least two pictures, and there are {judged.images.shape[0]}")
-    tell(f"preparing the features: {features}")
-    detector = detector_of(features, dataset)
+    tell(f"preparing the features: {scoring.features}")
+    detector = detector_of(scoring.features, dataset)
     tell(f"looking at {len(dataset.indices(split)):,} real pictures")
     real = reference(dataset, split, detector)
     tell(f"looking at the {judged.images.shape[0]:,} that are judged")
@@ -113,7 +129,7 @@ def score_samples(
         own_classes=isinstance(detector, Judge),
         seed=SEED,
     )
-    return Found(measure(sides, wanted, insist, tell), sides, real, judged)
+    return Found(measure(sides, wanted, scoring.required, tell), sides, real, judged)
 
 
 def _labels(judged: Judged, seen: Observed, real: Reference) -> Labels:

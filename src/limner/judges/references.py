@@ -11,19 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from limner.core import parallel
-from limner.core.digest import digest
 from limner.core.environment import version
-from limner.core.files import atomic, cache_folder
+from limner.core.files import cache_folder
+from limner.core.tensor_cache import read_tensors, write_tensors
 from limner.data.dataset import Dataset
 from limner.judges.judge import ordered
 from limner.metrics.distribution.coverage import COVERAGE_K, PRECISION_K, radii
@@ -135,26 +132,11 @@ def kept(path: Path, make: Callable[[], dict[str, Tensor]], together: bool = Fal
 
     `together`: all processes take part in `make`, so if one of them has no such file, all of them make it.
     """
-    found = _whole(path)
+    found = read_tensors(path)
     everywhere = not together or bool(parallel.join(torch.tensor([found is not None])).all())
     if found is not None and everywhere:
-        return found
+        return found[0]
     made = make()
     if parallel.leads():
-        about: dict[str, Any] = {"limner.reference": digest(made, {})}
-        with atomic(path) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in made.items()}, temporary, about)
+        write_tensors(path, made)
     return made
-
-
-def _whole(path: Path) -> dict[str, Tensor] | None:
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            told = (file.metadata() or {}).get("limner.reference")
-            # Cloned: they are views of the mapped file, and the process would die with it if it were cut short later.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError):
-        return None
-    return tensors if told == digest(tensors, {}) else None

@@ -237,6 +237,11 @@ def _data_copying(sides: Sides) -> Found:
     return {"data_copying": Score(found.value, None, 0.0, found.z, found.p)}
 
 
+METRICS_VERSION = "metrics-1"
+"""Part of every report; a report is used again only where it is equal. To be raised whenever a figure of a report is computed
+in another way: a score of this table or of `limner.metrics.representation`, its error, its null, a likelihood, or what a model
+of the same weights draws, encodes or decodes. An edit that moves no figure leaves it as it is."""
+
 TABLE: tuple[Row, ...] = (
     Row((Metric("frechet", "lower", "distance of two Gaussians fitted to the features"),), _frechet),
     Row((Metric("mmd", "lower", "maximum mean discrepancy, cubic kernel: unbiased, 0 for real pictures"),), _mmd),

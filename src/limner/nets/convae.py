@@ -6,6 +6,7 @@ a vector, or a map of the smallest size.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -17,6 +18,24 @@ from limner.nets.layers import halvings
 
 Block = Literal["residual", "dense"]
 DENSE_LAYERS = 2
+
+
+@dataclass(frozen=True)
+class ConvSize:
+    """How large a convolutional encoder or decoder is. Both networks of an autoencoder have the same size."""
+
+    width: int
+    """Channels at half of the image's size, doubled at every halving up to `widest`."""
+    widest: int
+    blocks: int
+    """Blocks at every size."""
+    block: Block = "residual"
+    down: int | None = None
+    """Halvings of the image's size; as many as leave 4 pixels where None."""
+    spatial: bool = False
+    """Whether the latent is a map of the smallest size, instead of a vector."""
+    hidden: int = 0
+    """Units of a further layer between the smallest map and a latent vector; 0 is no such layer."""
 
 
 class Residual(nn.Module):
@@ -61,37 +80,30 @@ def _sizes(height: int, width: int, down: int | None) -> list[tuple[int, int]]:
 
 
 class ConvEncoder(nn.Module):
-    """[B, C, H, W] -> [B, out], or [B, out, h, w] where `spatial`.
+    """[B, C, H, W] -> [B, out], or [B, out, h, w] where `size.spatial`; `shape` is (C, H, W)."""
 
-    `width` channels at half size, doubled at every halving up to `widest`; `down` halvings (as many as leave 4 pixels where
-    None); `blocks` at every size; before a vector a further layer of `hidden` units, where there are any.
-    """
-
-    def __init__(
-        self, shape: tuple[int, int, int], out: int, width: int, widest: int, blocks: int, kind: Block = "residual",
-        down: int | None = None, spatial: bool = False, hidden: int = 0,
-    ) -> None:  # fmt: skip
+    def __init__(self, shape: tuple[int, int, int], out: int, size: ConvSize) -> None:
         super().__init__()
-        channels, height, tall = shape
-        sizes = _sizes(height, tall, down)
+        channels, height, width = shape
+        sizes = _sizes(height, width, size.down)
         layers: list[nn.Module] = []
         for place in range(len(sizes) - 1):
-            after = min(widest, width * 2**place)
+            after = min(size.widest, size.width * 2**place)
             odd = (sizes[place][0] % 2, sizes[place][1] % 2)
             if any(odd):  # rounded up by a further row or column on the far side, so that none is lost
                 layers.append(nn.ZeroPad2d((0, odd[1], 0, odd[0])))
             layers.append(Conv2d(channels, after, 4, 2, 1))
-            layers += _blocks(kind, after, blocks)
+            layers += _blocks(size.block, after, size.blocks)
             layers.append(nn.SiLU())
             channels = after
         self.layers = nn.Sequential(*layers)
         self.map_size = sizes[-1]
         """(h, w) of the smallest map."""
-        self.spatial = spatial
+        self.spatial = size.spatial
         entries = channels * sizes[-1][0] * sizes[-1][1]
-        between = [nn.Linear(entries, hidden), nn.SiLU()] if hidden else []
+        between = [nn.Linear(entries, size.hidden), nn.SiLU()] if size.hidden else []
         self.head: nn.Module = (
-            Conv2d(channels, out, 1) if spatial else nn.Sequential(*between, nn.Linear(hidden or entries, out))
+            Conv2d(channels, out, 1) if size.spatial else nn.Sequential(*between, nn.Linear(size.hidden or entries, out))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -122,33 +134,31 @@ class Broadcast(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """[B, latent], or [B, latent, h, w] where `spatial`, -> [B, C, H, W], unbounded; the mirror of `ConvEncoder`, but that a
-    vector is broadcast where there are `hidden` units."""
+    """[B, latent], or [B, latent, h, w] where `size.spatial`, -> [B, C, H, W], unbounded; `shape` is (C, H, W).
 
-    def __init__(
-        self, latent: int, shape: tuple[int, int, int], width: int, widest: int, blocks: int, kind: Block = "residual",
-        down: int | None = None, spatial: bool = False, hidden: int = 0,
-    ) -> None:  # fmt: skip
+    The mirror image of `ConvEncoder`, except that a vector is broadcast (`Broadcast`) where there are `size.hidden` units.
+    """
+
+    def __init__(self, latent: int, shape: tuple[int, int, int], size: ConvSize) -> None:
         super().__init__()
-        channels, height, tall = shape
-        self.sizes = _sizes(height, tall, down)[::-1]
+        channels, height, width = shape
+        self.sizes = _sizes(height, width, size.down)[::-1]
         steps = len(self.sizes) - 1
-        widths = [min(widest, width * 2**place) for place in range(steps)][::-1]
+        widths = [min(size.widest, size.width * 2**place) for place in range(steps)][::-1]
         self.seed_shape = (widths[0], *self.sizes[0])
         seed = widths[0] * self.sizes[0][0] * self.sizes[0][1]
         self.seed: nn.Module
-        if spatial:
+        if size.spatial:
             self.seed = Conv2d(latent, widths[0], 1)
-        elif hidden:
-            self.seed = Broadcast(latent, hidden, widths[0], self.sizes[0])
+        elif size.hidden:
+            self.seed = Broadcast(latent, size.hidden, widths[0], self.sizes[0])
         else:
             self.seed = nn.Linear(latent, seed)
         self.ups = nn.ModuleList()
         for place in range(steps):
             after = channels if place == steps - 1 else widths[place + 1]
-            self.ups.append(
-                nn.Sequential(*_blocks(kind, widths[place], blocks), nn.SiLU(), ConvTranspose2d(widths[place], after, 4, 2, 1))
-            )
+            blocks = _blocks(size.block, widths[place], size.blocks)
+            self.ups.append(nn.Sequential(*blocks, nn.SiLU(), ConvTranspose2d(widths[place], after, 4, 2, 1)))
 
     def forward(self, z: Tensor) -> Tensor:
         x: Tensor = self.seed(z)

@@ -122,6 +122,7 @@ class _Gemm(torch.autograd.Function):
     """
 
     @staticmethod
+    # Many parameters: torch calls it with what `apply` was called with.
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: list[int], padding: list[int], transposed: bool
     ) -> Tensor:

@@ -6,6 +6,8 @@ the discriminator halves the image back with strided convolutions. Odd sizes are
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,23 +16,31 @@ from limner.nets.cpu import Conv2d, ConvTranspose2d, Dropout
 from limner.nets.layers import BatchNorm, Norm, halvings, init_normal, norm_of
 
 
+@dataclass(frozen=True)
+class DcganSize:
+    """How large one of the two networks is."""
+
+    width: int
+    """Channels at half of the image's size, doubled at every halving up to `widest`."""
+    widest: int
+    extra: int = 0
+    """Further 3x3 layers: the generator's at full size, the discriminator's after its halvings."""
+
+
 class DcganGenerator(nn.Module):
-    """[B, latent] -> [B, C, H, W] in [-1, 1].
+    """[B, latent] -> [B, C, H, W] in [-1, 1]; `shape` is (C, H, W). The extra layers have half of `size.width` channels."""
 
-    `width` channels at half size, doubled at every halving up to `widest`; `extra` 3x3 layers of half as many at full size.
-    """
-
-    def __init__(
-        self, latent: int, shape: tuple[int, int, int], width: int, widest: int, norm: Norm, classes: int = 0, extra: int = 0
-    ) -> None:
+    def __init__(self, latent: int, shape: tuple[int, int, int], size: DcganSize, norm: Norm, classes: int = 0) -> None:
         super().__init__()
         channels, height, tall = shape
         self.sizes = halvings(height, tall)[::-1]
         if len(self.sizes) == 2:  # little to grow (8x8): a layer at the seed's own size gives depth, the tutorial's first
             self.sizes.insert(0, self.sizes[0])
         steps = len(self.sizes) - 1
-        widths = [min(widest, width * 2**place) for place in range(steps)][::-1]
-        widths, self.sizes, steps = widths + [max(1, width // 2)] * extra, self.sizes + self.sizes[-1:] * extra, steps + extra
+        widths = [min(size.widest, size.width * 2**place) for place in range(steps)][::-1]
+        widths += [max(1, size.width // 2)] * size.extra
+        self.sizes += self.sizes[-1:] * size.extra
+        steps += size.extra
         self.seed_shape = (widths[0], *self.sizes[0])
         self.seed = nn.Linear(latent, widths[0] * self.sizes[0][0] * self.sizes[0][1], bias=norm == "none")
         self.seed_norm = norm_of(norm, widths[0], classes)
@@ -58,27 +68,26 @@ class DcganGenerator(nn.Module):
 
 
 class DcganTrunk(nn.Module):
-    """[B, C, H, W] -> [B, d, h, w]. `width` channels after the first convolution, doubled at every halving up to `widest`, then
-    `extra` 3x3 convolutions, which go on halving down to 3 or 4 pixels.
+    """[B, C, H, W] -> [B, d, h, w]; `shape` is (C, H, W).
+
+    `size.width` channels after the first convolution. The extra convolutions go on halving down to 3 or 4 pixels.
 
     The paper has batch norm from the second layer on and no dropout; the widely taught variant dropout .3 and no batch norm.
     """
 
-    def __init__(
-        self, shape: tuple[int, int, int], width: int, widest: int, norm: Norm, dropout: float, extra: int = 0
-    ) -> None:
+    def __init__(self, shape: tuple[int, int, int], size: DcganSize, norm: Norm, dropout: float) -> None:
         super().__init__()
         before, height, tall = shape
         layers: list[nn.Module] = []
         small = len(halvings(height, tall)) <= 2  # one halving only: a first layer at full size gives depth (8x8)
         halves, side = max(1, len(halvings(height, tall)) - 1), min(halvings(height, tall)[-1])
         kernels = [(3, 1)] * int(small) + [(4, 2)] * halves
-        for _ in range(extra):
+        for _ in range(size.extra):
             kernels.append((3, 2 if side > 4 else 1))
             side = (side + 1) // 2 if side > 4 else side
         for place, (kernel, stride) in enumerate(kernels):
             further = place >= int(small) + halves and stride == 1
-            after = width if place == 0 else before if further else min(widest, 2 * before)
+            after = size.width if place == 0 else before if further else min(size.widest, 2 * before)
             normed = place > 0 and norm == "batch"
             layers.append(Conv2d(before, after, kernel, stride, 1, bias=not normed))
             if normed:

@@ -5,6 +5,7 @@ arXiv:1608.06993), with transitions of 1x1 convolutions between sizes, for any h
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,17 @@ from torch import Tensor, nn
 
 from limner.nets.cpu import Conv2d
 from limner.nets.layers import Norm, halvings, norm_of, pooled, resized
+
+
+@dataclass(frozen=True)
+class DenseSize:
+    """How large one of the two networks is."""
+
+    growth: int
+    """Channels that every layer adds at full size, doubled at every halving up to `widest`."""
+    widest: int
+    layers: int
+    """Layers at every size."""
 
 
 class DenseLayer(nn.Module):
@@ -28,27 +40,24 @@ class DenseLayer(nn.Module):
 
 
 class DenseGenerator(nn.Module):
-    """[B, latent] -> [B, C, H, W] in [-1, 1].
+    """[B, latent] -> [B, C, H, W] in [-1, 1]; `shape` is (C, H, W).
 
-    `growth` channels per layer at full size, doubled at every halving up to `widest`; `layers` of them at each size; a
-    transition keeps half of the channels (the paper's θ = .5).
+    A transition keeps half of the channels (the paper's θ = .5).
     """
 
-    def __init__(
-        self, latent: int, shape: tuple[int, int, int], growth: int, widest: int, layers: int, norm: Norm, classes: int = 0
-    ) -> None:
+    def __init__(self, latent: int, shape: tuple[int, int, int], size: DenseSize, norm: Norm, classes: int = 0) -> None:
         super().__init__()
         channels, height, tall = shape
         sizes = halvings(height, tall)
-        growths = [min(widest, growth * 2**place) for place in range(len(sizes))][::-1]
+        growths = [min(size.widest, size.growth * 2**place) for place in range(len(sizes))][::-1]
         self.sizes = sizes[::-1]
         now = 4 * growths[0]
         self.seed_shape = (now, *self.sizes[0])
         self.seed = nn.Linear(latent, math.prod(self.seed_shape))
         self.dense, self.transitions = nn.ModuleList(), nn.ModuleList()
         for place, more in enumerate(growths):
-            self.dense.append(nn.ModuleList(DenseLayer(now + i * more, more, norm, classes) for i in range(layers)))
-            now += layers * more
+            self.dense.append(nn.ModuleList(DenseLayer(now + i * more, more, norm, classes) for i in range(size.layers)))
+            now += size.layers * more
             if place < len(growths) - 1:
                 self.transitions.append(Conv2d(now, now // 2, 1, bias=norm == "none"))
                 now //= 2
@@ -70,21 +79,21 @@ class DenseGenerator(nn.Module):
 class DenseTrunk(nn.Module):
     """[B, C, H, W] -> [B, d, h, w], without normalisation: the mirror of `DenseGenerator`."""
 
-    def __init__(self, shape: tuple[int, int, int], growth: int, widest: int, layers: int) -> None:
+    def __init__(self, shape: tuple[int, int, int], size: DenseSize) -> None:
         super().__init__()
         channels, height, tall = shape
         sizes = halvings(height, tall)
         # The first convolution halves at once (the paper's, for large images), where there is anything to halve.
         halves = len(sizes) > 1
-        now = 2 * growth
+        now = 2 * size.growth
         self.first = Conv2d(channels, now, 4 if halves else 3, 2 if halves else 1, 1)
         rest = sizes[1:] if halves else sizes
         height, tall = (height // 2, tall // 2) if halves else (height, tall)
         self.dense, self.transitions = nn.ModuleList(), nn.ModuleList()
         for place in range(len(rest)):
-            more = min(widest, growth * 2**place)
-            self.dense.append(nn.ModuleList(DenseLayer(now + i * more, more, "none", 0) for i in range(layers)))
-            now += layers * more
+            more = min(size.widest, size.growth * 2**place)
+            self.dense.append(nn.ModuleList(DenseLayer(now + i * more, more, "none", 0) for i in range(size.layers)))
+            now += size.layers * more
             if place < len(rest) - 1:
                 self.transitions.append(Conv2d(now, now // 2, 1))
                 now //= 2

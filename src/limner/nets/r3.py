@@ -12,6 +12,7 @@ one strided convolution, which leaves out the largest, dearest stage and serves 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -57,39 +58,55 @@ def _change(before: int, after: int) -> nn.Module:
     return layer
 
 
-def _sizes(height: int, width: int, patch: int) -> list[tuple[int, int]]:
-    """From the first stage's size down; the full size is left out where `patch` is 2 and there is a smaller one."""
-    sizes = halvings(height, width)
-    return sizes[1:] if patch == 2 and len(sizes) > 1 else sizes
+@dataclass(frozen=True)
+class R3Size:
+    """How large the networks are; the generator and the discriminator may differ."""
 
+    width: int
+    """Channels at full size, doubled at every halving up to `widest`."""
+    widest: int
+    blocks: int
+    """Bottlenecks at every size."""
+    expansion: float
+    """Width inside a bottleneck over the width outside."""
+    group: int
+    """Channels in one group of a bottleneck's 3x3 convolution."""
+    patch: int
+    """Pixels of a side that the outermost layer takes at once: 1 or 2."""
 
-def _widths(sizes: list[tuple[int, int]], width: int, widest: int) -> list[int]:
-    return [min(widest, width * 2**place) for place in range(len(sizes))]
+    def maps(self, height: int, width: int) -> list[tuple[int, int]]:
+        """(height, width) of every stage, from an image's size down; the full size is left out where `patch` is 2 and there is
+        a smaller one."""
+        sizes = halvings(height, width)
+        return sizes[1:] if self.patch == 2 and len(sizes) > 1 else sizes
+
+    def widths(self, stages: int) -> list[int]:
+        """Channels of every stage, in the order of `maps`."""
+        return [min(self.widest, self.width * 2**place) for place in range(stages)]
+
+    def stage(self, channels: int, stages: int) -> nn.Sequential:
+        """The bottlenecks of one stage of `channels`, in a network of as many `stages`."""
+        blocks = self.blocks * stages
+        return nn.Sequential(*(Bottleneck(channels, self.expansion, self.group, blocks) for _ in range(self.blocks)))
 
 
 class R3Generator(nn.Module):
-    """[B, latent] -> [B, C, H, W], unbounded. `width` channels at full size, doubled at every halving up to `widest`.
+    """[B, latent] -> [B, C, H, W], unbounded; `shape` is (C, H, W).
 
     The start is a learned map of 4x4 (7x7 for 28x28) whose channels z scales: the paper's basis layer.
     """
 
-    def __init__(
-        self, latent: int, shape: tuple[int, int, int], width: int, widest: int, blocks: int, expansion: float, group: int,
-        patch: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, latent: int, shape: tuple[int, int, int], size: R3Size) -> None:
         super().__init__()
-        channels, height, tall = shape
-        sizes = _sizes(height, tall, patch)
-        widths = _widths(sizes, width, widest)[::-1]
+        channels, height, width = shape
+        sizes = size.maps(height, width)
+        widths = size.widths(len(sizes))[::-1]
         self.sizes = sizes[::-1]
-        self.full = (height, tall)
+        self.full = (height, width)
         self.basis = nn.Parameter(torch.randn(1, widths[0], *self.sizes[0]))
         self.scale = nn.Linear(latent, widths[0], bias=False)
         nn.init.kaiming_normal_(self.scale.weight, 1.0, nonlinearity="leaky_relu")
-        deep = blocks * len(sizes)
-        self.stages = nn.ModuleList(
-            nn.Sequential(*(Bottleneck(now, expansion, group, deep) for _ in range(blocks))) for now in widths
-        )
+        self.stages = nn.ModuleList(size.stage(now, len(sizes)) for now in widths)
         self.changes = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
         self.last = Conv2d(widths[-1], channels, 1) if sizes[0] == self.full else ConvTranspose2d(widths[-1], channels, 4, 2, 1)
         nn.init.kaiming_normal_(self.last.weight, 1.0, nonlinearity="leaky_relu")
@@ -109,22 +126,17 @@ class R3Generator(nn.Module):
 class R3Trunk(nn.Module):
     """[B, C, H, W] -> [B, features]: `R3Generator` mirrored; it ends with a depthwise convolution over the whole last map."""
 
-    def __init__(
-        self, shape: tuple[int, int, int], width: int, widest: int, blocks: int, expansion: float, group: int, patch: int
-    ) -> None:
+    def __init__(self, shape: tuple[int, int, int], size: R3Size) -> None:
         super().__init__()
-        channels, height, tall = shape
-        sizes = _sizes(height, tall, patch)
-        widths = _widths(sizes, width, widest)
+        channels, height, width = shape
+        sizes = size.maps(height, width)
+        widths = size.widths(len(sizes))
         # An odd side is made even by the padding, so that no row is lost.
-        pad = (1 + height % 2, 1 + tall % 2)
-        self.first = Conv2d(channels, widths[0], 1) if sizes[0] == (height, tall) else Conv2d(channels, widths[0], 4, 2, pad)
+        pad = (1 + height % 2, 1 + width % 2)
+        self.first = Conv2d(channels, widths[0], 1) if sizes[0] == (height, width) else Conv2d(channels, widths[0], 4, 2, pad)
         nn.init.kaiming_normal_(self.first.weight, 1.0, nonlinearity="leaky_relu")
         nn.init.zeros_(self.first.bias)  # type: ignore[arg-type]
-        deep = blocks * len(sizes)
-        self.stages = nn.ModuleList(
-            nn.Sequential(*(Bottleneck(now, expansion, group, deep) for _ in range(blocks))) for now in widths
-        )
+        self.stages = nn.ModuleList(size.stage(now, len(sizes)) for now in widths)
         self.changes = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
         self.features = widths[-1]
         self.classify = nn.Parameter(torch.randn(widths[-1], *sizes[-1]) / math.sqrt(math.prod(sizes[-1])))

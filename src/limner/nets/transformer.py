@@ -5,6 +5,7 @@ Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"), wit
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -59,24 +60,33 @@ class Block(nn.Module):
         return x
 
 
+@dataclass(frozen=True)
+class TransformerSize:
+    """How large a transformer is; `heads` divides `width`, and `dropout` is the share of entries set to zero in training."""
+
+    width: int
+    depth: int
+    heads: int
+    dropout: float
+
+
 class CausalTransformer(nn.Module):
     """Codes [B, T] (and a class [B], -1 for none) -> logits [B, T, vocabulary] for each code, given those before it.
 
-    T = rows · columns places, row by row. What enters at a place is the code left of it (the one before), the code above it,
-    both learned embeddings, the place, and the class; all of them lie before what is to be told.
+    T = rows · columns places (`grid`), row by row. What enters at a place is the code left of it (the one before), the code
+    above it, both learned embeddings, the place, and the class; all of them lie before what is to be told.
     """
 
-    def __init__(
-        self, vocabulary: int, size: tuple[int, int], width: int, depth: int, heads: int, dropout: float, classes: int = 0
-    ) -> None:
+    def __init__(self, vocabulary: int, grid: tuple[int, int], size: TransformerSize, classes: int = 0) -> None:
         super().__init__()
-        self.vocabulary, self.length, self.columns, self.heads = vocabulary, size[0] * size[1], size[1], heads
+        width, depth = size.width, size.depth
+        self.vocabulary, self.length, self.columns, self.heads = vocabulary, grid[0] * grid[1], grid[1], size.heads
         # One more than there are codes: nothing is before the first, or above the first row.
         self.before, self.above = nn.Embedding(vocabulary + 1, width), nn.Embedding(vocabulary + 1, width)
         self.place = nn.Parameter(torch.empty(self.length, width))
         self.kind = nn.Embedding(classes, width) if classes else None
-        self.drop = Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
+        self.drop = Dropout(size.dropout)
+        self.blocks = nn.ModuleList(Block(width, size.heads, size.dropout) for _ in range(depth))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary)
         for name, weight in self.named_parameters():
             if weight.dim() > 1:  # parts that add to the stream are scaled by its depth (Radford et al. 2019, section 2.3)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from limner.core import images as pictures
 from limner.core import precision
 from limner.core.capabilities import Latents, Reconstructs
 from limner.core.cond import Cond
 from limner.core.errors import InputError, nearest
+from limner.core.images import batches_of, to_tensor, to_uint8
 from limner.core.method import Method, averaged
 from limner.core.precision import prepare_module
 from limner.core.process import configure_process
@@ -66,9 +66,9 @@ class Loaded:
         knobs = self._knobs(truncation, temperature, top_k, top_p)
         chosen = self.class_of(label)
         rows = []
-        for part in pictures.batches_of(len(seeds), 32 * self.method.chunk):
+        for part in batches_of(len(seeds), 32 * self.method.chunk):
             some = list(seeds)[part]
-            rows.append(pictures.to_uint8(generate(self.method, some, self.cond(chosen, len(some)), **knobs)))
+            rows.append(to_uint8(generate(self.method, some, self.cond(chosen, len(some)), **knobs)))
         return np.concatenate(rows) if rows else np.empty((0, *self.shape), np.uint8)
 
     def _knobs(self, truncation: float, temperature: float, top_k: int, top_p: float) -> dict[str, float]:
@@ -138,9 +138,9 @@ class Loaded:
         self._check(images)
         rows = [np.empty((0, *self.shape), np.uint8)]
         with precision.exact(self.method.device.type), torch.inference_mode():
-            for part in pictures.batches_of(len(images), ENCODED):
-                latents = method.encode(pictures.to_tensor(images[part], self.method.device))
-                rows.append(pictures.to_uint8(method.decode(latents)))
+            for part in batches_of(len(images), ENCODED):
+                latents = method.encode(to_tensor(images[part], self.method.device))
+                rows.append(to_uint8(method.decode(latents)))
         return np.concatenate(rows)
 
     @property
@@ -162,8 +162,8 @@ class Loaded:
         self._check(images)
         rows = []
         with precision.exact(self.method.device.type), torch.inference_mode():
-            for part in pictures.batches_of(len(images), ENCODED):
-                rows.append(method.encode(pictures.to_tensor(images[part], self.method.device)).cpu().numpy())
+            for part in batches_of(len(images), ENCODED):
+                rows.append(method.encode(to_tensor(images[part], self.method.device)).cpu().numpy())
         latents = np.concatenate(rows)
         return latents.astype(np.float32 if np.issubdtype(latents.dtype, np.floating) else np.int64, copy=False)
 

@@ -18,7 +18,7 @@ import safetensors.torch
 from torch import Tensor
 
 from limner.core.errors import InputError, nearest
-from limner.core.files import atomic_folder, mended, write_json, write_text
+from limner.core.files import atomic_folder, mended, slug, write_json, write_text
 from limner.recipes.recipe import Recipe
 from limner.recipes.settings import read_recipe
 from limner.runs.checkpoint import Checkpoint, read_json
@@ -35,7 +35,7 @@ class Run:
     @staticmethod
     def create(parent: Path, name: str, recipe: Recipe) -> Run:
         """A new folder ``parent/0007-name`` with the next free number, holding `recipe`."""
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+        name = slug(name, ascii_only=True).strip("-.") or "run"
         with mended(parent):
             parent.mkdir(parents=True, exist_ok=True)
             taken = [int(match[1]) for entry in parent.iterdir() if (match := re.match(r"(\d{4,})-", entry.name))]

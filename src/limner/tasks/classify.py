@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -14,13 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from limner.core import images as pictures
 from limner.core.errors import InputError
-from limner.core.files import atomic, cache_folder
+from limner.core.files import cache_folder
+from limner.core.images import batches_of
+from limner.core.tensor_cache import read_tensors, write_tensors
 from limner.data.dataset import Dataset
 from limner.metrics.features.pixels import standard, work_size
 from limner.metrics.representation.probes import Linear, Readout, Scaling
@@ -187,7 +185,7 @@ def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 
 def _pixels(dataset: Dataset, rows: NDArray[np.int64], size: tuple[int, int]) -> Tensor:
     """[n, h·w·C] float32 in -1..1"""
-    parts = [standard(dataset.images.gather(rows[part]), size).flatten(1) for part in pictures.batches_of(len(rows), 1024)]
+    parts = [standard(dataset.images.gather(rows[part]), size).flatten(1) for part in batches_of(len(rows), 1024)]
     return torch.cat(parts)
 
 
@@ -197,25 +195,31 @@ def _key(model: Loaded, fingerprint: str) -> str:
 
 def _write(path: Path, readout: Readout, card: dict[str, Any]) -> None:
     tensors = {
-        "mean": readout.scaling.mean, "scale": readout.scaling.scale, "weight": readout.linear.weight,
-        "bias": readout.linear.bias, "train": readout.train, "labels": readout.labels,
-    }  # fmt: skip
+        "mean": readout.scaling.mean,
+        "scale": readout.scaling.scale,
+        "weight": readout.linear.weight,
+        "bias": readout.linear.bias,
+        "train": readout.train,
+        "labels": readout.labels,
+    }
     told = {"penalty": readout.penalty, "k": readout.k, "scaled": readout.scaled, "held_out": readout.held_out, "card": card}
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with atomic(path) as temporary:
-        save_file(tensors, temporary, {"limner.probes": json.dumps(told)})
+    write_tensors(path, tensors, told)
 
 
 def _read(path: Path) -> tuple[Readout, dict[str, Any]] | None:
     """What `_write` left; None where there is nothing, or it is damaged and will be made anew."""
-    try:
-        with safe_open(path, "pt") as file:
-            told = json.loads(file.metadata()["limner.probes"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — no mapping, but a file
-        readout = Readout(
-            Scaling(tensors["mean"], tensors["scale"]), Linear(tensors["weight"], tensors["bias"]), told["penalty"],
-            tensors["train"], tensors["labels"], told["k"], told["scaled"], tuple(told["held_out"]),
-        )  # fmt: skip
-        return readout, told["card"]
-    except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
+    found = read_tensors(path)
+    if found is None:
         return None
+    tensors, told = found
+    readout = Readout(
+        Scaling(tensors["mean"], tensors["scale"]),
+        Linear(tensors["weight"], tensors["bias"]),
+        told["penalty"],
+        tensors["train"],
+        tensors["labels"],
+        told["k"],
+        told["scaled"],
+        tuple(told["held_out"]),
+    )
+    return readout, told["card"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.core import images as pictures
 from limner.core.errors import InputError
-from limner.core.files import atomic
+from limner.core.files import atomic, slug
+from limner.core.images import batches_of
 from limner.data import BUILT_IN
 from limner.data.arrays import is_idx
 from limner.data.dataset import Dataset
@@ -65,7 +64,7 @@ def embed(
             arrays |= {"labels": dataset.labels[rows], "classes": np.array(dataset.classes)}
         if (files := dataset.manifest["files"]) and len(files) == len(dataset.images):
             arrays["files"] = np.array([files[row]["file"] for row in rows])
-    out = out or model.run.path / "embeddings" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.npz"
+    out = out or model.run.path / "embeddings" / f"{slug(name, ascii_only=True)}.npz"
     flat = latents.reshape(len(latents), -1)
     arrays |= {"latents": flat, "shape": np.array(own_shape, np.int64)}
     with atomic(out) as temporary, temporary.open("wb") as file:
@@ -92,7 +91,7 @@ def _is_set(source: str) -> bool:
 def encode_rows(model: Loaded, dataset: Dataset, rows: NDArray[np.int64], progress: Progress | None = None) -> NDArray[Any]:
     """[n, *shape]: the latents of these rows of `dataset`, float32 or int64 codes."""
     parts = []
-    for part in pictures.batches_of(len(rows), AT_ONCE):
+    for part in batches_of(len(rows), AT_ONCE):
         parts.append(model.encode(dataset.images.gather(rows[part])))
         if progress is not None:
             progress(part.stop, len(rows))

@@ -60,9 +60,9 @@ def read_pictures(model: Loaded, paths: Sequence[Path | str]) -> Given:
         if done:
             prepared[name] = done
     if not images:
-        where = ", ".join(map(str, paths))
-        raise InputError(f"no picture in {where}; give files such as .png or .jpg, or a folder of them" if paths else
-                         "no pictures given; name files such as .png or .jpg, or a folder of them")  # fmt: skip
+        if not paths:
+            raise InputError("no pictures given; name files such as .png or .jpg, or a folder of them")
+        raise InputError(f"no picture in {', '.join(map(str, paths))}; give files such as .png or .jpg, or a folder of them")
     return Given(names, np.stack(images), prepared)
 
 

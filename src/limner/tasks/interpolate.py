@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limner.core import images as pictures
 from limner.core.capabilities import Latents, Reconstructs
 from limner.core.cond import Cond
 from limner.core.errors import InputError
+from limner.core.images import grid, save_png, to_uint8
 from limner.core.sampling import latents_of, render
 from limner.runs.model import Loaded, load
 from limner.tasks.inputs import Given, read_pictures
@@ -41,6 +41,7 @@ def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     return (1 - t[:, None]) * a + t[:, None] * b
 
 
+# Many parameters: the keyword interface of the verb, until every verb has a request model.
 def interpolate(
     run: Path | str,
     images: Sequence[Path | str] = (),
@@ -78,16 +79,16 @@ def interpolate(
         asked = model.cond(model.class_of(label), len(seeds)).label
         latents, labels = latents_of(model.method, seeds), model.method.labels(seeds, asked)
     frames, classes = _between(latents, labels, steps, model.method.gaussian)
-    shown = pictures.to_uint8(render(model.method, frames, Cond(label=classes)))
+    shown = to_uint8(render(model.method, frames, Cond(label=classes)))
     out = folder_for(model, "interpolations", "frame[0-9]*.png", out)
     about = origin(model, label=label) | ({} if images else {"seeds": ",".join(map(str, seeds))})
     files = []
     for number, image in enumerate(shown):
         path = out / f"frame{number:04d}.png"
-        pictures.save_png(path, image, about)
+        save_png(path, image, about)
         files.append(str(path))
     rows = [pair * (steps - 1) + step for pair in range(len(latents) - 1) for step in range(steps)]
-    pictures.save_png(out / "sheet.png", pictures.grid(shown[rows], columns=steps), about)
+    save_png(out / "sheet.png", grid(shown[rows], columns=steps), about)
     return {
         "files": files,
         "sheet": str(out / "sheet.png"),

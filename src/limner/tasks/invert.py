@@ -7,7 +7,7 @@ generator's own pictures (Zhu et al. 2016, "Generative Visual Manipulation on th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +16,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limner.core import images as pictures
 from limner.core.capabilities import Latents
 from limner.core.cond import Cond
 from limner.core.errors import InputError
+from limner.core.images import batches_of, to_tensor, to_uint8
 from limner.core.method import Method
+from limner.core.passes import fixed_passes
 from limner.core.sampling import latents_of, render
 from limner.core.seeds import fold, generators_kept, seed_all
-from limner.nets.convae import ConvEncoder
+from limner.nets.convae import ConvEncoder, ConvSize
 from limner.runs.model import Loaded
 
 RATE = 0.2
@@ -55,6 +56,7 @@ class Inversion:
     """[N]: mean squared error between the pictures, on [-1, 1]."""
 
 
+# Many parameters: its keywords are those of the verb `reconstruct`, until every verb has a request model.
 def invert(
     model: Loaded,
     images: NDArray[np.uint8],
@@ -88,14 +90,14 @@ def invert(
     choice = model.class_of(label)
     known: Sequence[int] = range(len(model.recipe.data.classes)) if method.conditional else ()
     classes = known if choice is None else [choice]
-    target = pictures.to_tensor(images, method.device)
+    target = to_tensor(images, method.device)
     z, labels = _starts(method, classes, target, max(starts, min(len(classes), MOST_CLASSES)), seed)
     if encoder:
         guess, guessed = _guess(method, classes, target, seed)
         z = torch.cat([z, guess[:, None]], 1)
         labels = None if labels is None or guessed is None else torch.cat([labels, guessed[:, None]], 1)
     z, labels = _descend(method, z, labels, target, steps, progress)
-    back = pictures.to_uint8(render(method, z, Cond(label=labels)))
+    back = to_uint8(render(method, z, Cond(label=labels)))
     errors = np.square((back.astype(np.float64) - images) * (2 / 255)).mean((1, 2, 3))
     return Inversion(z.cpu().numpy(), None if labels is None else labels.cpu().numpy(), back, errors)
 
@@ -125,10 +127,10 @@ def _starts(method: Method, classes: Sequence[int], target: Tensor, starts: int,
     z = latents_of(method, [fold("invert", seed, number) for number in range(count)])
     labels = torch.tensor(classes, device=z.device)[torch.arange(count) % len(classes)] if classes else None
     made = []
-    for part in pictures.batches_of(count, method.chunk):
+    for part in batches_of(count, method.chunk):
         made.append(_coarse(render(method, z[part], Cond(label=None if labels is None else labels[part]))))
     rows = []
-    for part in pictures.batches_of(len(target), 64):
+    for part in batches_of(len(target), 64):
         # Without matrix products: the distance of two pictures must not depend on which others there are.
         distance = torch.cdist(_coarse(target[part]), torch.cat(made), compute_mode="donot_use_mm_for_euclid_dist")
         order = distance.argsort(dim=1, stable=True)
@@ -161,7 +163,7 @@ def _descend(
         owners = torch.arange(count, device=z.device).repeat_interleave(z.shape[1])
         flat, flat_labels = z.flatten(0, 1), None if labels is None else labels.flatten()
         moved, errors = [], []
-        for rows, real in _passes(len(flat), z.device):
+        for rows, real in fixed_passes(len(flat), _pass_size(z.device), z.device):
             cond = Cond(label=None if flat_labels is None else flat_labels[rows])
             there, error = _move(method, flat[rows], cond, target[owners[rows]], part)
             moved.append(there[:real])
@@ -174,14 +176,9 @@ def _descend(
     return z[:, 0], None if labels is None else labels[:, 0]
 
 
-def _passes(count: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:
-    """(rows, how many of them are meant): 0 … count-1 in passes of one size, the last row repeated where there are too few.
-
-    One size for all keeps a picture's bits its own, as in `limner.core.sampling.generate`. Eight fill a CPU; memory is bounded.
-    """
-    size = 8 if device.type == "cpu" else 64
-    for start in range(0, count, size):
-        yield torch.arange(start, start + size, device=device).clamp(max=count - 1), min(size, count - start)
+def _pass_size(device: torch.device) -> int:
+    """Latents that move together: eight fill a CPU, and memory is bounded."""
+    return 8 if device.type == "cpu" else 64
 
 
 def _move(method: Method, z: Tensor, cond: Cond, target: Tensor, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
@@ -209,7 +206,7 @@ def _guess(method: Method, classes: Sequence[int], target: Tensor, seed: int) ->
     shape = (target.shape[1], target.shape[2], target.shape[3])
     with generators_kept(device):
         seed_all("encoder", seed)
-        encoder = ConvEncoder(shape, dim + len(classes), width=32, widest=128, blocks=1).to(device)
+        encoder = ConvEncoder(shape, dim + len(classes), ConvSize(width=32, widest=128, blocks=1)).to(device)
     adam = torch.optim.Adam(encoder.parameters(), betas=(0.9, 0.99))
     numbers = torch.tensor(classes, device=device)
     places = torch.arange(ENCODER_BATCH, device=device) % max(1, len(classes))
@@ -225,5 +222,5 @@ def _guess(method: Method, classes: Sequence[int], target: Tensor, seed: int) ->
         loss.backward()
         adam.step()
     with torch.no_grad():
-        seen = torch.cat([encoder(target[rows])[:real] for rows, real in _passes(len(target), device)])
+        seen = torch.cat([encoder(target[rows])[:real] for rows, real in fixed_passes(len(target), _pass_size(device), device)])
     return seen[:, :dim], numbers[seen[:, dim:].argmax(1)] if classes else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.core import images as pictures
 from limner.core.capabilities import Latents, Reconstructs
 from limner.core.errors import InputError
+from limner.core.files import slug
+from limner.core.images import batches_of, grid, save_png
 from limner.metrics.representation.reconstruction import CEILING, psnr, ssim
 from limner.runs.model import load
 from limner.tasks.inputs import read_pictures
@@ -23,6 +23,7 @@ from limner.tasks.sample import folder_for, origin
 COLUMNS = 8
 
 
+# Many parameters: the keyword interface of the verb, until every verb has a request model.
 def reconstruct(
     run: Path | str,
     images: Sequence[Path | str],
@@ -52,12 +53,10 @@ def reconstruct(
         model.class_of(label)  # a class asked of a model that knows none is said, not overlooked
         how, back = "encoder", model.reconstruct(originals)
     elif isinstance(model.method, Latents):
-        found = invert(
-            model, originals, starts=starts, steps=steps, encoder=encoder, label=label, progress=progress
-        )  # fmt: skip
-        how, back = "inversion", found.pictures
-        if found.labels is not None:
-            classes = [model.recipe.data.classes[number] for number in found.labels]
+        inversion = invert(model, originals, starts=starts, steps=steps, encoder=encoder, label=label, progress=progress)
+        how, back = "inversion", inversion.pictures
+        if inversion.labels is not None:
+            classes = [model.recipe.data.classes[number] for number in inversion.labels]
     else:
         raise InputError(
             f"{model.run.path} ({model.recipe.preset}) has neither an encoder nor latents, so it cannot reconstruct"
@@ -65,14 +64,12 @@ def reconstruct(
     seconds = time.perf_counter() - began
     out = folder_for(model, "reconstructions", "[0-9][0-9][0-9]*-*.png", out)
     about = origin(model, label=label)
-    files = []
-    for number, (name, image) in enumerate(zip(names, back, strict=True)):
-        path = out / f"{number:03d}-{re.sub(r'[^A-Za-z0-9._-]+', '-', Path(name).stem)[:60]}.png"
-        pictures.save_png(path, image, about | {"of": Path(name).name})
-        files.append(str(path))
-    pictures.save_png(out / "sheet.png", above_each_other(originals, back), about)
+    files = [out / f"{n:03d}-{slug(Path(name).stem, ascii_only=True)[:60]}.png" for n, name in enumerate(names)]
+    for path, name, image in zip(files, names, back, strict=True):
+        save_png(path, image, about | {"of": Path(name).name})
+    save_png(out / "sheet.png", above_each_other(originals, back), about)
     return {
-        "files": files,
+        "files": [str(path) for path in files],
         "sheet": str(out / "sheet.png"),
         "images": names,
         "classes": classes,
@@ -90,8 +87,8 @@ def above_each_other(upper: NDArray[np.uint8], lower: NDArray[np.uint8]) -> NDAr
     """A sheet of [N, H, W, C] and [N, H, W, C]: rows of up to eight, each of `upper` right above its fellow of `lower`."""
     columns = min(len(upper), COLUMNS)
     rows = []
-    for part in pictures.batches_of(len(upper), columns):
+    for part in batches_of(len(upper), columns):
         for images in (upper[part], lower[part]):
             rows.append(np.full((columns, *images.shape[1:]), 255, np.uint8))
             rows[-1][: len(images)] = images
-    return pictures.grid(np.concatenate(rows), columns)
+    return grid(np.concatenate(rows), columns)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from limner.core import images as pictures
 from limner.core.errors import InputError
-from limner.core.files import atomic
+from limner.core.files import atomic, slug
+from limner.core.images import grid, save_png
 from limner.runs.model import Loaded, load
 
 
+# Many parameters: the keyword interface of the verb, until every verb has a request model.
 def sample(
     run: Path | str,
     *,
@@ -48,27 +49,18 @@ def sample(
     named = None if chosen is None else model.recipe.data.classes[chosen]
     knobs = {"truncation": (truncation, 1.0), "temperature": (temperature, 1.0), "top_k": (top_k, 0), "top_p": (top_p, 1.0)}
     turned = {name: None if value == none else f"{value:g}" for name, (value, none) in knobs.items()}
-    about = origin(model, label=named, **turned) if metadata else {}
+    about = origin(model, label=named, **turned) if metadata else None
     if out is None and (npz is None or grid):
         out = model.run.path / "samples"
         if named is not None:
-            out /= re.sub(r"[^\w.-]+", "-", named).strip("-.") or "class"
-    files: list[str] = []
-    sheet: Path | None = None
+            out /= slug(named).strip("-.") or "class"
     if npz is not None:
         with atomic(npz) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, images=images, seeds=np.asarray(seeds, dtype=np.int64))
-    if out is not None:
-        for seed, image in zip(seeds, images, strict=True):
-            path = out / f"seed{seed:06d}.png"
-            pictures.save_png(path, image, about | {"seed": str(seed)} if metadata else None)
-            files.append(str(path))
-        if grid:
-            sheet = out / "grid.png"
-            pictures.save_png(sheet, pictures.grid(images), about | {"seeds": _spoken(seeds)} if metadata else None)
+    files = [] if out is None else _write_each(out, seeds, images, about)
     return {
-        "files": files,
-        "grid": None if sheet is None else str(sheet),
+        "files": [str(path) for path in files],
+        "grid": str(_write_sheet(out, seeds, images, about)) if grid and out is not None else None,
         "npz": None if npz is None else str(npz),
         "seeds": list(seeds),
         "label": named,
@@ -76,6 +68,20 @@ def sample(
         "images_per_second": round(len(seeds) / max(seconds, 1e-9), 1),
         "checkpoint": model.checkpoint.images,
     }
+
+
+def _write_each(out: Path, seeds: Sequence[int], images: NDArray[np.uint8], about: dict[str, str] | None) -> list[Path]:
+    """One PNG in `out` for each seed, with the text `about` it (None: no text at all); their paths."""
+    paths = [out / f"seed{seed:06d}.png" for seed in seeds]
+    for path, seed, image in zip(paths, seeds, images, strict=True):
+        save_png(path, image, None if about is None else about | {"seed": str(seed)})
+    return paths
+
+
+def _write_sheet(out: Path, seeds: Sequence[int], images: NDArray[np.uint8], about: dict[str, str] | None) -> Path:
+    """All `images` on one sheet in `out`; its path."""
+    save_png(out / "grid.png", grid(images), None if about is None else about | {"seeds": _seed_ranges(seeds)})
+    return out / "grid.png"
 
 
 def origin(model: Loaded, **asked: str | None) -> dict[str, str]:
@@ -96,8 +102,8 @@ def folder_for(model: Loaded, name: str, made: str, out: Path | None) -> Path:
     return own
 
 
-def _spoken(seeds: Sequence[int]) -> str:
-    """As ``--seeds`` would take them."""
+def _seed_ranges(seeds: Sequence[int]) -> str:
+    """The seeds as ``--seeds`` takes them, such as "0-15,20"."""
     ranges: list[list[int]] = []
     for seed in seeds:
         if ranges and seed == ranges[-1][1] + 1:

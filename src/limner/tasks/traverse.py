@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limner.core import images as pictures
 from limner.core.capabilities import Latents, Reconstructs
 from limner.core.cond import Cond
 from limner.core.errors import InputError
+from limner.core.images import grid, save_png, to_uint8
 from limner.core.sampling import latents_of, render
 from limner.core.seeds import SCORED_SEEDS
 from limner.runs.model import Loaded, load
@@ -59,6 +59,7 @@ def spread(model: Loaded) -> Spread:
     return Spread(known.mean(0), known.std(0, correction=0))
 
 
+# Many parameters: the keyword interface of the verb, until every verb has a request model.
 def traverse(
     run: Path | str,
     image: Path | str | None = None,
@@ -80,23 +81,17 @@ def traverse(
     (Higgins et al. 2017, figure 4). `values` [rows][steps] are those of the latent; `own` [rows] is what it is in the picture.
     Errors: `InputError`.
     """
-    if not 2 <= steps <= 1000:
-        raise InputError(f"--steps {steps}: choose 2 to 1,000 pictures for each latent")
-    if not (math.isfinite(span) and span > 0):
-        raise InputError(f"--span {span:g}: give a number of standard deviations above 0, such as 3")
+    _check_range(steps, span)
     model = load(run, checkpoint)
     method = model.method
     if not isinstance(method, Latents):
         raise InputError(f"{model.run.path} ({model.recipe.preset}) has no vector of latents, so there is none to turn")
     began = time.perf_counter()
-    given: Given | None = None
-    if image is None:
+    given = None if image is None else _one_picture(model, image)
+    if given is None:
         asked = model.cond(model.class_of(label), 1).label
         base, labels = latents_of(method, [seed]), method.labels([seed], asked)
     else:
-        given = read_pictures(model, [image])
-        if len(given.names) > 1:
-            raise InputError(f"a traversal starts from one picture, and {image} holds {len(given.names)}; name one of them")
         base, labels = latents_of_pictures(model, given, label, progress)
     known = spread(model)
     chosen = _chosen(latents, known, base.shape[1], model)
@@ -104,20 +99,17 @@ def traverse(
         raise InputError(f"{len(chosen)} latents in {steps} steps are more than {MOST_PICTURES:,} pictures; ask for fewer")
     places = torch.linspace(-span, span, steps)
     values = known.mean[chosen, None] + places * known.std[chosen, None]
-    frames = base.cpu().repeat(len(chosen) * steps, 1)
-    frames[torch.arange(len(frames)), torch.tensor(chosen).repeat_interleave(steps)] = values.flatten()
+    frames = _frames(base.cpu(), chosen, values)
     cond = Cond(label=None if labels is None else labels.expand(len(frames)))
-    shown = pictures.to_uint8(render(method, frames.to(base), cond))
+    shown = to_uint8(render(method, frames.to(base), cond))
     out = folder_for(model, "traversals", "latent[0-9]*-[0-9]*.png", out)
     about = origin(model, label=label) | ({"seed": str(seed)} if given is None else {"of": Path(given.names[0]).name})
-    files = []
-    for number, picture in enumerate(shown):
-        path = out / f"latent{chosen[number // steps]:03d}-{number % steps:03d}.png"
-        pictures.save_png(path, picture, about)
-        files.append(str(path))
-    pictures.save_png(out / "sheet.png", pictures.grid(shown, columns=steps), about)
+    files = [out / f"latent{latent:03d}-{step:03d}.png" for latent in chosen for step in range(steps)]
+    for path, picture in zip(files, shown, strict=True):
+        save_png(path, picture, about)
+    save_png(out / "sheet.png", grid(shown, columns=steps), about)
     return {
-        "files": files,
+        "files": [str(path) for path in files],
         "sheet": str(out / "sheet.png"),
         "latents": chosen,
         "values": values.tolist(),
@@ -130,6 +122,30 @@ def traverse(
         "seconds": round(time.perf_counter() - began, 2),
         "checkpoint": model.checkpoint.images,
     }
+
+
+def _check_range(steps: int, span: float) -> None:
+    """Errors: `InputError`."""
+    if not 2 <= steps <= 1000:
+        raise InputError(f"--steps {steps}: choose 2 to 1,000 pictures for each latent")
+    if not (math.isfinite(span) and span > 0):
+        raise InputError(f"--span {span:g}: give a number of standard deviations above 0, such as 3")
+
+
+def _one_picture(model: Loaded, image: Path | str) -> Given:
+    """Errors: `InputError`, among others for a folder with several pictures."""
+    given = read_pictures(model, [image])
+    if len(given.names) > 1:
+        raise InputError(f"a traversal starts from one picture, and {image} holds {len(given.names)}; name one of them")
+    return given
+
+
+def _frames(base: Tensor, chosen: Sequence[int], values: Tensor) -> Tensor:
+    """[1, dim] and [rows, steps] -> [rows · steps, dim]: `base`, with the latent `chosen[row]` at each of `values[row]`."""
+    rows, steps = values.shape
+    frames = base.repeat(rows * steps, 1)
+    frames[torch.arange(len(frames)), torch.tensor(chosen).repeat_interleave(steps)] = values.flatten()
+    return frames
 
 
 def _chosen(latents: Sequence[int] | None, known: Spread, dim: int, model: Loaded) -> list[int]:

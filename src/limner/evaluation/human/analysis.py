@@ -135,16 +135,23 @@ def conclude(key: Key, heard: Heard, seed: int = 0) -> dict[str, Any]:
         "reals": plain(key.reals),
         "people": {"answered": len(people), "kept": len(people) - len(excluded), "excluded": list(excluded.values())},
         "judgements": {
-            "read": heard.read, "kept": len(kept), "catch": len(caught), "repeated": heard.repeated,
+            "read": heard.read,
+            "kept": len(kept),
+            "catch": len(caught),
+            "repeated": heard.repeated,
             "set_aside": heard.set_aside,
         },
         "rules": {
-            "catch_right": RIGHT, "least_catch": CAUGHT, "least_people": FEWEST, "level": LEVEL, "exposure": key.exposure,
+            "catch_right": RIGHT,
+            "least_catch": CAUGHT,
+            "least_people": FEWEST,
+            "level": LEVEL,
+            "exposure": key.exposure,
             "intervals": "bootstrap, clustered by person",
         },
         "table": table,
         "comparisons": comparisons,
-    }  # fmt: skip
+    }
     for task in key.tasks:
         mine = [one for one in kept if one.task == task]
         if task == "pairs":

@@ -16,8 +16,7 @@ from limner.data.dataset import Dataset
 from limner.data.npz import Pixels
 from limner.evaluation.human.records import Rated, Reals
 from limner.evaluation.inputs import common_reference, held_out, in_files, model_of, names_of
-from limner.metrics.features.pixels import Source as Images
-from limner.metrics.features.pixels import take
+from limner.metrics.features import pixels
 from limner.runs.model import Loaded
 
 RATED_SEEDS = 2 * SCORED_SEEDS
@@ -76,16 +75,16 @@ def _files(path: Path, name: str, dataset: Dataset, seed: int) -> Source:
 
     def draw(count: int) -> tuple[Pixels, list[int]]:
         rows = chance(seed, "rows", name).choice(images.shape[0], count, replace=False)
-        return take(images, rows), [int(row) for row in rows]
+        return pixels.take(images, rows), [int(row) for row in rows]
 
     return Source(Rated(name=name, path=str(path), digest=_content(images)), images.shape[0], draw)
 
 
-def _content(images: Images) -> str:
+def _content(images: pixels.Source) -> str:
     """sha256 over the shape and every pixel."""
     total = hashlib.sha256(repr([int(size) for size in images.shape]).encode())
     for rows in batches_of(int(images.shape[0]), 256):
-        total.update(take(images, rows).data)
+        total.update(pixels.take(images, rows).data)
     return total.hexdigest()
 
 

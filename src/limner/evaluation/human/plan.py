@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from limner.core.errors import InputError, nearest
-from limner.core.files import atomic_folder, mended
+from limner.core.files import atomic_folder, mended, slug
 from limner.core.seeds import fold
 from limner.data.npz import Pixels
 from limner.evaluation.human.page import Practice, page
@@ -68,6 +68,7 @@ def minutes_of(parts: Sequence[Part]) -> int:
     return round(sum((part.trials + part.catch) * SECONDS[part.task] for part in parts) / 60) + 2
 
 
+# Many parameters: the keyword interface of the verb, until every verb has a request model.
 def plan(
     words: Sequence[str | Path],
     *,
@@ -98,9 +99,16 @@ def plan(
     names, pictures, files = _blind(drawn, seed, study)
     forms = [list(_form(parts, names, len(sources), seed, number)) for number in range(FORMS)]
     key = Key(
-        study=study, seed=seed, count=count, tasks=chosen, exposure=exposure, runs=[source.rated for source in sources],
-        reals=reals, pictures=pictures, forms=forms,
-    )  # fmt: skip
+        study=study,
+        seed=seed,
+        count=count,
+        tasks=chosen,
+        exposure=exposure,
+        runs=[source.rated for source in sources],
+        reals=reals,
+        pictures=pictures,
+        forms=forms,
+    )
     text = page(
         key, minutes_of(parts), files, [png(one) for one in drawn.masks], [png(one) for one in drawn.examples], drawn.practice
     )
@@ -164,7 +172,7 @@ def _folder(out: Path | None, data: str) -> Path:
             raise InputError(f"{out} is there already; give another --out, or `limner rate {out} --serve` for the study in it")
         return out
     parent = Path("studies")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", data).strip("-.") or "study"
+    name = slug(data, ascii_only=True).strip("-.") or "study"
     with mended(parent):
         parent.mkdir(parents=True, exist_ok=True)
         taken = [int(match[1]) for entry in parent.iterdir() if (match := re.match(r"(\d{4,})-", entry.name))]

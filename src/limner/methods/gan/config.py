@@ -16,11 +16,11 @@ from limner.core.schedule import Schedule, Scheduled
 from limner.methods.gan.augment import AugmentConfig
 from limner.methods.gan.conditioning import Discriminator, DiscriminatorLabels, Generator, GeneratorLabels
 from limner.methods.gan.penalties import automatic_gamma
-from limner.nets.dcgan import DcganGenerator, DcganTrunk
-from limner.nets.densenet import DenseGenerator, DenseTrunk
+from limner.nets.dcgan import DcganGenerator, DcganSize, DcganTrunk
+from limner.nets.densenet import DenseGenerator, DenseSize, DenseTrunk
 from limner.nets.layers import Norm
 from limner.nets.mlp import MlpGenerator, MlpTrunk
-from limner.nets.r3 import R3Generator, R3Trunk
+from limner.nets.r3 import R3Generator, R3Size, R3Trunk
 from limner.nets.resnet import ResnetGenerator, ResnetTrunk
 
 Gamma = Scheduled | Literal["auto"]
@@ -251,15 +251,15 @@ def _pair(config: GanConfig, latent: int, made: Shape, seen: Shape, normed: int)
     (c, h, w), (k, *_) = made, seen
     match config.networks:
         case "dcgan" | "auto":  # a run has settled it; a Method built by itself gets the smallest
-            maker: nn.Module = DcganGenerator(latent, (c, h, w), g.width, g.widest, g.norm, normed, g.extra)
-            trunk: Trunk = DcganTrunk((k, h, w), d.width, d.widest, d.norm, d.dropout, d.extra)
+            maker: nn.Module = DcganGenerator(latent, (c, h, w), DcganSize(g.width, g.widest, g.extra), g.norm, normed)
+            trunk: Trunk = DcganTrunk((k, h, w), DcganSize(d.width, d.widest, d.extra), d.norm, d.dropout)
         case "resnet":
             maker = ResnetGenerator(latent, (c, h, w), g.width, g.widest, g.norm, normed)
             trunk = ResnetTrunk((k, h, w), d.width, d.widest, d.blocks)
         case "densenet":
-            maker = DenseGenerator(latent, (c, h, w), g.width, g.widest, g.blocks, g.norm, normed)
-            trunk = DenseTrunk((k, h, w), d.width, d.widest, d.blocks)
+            maker = DenseGenerator(latent, (c, h, w), DenseSize(g.width, g.widest, g.blocks), g.norm, normed)
+            trunk = DenseTrunk((k, h, w), DenseSize(d.width, d.widest, d.blocks))
         case "r3":
-            maker = R3Generator(latent, (c, h, w), g.width, g.widest, g.blocks, g.expansion, g.group, g.patch)
-            trunk = R3Trunk((k, h, w), d.width, d.widest, d.blocks, d.expansion, d.group, d.patch)
+            sizes = [R3Size(p.width, p.widest, p.blocks, p.expansion, p.group, p.patch) for p in (g, d)]
+            maker, trunk = R3Generator(latent, (c, h, w), sizes[0]), R3Trunk((k, h, w), sizes[1])
     return maker, trunk

@@ -26,7 +26,7 @@ from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule
 from limner.methods.vae import likelihoods
 from limner.methods.vae.diagnosis import RULES
-from limner.nets.convae import Block, ConvDecoder, ConvEncoder
+from limner.nets.convae import Block, ConvDecoder, ConvEncoder, ConvSize
 from limner.nets.mixture import GaussianMixture
 from limner.nets.mlp import mlp
 
@@ -97,9 +97,9 @@ class Coder(nn.Module):
             self.decoder: nn.Module = nn.Sequential(decoder, nn.Unflatten(1, drawn))
             return
         hidden = config.hidden if config.broadcast else 0
-        size = (config.width, config.widest, config.blocks, config.block, config.down, config.map, hidden)
-        encoder = ConvEncoder(shape, each * config.latent, *size)
-        self.encoder, self.decoder = encoder, ConvDecoder(config.latent, (out, *shape[1:]), *size)
+        size = ConvSize(config.width, config.widest, config.blocks, config.block, config.down, config.map, hidden)
+        encoder = ConvEncoder(shape, each * config.latent, size)
+        self.encoder, self.decoder = encoder, ConvDecoder(config.latent, (out, *shape[1:]), size)
         if config.map:
             self.latent_shape = (config.latent, *encoder.map_size)
 

@@ -27,7 +27,7 @@ from limner.core.precision import float64_home
 from limner.core.schedule import Schedule
 from limner.methods.labels import count_labels, draw_labels
 from limner.methods.vq.diagnosis import PRIOR_RULES
-from limner.nets.transformer import CausalTransformer, pick
+from limner.nets.transformer import CausalTransformer, TransformerSize, pick
 
 RARE = 20
 """Training pictures below which a class is not learned by itself where nobody asks for it."""
@@ -82,11 +82,9 @@ class Prior(Method):
         self.conditional = config.labels is True  # a run has settled "auto"; a Method built by itself goes without
         if self.conditional and not classes:
             raise InputError("method.labels=true needs pictures with classes (sub-folders, or a label column); these have none")
-        size = (codec.shape[0], codec.shape[1])
+        size = TransformerSize(config.width, config.depth, config.heads, config.dropout)
         known = len(classes) if self.conditional else 0
-        self.transformer = CausalTransformer(
-            codec.vocabulary, size, config.width, config.depth, config.heads, config.dropout, known
-        )
+        self.transformer = CausalTransformer(codec.vocabulary, (codec.shape[0], codec.shape[1]), size, known)
         self.register_buffer("shares", torch.full((max(len(classes), 1),), 1 / max(len(classes), 1)))
 
     def players(self) -> Mapping[str, Player]:

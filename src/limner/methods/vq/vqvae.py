@@ -25,7 +25,7 @@ from limner.core.method import At, Facts, Losses, Method, MethodConfig, Phase, P
 from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule
 from limner.methods.vq.diagnosis import CODEC_RULES
-from limner.nets.convae import ConvDecoder, ConvEncoder
+from limner.nets.convae import ConvDecoder, ConvEncoder, ConvSize
 from limner.nets.layers import halvings
 from limner.nets.patch import PatchDiscriminator
 from limner.nets.quantise import FiniteScalars, Quantised, VectorQuantiser, perplexity, usage
@@ -112,9 +112,9 @@ class Coder(nn.Module):
             self.quantiser = VectorQuantiser(config.codes, config.dim, config.half_life, config.normalised)
         else:
             self.quantiser = FiniteScalars(config.levels, config.half_life)
-        dim, width, widest, blocks = self.quantiser.dim, config.width, config.widest, config.blocks
-        self.encoder = ConvEncoder(shape, dim, width, widest, blocks, down=down, spatial=True)
-        self.decoder = ConvDecoder(dim, shape, width, widest, blocks, down=down, spatial=True)
+        size = ConvSize(config.width, config.widest, config.blocks, down=down, spatial=True)
+        self.encoder = ConvEncoder(shape, self.quantiser.dim, size)
+        self.decoder = ConvDecoder(self.quantiser.dim, shape, size)
 
 
 class VqVae(Method):
