@@ -54,53 +54,9 @@ CONVENTIONAL_NAMES = frozenset({("numpy", "np"), ("torch.nn.functional", "F"), (
 # What breaks a rule today. These lists must shrink: whoever mends a file takes it out.
 LONG_FILES: frozenset[str] = frozenset()
 """Modules."""
-MANY_PARAMETER_FUNCTIONS: frozenset[str] = frozenset(
-    {
-        "limner.cli.prepare:check",
-        "limner.cli.prepare:prepare",
-        "limner.evaluation.compare:compare",
-        "limner.evaluation.evaluate:_kept",
-        "limner.evaluation.evaluate:_over_time",
-        "limner.evaluation.evaluate:evaluate",
-        "limner.evaluation.evaluate:judge",
-        "limner.evaluation.human.plan:plan",
-        "limner.evaluation.sample_scores:score_samples",
-        "limner.metrics.distribution.utility:taught_null",
-        "limner.metrics.features.judge_training:train_judge",
-        "limner.nets.convae:ConvDecoder.__init__",
-        "limner.nets.convae:ConvEncoder.__init__",
-        "limner.nets.cpu:_Gemm.forward",
-        "limner.nets.dcgan:DcganGenerator.__init__",
-        "limner.nets.densenet:DenseGenerator.__init__",
-        "limner.nets.r3:R3Generator.__init__",
-        "limner.nets.r3:R3Trunk.__init__",
-        "limner.nets.transformer:CausalTransformer.__init__",
-        "limner.tasks.interpolate:interpolate",
-        "limner.tasks.invert:invert",
-        "limner.tasks.reconstruct:reconstruct",
-        "limner.tasks.sample:sample",
-        "limner.tasks.traverse:traverse",
-    }
-)
+MANY_PARAMETER_FUNCTIONS: frozenset[str] = frozenset()
 """Functions, as ``module:Class.function``."""
-HAND_FORMATTED_FILES: frozenset[str] = frozenset(
-    {
-        "src/limner/evaluation/compare.py",
-        "src/limner/evaluation/evaluate.py",
-        "src/limner/evaluation/human/analysis.py",
-        "src/limner/evaluation/human/plan.py",
-        "src/limner/evaluation/sample_scores.py",
-        "src/limner/metrics/representation/probes.py",
-        "src/limner/metrics/stats/score.py",
-        "src/limner/nets/convae.py",
-        "src/limner/nets/r3.py",
-        "src/limner/recipes/settings.py",
-        "src/limner/tasks/classify.py",
-        "src/limner/tasks/inputs.py",
-        "src/limner/tasks/reconstruct.py",
-        "tests/contract/test_codecs.py",
-    }
-)
+HAND_FORMATTED_FILES: frozenset[str] = frozenset()
 """Modules."""
 
 

@@ -111,8 +111,16 @@ def test_a_gan_that_was_stopped_goes_on_without_its_codecs_run(name: str, codec:
 
 def test_a_map_that_is_large_enough_is_drawn_by_convolutions(tmp_path: Path) -> None:
     large = ("data.size=32",)
-    coder = run_of("vae", tmp_path / "codec", *large, "method.map=true", "method.latent=2", "method.down=1",
-                   "method.prior=normal", images=32)  # fmt: skip
+    coder = run_of(
+        "vae",
+        tmp_path / "codec",
+        *large,
+        "method.map=true",
+        "method.latent=2",
+        "method.down=1",
+        "method.prior=normal",
+        images=32,
+    )
     widths = ("method.generator.width=8", "method.generator.widest=16", "method.discriminator.width=8")
     run = run_of("dcgan", tmp_path / "gan", *large, f"codec={coder.path}", *widths, images=32, narrow=False)
     model = limner.load(run.path)

@@ -289,9 +289,14 @@ def test_dci_is_disentanglement_lib_s() -> None:
     assert found.completeness == pytest.approx(np.mean([0.39675, 0.39498, 0.39620]), abs=0.003)
     assert found.informativeness == pytest.approx(np.mean([0.64167, 0.64500, 0.64333]), abs=0.005)
     published = [
-        [0.7903, 0.0758, 0.1089], [0.0775, 0.5521, 0.0348], [0.0464, 0.0581, 0.0637], [0.0284, 0.0953, 0.0543],
-        [0.0190, 0.0616, 0.6701], [0.0216, 0.0611, 0.0322], [0.0168, 0.0940, 0.0361],
-    ]  # fmt: skip
+        [0.7903, 0.0758, 0.1089],
+        [0.0775, 0.5521, 0.0348],
+        [0.0464, 0.0581, 0.0637],
+        [0.0284, 0.0953, 0.0543],
+        [0.0190, 0.0616, 0.6701],
+        [0.0216, 0.0611, 0.0322],
+        [0.0168, 0.0940, 0.0361],
+    ]
     np.testing.assert_allclose(found.importances, published, atol=0.006)
     again = scores.dci(NOISY[learn], FACTORS[learn][:, columns[:1]], NOISY[test], FACTORS[test][:, columns[:1]])
     np.testing.assert_array_equal(again.importances[:, 0], found.importances[:, 0], "seeded")

@@ -34,8 +34,8 @@ def _following(count: Callable[..., None]) -> Tell:
     return lambda event: count(event.images, event.total, None if event.what == READING else event.what)
 
 
-@app.command("check")
 # Many parameters: typer makes an option of the command line of each.
+@app.command("check")
 def check(
     source: Source,
     size: Size = None,
@@ -74,8 +74,8 @@ def check(
         reply(found.summary(), show_pictures)
 
 
-@app.command("prepare")
 # Many parameters: typer makes an option of the command line of each.
+@app.command("prepare")
 def prepare(
     source: Source,
     size: Size = None,

@@ -121,8 +121,8 @@ class _Gemm(torch.autograd.Function):
     plain way.
     """
 
-    @staticmethod
     # Many parameters: torch calls it with what `apply` was called with.
+    @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: list[int], padding: list[int], transposed: bool
     ) -> Tensor:

@@ -172,8 +172,9 @@ def _one_line(error: ValidationError) -> str:
         wanted = " or ".join(dict.fromkeys(_wanted(one, key) for one in alike))
         return f"{key}: {first['input']!r} cannot stand here; give {wanted}{more}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}, not {first['input']!r}{more}" if key and "input" in first and not isinstance(
-        first["input"], dict | BaseModel) else f"{message}{more}"  # fmt: skip
+    if key and "input" in first and not isinstance(first["input"], dict | BaseModel):
+        return f"{key}: {message}, not {first['input']!r}{more}"
+    return f"{message}{more}"
 
 
 def _key(loc: Sequence[Any]) -> str:

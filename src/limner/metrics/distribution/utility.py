@@ -57,6 +57,7 @@ def taught(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tenso
     return wilson(int((probe.logits(scaling(test)).argmax(1) == test_labels).sum()), len(test))
 
 
+# Many parameters: those of `taught`, whose null it is, and how often and with how many pictures it is drawn.
 def taught_null(
     real: Tensor, labels: Tensor, n: int, classes: int, repeats: int = 5, seed: int = 0, examined: bool = False
 ) -> Null:

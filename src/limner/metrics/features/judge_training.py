@@ -35,6 +35,7 @@ _SMALL = 16 * 16  # pixels up to which one thread trains
 _CALIBRATION = 4096  # images that set the scale of the features
 
 
+# Many parameters: arrays that come from two splits of a set; a class to hold them would only be taken apart again.
 def train_judge(
     images: Source,
     indices: NDArray[np.int64] | None,
