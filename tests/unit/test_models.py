@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.evaluation import model_scores
-from limner.metrics.representation.reconstruction import CEILING, psnr, ssim
+from limner.metrics.representation.reconstruction import CEILING, mse, psnr, ssim
+from limner.metrics.scores import PAIR_TABLE
 from limner.runs.model import ENCODED, Loaded
 
 Pixels = NDArray[np.uint8]
@@ -41,11 +44,13 @@ def test_a_few_at_a_time_and_the_numbers_of_all_at_once(
     real[:1] = 0
     back = Blunt().reconstruct(real)
     ratio = psnr(back, real)
-    expected = {"mse": 10 ** (-ratio / 10), "psnr": ratio.clamp(max=CEILING), "ssim": ssim(back, real)}
-    monkeypatch.setattr(model_scores, "psnr", watched(psnr))
-    monkeypatch.setattr(model_scores, "ssim", watched(ssim))
+    torch.testing.assert_close(mse(back, real), 10 ** (-ratio / 10))
+    expected = {"mse": mse(back, real), "psnr": ratio.clamp(max=CEILING), "ssim": ssim(back, real)}
+    table = tuple(replace(row, of=watched(row.of)) for row in PAIR_TABLE)
+    monkeypatch.setattr(model_scores, "PAIR_TABLE", table)
     found = model_scores.reconstruction(cast(Loaded, Blunt()), real)
     assert max(seen, default=0) <= 256
+    assert sum(seen) == 2 * len(table) * count
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert found[name].tobytes() == values.numpy().tobytes(), name
