@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 from scipy.stats import binom
 from sklearn.metrics import mutual_info_score
+from threadpoolctl import threadpool_limits
 
 from limner.core.errors import InputError
 from limner.metrics.representation import disentanglement as scores
@@ -324,6 +325,17 @@ def test_trees_on_two_classes_and_on_one() -> None:
     one = scores.dci(x, same, x, same, rounds=5)
     assert (one.importances.ravel().tolist(), one.informativeness) == ([0.0, 0.0, 0.0], 1.0)
     assert scores.sap(x, same, x, same).tolist() == [0.0]
+
+
+def test_scores_do_not_depend_on_the_number_of_threads() -> None:
+    world, few = bank(NOISY, FACTORS), (NOISY[:400], FACTORS[:400], NOISY[400:800], FACTORS[400:800])
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads):
+            trees = scores.dci(*few, rounds=2)
+            regression = beta_vae_score(world, train=500, test=300)
+        found.append((trees.importances.tolist(), trees.informativeness, regression))
+    assert found[0] == found[1]
 
 
 # ---- what is no representation ------------------------------------------------------------------------------------------

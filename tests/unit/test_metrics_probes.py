@@ -1,4 +1,4 @@
-"""What is read off a representation: intervals, regressions and neighbours whose answers are known, or scikit-learn's."""
+"""What is read off a representation: intervals, regressions and neighbours whose answers are known."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.datasets import load_digits
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from limner.metrics.representation.probes import (
@@ -68,16 +68,49 @@ def test_scaling() -> None:
     torch.testing.assert_close(scaled.std(0, correction=0), torch.tensor([1.0, 1.0, 1.0, 0.0]), atol=2e-3, rtol=0)
 
 
-def test_logistic_regression_is_scikit_learn_s() -> None:
-    x, labels = blobs(400, spread=2.5)
+def steepest(probe: Linear, x: Tensor, labels: Tensor, penalty: float) -> float:
+    """The largest entry of the gradient of mean cross-entropy + penalty/2·|W|²: 0 at the only minimum there is."""
+    weight, bias = (part.to(x).clone().requires_grad_(True) for part in (probe.weight, probe.bias))
+    loss = torch.nn.functional.cross_entropy(x @ weight.T + bias, labels) + 0.5 * penalty * weight.square().sum()
+    return max(float(slope.abs().max()) for slope in torch.autograd.grad(loss, (weight, bias)))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_logistic_regression_ends_at_the_minimum(classes: int) -> None:
+    x, labels = blobs(400, classes, spread=2.5)
     x = x.double()
-    ours = logistic_regression(x, labels, 4, penalty=0.01, rounds=1000)
-    oracle = LogisticRegression(C=1 / (400 * 0.01), tol=1e-10, max_iter=10_000).fit(x.numpy(), labels.numpy())
-    torch.testing.assert_close(ours.weight, torch.from_numpy(oracle.coef_), atol=1e-5, rtol=0)
-    shift = ours.bias - torch.from_numpy(oracle.intercept_)  # only their differences matter
-    torch.testing.assert_close(shift - shift.mean(), torch.zeros(4, dtype=torch.float64), atol=1e-5, rtol=0)
-    from_elsewhere = logistic_regression(x, labels, 4, 0.01, Linear(torch.randn(4, 6), torch.randn(4)), rounds=1000)
-    torch.testing.assert_close(from_elsewhere.weight, ours.weight, atol=1e-5, rtol=0)
+    found = logistic_regression(x, labels, classes, penalty=0.01, rounds=1000)
+    assert steepest(found, x, labels, 0.01) < 1e-7
+    random = torch.Generator().manual_seed(0)
+    start = Linear(torch.randn(classes, 6, generator=random), torch.randn(classes, generator=random))
+    from_elsewhere = logistic_regression(x, labels, classes, 0.01, start, rounds=1000)
+    torch.testing.assert_close(from_elsewhere.weight, found.weight, atol=1e-5, rtol=0)
+    assert steepest(start, x, labels, 0.01) > 0.1
+    single = logistic_regression(x.float(), labels, classes, penalty=0.01)
+    assert steepest(single, x, labels, 0.01) < 1e-3
+    assert single.weight.dtype == torch.float32
+
+
+def test_a_fit_starts_where_it_is_told_to() -> None:
+    for classes in (2, 4):
+        x, labels = blobs(400, classes, spread=2.5)
+        best = logistic_regression(x.double(), labels, classes, penalty=0.01, rounds=1000)
+        again = logistic_regression(x.double(), labels, classes, penalty=0.01, start=best, rounds=1)
+        torch.testing.assert_close(again.weight, best.weight, atol=1e-6, rtol=0)
+        from_zero = logistic_regression(x.double(), labels, classes, penalty=0.01, rounds=1)
+        assert (from_zero.weight - best.weight).abs().max() > 0.05, "one round from zero is not there yet"
+
+
+def test_a_class_without_rows_is_never_named() -> None:
+    x, labels = blobs(300)
+    some = labels % 2 == 1  # of four classes, rows of 1 and 3 alone
+    probe = logistic_regression(x[some], labels[some], 4, penalty=0.01)
+    shares = probe.logits(x).softmax(1)
+    assert shares[:, [0, 2]].max() == 0
+    two = logistic_regression(x[some], (labels[some] - 1) // 2, 2, penalty=0.01)
+    torch.testing.assert_close(shares[:, [1, 3]], two.logits(x).softmax(1))
+    one = logistic_regression(x[some], torch.full((int(some.sum()),), 2), 4, penalty=0.01)
+    assert one.logits(x).softmax(1)[:, 2].tolist() == [1.0] * 300
 
 
 def test_the_penalty_is_chosen_on_rows_held_out() -> None:
@@ -94,14 +127,26 @@ def test_the_penalty_is_chosen_on_rows_held_out() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 3, 10])
-def test_neighbours_are_scikit_learn_s(k: int) -> None:
+def test_neighbours_are_the_nearest(k: int) -> None:
     x, labels = blobs(500, spread=2.0)
     other, _ = blobs(700, spread=2.0, seed=1)
-    oracle = KNeighborsClassifier(n_neighbors=k).fit(x.numpy(), labels.numpy())
     near = neighbour_labels(x, labels, other, k)
-    assert torch.equal(near, labels[torch.from_numpy(oracle.kneighbors(other.numpy())[1])])
+    distance = (other.double()[:, None] - x.double()).square().sum(2)
+    assert torch.equal(near, labels[distance.argsort(1)[:, :k]])
     counts = votes(near, 4, k)
-    assert torch.equal(counts.floor(), torch.from_numpy(oracle.predict_proba(other.numpy())).mul(k).round())
+    assert torch.equal(counts.floor(), torch.nn.functional.one_hot(near, 4).sum(1).double())
+    assert neighbour_labels(x, labels, other[:0], k).shape == (0, k)
+
+
+def test_neighbours_do_not_depend_on_the_number_of_threads() -> None:
+    """Digits of a few whole grey values: many rows lie equally near."""
+    digits = load_digits()
+    x, labels = torch.from_numpy(digits.data).float(), torch.from_numpy(digits.target)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads):
+            found.append(neighbour_labels(x[:1000], labels[:1000], x[1000:], 20))
+    assert torch.equal(found[0], found[1])
 
 
 def test_ties_go_to_the_nearer() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from limner.core.images import batches_of
 from limner.metrics.stats.intervals import LEVEL
+from limner.metrics.stats.threads import one_library_thread
 
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """λ of mean cross-entropy + λ/2·|W|², as tried on the validation pictures."""
@@ -142,7 +143,8 @@ def neighbour_labels(train: Tensor, labels: Tensor, x: Tensor, most: int) -> Ten
     from sklearn.neighbors import NearestNeighbors
 
     index = NearestNeighbors(n_neighbors=min(most, len(train)), algorithm="brute").fit(train.numpy())
-    return labels[torch.from_numpy(index.kneighbors(x.numpy(), return_distance=False))]
+    with one_library_thread():  # which of equally near rows comes first depends on the number of threads
+        return labels[torch.from_numpy(index.kneighbors(x.numpy(), return_distance=False))]
 
 
 def votes(neighbours: Tensor, classes: int, k: int) -> Tensor:
