@@ -32,7 +32,7 @@ from limner.methods.gan.gan import Gan
 from limner.nets.layers import BatchNorm
 from limner.recipes.build import build_method
 from limner.runs.report import page
-from limner.training.monitor import Lookout
+from limner.training.monitor import Monitor
 from limner.training.step import NORMS_EVERY, Stepper
 from limner.training.train import Progress, resume
 
@@ -208,7 +208,7 @@ def test_the_monitor_asks_the_method_that_trains_and_names_where_it_is_set(tmp_p
         row = {"images": number, "losses": {"codec": 1.0, "prior": 1.0}, "lr": {"codec": 1e-3, "prior": 1e-3}}
         rows.append(row | {"watch": norms | ({"diversity": 0.9, "twins": 0.0} if number % 4 == 0 else {})})
     (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    monitor = Lookout(run, recipe, dataset, Feed(dataset, "train", torch.device("cpu"), 0))
+    monitor = Monitor(run, recipe, dataset, Feed(dataset, "train", torch.device("cpu"), 0))
     for stage, place, rate in ((0, "stages.codec.method", 0.002), (1, "method", 0.0015)):
         method = build_method(recipe, dataset.shape, dataset.classes, stage)
         monitor.recall(method, stage, 0)

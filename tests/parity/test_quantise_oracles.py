@@ -62,6 +62,6 @@ def test_the_book_is_the_peers(normalised: bool) -> None:
     (wanted,) = torch.autograd.grad((direction * values).sum() + loss.sum(), z)
     (gradient,) = torch.autograd.grad((direction * found.values).sum() + 0.25 * found.commitment.mean(), z)
     torch.testing.assert_close(gradient, wanted)
-    mine.move(mine.statistics(z, found.indices, torch.rand(2, 64, generator=generator)))
+    mine.move_state(mine.statistics(z, found.indices, torch.rand(2, 64, generator=generator)))
     torch.testing.assert_close(mine.counts, inside.cluster_size[0])
     torch.testing.assert_close(mine.codes, inside.embed[0])

@@ -8,7 +8,7 @@ import pytest
 
 from limner.core.errors import InputError
 from limner.data import prepare
-from limner.judges import references
+from limner.judges import judge as judge_module
 from limner.judges.judge import JUDGE_SEED, SHIPPED, judge_for
 from limner.metrics.features.judge import judge_key, load_judge
 from limner.metrics.features.judge_training import accuracy
@@ -45,7 +45,7 @@ def test_a_damaged_one_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_it_is_found_and_knows_pictures_that_it_never_saw(name: str, least: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(references, "trained_judge", lambda dataset: pytest.fail("a judge was trained"))
+    monkeypatch.setattr(judge_module, "trained_judge", lambda dataset: pytest.fail("a judge was trained"))
     dataset = prepare(name)
     judge = judge_for(dataset)
     assert judge.card.fingerprint == dataset.fingerprint

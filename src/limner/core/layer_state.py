@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 
 class StatefulLayer(nn.Module):
-    """A layer with state of its own that no gradient moves."""
+    """A layer with state of its own that no gradient moves.
+
+    In one phase a layer notes on all processes or on none: sums are added over processes by their order.
+    """
 
     def take_statistics(self) -> dict[str, Tensor]:
         """What was noted since the last call, as sums that may be added over chunks and processes. The notes are cleared."""

@@ -37,8 +37,8 @@ class Decision:
     """Bits, in the order of `ORDERS`."""
     plan: int = NONE
     """The new total of images, where the plan is corrected."""
-    not_finite: int = 0
-    """Whether the main process met a value that is not finite."""
+    not_finite: int = NONE
+    """Images at which the main process met a value that is not finite."""
     steps: int = 1
     """Until the next exchange."""
 
@@ -54,6 +54,7 @@ class Control:
         """Seconds that the last preview, score and checkpoint will take."""
         self._polled = 0.0
         self._next_exchange = training.state.iteration
+        self._steps = 1
         self._not_finite: NotFiniteError | None = None
         self._exchanged_at = stopwatch.seconds(), training.state.iteration
 
@@ -67,11 +68,11 @@ class Control:
         if state.iteration < self._next_exchange:
             return set()
         decision = Decision(*parallel.broadcast_integers(_integers(self._decide() if parallel.leads() else Decision())))
-        self._next_exchange = state.iteration + decision.steps
+        self._steps = decision.steps
+        self._next_exchange = state.iteration + self._steps
         if decision.plan != NONE:
             self.training.plan.rows.append((state.images, decision.plan))
-        if decision.not_finite:
-            raise self._not_finite or NotFiniteError("a value on the main process")
+        self._raise_if_met(decision.not_finite)
         return {name for bit, name in enumerate(ORDERS) if decision.orders >> bit & 1}
 
     @contextmanager
@@ -82,6 +83,7 @@ class Control:
         except NotFiniteError as error:
             if parallel.world() == 1:
                 raise
+            error.images = self.training.state.images
             self._not_finite = error
 
     @property
@@ -91,12 +93,26 @@ class Control:
 
     def close(self) -> None:
         """The last exchange. Errors: `NotFiniteError`, on every process alike."""
-        (not_finite,) = parallel.broadcast_integers([int(self.broken)])
-        if not_finite:
-            raise self._not_finite or NotFiniteError("a value on the main process")
+        (images,) = parallel.broadcast_integers([self._not_finite_images()])
+        self._raise_if_met(images)
+
+    def _not_finite_images(self) -> int:
+        """Where the main process met a value that is not finite, or `NONE`."""
+        return NONE if self._not_finite is None or self._not_finite.images is None else self._not_finite.images
+
+    def _raise_if_met(self, images: int) -> None:
+        """On every process the same `NotFiniteError`, where the main process met a value that is not finite at `images`."""
+        if images != NONE:
+            raise NotFiniteError(parallel.from_lead(str(self._not_finite)), images)
+
+    def exchange_soon(self) -> None:
+        """The steps that follow may be far slower: exchange after the next one, and after few from there on."""
+        self._steps = 1
+        self._next_exchange = self.training.state.iteration
 
     def restart_clock(self) -> None:
         """A new stage trains at a speed of its own."""
+        self.exchange_soon()
         if self.clock is not None:
             self.clock.restart(self.stopwatch.seconds(), self.training.state.images)
 
@@ -107,7 +123,7 @@ class Control:
         return Decision(
             orders=sum(1 << bit for bit, name in enumerate(ORDERS) if name in orders),
             plan=NONE if plan is None else plan,
-            not_finite=int(self.broken),
+            not_finite=self._not_finite_images(),
             steps=self._steps_apart(),
         )
 
@@ -124,13 +140,16 @@ class Control:
         return row[1]
 
     def _steps_apart(self) -> int:
-        """One process exchanges nothing and looks after every step; several at about equal times."""
+        """One process exchanges nothing and looks after every step; several at about equal times.
+
+        The distance doubles at most, so that a run whose steps become slow is not left without orders for long.
+        """
         if parallel.world() == 1:
             return 1
         (seconds, iteration), now = self._exchanged_at, (self.stopwatch.seconds(), self.training.state.iteration)
         self._exchanged_at = now
         step_seconds = max(now[0] - seconds, 1e-6) / max(now[1] - iteration, 1)
-        return max(1, min(MAX_STEPS_APART, int(EXCHANGE_SECONDS / step_seconds)))
+        return max(1, min(MAX_STEPS_APART, 2 * self._steps, int(EXCHANGE_SECONDS / step_seconds)))
 
     def _collect_orders(self) -> set[str]:
         """Of a signal, and of the files in ``control/``, which are looked for twice a second."""

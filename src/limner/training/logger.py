@@ -14,7 +14,7 @@ from torch import Tensor
 from limner.core import parallel
 from limner.core.environment import peak_memory
 from limner.core.progress import Progress, Tell
-from limner.training.monitor import Lookout
+from limner.training.monitor import Monitor
 from limner.training.stages import Training
 
 STATUS_SECONDS = 5.0
@@ -25,6 +25,11 @@ PROGRESS_SECONDS = 0.2
 
 class NotFiniteError(Exception):
     """A loss or a weight, whose name is the message, is infinite or not a number."""
+
+    def __init__(self, name: str, images: int | None = None) -> None:
+        """`images`: how far the run was, where that is known only to whoever met the value."""
+        super().__init__(name)
+        self.images = images
 
 
 class Stopwatch:
@@ -47,7 +52,7 @@ class Logger:
     def __init__(self, training: Training, stopwatch: Stopwatch, on_progress: Tell) -> None:
         self.training, self.stopwatch, self.on_progress = training, stopwatch, on_progress
         self.run, self.state = training.run, training.state
-        self.monitor = Lookout(training.run, training.recipe, training.dataset, training.feed)
+        self.monitor = Monitor(training.run, training.recipe, training.dataset, training.feed)
         self.losses: dict[str, float] = {}
         self._sums: dict[str, tuple[Tensor, int]] = {}
         self._row_seconds = self._status_seconds = self.state.seconds
@@ -69,12 +74,14 @@ class Logger:
         if self.training.device.type == "cpu":
             _check_finite({name: value for name, value in logs.items() if "/" not in name})
 
-    def announce_phases(self) -> None:
-        """Logs the note of every phase that starts in the next step."""
+    def announce_phases(self) -> bool:
+        """Logs the note of every phase that starts in the next step. Whether one starts or ends there."""
         before, self._progress = self._progress, self.training.progress()
-        for phase in self.training.stage.stepper.phases:
+        phases = self.training.stage.stepper.phases
+        for phase in phases:
             if phase.note and before < phase.start <= self._progress and parallel.leads():
                 self.run.log(f"at {self.state.images} images: {phase.note}")
+        return any(before < border <= self._progress for phase in phases for border in (phase.start, phase.stop))
 
     def take_row(self, due: bool) -> dict[str, Any] | None:
         """A row of metrics where one is `due` or it is time: often at first, then about two hundred over the run.

@@ -38,7 +38,8 @@ def train_to_end(
 
             # Draw and step. What is drawn depends on the images seen, not on what was drawn before.
             before, position = state.images, training.position()
-            logger.announce_phases()
+            if logger.announce_phases():
+                control.exchange_soon()
             logs = training.stage.stepper.step(training.feed.draw, position, state.iteration)
             state.images += batch
             state.iteration += 1

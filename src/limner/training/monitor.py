@@ -29,7 +29,7 @@ SHARE = 0.01
 """At most this share of the time goes to them; the first and the last look are always taken."""
 
 
-class Lookout:
+class Monitor:
     """Looks, and remembers which warnings stand."""
 
     def __init__(self, run: Run, recipe: Recipe, dataset: Dataset, train: Feed) -> None:

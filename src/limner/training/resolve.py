@@ -171,14 +171,19 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     return resolve_recipe(recipe.model_copy(update=update), _facts(recipe, dataset))
 
 
-def check_processes(recipe: Recipe) -> None:
-    """Errors: `InputError` where the processes cannot share the chunks of a batch equally."""
+def check_processes(recipe: Recipe, size_is_fixed: bool = False) -> None:
+    """Errors: `InputError` where the processes cannot share the chunks of a batch equally.
+
+    `size_is_fixed`: batch.size cannot change, since the run goes on.
+    """
     processes, chunks, size = parallel.world(), recipe.batch.chunks, recipe.batch.size
     if chunks % processes:
         fitting = next((n for n in range(processes, size + 1, processes) if size % n == 0), None)
         mend = (
             f"set batch.chunks={fitting}, or another multiple of {processes} that divides batch.size={size}"
             if fitting
+            else f"use another number of processes, one that divides batch.size={size}"
+            if size_is_fixed
             else f"set batch.size to a multiple of {processes}, and batch.chunks={processes}"
         )
         raise InputError(f"{processes} processes cannot share {chunks} chunk(s) of a batch equally; {mend}")

@@ -32,6 +32,7 @@ from limner.training.scorer import ValidationScorer
 from limner.training.stages import Training, check_method
 
 __all__ = ["Outcome", "Progress", "resume", "train"]
+
 ON_RESUME = ("batch.chunks", "on_nonfinite", "checkpoints.", "previews.", "score.")
 """What may be changed when a run goes on, because it changes no weights (chunks: only what looks across a batch)."""
 
@@ -111,7 +112,6 @@ def resume(
             )
         with _alone(opened):
             recipe = _go_on(opened, recipe, images, minutes, settings)
-            check_processes(recipe)
             return _train(opened, recipe, dataset, tell)
 
 
@@ -198,7 +198,10 @@ def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: Tel
 def _train_with_rollback(
     training: Training, scorer: Scorer | None, on_progress: Tell
 ) -> tuple[Literal["done", "stopped"], dict[str, float]]:
-    """`train_to_end`, going back once where a loss is not finite and the recipe says so."""
+    """`train_to_end`, going back once where a loss is not finite and the recipe says so.
+
+    What was measured of the costs of scores and of looks at held-out images starts anew then; one more may be afforded.
+    """
     run, recipe = training.run, training.recipe
     while True:
         try:
@@ -206,7 +209,7 @@ def _train_with_rollback(
         except NotFiniteError as error:
             newest, state = run.checkpoints()[-1:], training.state
             where = f"the last good checkpoint is {newest[0].path}" if newest else "there is no checkpoint yet"
-            what = f"the loss '{error}' is not finite at {state.images} images"
+            what = f"the loss '{error}' is not finite at {state.images if error.images is None else error.images} images"
             if recipe.on_nonfinite != "rollback" or state.rollbacks or not newest:
                 raise InputError(
                     f"{what}; {where}; lower the learning rate, or `limner resume {run.path} on_nonfinite=rollback`"
@@ -252,6 +255,7 @@ def _go_on(run: Run, recipe: Recipe, images: int | None, minutes: float | None, 
             raise InputError(f"--minutes is the new total, so give more than {minutes:g}")
         minutes = None  # as `train` has it: a budget in images says more
     if images is None and minutes is None and not settings:
+        check_processes(recipe, size_is_fixed=True)
         return recipe
     tree = recipe.model_dump(mode="json")
     for setting in settings:
@@ -259,6 +263,7 @@ def _go_on(run: Run, recipe: Recipe, images: int | None, minutes: float | None, 
     chunks = tree["batch"]["chunks"] if tree["batch"]["chunks"] != recipe.batch.chunks else None
     tree["segments"].append(Segment(start=start, images=images, minutes=minutes, chunks=chunks).model_dump(mode="json"))
     changed = parse_recipe(tree, str(run.path))
+    check_processes(changed, size_is_fixed=True)  # before anything is written down
     if parallel.leads():
         run.write_recipe(changed)
         if images is not None or minutes is not None:
