@@ -5,6 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+TESTS_AT_ONCE ?= 2
 MADE_FROM := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
@@ -49,8 +50,9 @@ format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+# Two tests at a time, each on one thread: small networks gain little from a second one.
 test: lint
-	@$(BIN)/pytest -m "not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n $(TESTS_AT_ONCE) --dist worksteal
 
 slow: $(VENV)/.dev
 	@$(BIN)/pytest

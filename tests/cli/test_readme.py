@@ -35,7 +35,8 @@ def commands(block: str) -> list[list[str]]:
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    small = "score.points=0 previews.count=4 batch.size=32"
+    # One preview and one checkpoint: each fits a mixture to the latents, and ten of them took minutes.
+    small = "score.points=0 previews.count=4 previews.every=1 checkpoints.every=1 batch.size=32"
     monkeypatch.setenv("LIMNER_SETTINGS", small)
 
 
