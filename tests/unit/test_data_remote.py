@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import builtins
 import io
+import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +16,10 @@ import numpy as np
 import pytest
 
 import made
+from limner.core.address import public_address, public_text
 from limner.core.errors import InputError
 from limner.core.progress import Progress
-from limner.data import DataOptions, check, check_source, prepare, remote
+from limner.data import DataOptions, arrays, check, check_source, prepare, remote
 from served import Endless, Site, cut_short, serve
 
 
@@ -104,7 +107,7 @@ def test_a_folder_and_an_archive_by_fsspec(form: str, tmp_path: Path, cache: Pat
     if form == "folder":
         memory.pipe_file("/set/pets/dog/more.png", made.encoded(made.textured(99)))
         assert len(prepare(address, split="0.2").images) == len(far.images) + 1
-        assert len(copies(cache)) == 2
+        assert len(copies(cache)) == 1  # the older copy goes when the new one is whole
 
 
 def test_bare_arrays_come_with_their_labels(tmp_path: Path, memory: fsspec.AbstractFileSystem) -> None:
@@ -258,3 +261,121 @@ def test_two_copies_at_once_are_one(tmp_path: Path, cache: Path, monkeypatch: py
         monkeypatch.setattr(remote.HttpPlace, "copy", twice)
         assert len(prepare(address).images) == 10
     assert len(copies(cache)) == 1
+
+
+def answer_with(data: bytes, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    """An answer with these headers alone, underscores for dashes, that ends where the connection does."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    return answer
+
+
+def test_a_page_in_the_place_of_labels_is_no_labels() -> None:
+    """Many servers answer with a page, and 200, where there is no file."""
+    images = made.idx(np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8))
+    page = answer_with(b"<html>not here</html>", Content_Type="text/html", ETag='"page"')
+    with serve(**{"images-idx3-ubyte": images}) as site:
+        for name in arrays.label_names("images-idx3-ubyte"):
+            site.files[f"/{name}"] = page
+        data = prepare(f"{site.url}/images-idx3-ubyte", split="none")
+    assert (len(data.images), data.labels) == (20, None)
+
+
+@pytest.mark.parametrize("said", ["many", "-5", "1e3"])
+def test_a_length_that_is_no_number_is_unknown(said: str, tmp_path: Path) -> None:
+    data = zipped(made.tree_bytes(pets(tmp_path)))
+    with serve(**{"pets.zip": answer_with(data, Content_Length=said, ETag='"a"')}) as site:
+        assert len(prepare(f"{site.url}/pets.zip").images) == 10
+
+
+def tarred(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in files.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def test_an_archive_of_unknown_length_that_is_cut_is_refused(tmp_path: Path, cache: Path) -> None:
+    files = made.tree_bytes(pets(tmp_path))
+    whole, first = tarred(files), tarred(dict(list(files.items())[:5]))
+    cut = first.rstrip(b"\0")
+    cut = whole[: -(-len(cut) // 512) * 512]  # between two of its files, where a tar shows nothing
+    zip_file = zipped(files)
+    with serve() as site:
+        for name, data in {"a.tar": cut, "b.zip": zip_file[:-100], "c.tar": whole, "d.zip": zip_file}.items():
+            site.files[f"/{name}"] = answer_with(data, ETag='"a"')
+        for name in ("a.tar", "b.zip"):
+            with pytest.raises(InputError, match=r"whole \(.* (lacks its end|cannot be opened)\); try again"):
+                prepare(f"{site.url}/{name}")
+        assert copies(cache) == []
+        assert {len(prepare(f"{site.url}/{name}").images) for name in ("c.tar", "d.zip")} == {10}
+
+
+def test_files_of_unknown_size_are_bounded(
+    tmp_path: Path, cache: Path, memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, data in made.tree_bytes(pets(tmp_path)).items():
+        memory.pipe_file(f"/set/pets/{name}", data)
+    describe = remote._described
+
+    def unsaid(name: str, place: str, about: dict[str, object]) -> remote.RemoteFile:
+        return describe(name, place, about if name.endswith("0.png") else {**about, "size": None})
+
+    monkeypatch.setattr(remote, "_described", unsaid)
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "LARGEST", 4000)
+        with pytest.raises(InputError, match="gives more than"):
+            prepare("memory://set/pets")
+    assert copies(cache) == []
+    assert len(prepare("memory://set/pets").images) == 10
+
+
+def test_older_copies_of_an_address_go_and_others_stay(tmp_path: Path, cache: Path) -> None:
+    with serve(**{name: zipped(made.tree_bytes(pets(tmp_path / name))) for name in ("a.zip", "b.zip")}) as site:
+        for name in ("a.zip", "b.zip"):
+            prepare(f"{site.url}/{name}")
+        before = copies(cache)
+        site.files["/a.zip"] = zipped(made.tree_bytes(pets(tmp_path / "new", seed=50)))
+        prepare(f"{site.url}/a.zip")
+    after = copies(cache)
+    assert (len(before), len(after), len({*before} & {*after})) == (2, 2, 1)
+
+
+def test_memory_is_no_kind_that_a_person_is_told_of() -> None:
+    for address in ("memori://host/a.zip", "xyz://host/a.zip"):
+        with pytest.raises(InputError) as caught:
+            prepare(address)
+        assert "memory" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("https://user:word@host:81/a/b.zip?key=1#x", "https://host:81/a/b.zip"),
+        ("s3://key:word@bucket/folder", "s3://bucket/folder"),
+        ("https://host?key=1", "https://host"),
+        ("memory://a.zip::https://user:word@host/b.zip?key=1", "memory://a.zip::https://host/b.zip"),
+        ("https://user:word@host/a://b", "https://host/a://b"),
+        ("s3://key:wo/rd@bucket/folder", "s3://…"),
+        ("http://[::1]:80/a.zip?key=1", "http://[::1]:80/a.zip"),
+        ("a folder/b?c#d@e", "a folder/b?c#d@e"),
+        ("mnist", "mnist"),
+    ],
+)
+def test_what_of_an_address_is_public(address: str, public: str) -> None:
+    assert public_address(address) == public
+
+
+def test_secrets_go_from_texts_that_name_an_address_by_its_parts() -> None:
+    text = "Max retries exceeded with url: /a.zip?key=1234 (https://elsewhere/b?key=5)"
+    shown = public_text(text, "https://user:word@host/a.zip?key=1234")
+    assert shown == "Max retries exceeded with url: /a.zip?… (https://elsewhere/b"

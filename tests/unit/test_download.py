@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import socket
 from pathlib import Path
 
+import pooch
 import pytest
 
-from limner.core.download import DownloadError, download, headers
+from limner.core.download import DownloadError, NoAnswerError, download, headers
 from limner.core.errors import InputError
 from limner.core.progress import Progress
 from served import Endless, cut_short, moved_to, serve
@@ -88,3 +90,29 @@ def test_a_closed_door_and_a_disk_that_cannot_be_written(tmp_path: Path) -> None
     (tmp_path / "folder").write_bytes(b"a file")
     with serve(file=DATA) as site, pytest.raises(InputError, match="stands where a folder should"):
         download([f"{site.url}/file"], tmp_path / "folder" / "file", checksum=SHA256, most=len(DATA))
+
+
+def test_the_logger_of_pooch_is_left_as_it_was(tmp_path: Path) -> None:
+    logger = pooch.get_logger()
+    before = logger.level
+    try:
+        logger.setLevel(logging.DEBUG)
+        with serve(file=DATA) as site:
+            download([f"{site.url}/file"], tmp_path / "file", checksum=SHA256, most=len(DATA))
+        assert logger.level == logging.DEBUG
+    finally:
+        logger.setLevel(before)
+
+
+def test_a_path_that_cannot_be_is_an_error_of_downloads(tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="null"):
+        download(["http://127.0.0.1:9/file"], tmp_path / "a\0b" / "file", checksum=None, most=1)
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    with serve() as site:
+        with pytest.raises(DownloadError) as caught:
+            headers(f"{site.url}/file")
+        assert not isinstance(caught.value, NoAnswerError)  # it says that there is no such file
+    with pytest.raises(NoAnswerError):
+        headers(f"{site.url}/file")

@@ -59,7 +59,9 @@ def _owns_stdout() -> bool:
 
 def complain(message: str, *, code: int, as_json: bool) -> NoReturn:
     """One line on stderr (and the one object on stdout), then out with `code`."""
-    line = " ".join(message.split())
+    from limner.core.address import public_text
+
+    line = public_text(" ".join(message.split()))
     print(f"limner: {line}", file=sys.stderr, flush=True)
     if as_json and _owns_stdout():
         print_json({"error": line})
@@ -76,6 +78,7 @@ def log_traceback(error: BaseException, run: Path | None) -> Path | None:
     for note in getattr(error, "__notes__", ()):
         if note.startswith("log: "):
             return Path(note.removeprefix("log: "))
+    from limner.core.address import public_text, public_word
     from limner.core.files import cache_folder
 
     folder = None if run is None else _find_run(run)
@@ -86,8 +89,8 @@ def log_traceback(error: BaseException, run: Path | None) -> Path | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as handle:
-            handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} limner {' '.join(sys.argv[1:])}\n")
-            handle.writelines(traceback.format_exception(error))
+            handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} limner {' '.join(map(public_word, sys.argv[1:]))}\n")
+            handle.write(public_text("".join(traceback.format_exception(error)), *sys.argv[1:]))
     except OSError:
         return None
     return path

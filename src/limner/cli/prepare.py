@@ -28,10 +28,10 @@ def list_sets(as_json: Json = False) -> None:
 
 
 def _following(count: Callable[..., None]) -> Tell:
-    """Shows how many pictures were read; a download before that is a stage of its own."""
+    """Shows how many pictures were read, and every note; a download before that is a stage of its own."""
     from limner.data.prepare import READING
 
-    return lambda event: count(event.images, event.total, None if event.what == READING else event.what)
+    return lambda event: count(event.images, event.total, None if event.what == READING else event.what, event.note)
 
 
 # Many parameters: typer makes an option of the command line of each.

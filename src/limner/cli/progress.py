@@ -105,13 +105,18 @@ def _screen() -> Iterator[Callable[..., None]]:
 
 @contextmanager
 def counter(what: str) -> Iterator[Callable[..., None]]:
-    """A callback `(done, total)` for verbs that only count images; `(done, total, stage)` for a stage that counts otherwise."""
+    """A callback `(done, total)` for verbs that only count images; `(done, total, stage)` for a stage that counts otherwise.
+
+    A fourth argument is a note, which is shown at once.
+    """
     start = time.monotonic()
     with _screen() as draw:
 
-        def tell(done: int, total: int, stage: str | None = None) -> None:
+        def tell(done: int, total: int, stage: str | None = None, note: str = "") -> None:
             seconds = time.monotonic() - start
-            if seconds > 1:  # what is over in a moment needs no bar
+            if note:
+                draw(stage or what, done, total, note, note)
+            elif seconds > 1:  # what is over in a moment needs no bar
                 draw(stage or what, done, total, "" if stage else f"{done / seconds:,.0f} images/s")
 
         yield tell

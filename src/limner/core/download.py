@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from limner.core.address import public_address, public_text
 from limner.core.files import atomic
 from limner.core.progress import Progress, Tell, silent
 
@@ -22,7 +24,11 @@ _HEADERS = {"Accept-Encoding": "identity"}
 
 
 class DownloadError(Exception):
-    """No address gave the file. The message says of each, in one line, why not."""
+    """No address gave the file. The message says of each, in one line, why not, and shows nothing secret of an address."""
+
+
+class NoAnswerError(DownloadError):
+    """The server could not be reached, or did not answer in time; of the file this says nothing."""
 
 
 def download(urls: Sequence[str], path: Path, *, checksum: str | None, most: int, tell: Tell = silent) -> None:
@@ -36,11 +42,12 @@ def download(urls: Sequence[str], path: Path, *, checksum: str | None, most: int
     import pooch
     from requests.exceptions import RequestException
 
-    pooch.get_logger().setLevel(logging.WARNING)  # it announces every download; we do so ourselves
     reasons = []
     for url in urls:
+        name = path.name
         try:
-            with atomic(path) as temporary:
+            with _quiet(pooch.get_logger()), atomic(path) as temporary:
+                name = temporary.name
                 temporary.touch()
                 mode = temporary.stat().st_mode  # that of the person's new files; pooch's are for their owner alone
                 temporary.unlink()
@@ -48,14 +55,14 @@ def download(urls: Sequence[str], path: Path, *, checksum: str | None, most: int
                 temporary.chmod(mode)
             return
         except (RequestException, ValueError) as error:
-            reasons.append(f"{url}: {_reason(error).replace(temporary.name, path.name)}")
+            reasons.append(f"{public_address(url)}: {_reason(error, url).replace(name, path.name)}")
     raise DownloadError("; ".join(reasons))
 
 
 def headers(url: str) -> Mapping[str, str]:
     """What the server says of the file at `url` (``ETag``, ``Last-Modified``, ``Content-Length``), without fetching it.
 
-    Errors: `DownloadError` where there is no such file, or no answer.
+    Errors: `DownloadError` where there is no such file, and `NoAnswerError`, which is one, where nobody answers.
     """
     import requests
 
@@ -65,7 +72,26 @@ def headers(url: str) -> Mapping[str, str]:
             reply.raise_for_status()
             return reply.headers
     except (requests.exceptions.RequestException, ValueError) as error:
-        raise DownloadError(f"{url}: {_reason(error)}") from error
+        silent_server = isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout)
+        kind = NoAnswerError if silent_server else DownloadError
+        raise kind(f"{public_address(url)}: {_reason(error, url)}") from error
+
+
+def length(said: Mapping[str, str]) -> int | None:
+    """The bytes of a file by its ``Content-Length``; None where there is none, or it is no number."""
+    text = said.get("Content-Length", "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """pooch announces every download, and we do so ourselves; the logger is its user's as well and stays as it was."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -86,7 +112,7 @@ class _Stream:
         size, what = 0, f"fetching {self.name} (MiB)"
         with requests.get(url, stream=True, timeout=TIMEOUT, headers=_HEADERS) as reply, Path(output_file).open("wb") as handle:
             reply.raise_for_status()
-            total = int(reply.headers.get("Content-Length", 0))
+            total = length(reply.headers) or 0
             if total > self.most:
                 raise ValueError(f"it is {total:,} bytes long, and at most {self.most:,} are expected")
             try:
@@ -100,8 +126,8 @@ class _Stream:
                 raise requests.ConnectionError(error) from error
 
 
-def _reason(error: BaseException) -> str:
-    """The innermost cause of an error of requests, which wraps those of urllib3, in one line."""
+def _reason(error: BaseException, url: str) -> str:
+    """The innermost cause of an error of requests about `url`, which wraps those of urllib3, in one line without secrets."""
     while isinstance(inner := getattr(error, "reason", None) or next(iter(error.args), None), BaseException):
         error = inner
-    return re.sub(r"^<[^>]*>: ", "", " ".join(str(error).split())) or type(error).__name__
+    return public_text(re.sub(r"^<[^>]*>: ", "", " ".join(str(error).split())), url) or type(error).__name__

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Unpack
 
+from limner.core.address import is_address, public_address
 from limner.core.files import cache_folder, mended
 from limner.core.progress import Progress, Tell, silent
 from limner.data.dataset import SCHEMA, SCHEMA_VERSION, Dataset, is_prepared, open_dataset
@@ -18,7 +19,7 @@ from limner.data.plan import plan_dataset
 from limner.data.reading import Count, Store, read_all
 from limner.data.remote import local_source
 from limner.data.report import CheckReport, report_of, report_of_plan
-from limner.data.reuse import adopt_prepared, cache_key, find_prepared
+from limner.data.reuse import adopt_prepared, cache_key, find_prepared, find_same
 from limner.data.sizing import choose_shaping, select_listing
 from limner.data.sources import find_source
 from limner.data.writer import write_dataset
@@ -75,14 +76,14 @@ def check_source(source: str | Path, options: DataOptions, *, workers: int | Non
     """`check` for options that are validated already; `tell` hears of downloads as well as of pictures."""
     started = time.monotonic()
     place = local_source(source)
-    if is_prepared(Path(place)):
+    if not is_address(place) and is_prepared(Path(place)):
         return report_of(open_dataset(Path(place)))
-    origin = find_source(place)
+    origin = find_source(place, tell)
     listing = select_listing(origin, options, tell)
     shaping = choose_shaping(listing, options)
     reading = read_all(listing, shaping, workers=workers, progress=_pictures(tell))
-    plan = plan_dataset(str(source), listing, reading, shaping, options)
-    return report_of_plan(str(source), origin.name, listing, reading, plan, seconds=time.monotonic() - started)
+    plan = plan_dataset(public_address(source), listing, reading, shaping, options)
+    return report_of_plan(public_address(source), origin.name, listing, reading, plan, seconds=time.monotonic() - started)
 
 
 def prepare_source(
@@ -92,12 +93,21 @@ def prepare_source(
     out: Path | None = None,
     workers: int | None = None,
     tell: Tell = silent,
+    fingerprint: str | None = None,
 ) -> Dataset:
-    """`prepare` for options that are validated already; `tell` hears of downloads as well as of pictures."""
+    """`prepare` for options that are validated already; `tell` hears of downloads as well as of pictures.
+
+    With the `fingerprint` of a set that was prepared before from an address with the same options, that set is opened where
+    it lies in the cache, and no server is asked: a run goes on with what it was trained on.
+    """
     place = local_source(source)
-    if is_prepared(Path(place)):
+    if not is_address(place) and is_prepared(Path(place)):
         return adopt_prepared(Path(place), options, out)
-    origin = find_source(place)
+    origin = find_source(place, tell)
+    if fingerprint is not None and out is None and is_address(place):
+        same = find_same(public_address(place), origin.name, options, fingerprint)
+        if same is not None:
+            return same
     key = cache_key(origin, options)
     earlier = find_prepared(origin.name, key, out)
     if earlier is not None:
@@ -112,7 +122,7 @@ def prepare_source(
             # Pixels are stored as they are read. Only then are their duplicates known, and with them the order of the rows.
             with Store(Path(scratch) / "pixels", (len(listing), *shaping.size, shaping.channels)) as store:
                 reading = read_all(listing, shaping, store=store, workers=workers, progress=_pictures(tell))
-                plan = plan_dataset(str(source), listing, reading, shaping, options)
+                plan = plan_dataset(public_address(source), listing, reading, shaping, options)
                 height, width, channels = plan.shape
                 name = f"{origin.name}-{height}x{width}x{channels}-{key}"
                 folder = base / name if out is None else Path(out).expanduser()
@@ -120,7 +130,7 @@ def prepare_source(
                     "schema": SCHEMA,
                     "schema_version": SCHEMA_VERSION,
                     "name": origin.name,
-                    "source": str(source),
+                    "source": public_address(source),
                     "key": key,
                     "options": options.as_json(),
                 }

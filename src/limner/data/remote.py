@@ -1,15 +1,17 @@
 """Sources behind an address, ``https://…/pictures.zip`` or ``s3://bucket/folder``: copied once, then read as any other.
 
 A copy lies in the cache, under a name made of the address and of what its server says of it (etag, time of change, size), so
-that a file that has changed is fetched again. It takes that name only when it is whole. Over http an address is one file, for
-http has no folders; through `fsspec` it may be a folder as well.
+that a file that has changed is fetched again. It takes that name only when it is whole; older copies of the address go then.
+A small file beside the copies says which one an address has, for when its server does not answer. Over http an address is one
+file, for http has no folders; through `fsspec` it may be a folder as well. What is shown of an address is `public_address`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
+import json
 import shutil
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,16 +20,18 @@ from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
-from limner.core.download import DownloadError, download, headers
+from limner.core.address import public_address, public_text
+from limner.core.download import DownloadError, NoAnswerError, download, headers, length
 from limner.core.errors import InputError, nearest
-from limner.core.files import atomic_folder, cache_folder, mended
+from limner.core.files import atomic_folder, cache_folder, mended, write_json
 from limner.core.progress import Progress, Tell
 from limner.data import arrays
 from limner.data.listing import printable
-from limner.data.trees import escapes, hidden, is_archive
+from limner.data.trees import escapes, hidden, is_archive, open_tree
 
-SCHEMES = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "hf", "ftp", "sftp", "smb", "hdfs", "memory")
+SCHEMES = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "hf", "ftp", "sftp", "smb", "hdfs")
 """Kinds of address that are copied. fsspec knows others, some of which lead on to a second place or describe files by rules."""
+_IN_MEMORY = "memory"  # a file system of this process alone, for programs and tests
 LARGEST = 2**38
 """Bytes of one source. What is larger is prepared in parts."""
 _BLOCK = 2**20
@@ -47,6 +51,14 @@ class RemoteFile:
     version: str
 
 
+class UnreachableError(InputError):
+    """The server of an address does not answer."""
+
+
+class _UnusableError(DownloadError):
+    """A server answers, with something that cannot be the file; the message says what helps."""
+
+
 class Place(Protocol):
     """Whoever holds the files at an address."""
 
@@ -59,31 +71,27 @@ class Place(Protocol):
         ...
 
 
-def is_address(source: str | Path) -> bool:
-    """Whether `source` begins as ``https://`` does; a single letter would be a drive of Windows."""
-    return isinstance(source, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source) is not None
-
-
 def local_source(source: str | Path) -> str | Path:
     """The path of a ``file://`` address, which needs no copy; anything else as it is. Errors: `InputError` for other hosts."""
     if not (isinstance(source, str) and source.lower().startswith("file://")):
         return source
     parts = urlsplit(source)
     if parts.netloc not in ("", "localhost") or not parts.path:
-        raise InputError(f"{source} names no file of this machine; write file:///whole/path, or the path alone")
+        raise InputError(f"{public_address(source)} names no file of this machine; write file:///whole/path, or the path alone")
     return Path(url2pathname(parts.path))
 
 
 def open_place(address: str) -> Place:
     """What lies at `address`; nothing is fetched yet. Errors: `InputError` for an address of another kind."""
     scheme = address.partition("://")[0].lower()
-    if scheme not in SCHEMES:
-        hint = nearest(scheme, SCHEMES) or f"; there are: {', '.join(SCHEMES[:-1])}"
-        raise InputError(f"{address} is an address of the kind '{scheme}', which is not opened here{hint}")
+    shown = public_address(address)
+    if scheme not in (*SCHEMES, _IN_MEMORY):
+        hint = nearest(scheme, SCHEMES) or f"; there are: {', '.join(SCHEMES)}"
+        raise InputError(f"{shown} is an address of the kind '{scheme}', which is not opened here{hint}")
     if "::" in address:
-        raise InputError(f"{address} chains addresses by '::'; give the address of the archive or the folder alone")
+        raise InputError(f"{shown} chains addresses by '::'; give the address of the archive or the folder alone")
     if base_name(address) in ("", ".") or escapes(base_name(address)):
-        raise InputError(f"{address} does not end in a name; give the address of an archive or of a folder")
+        raise InputError(f"{shown} does not end in a name; give the address of an archive or of a folder")
     return HttpPlace(address) if scheme in ("http", "https") else FilesystemPlace(address)
 
 
@@ -102,14 +110,17 @@ def identity(address: str, files: Sequence[RemoteFile]) -> str:
 def fetch(place: Place, address: str, files: Sequence[RemoteFile], tell: Tell) -> Path:
     """The local copy of `files`: a file, or a folder where the address is one. Made now, where it is not in the cache.
 
-    Files whose names lead out of the folder are not copied.
+    Files whose names lead out of the folder are not copied. Where a server says how long a file is, the copy has that length.
+    Where it does not, a file that was cut off shows when it is opened: here for archives (`_require_whole`), by the lengths in
+    their own headers for IDX files (`arrays.read_idx`), and by decoding for the pictures of a folder.
+
     Errors: `InputError` where it is too large for the cache, cannot be had, or changes while it is copied.
     """
-    state = hashlib.sha256(identity(address, files).encode()).hexdigest()[:16]
-    folder = cache_folder() / "sources" / state
+    folder = _copies() / _state(address, files)
     copy = folder / base_name(address)
     if copy.exists():
         return copy
+    shown = public_address(address)
     wanted = [one for one in files if not escapes(one.name)]
     _require_space(address, wanted)
     try:
@@ -118,31 +129,89 @@ def fetch(place: Place, address: str, files: Sequence[RemoteFile], tell: Tell) -
             for one in wanted:
                 size = (temporary / one.name).stat().st_size
                 if one.size not in (None, size):
-                    raise InputError(f"{address}: {one.name} came with {size:,} bytes, not {one.size:,}; try again")
+                    raise InputError(f"{shown}: {one.name} came with {size:,} bytes, not {one.size:,}; try again")
+                if one.size is None:
+                    _require_whole(shown, temporary / one.name)
             if place.files() != list(files):
-                raise InputError(f"{address} changed while it was copied; run the same command again")
+                raise InputError(f"{shown} changed while it was copied; run the same command again")
     except OSError:
         if not copy.exists():  # where it does, another process was quicker
             raise
+    _remember(address, files)
     return copy
 
 
+def earlier_files(address: str) -> list[RemoteFile] | None:
+    """What the newest copy of `address` is a copy of; None where there is no copy in the cache."""
+    try:
+        record = json.loads(_record(address).read_text(encoding="utf-8"))
+        files = [RemoteFile(name, "", size, version) for name, size, version in record["files"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return files if (_copies() / _state(address, files) / base_name(address)).exists() else None
+
+
+def _remember(address: str, files: Sequence[RemoteFile]) -> None:
+    """Writes down that `files` are what the newest copy of `address` holds, and removes the copy before it."""
+    older = earlier_files(address)
+    # The name is a hash and the places of the files are left out: an address may hold a password.
+    write_json(_record(address), {"files": [[one.name, one.size, one.version] for one in files]})
+    if older is not None and _state(address, older) != _state(address, files):
+        shutil.rmtree(_copies() / _state(address, older), ignore_errors=True)
+
+
+def _copies() -> Path:
+    return cache_folder() / "sources"
+
+
+def _record(address: str) -> Path:
+    return cache_folder() / "addresses" / f"{hashlib.sha256(address.encode()).hexdigest()[:32]}.json"
+
+
+def _state(address: str, files: Sequence[RemoteFile]) -> str:
+    return hashlib.sha256(identity(address, files).encode()).hexdigest()[:16]
+
+
+def _require_whole(shown: str, path: Path) -> None:
+    """Errors: `InputError` for an archive that was cut off. A zip has its directory at its end, and a compressed tar is checked
+    by its compression; a plain tar may end after any of its files, so that the zeros which close it are looked for.
+    """
+    if not is_archive(path):
+        return
+    try:
+        open_tree(path).entries()
+        whole = path.suffix.lower() != ".tar" or _ends_in_zeros(path, 1024)
+    except InputError as error:
+        raise InputError(f"{shown} came damaged or not whole ({path.name} cannot be opened); try again") from error
+    if not whole:
+        raise InputError(f"{shown} did not come whole ({path.name} lacks its end); try again")
+
+
+def _ends_in_zeros(path: Path, count: int) -> bool:
+    with path.open("rb") as handle:
+        handle.seek(max(0, path.stat().st_size - count))
+        return handle.read() == bytes(count)
+
+
 def _require_space(address: str, files: Sequence[RemoteFile]) -> None:
+    shown = public_address(address)
     total = sum(one.size or 0 for one in files)
     if total > LARGEST:
-        raise InputError(f"{address} holds {total:,} bytes, more than the {LARGEST:,} of one source; prepare it in parts")
+        raise InputError(f"{shown} holds {total:,} bytes, more than the {LARGEST:,} of one source; prepare it in parts")
     there = next(path for path in (cache_folder(), *cache_folder().absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if total > free:
         raise InputError(
-            f"{address} holds {total:,} bytes, and {there} has {free:,} left; free some space, or set LIMNER_CACHE to a folder "
+            f"{shown} holds {total:,} bytes, and {there} has {free:,} left; free some space, or set LIMNER_CACHE to a folder "
             "on a larger disk"
         )
 
 
 def _require_known_kind(address: str, name: str) -> None:
     if not (is_archive(Path(name)) or arrays.is_idx(Path(name))):
-        raise InputError(f"{address} is one file and no archive; give the address of a .zip, a .tar(.gz) or an IDX file")
+        raise InputError(
+            f"{public_address(address)} is one file and no archive; give the address of a .zip, a .tar(.gz) or an IDX file"
+        )
 
 
 @dataclass(frozen=True)
@@ -156,11 +225,15 @@ class HttpPlace:
         _require_known_kind(self.address, name)
         try:
             found = [_http_file(self.address, name)]
+        except _UnusableError as error:
+            raise InputError(str(error)) from error
         except DownloadError as error:
-            raise InputError(f"cannot read {error}; check the address and the network") from error
+            raise _refusal(error) from error
         for beside in arrays.label_names(name):
             try:
                 found.append(_http_file(_neighbour(self.address, beside), beside))
+            except NoAnswerError as error:  # nobody knows whether there are labels
+                raise _refusal(error) from error
             except DownloadError:  # a picture file may have no labels, and at most one spelling of them is there
                 continue
         return found
@@ -174,6 +247,11 @@ class HttpPlace:
                 raise InputError(f"cannot fetch {error}; check the network, then run the same command again") from error
 
 
+def _refusal(error: DownloadError) -> InputError:
+    kind = UnreachableError if isinstance(error, NoAnswerError) else InputError
+    return kind(f"cannot read {error}; check the address and the network")
+
+
 def _neighbour(url: str, name: str) -> str:
     """The address of the file `name` in the same place as that at `url`."""
     parts = urlsplit(url)
@@ -181,14 +259,22 @@ def _neighbour(url: str, name: str) -> str:
 
 
 def _http_file(url: str, name: str) -> RemoteFile:
+    """The file at `url` as its server describes it. Errors: `DownloadError` where there is none, or a web page instead.
+
+    Some servers answer with a page where there is no file: for a file beside another one that is the same as none.
+    `InputError` for one whose changes could not be noticed.
+    """
+    shown = public_address(url)
     said = headers(url)
     if said.get("Content-Type", "").startswith("text/html"):
-        raise InputError(f"{url} is a web page and no {name}; give the address of the file itself")
-    size = said.get("Content-Length")
+        raise _UnusableError(f"{shown} is a web page and no {name}; give the address of the file itself")
+    size = length(said)
     version = said.get("ETag") or said.get("Last-Modified") or ""
     if not version and size is None:
-        raise InputError(f"{url} does not say how large or how old it is, so that changes pass unseen; give a local copy of it")
-    return RemoteFile(name, url, None if size is None else int(size), version)
+        raise InputError(
+            f"{shown} does not say how large or how old it is, so that changes pass unseen; give a local copy of it"
+        )
+    return RemoteFile(name, url, size, version)
 
 
 @dataclass(frozen=True)
@@ -218,7 +304,9 @@ class FilesystemPlace:
             if not hidden(name):  # one that leads out keeps its name, by which it is set aside
                 found.append(_described(name if escapes(name) else f"{top}/{name}", place, inside[place]))
         if not found:
-            raise InputError(f"{self.address} is empty; give the address of a folder with pictures, or of an archive")
+            raise InputError(
+                f"{public_address(self.address)} is empty; give the address of a folder with pictures, or of an archive"
+            )
         return found
 
     def copy(self, files: Sequence[RemoteFile], folder: Path, tell: Tell) -> None:
@@ -226,23 +314,27 @@ class FilesystemPlace:
             system, _ = self._open()
             for one in files:
                 (folder / one.name).parent.mkdir(parents=True, exist_ok=True)
-            if len(files) == 1:
-                self._copy_one(system, files[0], folder, tell)
-                return
+            alone = [one for one in files if one.size is None or len(files) == 1]
+            known = [one for one in files if one.size is not None and len(files) > 1]
+            room = LARGEST - sum(one.size or 0 for one in known)
+            for one in alone:  # a batch has no bound, so that what does not say its size comes by itself
+                room -= self._copy_one(system, one, folder, tell, room if one.size is None else one.size)
             what = f"fetching {base_name(self.address)}"
-            for start in range(0, len(files), _FILES_AT_ONCE):  # in a batch, file systems fetch at the same time
-                some = files[start : start + _FILES_AT_ONCE]
+            for start in range(0, len(known), _FILES_AT_ONCE):  # in a batch, file systems fetch at the same time
+                some = known[start : start + _FILES_AT_ONCE]
                 system.get([one.place for one in some], [str(folder / one.name) for one in some])
-                tell(Progress(what, start + len(some), len(files)))
+                tell(Progress(what, start + len(some), len(known)))
 
-    def _copy_one(self, system: Any, one: RemoteFile, folder: Path, tell: Tell) -> None:
-        most, done = LARGEST if one.size is None else one.size, 0
+    def _copy_one(self, system: Any, one: RemoteFile, folder: Path, tell: Tell, most: int) -> int:
+        """Copies one file block by block, and returns its bytes. Errors: `InputError` once there are more than `most`."""
+        done = 0
         with system.open(one.place, "rb") as source, (folder / one.name).open("wb") as target:
             while block := source.read(_BLOCK):
                 done += target.write(block)
                 if done > most:
-                    raise InputError(f"{self.address} gives more than {most:,} bytes; try again")
-                tell(Progress(f"fetching {base_name(one.name)} (MiB)", done // _BLOCK, most // _BLOCK))
+                    raise InputError(f"{public_address(self.address)} gives more than {most:,} bytes; try again")
+                tell(Progress(f"fetching {base_name(one.name)} (MiB)", done // _BLOCK, (one.size or 0) // _BLOCK))
+        return done
 
     def _open(self) -> tuple[Any, str]:
         """The file system, and what it calls the address."""
@@ -251,7 +343,8 @@ class FilesystemPlace:
         try:
             system, root = url_to_fs(self.address)
         except ImportError as error:
-            raise InputError(f"{self.address} needs a package that is not installed: {error}") from error
+            reason = public_text(str(error), self.address)
+            raise InputError(f"{public_address(self.address)} needs a package that is not installed: {reason}") from error
         return system, str(root)
 
     @contextmanager
@@ -262,10 +355,21 @@ class FilesystemPlace:
         except InputError:
             raise
         except FileNotFoundError as error:
-            raise InputError(f"there is nothing at {self.address}; check the address") from error
+            raise InputError(f"there is nothing at {public_address(self.address)}; check the address") from error
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(f"cannot read {self.address} ({reason}); check the address, and that you may read it") from error
+            reason = public_text(" ".join(str(error).split()), self.address) or type(error).__name__
+            kind = UnreachableError if _no_answer(error) else InputError
+            shown = public_address(self.address)
+            raise kind(f"cannot read {shown} ({reason}); check the address, and that you may read it") from error
+
+
+def _no_answer(error: BaseException | None) -> bool:
+    """Whether a connection that failed is behind `error`: file systems wrap it in errors of their own."""
+    while error is not None:
+        if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _described(name: str, place: str, about: Mapping[str, Any]) -> RemoteFile:

@@ -6,7 +6,9 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+from limner.core.address import public_address
 from limner.core.errors import InputError
 from limner.core.files import cache_folder
 from limner.data.dataset import SCHEMA_VERSION, Dataset, is_prepared, open_dataset
@@ -38,17 +40,39 @@ def find_prepared(name: str, key: str, out: Path | None) -> Dataset | None:
     raise InputError(f"{folder} exists already and holds something else; choose another folder, or remove it first")
 
 
+def find_same(source: str, name: str, options: DataOptions, fingerprint: str) -> Dataset | None:
+    """The set in the cache with this `fingerprint` that was made from the public address `source` with the same options."""
+    wanted = options.values()
+    for folder in sorted((cache_folder() / "data").glob(f"{name}-*")):
+        try:
+            dataset = open_dataset(folder) if is_prepared(folder) else None
+        except InputError:  # a damaged one is none
+            continue
+        if dataset is None or dataset.fingerprint != fingerprint or public_address(dataset.manifest["source"]) != source:
+            continue
+        made = _options_of(dataset)
+        # What was left open is answered by the fingerprint, which tells of size and channels too.
+        if all(made[key] == value or (value is None and key in ("size", "channels")) for key, value in wanted.items()):
+            return dataset
+    return None
+
+
+def _options_of(dataset: Dataset) -> dict[str, Any]:
+    """The options a set was made with; a size or a number of channels that was left open has become that of the pictures."""
+    made = DataOptions.of(dataset.manifest["options"]).values()
+    return made | {"size": dataset.shape[:2], "channels": dataset.shape[2]}
+
+
 def adopt_prepared(path: Path, options: DataOptions, out: Path | None) -> Dataset:
     """Opens a prepared folder. Errors: `InputError` when `options` ask for something else than what it holds."""
     dataset = open_dataset(path)
-    # A size or a number of channels that was left open has become that of the pictures.
-    made = DataOptions.of(dataset.manifest["options"]).values() | {"size": dataset.shape[:2], "channels": dataset.shape[2]}
+    made = _options_of(dataset)
     defaults = DataOptions().values()
     for name, wanted in options.values().items():
         if wanted != defaults[name] and wanted != made[name]:
             raise InputError(
                 f"{path} is already prepared, with {name} {made[name]}, not {wanted}; "
-                f"prepare its source ({dataset.manifest['source']}) again with the {name} you want"
+                f"prepare its source ({public_address(dataset.manifest['source'])}) again with the {name} you want"
             )
     if out is not None and Path(out).expanduser().resolve() != path.resolve():
         raise InputError(f"{path} is already prepared; use it where it is, or copy the folder to {out}")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from limner.core.address import is_address, public_address
 from limner.core.errors import InputError, nearest
 from limner.core.files import slug
-from limner.core.progress import Tell, silent
+from limner.core.progress import Progress, Tell, silent
 from limner.data import arrays, digits, metadata, named, remote, scenes
 from limner.data.listing import Entry, Fault, Files, Listing, Rejected, Tree, printable
 from limner.data.options import SPLITS, DataOptions, split_of
@@ -46,16 +47,18 @@ class Source(Protocol):
         ...
 
 
-def find_source(source: str | Path) -> Source:
+def find_source(source: str | Path, tell: Tell = silent) -> Source:
     """The source of a built-in name, an address, a folder, an archive or an IDX file. Errors: `InputError` for all else.
+
+    `tell` hears where the server of an address does not answer and an earlier copy stands in.
 
     A name stands before a path: a folder called ``mnist`` is reached as ``./mnist``.
     """
     if str(source) in BUILT_IN:
         return BuiltInSource(str(source))
     source = remote.local_source(source)
-    if remote.is_address(source):
-        return RemoteSource(str(source))
+    if is_address(source):
+        return RemoteSource(str(source), tell)
     path = Path(source).expanduser()
     if not path.exists():
         hint = nearest(str(source), BUILT_IN) or f"; give a folder, an archive, or one of {', '.join(BUILT_IN)}"
@@ -134,13 +137,17 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class RemoteSource:
-    """Any of these behind an address. A set prepared before is found by what the server says; nothing is fetched for it."""
+    """Any of these behind an address. A set prepared before is found by what the server says; nothing is fetched for it.
+
+    Where the server does not answer, the newest copy in the cache is taken as what it holds, and `warn` hears of it.
+    """
 
     address: str
+    warn: Tell = field(default=silent, compare=False)
 
     @property
     def name(self) -> str:
-        return _plain_name(remote.base_name(self.address))
+        return _plain_name(remote.base_name(public_address(self.address)))
 
     @cached_property
     def _place(self) -> remote.Place:
@@ -148,7 +155,15 @@ class RemoteSource:
 
     @cached_property
     def _files(self) -> list[remote.RemoteFile]:
-        return self._place.files()
+        try:
+            return self._place.files()
+        except remote.UnreachableError as error:
+            earlier = remote.earlier_files(self.address)
+            if earlier is None:
+                raise
+            note = f"{error}; going on with the newest copy in the cache"
+            self.warn(Progress(f"fetching {self.name}", note=note))
+            return earlier
 
     def identity(self) -> str:
         return remote.identity(self.address, self._files)

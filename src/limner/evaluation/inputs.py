@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from limner.core import parallel
+from limner.core.address import public_address
 from limner.core.errors import InputError
 from limner.core.files import cache_folder, mended
 from limner.core.images import batches_of
@@ -127,8 +128,8 @@ def common_reference(words: Sequence[str | Path], models: Sequence[Loaded | None
     for other in runs[1:] if data is None else ():
         if other.recipe.data.fingerprint != first.recipe.data.fingerprint:
             raise InputError(
-                f"{first.run.path} was trained on {first.recipe.data.source} and {other.run.path} on other data "
-                f"({other.recipe.data.source}); name one set of real pictures for both: --data SRC"
+                f"{first.run.path} was trained on {public_address(first.recipe.data.source)} and {other.run.path} on "
+                f"other data ({public_address(other.recipe.data.source)}); name one set of real pictures for both: --data SRC"
             )
     for other in runs[1:]:
         if other.shape != first.shape:

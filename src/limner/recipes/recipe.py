@@ -7,12 +7,12 @@ defaults. An unknown key is an error that names its nearest neighbour.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from limner.core.address import public_name
 from limner.core.errors import InputError
 from limner.core.precision import Precision
 from limner.data.options import DataOptions, ImageOptions
@@ -154,9 +154,12 @@ class Recipe(_Tree):
         return self.precision
 
     def portable(self) -> str:
-        """Canonical JSON without paths, for the metadata of weights: equal weights are equal files."""
+        """Canonical JSON without paths, for the metadata of weights: equal weights are equal files.
+
+        Nor does it hold the user, password or query of an address, for weights are handed on.
+        """
         tree = self.model_dump(mode="json")
-        tree["data"]["source"] = Path(self.data.source).name
+        tree["data"]["source"] = public_name(self.data.source)
         tree["init_from"] = tree["codec"] = None
         return json.dumps(tree, sort_keys=True)
 

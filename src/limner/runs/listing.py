@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from limner.core.address import public_name
 from limner.core.errors import InputError
 from limner.runs.run import Run
 
@@ -31,7 +32,7 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
             {
                 "run": str(path),
                 "preset": recipe.preset,
-                "data": Path(recipe.data.source).name,
+                "data": public_name(recipe.data.source),
                 "state": state,
                 "images": status.get("images", 0),
                 "budget": plan[-1][1] if plan else recipe.budget.images,

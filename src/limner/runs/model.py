@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from limner.core import precision
+from limner.core.address import public_address
 from limner.core.capabilities import Latents, Reconstructs
 from limner.core.cond import Cond
 from limner.core.errors import InputError, nearest
@@ -99,7 +100,7 @@ class Loaded:
             drawing = presets_drawing(made)[0] if made is not None else "none"
             return (
                 f"{self.run.path} turns pictures into {CODEC_WORDS[made]} and has no {drawing} to draw new ones; train one "
-                f"with `limner train {self.recipe.data.source} --preset {drawing} codec={self.run.path}`"
+                f"with `limner train {public_address(self.recipe.data.source)} --preset {drawing} codec={self.run.path}`"
             )
         drawing = configs[-1][2].kind
         early = f"{self.run.path} had not begun its {drawing}, which draws new pictures, at {self.checkpoint.images:,} images"
@@ -183,11 +184,11 @@ class Loaded:
         """
         told = self.recipe.data
         data = told if source is None else told.model_copy(update={"source": source, "split": None, "limit": None})
-        found = prepare_source(data.source, data.options())
+        found = prepare_source(data.source, data.options(), fingerprint=told.fingerprint if source is None else None)
         if source is None and found.fingerprint != told.fingerprint:
             raise InputError(
-                f"{told.source} is no longer what {self.run.path} was trained on (its fingerprint differs), so its held-out "
-                "pictures may have been trained on; bring the pictures back, or name others with --data SRC"
+                f"{public_address(told.source)} is no longer what {self.run.path} was trained on (its fingerprint differs), so "
+                "its held-out pictures may have been trained on; bring the pictures back, or name others with --data SRC"
             )
         return found
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from limner.core.address import is_address, public_address, public_name, public_text
 from limner.core.files import write_text
 from limner.pages.charts import Curve, chart
 from limner.pages.html import Figure, Tile, render
@@ -53,8 +54,8 @@ def page(run: Path) -> str:
         "previews": _through_time(previews),
         "charts": [chart for chart in _charts(metrics, scores) if chart],
         "facts": _facts(recipe, status, provenance, metrics),
-        "recipe": _read(run / "recipe.yaml").strip(),
-        "command": _command(provenance).strip(),
+        "recipe": _public_recipe(run, recipe).strip(),
+        "command": public_text(_command(provenance), _source(recipe)).strip(),
     }
     return render("runs/report.html", facts)
 
@@ -106,9 +107,22 @@ def _mapping(value: Any) -> Row:
     return value if isinstance(value, Mapping) else {}
 
 
+def _source(recipe: Row) -> str:
+    return _text(_mapping(recipe.get("data")).get("source")) or _text(recipe.get("data"))
+
+
+def _public_recipe(run: Path, recipe: Row) -> str:
+    """The text of recipe.yaml as it may be shown: an address, which may be long and quoted, is replaced before it is text."""
+    source, data = _source(recipe), _mapping(recipe.get("data"))
+    if not (is_address(source) and data):
+        return public_text(_read(run / "recipe.yaml"))
+    shown = {**recipe, "data": {**data, "source": public_address(source)}}
+    return public_text(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), source)
+
+
 def _data_name(recipe: Row) -> str:
-    source = _text(_mapping(recipe.get("data")).get("source")) or _text(recipe.get("data"))
-    return Path(source).name or source or "a run"
+    source = _source(recipe)
+    return public_name(source) or public_address(source) or "a run"
 
 
 def _command(provenance: Row) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from limner.core import parallel, precision
+from limner.core.address import is_address
 from limner.core.errors import InputError
 from limner.core.method import Facts
 from limner.core.progress import Progress, Tell
@@ -130,11 +131,11 @@ def _compose(request: TrainRequest, over: Sequence[str] = (), common: bool = Fal
     return recipe
 
 
-def prepared_dataset(recipe: Recipe, tell: Tell) -> Dataset:
-    """The prepared set; the leading process prepares it, the others open it."""
+def prepared_dataset(recipe: Recipe, tell: Tell, fingerprint: str | None = None) -> Dataset:
+    """The prepared set; the leading process prepares it, the others open it. See `prepare_source` for `fingerprint`."""
 
     def ready() -> Dataset:
-        return prepare_source(recipe.data.source, recipe.data.options(), tell=tell)
+        return prepare_source(recipe.data.source, recipe.data.options(), tell=tell, fingerprint=fingerprint)
 
     first = ready() if parallel.leads() else None
     parallel.wait_for_all()
@@ -145,8 +146,9 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     """What the recipe left open, as this data and this processor decide it."""
     height, width, channels = dataset.shape
     source = recipe.data.source
+    as_given = source in BUILT_IN or is_address(source) or not Path(source).exists()
     data = {
-        "source": source if source in BUILT_IN or not Path(source).exists() else str(Path(source).resolve()),
+        "source": source if as_given else str(Path(source).resolve()),
         "size": f"{height}x{width}",
         "channels": channels,
         "fingerprint": dataset.fingerprint,

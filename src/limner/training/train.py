@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 from limner.core import parallel, precision
+from limner.core.address import public_address, public_text, public_word
 from limner.core.errors import InputError
 from limner.core.files import write_json
 from limner.core.process import configure_process
@@ -104,11 +105,11 @@ def resume(
     opened = Run.open(run)
     with parallel.processes():
         recipe = opened.recipe()
-        dataset = prepared_dataset(recipe, tell)
+        dataset = prepared_dataset(recipe, tell, recipe.data.fingerprint)
         if recipe.data.fingerprint != dataset.fingerprint:
             raise InputError(
-                f"{recipe.data.source} is no longer what {opened.path} was trained on (its fingerprint differs); bring the "
-                f"pictures back, or start a new run with init_from={opened.path}"
+                f"{public_address(recipe.data.source)} is no longer what {opened.path} was trained on (its fingerprint "
+                f"differs); bring the pictures back, or start a new run with init_from={opened.path}"
             )
         with _alone(opened):
             recipe = _go_on(opened, recipe, images, minutes, settings)
@@ -130,18 +131,19 @@ def _train(run: Run, recipe: Recipe, dataset: Dataset, on_progress: Tell) -> Out
             return _train_in_memory(run, recipe, dataset, on_progress)
     except BaseException as error:
         if parallel.leads():
-            _write_failure(run, error)
+            _write_failure(run, error, recipe.data.source)
         raise
 
 
-def _write_failure(run: Run, error: BaseException) -> None:
-    """Status and log of a run that ended with `error`."""
+def _write_failure(run: Run, error: BaseException, source: str) -> None:
+    """Status and log of a run that ended with `error`; they show nothing secret of the `source`, where it is an address."""
     newest = run.checkpoints()[-1:]
     state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-    run.write_status(state, images=newest[0].images if newest else 0, error=str(error))
+    run.write_status(state, images=newest[0].images if newest else 0, error=public_text(str(error), source))
     error.add_note(f"log: {run.path / 'log.txt'}")
     mendable = isinstance(error, InputError | KeyboardInterrupt)
-    run.log(f"{type(error).__name__}: {error}" if mendable else traceback.format_exc())
+    text = f"{type(error).__name__}: {error}" if mendable else traceback.format_exc()
+    run.log(public_text(text, source))
 
 
 def _train_in_memory(run: Run, recipe: Recipe, dataset: Dataset, on_progress: Tell) -> Outcome:
@@ -293,7 +295,7 @@ def provenance(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     import safetensors
 
     return {
-        "command": shlex.join(["limner", *sys.argv[1:]]),
+        "command": shlex.join(["limner", *map(public_word, sys.argv[1:])]),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
