@@ -199,9 +199,5 @@ def _wanted(error: Any, key: str) -> str:
         inner = sorted(known.removeprefix(f"{key}.") for known in known_keys() if known.startswith(f"{key}."))
         part = next((name for name in ("kind", "by", "value") if name in inner), inner[0] if inner else "…")
         example = error["input"] if part == "kind" and isinstance(error["input"], str) else "…"
-        return (
-            f"a number (or {key}.warmup=… and the like)"
-            if part == "value"
-            else f"its parts, such as {key}.{part}={example}"
-        )
+        return f"a number (or {key}.warmup=… and the like)" if part == "value" else f"its parts, such as {key}.{part}={example}"
     return str(error["msg"].removeprefix("Value error, ").removeprefix("Input should be "))
