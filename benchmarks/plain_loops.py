@@ -23,9 +23,10 @@ from limner.methods.vae.autoencoder import Autoencoder
 from limner.methods.vae.vae import Vae
 from limner.methods.vq.prior import Prior
 from limner.methods.vq.vqvae import VqVae
-from limner.nets import spectral, transformer
+from limner.nets import transformer
 from limner.nets.cpu import Conv2d, ConvTranspose2d, Dropout
 from limner.nets.layers import BatchNorm
+from limner.nets.spectral import Spectral
 
 CPU = torch.device("cpu")
 
@@ -68,6 +69,13 @@ def _block(block: Any, x: Tensor) -> Tensor:
     seen = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     x = x + block.drop(block.out(seen.transpose(1, 2).flatten(2)))
     return x + block.drop(block.down(F.silu(block.up(block.norm2(x)))))
+
+
+def iterate(module: nn.Module) -> None:
+    """One power iteration of every spectrally normalised weight inside."""
+    for layer in module.modules():
+        if isinstance(layer, Spectral):
+            layer.move_state({})
 
 
 def optimiser(module: nn.Module, told: Any) -> torch.optim.Optimizer:
@@ -245,7 +253,7 @@ def vqvae(method: VqVae, data: Data, progress: float, number_format: Precision) 
             opt_critic.zero_grad()
             told.backward()
             opt_critic.step()
-            spectral.iterate(critic)
+            iterate(critic)
 
     return Plain(step, lambda rows: passed(rows)[0])
 
@@ -345,7 +353,7 @@ def gan(method: Gan, data: Data, progress: float, number_format: Precision) -> P
         loss.backward()
         opt_d.step()
         if config.discriminator.spectral:
-            spectral.iterate(d)
+            iterate(d)
         if config.weight_clip is not None:
             with torch.no_grad():
                 for weight in d.parameters():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,6 +65,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    said = Counter(told for report in reports if getattr(report, "when", "") == "call" for told in report.user_properties)
+    for (what, how), count in sorted(said.items()):  # what a test records by `record_property` concerns whoever reads the end
+        terminalreporter.write_line("")
+        terminalreporter.write_line(f"{what}: {how} ({count} tests)")
     skipped = terminalreporter.stats.get("skipped", [])
     without = sum(_MISSING in str(report.longrepr) for report in skipped)
     if without:

@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from urllib3.response import HTTPResponse
 
 Answer = bytes | Callable[[BaseHTTPRequestHandler], None]
 """The bytes of a file, or a function that answers by itself."""
@@ -105,3 +109,20 @@ def moved_to(url: str) -> Callable[[BaseHTTPRequestHandler], None]:
         handler.end_headers()
 
     return answer
+
+
+def watch_reads(patch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of the blocks that downloads have read from here on.
+
+    What a server has sent says less: of that, the buffers of both sockets may hold many megabytes which nobody has read.
+    """
+    blocks: list[int] = []
+    stream = HTTPResponse.stream
+
+    def watched(*arguments: Any, **named: Any) -> Iterator[bytes]:
+        for block in stream(*arguments, **named):
+            blocks.append(len(block))
+            yield block
+
+    patch.setattr(HTTPResponse, "stream", watched)
+    return blocks

@@ -9,7 +9,10 @@ near). Only what `import limner` offers is called, so that these tests outlive e
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,8 @@ MADE: dict[str, Any] = json.loads((record.HOME / "made.json").read_text(encoding
 NAMES: list[str] = MADE["runs"]
 FINISHED = [name for name in NAMES if name.startswith("finished-")]
 STOPPED = [name for name in NAMES if name not in FINISHED]
+BIT_FOR_BIT = "compared bit for bit"
+NEAR = "compared but for rounding, since they were made on another kind of machine"
 TRAINED_ALIKE = not torch.cuda.is_available()
 """A GPU draws other numbers in training than a CPU; what a trained model draws is the same but for rounding."""
 
@@ -41,9 +46,11 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def exact() -> bool:
-    """Whether results must be equal to the bit here."""
-    return record.machine() == MADE["machine"]
+def exact(record_property: Callable[[str, object], None]) -> bool:
+    """Whether results must be equal to the bit here; the closing lines of pytest say which."""
+    alike = record.machine() == MADE["machine"]
+    record_property("old runs", BIT_FOR_BIT if alike else NEAR)
+    return alike
 
 
 def compared(run: Path, name: str, exact: bool, scratch: Path) -> list[str]:
@@ -135,6 +142,27 @@ def test_an_old_recipe_makes_the_same_run_again(name: str, settings: dict[str, s
 
 
 # ---- whether all this would notice
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_the_closing_lines_say_how_old_runs_were_compared(alike: bool, tmp_path: Path) -> None:
+    path = tmp_path / "test_old.py"
+    path.write_text(
+        "from contract_old_runs import MADE, exact, record\n"
+        f"record.machine = lambda: MADE['machine'] if {alike} else None\n"
+        f"def test_one(exact): assert exact == {alike}\n"
+        f"def test_two(exact): pass\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "contract_old_runs.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    tests = Path(__file__).resolve().parents[1]
+    (tmp_path / "conftest.py").write_text((tests / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(path)]
+    folders = (tests, Path(limner.__file__).parents[1])
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(str(folder) for folder in folders)}
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout
+    assert f"old runs: {BIT_FOR_BIT if alike else NEAR} (2 tests)" in done.stdout
 
 
 @pytest.mark.parametrize("part", record.PARTS)

@@ -16,21 +16,23 @@ from limner.core import environment, parallel, precision, process, seeds
 from limner.core.capabilities import Pixels
 from limner.core.cond import Cond
 from limner.core.errors import InputError
-from limner.core.precision import Kind
+from limner.core.precision import Accelerator, Kind
 from limner.methods.vae.elbo import importance_bound
 from limner.methods.vae.vae import Vae, VaeConfig
 from limner.methods.vq import prior
 from limner.methods.vq.vqvae import VqVae, VqVaeConfig
 from limner.nets.mixture import GaussianMixture
 from limner.nets.transformer import pick
+from limner.recipes.recipe import Recipe
 from limner.tasks.interpolate import _between
+from limner.training.resolve import _facts
 
 Machine = Callable[..., None]
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """`machine("mps")` has that accelerator, `machine(None)` none; `machine("cuda", 4)` has four."""
+    """`machine("mps")` has that accelerator, `machine(None)` none; `machine("cuda", 4)` has four. None is asked for by name."""
     monkeypatch.delenv(precision.CHOICE, raising=False)
 
     def make(kind: str | None, count: int = 1) -> None:
@@ -51,13 +53,14 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
         ("cuda", None, "cuda"),
         ("cuda", "cpu", "cpu"),
         ("cuda", "CUDA ", "cuda"),
-        ("mps", None, "mps"),
+        ("mps", None, "cpu"),
         ("mps", "cpu", "cpu"),
-        ("xpu", None, "xpu"),
+        ("mps", "mps", "mps"),
+        ("xpu", None, "cpu"),
         ("xpu", "xpu", "xpu"),
     ],
 )
-def test_the_device_is_the_accelerator_or_what_was_asked_for(
+def test_the_device_is_a_tried_accelerator_or_what_was_asked_for(
     there: str | None, asked: str | None, expected: Kind, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(there)
@@ -65,6 +68,34 @@ def test_the_device_is_the_accelerator_or_what_was_asked_for(
         monkeypatch.setenv(precision.CHOICE, asked)
     assert precision.device_kind() == expected
     assert precision.device() == (torch.device("cpu") if expected == "cpu" else torch.device(expected, 0))
+
+
+@pytest.mark.parametrize("kind", ["mps", "xpu"])
+def test_an_accelerator_is_taken_by_itself_once_it_was_tried(
+    kind: Accelerator, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(kind)
+    assert precision.device_kind() == "cpu"
+    monkeypatch.setattr(precision, "TRIED", {**environment.TRIED, ("macos", kind): "one chip"})
+    assert precision.device_kind() == kind
+
+
+@pytest.mark.parametrize("kind", ["mps", "xpu"])
+def test_an_accelerator_that_is_not_taken_changes_nothing(kind: str, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a recipe is given for an accelerator, and the order of sums, go by the device that computes."""
+    dataset: Any = SimpleNamespace(shape=(8, 8, 1), labels=None, classes=(), splits={"train": range(10)})
+    machine(kind)
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        for asked in (None, kind):
+            if asked:
+                monkeypatch.setenv(precision.CHOICE, asked)
+            assert _facts(Recipe(), dataset).accelerated == (asked is not None)
+            with precision.repeatable():
+                assert torch.are_deterministic_algorithms_enabled() == (asked is not None)
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=True)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +144,7 @@ def test_processes_speak_through_their_cards_where_each_has_one(
     kind: str, count: int, processes: int, backend: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(None if kind == "cpu" else kind, count)
+    monkeypatch.setenv(precision.CHOICE, kind)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     device = precision.device()
     assert parallel._backend(device) == backend
@@ -140,6 +172,7 @@ def test_a_processor_has_a_name(machine: Machine, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(precision.platform, "processor", lambda: "arm")
     for kind, name in (("cuda", "a card of NVIDIA's"), ("xpu", "a card of Intel's"), ("mps", "arm (mps)")):
         machine(kind)
+        monkeypatch.setenv(precision.CHOICE, kind)
         assert precision.processor() == name
 
 
@@ -221,8 +254,8 @@ def test_peak_memory_is_in_bytes_on_every_system(monkeypatch: pytest.MonkeyPatch
         ("linux", None, 0, []),
         ("linux", "cuda", 1, []),
         ("linux", "cuda", 2, ["with one GPU, never with several"]),
-        ("linux", "xpu", 1, ["never run on xpu"]),
-        ("macos", "mps", 1, ["never run on macOS", "never run on mps"]),
+        ("linux", "xpu", 1, ["set LIMNER_DEVICE=xpu to use it"]),
+        ("macos", "mps", 1, ["never run on macOS", "set LIMNER_DEVICE=mps to use it"]),
         ("windows", "cuda", 1, ["never run on Windows", "never run on cuda here"]),
         ("windows", None, 0, ["never run on Windows"]),
     ],
@@ -235,6 +268,9 @@ def test_doctor_says_what_was_never_tried(
     said = environment._untried(precision.device_kind())
     assert len(said) == len(words)
     assert all(word in line for word, line in zip(words, said, strict=True))
+    if kind in ("mps", "xpu"):
+        monkeypatch.setenv(precision.CHOICE, kind)
+        assert f"never run on {kind} here" in environment._untried(precision.device_kind())[-1]
 
 
 # Numbers of float64 on a device that has none. The device `meta` plays it: it computes shapes alone, and here refuses float64.

@@ -85,7 +85,7 @@ def test_every_factor_twice() -> None:
     assert np.abs(scores.sap(*learn_and_test(twice))).max() < 1e-9
     found = quick_dci(twice)
     assert found.disentanglement > 0.99
-    assert found.completeness == pytest.approx(1 - np.log(2) / np.log(10), abs=0.05)
+    assert found.completeness == pytest.approx(1 - np.log(2) / np.log(10), abs=0.02)
     np.testing.assert_allclose(found.importances[:5] + found.importances[5:], np.eye(5), atol=0.01)
 
 

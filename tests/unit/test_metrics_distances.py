@@ -268,6 +268,12 @@ def test_shifted_and_squeezed_sets_are_told_apart() -> None:
     assert shifted.z > 6
     assert two_sample_test(a * 0.5, b).p > 1e-3  # no straight cut parts a ball from a ball around it
     assert two_sample_test(a + 0.8, b) == shifted
+    # Twenty pictures again and again: in 40 dimensions their mean lies √2 away by chance, and a straight cut can use more.
+    many = normal(700, 40, seed=1)
+    few = two_sample_test(normal(20, 40).repeat(20, 1), many)
+    assert stats.norm.cdf(2**0.5 / 2) < few.accuracy.value < 0.95
+    assert few.p < 1e-10
+    assert two_sample_test(normal(400, 40), many).p > 1e-3
     with pytest.raises(InputError, match="8 images"):
         two_sample_test(a[:7], b)
 

@@ -32,7 +32,8 @@ from limner.core.errors import InputError
 def doctor(as_json: Json = False) -> None:
     """Say what this machine offers, and what of it was never tried.
 
-    LIMNER_DEVICE=cpu (or cuda, mps, xpu) in the environment chooses another device than the one that doctor names.
+    LIMNER_DEVICE=cpu (or cuda, mps, xpu) in the environment chooses another device than the one that doctor names. mps and xpu
+    are taken only in this way, since nobody has tried them yet.
     """
     with verb(as_json) as reply:
         from limner.core.environment import examine

@@ -28,6 +28,7 @@ TRIED: Mapping[tuple[System, str], str] = {
 """(operating system, kind of device) on which limner was run by those who make it, and what was tried there.
 
 Whatever stands here was run, not only simulated. All else (macOS, Windows; mps, xpu) is written to work and was never tried.
+An accelerator whose kind has no row is taken only where LIMNER_DEVICE names it (`limner.core.precision.device_kind`).
 """
 _PROPER: Mapping[System, str] = {"linux": "Linux", "macos": "macOS", "windows": "Windows", "other": "this operating system"}
 
@@ -152,10 +153,17 @@ def _untried(kind: str) -> list[str]:
     """A sentence for each way in which this machine is unlike those that limner was ever run on."""
     import torch
 
+    from limner.core import precision
+
     system, never = process.system(), list[str]()
     if (system, "cpu") not in TRIED:
         never.append(f"limner was never run on {_PROPER[system]}, only tested as if it were there: report what goes wrong")
-    if kind != "cpu" and (system, kind) not in TRIED:
+    if kind == "cpu" and (idle := precision.untried_accelerator()):
+        never.append(
+            f"there is a device of kind {idle}, which limner was never run on and does not take by itself: set "
+            f"LIMNER_DEVICE={idle} to use it, compare a short run with one of LIMNER_DEVICE=cpu, and report what differs"
+        )
+    elif kind != "cpu" and (system, kind) not in TRIED:
         never.append(
             f"limner was never run on {kind} here, only tested as if it were there: compare a short run with one of "
             "LIMNER_DEVICE=cpu, and report what differs"

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from limner.core.environment import TRIED
 from limner.core.errors import InputError, nearest
 from limner.core.process import configure_process
 
@@ -31,15 +32,24 @@ def accelerator() -> Accelerator | None:
     return next((kind for kind in kinds if there is not None and there.type == kind), None)
 
 
+def untried_accelerator() -> Accelerator | None:
+    """The accelerator of this machine if limner was never run on one of its kind, whatever the operating system; else None."""
+    there = accelerator()
+    return None if there in {kind for _, kind in TRIED} else there
+
+
 def device_kind() -> Kind:
-    """What LIMNER_DEVICE names; without it the accelerator where there is one, otherwise the CPU.
+    """What LIMNER_DEVICE names; without it the accelerator where there is one of a kind that was tried, otherwise the CPU.
+
+    A kind was tried where `environment.TRIED` has it, on whatever operating system. Another one is taken only by its name:
+    nobody knows yet what it computes, and a run that was begun on the CPU must not go on elsewhere unasked.
 
     Errors: `InputError` where it names no kind of device, or one that is not here.
     """
     asked, there = os.environ.get(CHOICE, "").strip().lower(), accelerator()
     here: tuple[Kind, ...] = ("cpu",) if there is None else ("cpu", there)
     if not asked:
-        return here[-1]
+        return "cpu" if untried_accelerator() else here[-1]
     for kind in here:
         if asked == kind:
             return kind
@@ -122,7 +132,7 @@ def repeatable() -> Iterator[None]:
     try:
         for switch in switches:
             switch.fp32_precision = "ieee"
-        with _in_order() if accelerator() else contextlib.nullcontext():
+        with _in_order() if device_kind() != "cpu" else contextlib.nullcontext():
             yield
     finally:
         for switch, old in zip(switches, before, strict=True):

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core import parallel
-from limner.core.errors import InputError
+from limner.core.errors import InputError, require
 from limner.core.files import write_text
 from limner.core.images import save_png
 from limner.data.dataset import Dataset
@@ -103,6 +103,7 @@ def compare(
 
     Errors: `InputError`, among others where runs were trained on different data and no `data` are named.
     """
+    require("scipy", "scikit-learn")
     with parallel.processes():
         began = time.monotonic()
         _checked(what, metrics, count)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from limner.core import parallel
 from limner.core.capabilities import Bounded, Reconstructs
-from limner.core.errors import InputError, nearest
+from limner.core.errors import InputError, nearest, require
 from limner.core.files import writable, write_json, write_text
 from limner.core.images import grid, save_png
 from limner.data import prepare
@@ -95,6 +95,7 @@ def evaluate(
 
     Errors: `InputError`, among others for a metric asked for by name that cannot be had.
     """
+    require("scipy", "scikit-learn")
     names = metrics.split(",") if isinstance(metrics, str) else metrics
     request = EvaluationRequest(what, data, count, features, names, importance, out)
     with parallel.processes():

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from limner.core.layer_state import StatefulLayer, stateful_layers
+from limner.core.layer_state import StatefulLayer
 
 FIRST = 15
 """Power iterations on the first weights, so that even the first pass divides by nearly the right value."""
@@ -63,10 +63,3 @@ def normalise(module: nn.Module) -> None:
             weight = layer.weight
             assert isinstance(weight, nn.Parameter)
             parametrize.register_parametrization(layer, "weight", Spectral(weight))
-
-
-def iterate(module: nn.Module) -> None:
-    """One power iteration of every weight inside."""
-    for _, layer in stateful_layers(module):
-        if isinstance(layer, Spectral):
-            layer.move_state({})

@@ -197,11 +197,7 @@ def _wanted(error: Any, key: str) -> str:
         return "true, false"
     if error["type"].startswith(("model", "dict")):
         inner = sorted(known.removeprefix(f"{key}.") for known in known_keys() if known.startswith(f"{key}."))
-        resolved_values = next((name for name in ("kind", "by", "value") if name in inner), inner[0] if inner else "…")
-        example = error["input"] if resolved_values == "kind" and isinstance(error["input"], str) else "…"
-        return (
-            f"a number (or {key}.warmup=… and the like)"
-            if resolved_values == "value"
-            else f"its parts, such as {key}.{resolved_values}={example}"
-        )
+        part = next((name for name in ("kind", "by", "value") if name in inner), inner[0] if inner else "…")
+        example = error["input"] if part == "kind" and isinstance(error["input"], str) else "…"
+        return f"a number (or {key}.warmup=… and the like)" if part == "value" else f"its parts, such as {key}.{part}={example}"
     return str(error["msg"].removeprefix("Value error, ").removeprefix("Input should be "))

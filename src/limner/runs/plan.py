@@ -33,8 +33,10 @@ class Plan:
         return bool(self.rows) and self.rows[-1][0] > images
 
     def settled(self, since: int) -> float:
-        """Progress from `since` images on up to which marks have led to a row. A row that moves progress back must not bring
-        its mark up again."""
+        """Progress from `since` images on up to which marks have led to a row.
+
+        A correction that lowers progress must not trigger the same mark twice.
+        """
         rows = ((total, at) for (_, total), (at, _) in pairwise(self.rows) if since < at and since < total)
         return max(((at - since) / (total - since) for total, at in rows), default=0.0)
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limner.core.errors import InputError
+from limner.core.errors import InputError, require
 from limner.core.files import cache_folder
 from limner.core.images import batches_of
 from limner.core.tensor_cache import read_tensors, write_tensors
@@ -65,6 +65,7 @@ def classify(
     size or mode. What was fitted is kept in the cache by the hashes of model and data. Errors: `InputError` where the model
     has no encoder, or codes for latents, or the data no labels.
     """
+    require("scipy", "scikit-learn")
     began = time.perf_counter()
     model = load(run, checkpoint)
     shape, codes = model.latent_shape()

@@ -22,7 +22,7 @@ from limner.core.method import At, Losses, Method, Phase
 Drawer = Callable[[int, int, int], Batch]
 """(stream, first place, size) -> those rows of that stream's endless shuffled reading."""
 NORMS_EVERY = 17
-"""Turns of a phase between two looks at its gradients' norms; a prime, so that lazy penalties are met in their true share."""
+"""Log gradient norms every 17th time a phase runs. Prime, so that it does not alias with lazy-regularisation intervals."""
 
 
 class Stepper:

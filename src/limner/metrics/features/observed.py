@@ -64,7 +64,10 @@ def parts_of(count: int) -> Sequence[slice]:
 
 
 def _alike(seen: Seen) -> Seen:
-    """With (no) logits where the leading process, which has pictures in every round, has some: who saw none would not join."""
+    """Give empty ranks an empty logits tensor, so that every rank takes part in the all-gather.
+
+    The leading process has pictures in every round, so it knows whether there are logits, and of how many classes.
+    """
     classes = parallel.from_lead(None if seen.logits is None else int(seen.logits.shape[1]))
     return seen if classes is None or seen.logits is not None else Seen(seen.features, torch.empty(0, classes))
 
