@@ -57,7 +57,10 @@ PUBLISHED_SAP = {
     "turned": [0.097, 0.0302, 0.0836, 0.03, 0.1438],
     "noisy": [0.3538, 0.2318, 0.1304, 0.175, 0.2994],
 }
-"""[F]: what `_compute_score_matrix` of disentanglement_lib (commit 76f41e3, scikit-learn 1.9.1) makes of the arrays below."""
+"""[F]: the best less the second best of each factor in the matrix that `_compute_score_matrix` of disentanglement_lib makes
+(sap_score.py, commit 76f41e3, with scikit-learn 1.9.1; `compute_score_matrix` of its release 1.4 gives the same) of
+`learn_and_test(x)`, each array transposed, with continuous_factors=False. x is STANDARD, STANDARD @ rotation(5), and NOISY.
+Nothing in it is drawn. absl, gin and six, which it imports, may be empty stand-ins."""
 
 
 def test_one_latent_for_each_factor() -> None:
@@ -225,7 +228,12 @@ def test_a_bank_scores_as_fresh_draws_do() -> None:
     representations = encode(FACTORS)
     fresh, again = World(SIZES, draw, representations.var(axis=0, ddof=1)), bank(representations, FACTORS)
     factor_vae, beta_vae = factor_vae_score(fresh), beta_vae_score(fresh)
-    # Means of four runs of disentanglement_lib (commit 76f41e3, scikit-learn 1.9.1), of .431 to .452 and of .523 to .540.
+    # Means of four runs of disentanglement_lib (commit 76f41e3, scikit-learn 1.9.1), of .431 to .452 and of .523 to .540. Their
+    # seeds were not noted. Made again with release 1.4: `compute_factor_vae` is .4356 and .4478 with RandomState(0) and (1),
+    # `compute_beta_vae_sklearn` .5314 with RandomState(0); batch_size=64, num_train=10000, num_eval=5000,
+    # num_variance_estimate=10000. sample_factors draws randint(size, size=n) for each of SIZES in turn; an observation is
+    # `encode` of its factors, with the same mixing and noise from the same RandomState; the representation function is the
+    # identity.
     assert factor_vae == pytest.approx(0.445, abs=0.02)
     assert beta_vae == pytest.approx(0.532, abs=0.02)
     assert factor_vae_score(again) == pytest.approx(factor_vae, abs=0.02)
@@ -283,7 +291,12 @@ def test_support_vectors_are_at_the_optimum_of_the_published_objective() -> None
 
 
 def test_dci_is_disentanglement_lib_s() -> None:
-    """`_compute_dci`, commit 76f41e3, with scikit-learn 1.9.1: three times, since its trees are not seeded."""
+    """Published are means of three runs of disentanglement_lib (dci.py, commit 76f41e3, scikit-learn 1.9.1), whose trees are
+    not seeded: `compute_importance_gbt` of the arrays below, each transposed, then `disentanglement` and `completeness`.
+
+    Made again with its release 1.4, after np.random.seed(0), (1) and (2): .42778, .42792, .42934; .39483, .39522, .39629;
+    and .64278, .64222, .64333.
+    """
     learn, test, columns = slice(0, 600), slice(600, 1200), [0, 1, 4]
     found = scores.dci(NOISY[learn], FACTORS[learn][:, columns], NOISY[test], FACTORS[test][:, columns])
     assert found.disentanglement == pytest.approx(np.mean([0.43158, 0.42869, 0.42951]), abs=0.004)
