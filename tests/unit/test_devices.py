@@ -76,7 +76,7 @@ def test_an_accelerator_is_taken_by_itself_once_it_was_tried(
 ) -> None:
     machine(kind)
     assert precision.device_kind() == "cpu"
-    monkeypatch.setattr(precision, "TRIED", {**environment.TRIED, ("macos", kind): "one chip"})
+    monkeypatch.setattr(precision, "TRIED", {**process.TRIED, ("macos", kind): "one chip"})
     assert precision.device_kind() == kind
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.core import process
 from limner.core.files import cache_folder
-from limner.core.process import System
+from limner.core.process import TRIED, System
 
 if TYPE_CHECKING:
     import torch
@@ -21,15 +21,6 @@ TORCH = "2.13"  # what the tests run with; older ones back to 2.11 are known to 
 EXTRAS: Mapping[str, tuple[str, ...]] = {"export": ("onnx", "onnxruntime")}
 """The extras of pyproject.toml but for `dev`, and the modules that each brings."""
 
-TRIED: Mapping[tuple[System, str], str] = {
-    ("linux", "cpu"): "every test",
-    ("linux", "cuda"): "one NVIDIA card; several at once were not",
-}
-"""(operating system, kind of device) on which limner was run by those who make it, and what was tried there.
-
-Whatever stands here was run, not only simulated. All else (macOS, Windows; mps, xpu) is written to work and was never tried.
-An accelerator whose kind has no row is taken only where LIMNER_DEVICE names it (`limner.core.precision.device_kind`).
-"""
 _PROPER: Mapping[System, str] = {"linux": "Linux", "macos": "macOS", "windows": "Windows", "other": "this operating system"}
 
 

@@ -13,9 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from limner.core.environment import TRIED
 from limner.core.errors import InputError, nearest
-from limner.core.process import configure_process
+from limner.core.process import TRIED, configure_process
 
 Precision = Literal["fp32", "bf16"]
 Accelerator = Literal["cuda", "mps", "xpu"]
@@ -41,7 +40,7 @@ def untried_accelerator() -> Accelerator | None:
 def device_kind() -> Kind:
     """What LIMNER_DEVICE names; without it the accelerator where there is one of a kind that was tried, otherwise the CPU.
 
-    A kind was tried where `environment.TRIED` has it, on whatever operating system. Another one is taken only by its name:
+    A kind was tried where `process.TRIED` has it, on whatever operating system. Another one is taken only by its name:
     nobody knows yet what it computes, and a run that was begun on the CPU must not go on elsewhere unasked.
 
     Errors: `InputError` where it names no kind of device, or one that is not here.

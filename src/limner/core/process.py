@@ -15,6 +15,16 @@ Moment = Literal["import", "work", "ordered sums"]
 
 _SYSTEMS: Mapping[str, System] = {"linux": "linux", "darwin": "macos", "win32": "windows", "cygwin": "windows"}
 
+TRIED: Mapping[tuple[System, str], str] = {
+    ("linux", "cpu"): "every test",
+    ("linux", "cuda"): "one NVIDIA card; several at once were not",
+}
+"""(operating system, kind of device) on which limner was run by those who make it, and what was tried there.
+
+Whatever stands here was run, not only simulated. All else (macOS, Windows; mps, xpu) is written to work and was never tried.
+An accelerator whose kind has no row is taken only where LIMNER_DEVICE names it (`limner.core.precision.device_kind`).
+"""
+
 
 def system() -> System:
     """The operating system. Whatever treats one of them differently asks here, so that a test can pretend to be on another."""
