@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -143,7 +143,7 @@ class RemoteSource:
     """
 
     address: str
-    warn: Tell = field(default=silent, compare=False)
+    warn: Tell = silent
 
     @property
     def name(self) -> str:
