@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from limner.core import seeds as randomness
 from limner.core.cond import Batch
+from limner.core.seeds import noise
 
 MOST_COUNTED = 10_000
 """Training images whose labels say how often each class is drawn where none is asked for."""
@@ -29,6 +29,6 @@ def count_labels(batches: Iterable[Batch], shares: Tensor) -> None:
 
 def draw_labels(shares: Tensor, seeds: Sequence[int], asked: Tensor | None) -> Tensor:
     """[len(seeds)]: what was `asked` for; where that is nothing (-1, or None), a class drawn by the seed."""
-    place = torch.special.ndtr(randomness.noise(seeds, stream="label")).to(shares.device)
+    place = torch.special.ndtr(noise(seeds, stream="label")).to(shares.device)
     drawn = torch.searchsorted(shares.cumsum(0), place).clamp(max=len(shares) - 1)
     return drawn if asked is None else torch.where(asked.to(drawn.device) >= 0, asked.to(drawn.device), drawn)

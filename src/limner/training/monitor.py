@@ -12,8 +12,8 @@ from dataclasses import asdict
 from typing import Any
 
 from limner.core import diagnosis, parallel
-from limner.core import images as pictures
 from limner.core.capabilities import Reconstructs
+from limner.core.images import grid, save_png, to_tensor, to_uint8
 from limner.core.method import At, Method
 from limner.core.sampling import generate
 from limner.data.dataset import Dataset
@@ -50,12 +50,12 @@ class Monitor:
         rows = self.dataset.indices(self.split)
         real = self.dataset.images.gather(rows[:: max(1, len(rows) // self.count)][: self.count])
         if not (folder / "reals.png").exists():
-            pictures.save_png(folder / "reals.png", pictures.grid(real))
+            save_png(folder / "reals.png", grid(real))
         if method.generates or not isinstance(method, Reconstructs):
-            fake = pictures.to_uint8(generate(method, range(self.count)))
+            fake = to_uint8(generate(method, range(self.count)))
         else:
-            fake = pictures.to_uint8(method.decode(method.encode(pictures.to_tensor(real, method.device))))
-        pictures.save_png(folder / f"{images:09d}.png", pictures.grid(fake))
+            fake = to_uint8(method.decode(method.encode(to_tensor(real, method.device))))
+        save_png(folder / f"{images:09d}.png", grid(fake))
         return diagnosis.diversity(fake, real)
 
     def held_out(self, stepper: Stepper, at: At, seconds: float, always: bool) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from limner.core import images as pictures
+from limner.core.images import to_uint8
 from limner.core.method import Method
 from limner.core.sampling import generate
 from limner.core.seeds import SCORED_SEEDS
@@ -35,7 +35,7 @@ class ValidationScorer:
 
     def score(self, method: Method) -> dict[str, float]:
         """`frechet`, its `null`, `coverage` where there are pictures enough, and `class_distance` where there are classes."""
-        fake = pictures.to_uint8(generate(method, range(SCORED_SEEDS, SCORED_SEEDS + self.count)))
+        fake = to_uint8(generate(method, range(SCORED_SEEDS, SCORED_SEEDS + self.count)))
         seen = self.judge.see(fake)
         found = {"frechet": float(self.distance(Moments.of(seen.features))), "null": self.null}
         if min(len(fake), self.pictures) > COVERAGE_K:

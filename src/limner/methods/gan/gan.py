@@ -13,12 +13,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from limner.core import seeds as randomness
 from limner.core.capabilities import Codec, ScaledCodec
 from limner.core.cond import Batch, Cond
 from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
 from limner.core.method import At, Losses, Method, Phase, Player
+from limner.core.seeds import noise
 from limner.methods.gan.augment import Augmenter
 from limner.methods.gan.conditioning import cross_entropy
 from limner.methods.gan.config import NOTHING, Gamma, GanConfig, networks
@@ -203,8 +203,8 @@ class Gan(Method):
         images = torch.cat(parts)
         sigma = self.config.instance_noise.at(at.progress)
         if sigma > 0:  # Sønderby et al. 2017, arXiv:1610.04490
-            noise = torch.cat([batch.noise(*images.shape[1:]) for _ in parts])
-            images = images + sigma * noise.to(images.dtype)
+            added = torch.cat([batch.noise(*images.shape[1:]) for _ in parts])
+            images = images + sigma * added.to(images.dtype)
         return images
 
     def _verdict(self, batch: Batch, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -272,7 +272,7 @@ class Gan(Method):
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         """[len(seeds), latent], standard normal."""
-        return randomness.noise(seeds, self.config.latent).to(self.device)
+        return noise(seeds, self.config.latent).to(self.device)
 
     def picture(self, latents: Tensor, cond: Cond) -> Tensor:
         images = self.generator(latents, cond.label if self.conditional else None)

@@ -16,7 +16,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from limner.core import seeds as randomness
 from limner.core.capabilities import Codec, CodecKind
 from limner.core.cond import Batch, Cond
 from limner.core.diagnosis import Rule
@@ -24,6 +23,7 @@ from limner.core.errors import InputError
 from limner.core.method import Method, MethodConfig
 from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule
+from limner.core.seeds import noise
 from limner.methods.vae import likelihoods
 from limner.methods.vae.diagnosis import RULES
 from limner.nets.convae import Block, ConvDecoder, ConvEncoder, ConvSize
@@ -165,10 +165,10 @@ class Coding(Method):
     @torch.no_grad()
     def latents(self, seeds: Sequence[int]) -> Tensor:
         """[len(seeds), entries], drawn from the prior."""
-        normal = randomness.noise(seeds, self.entries).to(self.device)
+        normal = noise(seeds, self.entries).to(self.device)
         if self.prior is None:
             return normal
-        uniform = 0.5 + 0.5 * torch.erf(randomness.noise(seeds, stream="component") / math.sqrt(2))
+        uniform = 0.5 + 0.5 * torch.erf(noise(seeds, stream="component") / math.sqrt(2))
         return self.prior.sample(uniform.to(self.device), normal)
 
     def picture(self, latents: Tensor, cond: Cond) -> Tensor:

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from limner.core import seeds as randomness
 from limner.core.capabilities import Codec, CodecKind
 from limner.core.cond import Batch, Cond
 from limner.core.diagnosis import Rule
@@ -25,6 +24,7 @@ from limner.core.method import At, Facts, Losses, Method, MethodConfig, Phase, P
 from limner.core.optim import Clip, Optimiser
 from limner.core.precision import float64_home
 from limner.core.schedule import Schedule
+from limner.core.seeds import noise
 from limner.methods.labels import count_labels, draw_labels
 from limner.methods.vq.diagnosis import PRIOR_RULES
 from limner.nets.transformer import CausalTransformer, TransformerSize, pick
@@ -113,7 +113,7 @@ class Prior(Method):
         self, seeds: Sequence[int], cond: Cond, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, **knobs: Any
     ) -> Tensor:
         """`temperature`, `top_k` and `top_p` as `pick` has them: lower ones give more typical, less varied pictures."""
-        normal = randomness.noise(seeds, self.transformer.length, stream="codes").double()
+        normal = noise(seeds, self.transformer.length, stream="codes").double()
         uniform = torch.special.ndtr(normal).to(float64_home(self.device))
         codes = self.transformer.draw(
             len(seeds),
