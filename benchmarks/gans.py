@@ -69,7 +69,7 @@ def trial(minutes: float, seed: int, data: str, count: int, file: Path) -> dict[
     from limner.core import seeds
     from limner.training.ema import Ema
     from limner.core.images import to_uint8
-    from limner.core.method import At
+    from limner.core.method import StepContext
     from limner.core.sampling import generate
     from limner.training.step import Stepper
     from limner.core.precision import prepare_module
@@ -113,7 +113,7 @@ def trial(minutes: float, seed: int, data: str, count: int, file: Path) -> dict[
     stepper = Stepper(method, 64, 1, precision.choose(torch.device("cpu")), seed)
     steps, began = 0, time.monotonic()
     while (seconds := time.monotonic() - began) < 60 * minutes:
-        stepper.step(feed.draw, At(64 * steps, seconds / (60 * minutes)), steps)
+        stepper.step(feed.draw, StepContext(64 * steps, seconds / (60 * minutes)), steps)
         steps += 1
         beta = min(0.999, (1 + steps) / (10 + steps))
         ema.update(64, 64 * math.log(0.5) / math.log(beta))

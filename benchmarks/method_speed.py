@@ -37,8 +37,8 @@ from limner.core import seeds  # noqa: E402
 from limner.core.cond import Batch  # noqa: E402
 from limner.core.cond import Cond  # noqa: E402
 from limner.training.ema import Ema  # noqa: E402
-from limner.core.method import At  # noqa: E402
-from limner.core.method import Facts  # noqa: E402
+from limner.core.method import StepContext  # noqa: E402
+from limner.core.method import RunContext  # noqa: E402
 from limner.core.method import Method  # noqa: E402
 from limner.training.step import Stepper  # noqa: E402
 from limner.core.precision import prepare_module  # noqa: E402
@@ -57,7 +57,7 @@ LATE = {"vqgan": 0.7}
 def build(preset: str, size: int, channels: int) -> tuple[Recipe, Method]:
     """Of two stages, the first; `prior` is the second of `vq-vae`."""
     recipe = compose("vq-vae" if preset == "prior" else preset, [])
-    facts = Facts((channels, size, size), 64, None, 3.0, False, len(CLASSES), 5_000, 50_000)
+    facts = RunContext((channels, size, size), 64, None, 3.0, False, len(CLASSES), 5_000, 50_000)
     recipe = resolve_recipe(recipe, facts)
     torch.manual_seed(0)
     method = build_method(recipe, (size, size, channels), CLASSES, 0 if recipe.stages and preset != "prior" else None)
@@ -95,7 +95,7 @@ def limner_loop(preset: str, size: int, channels: int) -> tuple[Callable[[], Non
         return batch_of(torch.from_numpy(seeds.order(0, stream, start, count, PICTURES)))
 
     def step() -> None:
-        logs = stepper.step(draw, At(place[0] * recipe.batch.size, progress), place[0])
+        logs = stepper.step(draw, StepContext(place[0] * recipe.batch.size, progress), place[0])
         place[0] += 1
         if not all(torch.isfinite(value) for name, value in logs.items() if "/" not in name):
             raise SystemExit(f"{preset}: a loss is not finite")
@@ -104,7 +104,11 @@ def limner_loop(preset: str, size: int, channels: int) -> tuple[Callable[[], Non
     def loss(rows: torch.Tensor) -> torch.Tensor:
         phase = next(phase for phase in method.phases() if phase.due(0, progress))
         with precision.autocast(torch.device("cpu"), stepper.number_format):
-            return method.losses(phase.name, (batch_of(rows),) * phase.batches, At(0, progress)).of[phase.players[0]].mean()
+            return (
+                method.losses(phase.name, (batch_of(rows),) * phase.batches, StepContext(0, progress))
+                .of[phase.players[0]]
+                .mean()
+            )
 
     return step, loss
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from limner.core.precision import Precision, autocast
 from limner.methods.gan.gan import Gan
 from limner.methods.gan.penalties import gradient_penalty, r1_penalty
-from limner.methods.vae.autoencoder import Autoencoder
+from limner.methods.vae.autoencoder import PlainAutoencoder
 from limner.methods.vae.vae import Vae
 from limner.methods.vq.prior import Prior
 from limner.methods.vq.vqvae import VqVae
@@ -88,7 +88,7 @@ def optimiser(module: nn.Module, told: Any) -> torch.optim.Optimizer:
 def plain_of(method: Any, data: Data, progress: float, number_format: Precision) -> Plain:
     makers: dict[type, Callable[[Any, Data, float, Precision], Plain]] = {
         Gan: gan,
-        Autoencoder: autoencoder,
+        PlainAutoencoder: autoencoder,
         Vae: vae,
         VqVae: vqvae,
         Prior: prior,
@@ -112,7 +112,7 @@ def descent(module: nn.Module, told: Any, data: Data, loss: Callable[[Tensor], T
 # ---- autoencoders -------------------------------------------------------------------------------------------------------
 
 
-def autoencoder(method: Autoencoder, data: Data, progress: float, number_format: Precision) -> Plain:
+def autoencoder(method: PlainAutoencoder, data: Data, progress: float, number_format: Precision) -> Plain:
     coder, config = method.coder, method.config
 
     def loss(rows: Tensor) -> Tensor:

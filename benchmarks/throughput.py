@@ -112,7 +112,7 @@ def limner_contender(task: dict[str, Any]) -> Contender:
     from limner.core import precision
     from limner.core import seeds
     from limner.training.ema import Ema
-    from limner.core.method import At
+    from limner.core.method import StepContext
     from limner.training.step import Stepper
     from limner.core.precision import prepare_module
     from limner.core.process import keep_memory
@@ -138,7 +138,7 @@ def limner_contender(task: dict[str, Any]) -> Contender:
     def run(iterations: int) -> None:
         for _ in range(iterations):
             images = place[0] * recipe.batch.size
-            logs = stepper.step(feed.draw, At(images, 0.3), place[0])
+            logs = stepper.step(feed.draw, StepContext(images, 0.3), place[0])
             ema.update(recipe.batch.size, 10_000.0)
             if device.type == "cpu":
                 finite = [float(value) for value in logs.values()]  # the loop looks whether they are finite

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from limner.cli.parse import MAX_SEEDS, check_settings, choose_seeds, given, parse_seeds, split_list
-from limner.cli.progress import details, steps
+from limner.cli.progress import details, progress_on_stderr
 from limner.cli.show.tables import format_duration, format_size, format_value
 from limner.core.errors import InputError
+from limner.core.progress import Progress
 
 
 @pytest.mark.parametrize(
@@ -110,23 +111,15 @@ def test_numbers_for_people() -> None:
     ]
 
 
-class _Step:
-    what = "training"
-    total = 1000
-    images_per_second = 1302.4
-    losses = {"generator": 0.8123}  # noqa: RUF012
-    left = 80.0
-    note = ""
-
-    def __init__(self, images: int, note: str = "") -> None:
-        self.images, self.note = images, note
+def _training(images: int, note: str = "") -> Progress:
+    return Progress("training", images, 1000, 80.0, note, per_second=1302.4, losses={"generator": 0.8123})
 
 
 def test_progress_off_a_terminal_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    assert details(_Step(0)) == "1,302 images/s · generator 0.812 · 1 min 20 s left"
-    with steps() as tell:
+    assert details(_training(0)) == "1,302 images/s · generator 0.812 · 1 min 20 s left"
+    with progress_on_stderr() as on_progress:
         for images in range(1000):
-            tell(_Step(images, note="a preview" if images == 500 else ""))
+            on_progress(_training(images, note="a preview" if images == 500 else ""))
     seen = capsys.readouterr()
     assert seen.out == ""
     lines = seen.err.splitlines()

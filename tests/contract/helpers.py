@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from limner.core.cond import Batch, Cond
-from limner.core.method import At, Facts, Method
+from limner.core.method import Method, RunContext, StepContext
 from limner.core.precision import prepare_module
-from limner.methods.vae.base import CodingConfig
+from limner.methods.vae.base import AutoencoderBaseConfig
 from limner.nets.cpu import Dropout
 from limner.recipes.build import build_method, resolve_recipe
 from limner.recipes.recipe import Recipe
@@ -110,7 +110,7 @@ def narrowed(preset: str, *settings: str) -> tuple[str, ...]:
     """What makes the networks of `preset` narrow, but for what would do nothing beside `settings`; then these."""
     narrow = NARROW.get(preset, ())
     method = compose(preset, (*narrow, *settings)).method
-    if isinstance(method, CodingConfig):
+    if isinstance(method, AutoencoderBaseConfig):
         narrow = [one for one in narrow if method.overlooked(one.partition("=")[0].removeprefix("method.")) is None]
     return (*narrow, *settings)
 
@@ -123,7 +123,7 @@ def composed(preset: str, *settings: str) -> Recipe:
 def settled(recipe: Recipe, shape: tuple[int, int, int]) -> Recipe:
     """As a run of 96 pictures out of 1,000 of that shape would have it."""
     height, width, channels = shape
-    return resolve_recipe(recipe, Facts((channels, height, width), recipe.batch.size, 96, None, False, count=1000))
+    return resolve_recipe(recipe, RunContext((channels, height, width), recipe.batch.size, 96, None, False, count=1000))
 
 
 def run_of(
@@ -217,7 +217,7 @@ def at_images(images: int, act: Callable[[Stepper], None]) -> Iterator[None]:
     """Within the block, `act` is called once, just before the step that starts at `images`."""
     original, done = Stepper.step, []
 
-    def step(self: Stepper, draw: Any, at: At, iteration: int) -> dict[str, torch.Tensor]:
+    def step(self: Stepper, draw: Any, at: StepContext, iteration: int) -> dict[str, torch.Tensor]:
         if at.images >= images and not done:
             done.append(at.images)
             act(self)

@@ -14,7 +14,7 @@ from contract.helpers import method_of, pictures_like, run_of, without_dropout
 from limner import load, prepare
 from limner.core import precision
 from limner.core.cond import Batch, Cond
-from limner.core.method import At, Losses, Method
+from limner.core.method import Losses, Method, StepContext
 from limner.evaluation import likelihood as task
 from limner.methods.vae import elbo, likelihoods
 from limner.nets.mixture import GaussianMixture
@@ -75,7 +75,7 @@ def losses_of(method: Method, name: str = "") -> Losses:
     phase = next(phase for phase in method.phases() if name in ("", phase.name))
     label = torch.arange(6, device=images.device) % 3
     with precision.autocast(method.device, "bf16"):
-        found = method.losses(phase.name, (Batch(images, Cond(label)),) * phase.batches, At(0, 0.6))
+        found = method.losses(phase.name, (Batch(images, Cond(label)),) * phase.batches, StepContext(0, 0.6))
     assert {tensor.dtype for tensor in tensors([found.of, found.logs, found.sums])} == {torch.float32}
     return found
 

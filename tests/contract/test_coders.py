@@ -12,9 +12,9 @@ import torch
 import limner
 from contract.helpers import drawer, method_of, pictures_like, run_of, stepper_of
 from limner import load, prepare
-from limner.core.method import At
+from limner.core.method import StepContext
 from limner.methods.vae import elbo
-from limner.methods.vae.base import Coding
+from limner.methods.vae.base import AutoencoderBase
 from limner.methods.vae.vae import Vae
 from limner.methods.vq.vqvae import VqVae
 
@@ -114,7 +114,7 @@ def test_every_network_serves_any_size_and_loses_no_pixel(
 ) -> None:
     """Of odd sizes and of 1, 3 and 4 channels: each pixel moves the latents, each is moved by them, and training moves all."""
     method = method_of(preset, shape, *settings, stage=0)
-    assert isinstance(method, Coding | VqVae)
+    assert isinstance(method, AutoencoderBase | VqVae)
     with torch.no_grad():  # residual blocks start as nothing, and small scalars all round to the middle
         for weight in method.parameters():
             if not bool(weight.any()):
@@ -133,7 +133,7 @@ def test_every_network_serves_any_size_and_loses_no_pixel(
     other = latents + 1 if latents.is_floating_point() else (latents + 1) % (method.vocabulary or 0)
     assert bool((method.decode(other) != decoded).any(0).all()), "a pixel that no latent reaches"
     before = {name: weight.clone() for name, weight in method.coder.named_parameters()}
-    stepper_of(method, 4).step(drawer(images.detach()), At(0, 0.7), 0)
+    stepper_of(method, 4).step(drawer(images.detach()), StepContext(0, 0.7), 0)
     still = [name for name, weight in method.coder.named_parameters() if torch.equal(weight, before[name])]
     assert not still
 
@@ -170,7 +170,7 @@ def test_choices_that_do_not_go_together_are_refused(settings: tuple[str, ...], 
 def test_rate_and_distortion_are_logged_apart_and_in_bits() -> None:
     """A Gaussian of σ = 1: the density at the mean, times a bin of 2/255."""
     method = method_of("vae", (8, 8, 1), "method.decoder=fixed", "method.sigma=1.0", "method.beta=0")
-    logs = stepper_of(method, 8).step(drawer(pictures_like(16, (8, 8, 1), device=method.device)), At(0, 0.5), 0)
+    logs = stepper_of(method, 8).step(drawer(pictures_like(16, (8, 8, 1), device=method.device)), StepContext(0, 0.5), 0)
     nats = float(logs["distortion"] + logs["rate"])
     parts = float(logs["distortion_bits_per_dim"] + logs["rate_bits_per_dim"])
     assert parts == pytest.approx(float(logs["bits_per_dim"]), rel=1e-5)

@@ -29,7 +29,7 @@ from contract.helpers import (
 )
 from contract.test_losses_contract import SHAPE, duplicate
 from limner.core.cond import Batch, Cond
-from limner.core.method import At
+from limner.core.method import StepContext
 from limner.data import prepare
 from limner.methods.vq.prior import Prior
 from limner.methods.vq.vqvae import VqVae
@@ -81,7 +81,7 @@ def test_each_phase_of_a_codec_moves_its_players_and_the_codes(preset: str, numb
     for phase in stepper.phases:
         before = {name: value.clone() for name, value in method.state_dict().items()}
         place = stepper.phases.index(phase)
-        stepper._move([(place, phase)], draw, At(0, 0.7))
+        stepper._move([(place, phase)], draw, StepContext(0, 0.7))
         moved = {name for name, value in method.state_dict().items() if not torch.equal(value, before[name])}
         modules = {method.players()[player].module for player in phase.players}
         assert {name.split(".")[0] for name in moved} == modules
@@ -96,7 +96,7 @@ def test_the_forward_pass_moves_no_codes() -> None:
     method = codec_of("vq-vae")
     before = {name: value.clone() for name, value in method.state_dict().items()}
     images = pictures_like(8, (8, 8, 1), device=method.device)
-    method.losses("codes", (Batch(images),), At(0, 0.1))
+    method.losses("codes", (Batch(images),), StepContext(0, 0.1))
     method.decode(method.encode(images))
     assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
 

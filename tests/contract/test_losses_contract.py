@@ -12,13 +12,13 @@ from torch import Tensor
 from contract.helpers import every_preset, method_of, pictures_like, without_dropout
 from limner.core.cond import Batch, Cond
 from limner.core.layer_state import stateful_layers
-from limner.core.method import At, Losses, Method
+from limner.core.method import Losses, Method, StepContext
 from limner.methods.gan.gan import Gan
 from limner.methods.gan.losses import GAMES
 from limner.recipes.registry import PRESETS
 
 SHAPE = (12, 10, 3)
-HALFWAY = At(1000, 0.5)
+HALFWAY = StepContext(1000, 0.5)
 
 
 class Repeated:

@@ -108,7 +108,7 @@ step, check = Stepper.step, milestones.check_weights
 stopping = False
 
 def stepping(self, draw, at, iteration):
-    if stopping and at.images >= 64 and parallel.leads():
+    if stopping and at.images >= 64 and parallel.is_main_process():
         (run,) = Path(sys.argv[1], "stopped").iterdir()
         (run / "control" / "stop").touch()
     return step(self, draw, at, iteration)

@@ -13,7 +13,7 @@ import torch
 from contract.helpers import NARROW, narrowed, run_of
 from contract.test_codes import BARE, SMALL
 from limner.cli import main
-from limner.core.method import At
+from limner.core.method import StepContext
 from limner.data import prepare
 from limner.methods.vq.vqvae import VqVae
 from limner.training.dry_run import Pace, dry_run
@@ -43,7 +43,7 @@ def takes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     seconds: dict[str, float] = {}
     encode = VqVae.encode
 
-    def step(self: Stepper, draw: Any, at: At, iteration: int) -> dict[str, torch.Tensor]:
+    def step(self: Stepper, draw: Any, at: StepContext, iteration: int) -> dict[str, torch.Tensor]:
         batch = draw(0, at.images, self.batch)
         if batch.latents is not None:
             batch.latents()

@@ -131,13 +131,13 @@ def test_optimiser_state_returns_in_the_weights_memory_order(
 ) -> None:
     """Convolution weights lie channels last; state read back in row order would be silently permuted by the fused kernel."""
     from contract.helpers import drawer, method_of, pictures_like, stepper_of
-    from limner.core.method import At
+    from limner.core.method import StepContext
 
     shape = (16, 16, 3)
     method = method_of(preset, shape)
     one = stepper_of(method, 4)
     draw = drawer(pictures_like(8, shape, device=method.device))
-    one.step(draw, At(0, 0.2), 0)
+    one.step(draw, StepContext(0, 0.2), 0)
     saved = safetensors.torch.load(safetensors.torch.save({k: v.cpu().contiguous() for k, v in one.state().items()}))
     assert saved
     other = stepper_of(method, 4)

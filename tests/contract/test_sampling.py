@@ -13,7 +13,7 @@ from PIL import Image
 import limner
 from contract.helpers import ALONE, every_preset, finished, run_of, start
 from limner.core import images as pictures
-from limner.core.capabilities import Latents
+from limner.core.capabilities import LatentDecoder
 from limner.core.cond import Cond
 from limner.core.sampling import generate, latents_of, render
 from limner.metrics.representation.reconstruction import psnr
@@ -116,7 +116,7 @@ def test_a_model_without_classes_refuses_a_label(trained: dict[str, Run]) -> Non
 def test_the_latents_of_a_seed_give_its_picture(preset: str, trained: dict[str, Run]) -> None:
     """The same bits by `latents_of` and `render` as by `generate`, whichever rows; a gradient; and truncation."""
     method = limner.load(trained[preset].path).method
-    if not isinstance(method, Latents):
+    if not isinstance(method, LatentDecoder):
         pytest.skip("no latents")
     seeds = [5, 17, 64, 99, *range(40)]
     latents, labels = latents_of(method, seeds), method.labels(seeds)
@@ -138,7 +138,7 @@ def test_the_latents_of_a_seed_give_its_picture(preset: str, trained: dict[str, 
 @every_preset
 def test_an_interpolation_ends_at_its_samples(preset: str, trained: dict[str, Run], tmp_path: Path) -> None:
     run = trained[preset]
-    if not isinstance(limner.load(run.path).method, Latents):
+    if not isinstance(limner.load(run.path).method, LatentDecoder):
         with pytest.raises(limner.InputError, match="no latents"):
             interpolate(run.path, seeds=[3, 12, 7], steps=4, out=tmp_path)
         return

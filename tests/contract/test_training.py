@@ -28,9 +28,9 @@ from contract.helpers import (
     stepper_of,
     without_dropout,
 )
-from limner.core.capabilities import Reconstructs
+from limner.core.capabilities import Autoencoder
 from limner.core.cond import Batch, Cond
-from limner.core.method import At
+from limner.core.method import StepContext
 from limner.core.precision import prepare_module
 from limner.core.sampling import generate
 from limner.recipes.build import build_method
@@ -120,7 +120,7 @@ def test_each_phase_moves_its_players_and_nothing_else(preset: str, settings: tu
         moved_modules = {method.players()[player].module for player in movers}
         before = {name: value.clone() for name, value in method.state_dict().items()}
         places = {part.name: place for place, part in enumerate(stepper.phases)}
-        stepper._move([(places[part.name], part) for part in [phase, *joined]], draw, At(0, 0.5))
+        stepper._move([(places[part.name], part) for part in [phase, *joined]], draw, StepContext(0, 0.5))
         for name, value in method.state_dict().items():
             mine = any(name.startswith(f"{module}.") for module in moved_modules)
             same = torch.equal(value, before[name])
@@ -147,7 +147,7 @@ def test_a_phase_sees_its_batches_and_all_of_it_is_repeatable(preset: str) -> No
     for seed in (1, 1, 2):
         method = method_of(preset, (8, 8, 1), *noisy, seed=9)
         stepper = stepper_of(method, 8, seed=seed)
-        stepper.step(drawer(pictures_like(16, (8, 8, 1), device=method.device)), At(0, 0.2), 0)
+        stepper.step(drawer(pictures_like(16, (8, 8, 1), device=method.device)), StepContext(0, 0.2), 0)
         after.append({name: value.clone() for name, value in method.state_dict().items()})
     assert all(torch.equal(after[0][name], after[1][name]) for name in after[0])
     assert any(not torch.equal(after[0][name], after[2][name]) for name in after[0])
@@ -161,7 +161,7 @@ def test_r1_joins_only_every_so_many_iterations() -> None:
     stepper = stepper_of(method, 4)
     draw = drawer(pictures_like(8, (8, 8, 1), device=method.device))
     for iteration in range(4):
-        stepper.step(draw, At(4 * iteration, 0.1), iteration)
+        stepper.step(draw, StepContext(4 * iteration, 0.1), iteration)
     assert seen == ["discriminator", "penalty", "generator"] + ["discriminator", "generator"] * 2 + [
         "discriminator",
         "penalty",
@@ -205,7 +205,7 @@ def test_no_step_waits_for_the_device(preset: str, settings: tuple[str, ...], st
     stepper = stepper_of(method, 8, 2 if "batch.chunks=2" in settings else 1)
     with Waits() as waits:
         for iteration in range(4):
-            stepper.step(draw, At(8 * iteration, 0.6), iteration)
+            stepper.step(draw, StepContext(8 * iteration, 0.6), iteration)
     assert waits.seen == set()
 
 
@@ -218,14 +218,14 @@ def test_what_waits_is_noticed() -> None:
 
 @every_preset
 def test_methods_that_reconstruct_overfit_eight_images(preset: str) -> None:
-    from limner.core.capabilities import Reconstructs
+    from limner.core.capabilities import Autoencoder
     from limner.metrics.representation.reconstruction import CEILING, psnr
 
     shape = (16, 16, 1)
     # What keeps few latents apart at the cost of the picture is not what is asked for here.
     sharp = ("method.sigma=0.05",) if preset in ("beta-vae", "factor-vae", "tc-vae") else ()
     method = method_of(preset, shape, *sharp, stage=0)  # the codec, where there is one
-    if not isinstance(method, Reconstructs):
+    if not isinstance(method, Autoencoder):
         pytest.skip(f"{preset} has no encoder")
     images = pictures_like(8, shape, device=method.device)
     stepper = stepper_of(method, 8)
@@ -236,7 +236,7 @@ def test_methods_that_reconstruct_overfit_eight_images(preset: str) -> None:
 
     before = seen()
     for iteration in range(400):
-        stepper.step(lambda stream, start, size: drawer(images)(0, 0, size), At(8 * iteration, 0.3), iteration)
+        stepper.step(lambda stream, start, size: drawer(images)(0, 0, size), StepContext(8 * iteration, 0.3), iteration)
     assert before < 20, "too easy to tell anything"
     assert seen() > (22 if sharp else 25)  # latents that are noisy even so: by the draws, 23 to 26.5
 
@@ -271,7 +271,7 @@ def test_the_gpu_agrees_with_the_cpu(preset: str, settings: tuple[str, ...], sta
     label = torch.arange(8) % len(CLASSES)
     for phase in cpu.phases():
         mine, theirs = (
-            method.losses(phase.name, (Batch(images.to(d), Cond(label.to(d)), draw),) * phase.batches, At(0, 0.5))
+            method.losses(phase.name, (Batch(images.to(d), Cond(label.to(d)), draw),) * phase.batches, StepContext(0, 0.5))
             for method, d in ((cpu, "cpu"), (other, device))
         )
         for player in mine.of:
@@ -281,8 +281,8 @@ def test_the_gpu_agrees_with_the_cpu(preset: str, settings: tuple[str, ...], sta
     if cpu.generates:
         assert_close(generate(other, range(4)), generate(cpu, range(4)), 5e-3)
     else:
-        assert isinstance(cpu, Reconstructs)
-        assert isinstance(other, Reconstructs)
+        assert isinstance(cpu, Autoencoder)
+        assert isinstance(other, Autoencoder)
         with torch.no_grad():
             assert_close(other.decode(other.encode(images.to(device))), cpu.decode(cpu.encode(images)), 5e-3)
 
@@ -295,13 +295,15 @@ def test_stepper_gives_the_optimiser_gradients_in_the_weights_own_memory_order()
     gradients: dict[str, torch.Tensor] = {}
     original = stepper._apply
 
-    def scrambled(player: str, found: list[torch.Tensor], at: At) -> None:
+    def scrambled(player: str, found: list[torch.Tensor], at: StepContext) -> None:
         found = [g.contiguous(memory_format=torch.contiguous_format).clone() for g in found]
         gradients.update({stepper.names[w]: g for w, g in zip(stepper.weights[player], found, strict=True)})
         original(player, found, at)
 
     stepper._apply = scrambled  # type: ignore[method-assign]
-    stepper.step(lambda stream, start, size: Batch(pictures_like(size, (32, 48, 3), device=method.device)), At(0, 0.1), 0)
+    stepper.step(
+        lambda stream, start, size: Batch(pictures_like(size, (32, 48, 3), device=method.device)), StepContext(0, 0.1), 0
+    )
     checked = 0
     for name, weight in method.named_parameters():
         gradient = gradients[name]

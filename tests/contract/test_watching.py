@@ -24,7 +24,7 @@ from contract.helpers import (
     stepper_of,
 )
 from limner.core.cond import Batch, Cond
-from limner.core.method import At
+from limner.core.method import StepContext
 from limner.core.sampling import generate
 from limner.core.seeds import SCORED_SEEDS
 from limner.data.feed import Feed
@@ -77,17 +77,17 @@ def test_looking_moves_nothing_and_sees_the_same_twice(preset: str, settings: tu
     stepper, other = _looked_at(preset, settings), _looked_at(preset, settings)
     draw = _labelled(pictures_like(24, SHAPE, device=stepper.method.device))
     for one in (stepper, other):
-        one.step(draw, At(0, 0.2), 0)
+        one.step(draw, StepContext(0, 0.2), 0)
     before = _moved(stepper)
-    seen = stepper.look(draw, At(8, 0.3), 24)
-    assert seen == stepper.look(draw, At(8, 0.3), 24)
+    seen = stepper.look(draw, StepContext(8, 0.3), 24)
+    assert seen == stepper.look(draw, StepContext(8, 0.3), 24)
     assert all(torch.isfinite(torch.tensor(value)) for value in seen.values())
     after = _moved(stepper)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not any(layer.noted for layer in stepper.method.modules() if isinstance(layer, BatchNorm))
     assert all(weight.grad is None for weight in stepper.method.parameters())
-    logs = [one.step(draw, At(8, 0.3), one.method.phases()[-1].every) for one in (stepper, other)]
+    logs = [one.step(draw, StepContext(8, 0.3), one.method.phases()[-1].every) for one in (stepper, other)]
     assert all(torch.equal(logs[0][name], logs[1][name]) for name in logs[1])
     assert all(torch.equal(value, _moved(other)[name]) for name, value in _moved(stepper).items())
     assert set(seen) >= {name for name in logs[0] if "/" not in name}, "every loss and log"
@@ -102,9 +102,11 @@ def test_looking_is_the_mean_over_its_pictures() -> None:
         expected = []
         for start in range(0, count, 8):
             seeds.seed_all(stepper.seed, "look", "elbo", start // 8)
-            losses = stepper.method.losses("elbo", (Batch(images[start : start + 8]),), At(0, 0.3))
+            losses = stepper.method.losses("elbo", (Batch(images[start : start + 8]),), StepContext(0, 0.3))
             expected.append(float(losses.of["vae"].detach().mean()))
-        assert stepper.look(drawer(images), At(64, 0.3), count)["vae"] == pytest.approx(sum(expected) / len(expected), rel=1e-5)
+        assert stepper.look(drawer(images), StepContext(64, 0.3), count)["vae"] == pytest.approx(
+            sum(expected) / len(expected), rel=1e-5
+        )
 
 
 @every_preset

@@ -13,7 +13,7 @@ import torch
 import limner
 from limner.core.seeds import SCORED_SEEDS
 from limner.judges.judge import judge_for
-from limner.methods.vae.base import Coding
+from limner.methods.vae.base import AutoencoderBase
 from limner.metrics.distribution.frechet import frechet_distance
 from limner.metrics.stats.moments import Moments
 from limner.nets.quantise import usage
@@ -34,7 +34,7 @@ def test_a_mixture_draws_better_than_the_normal(preset: str, tmp_path: Path) -> 
     judge = judge_for(dataset)
     truth = Moments.of(judge.features(dataset.images.gather(dataset.indices("test"))))
     model = limner.load(train("fashion-mnist", preset=preset, out=tmp_path, images=60_000, settings=QUIET).run)
-    assert isinstance(model.method, Coding)
+    assert isinstance(model.method, AutoencoderBase)
     found = {}
     for prior in ("mixture", "normal"):
         if prior == "normal":

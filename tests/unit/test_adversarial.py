@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from limner.core.cond import Batch
-from limner.core.method import At, Facts
+from limner.core.method import RunContext, StepContext
 from limner.methods.gan.gan import Gan
 from limner.methods.gan.losses import GAMES
 from limner.methods.gan.penalties import automatic_gamma, gradient_normalised, gradient_penalty, r1_penalty
@@ -171,10 +171,10 @@ def test_automatic_gamma() -> None:
     """SG2-ADA's `auto` at 256 px and batch 32: .0002·256²/32 = .4096."""
     assert automatic_gamma(256, 256, 32) == pytest.approx(0.4096)
     recipe = compose("dcgan", ["method.r1_gamma=auto", "batch.size=16"])
-    settled = resolve_recipe(recipe, Facts((1, 28, 28), 16, 1000, None, False))
+    settled = resolve_recipe(recipe, RunContext((1, 28, 28), 16, 1000, None, False))
     assert settled.method.r1_gamma.value == pytest.approx(0.0002 * 784 / 16)  # type: ignore[union-attr]
     with pytest.raises(InputError, match="settled when a run starts"):
-        build_method(recipe, (28, 28, 1), ()).losses("penalty", (Batch(torch.zeros(2, 1, 28, 28)),), At(0, 0.0))
+        build_method(recipe, (28, 28, 1), ()).losses("penalty", (Batch(torch.zeros(2, 1, 28, 28)),), StepContext(0, 0.0))
 
 
 @pytest.mark.parametrize("settings", [("method.r1_gamma=3.0",), ("method.r2_gamma=3.0",), ("method.gradient_penalty=3.0",)])
@@ -196,12 +196,14 @@ def test_penalties_are_scaled_for_how_seldom_they_are_taken(settings: tuple[str,
         if every == 4:
             (phase,) = [phase for phase in method.phases() if phase.name == "penalty"]
             assert (phase.every, phase.joins) == (4, "both")
-            found[4] = method.losses("penalty", (Batch(images, draw=draw),), At(0, 0)).of["discriminator"].detach()
+            found[4] = method.losses("penalty", (Batch(images, draw=draw),), StepContext(0, 0)).of["discriminator"].detach()
         else:
-            whole = method.losses("both", (Batch(images, draw=draw),), At(0, 0)).of["discriminator"]
+            whole = method.losses("both", (Batch(images, draw=draw),), StepContext(0, 0)).of["discriminator"]
             torch.manual_seed(0)
             none = build_method(compose("gan", base[:2]), (8, 8, 1), ())
-            found[1] = (whole - none.losses("both", (Batch(images, draw=draw),), At(0, 0)).of["discriminator"]).detach()
+            found[1] = (
+                whole - none.losses("both", (Batch(images, draw=draw),), StepContext(0, 0)).of["discriminator"]
+            ).detach()
     torch.testing.assert_close(found[4], 4 * found[1], rtol=1e-4, atol=1e-5)
     assert float(found[1].min()) > 0
 
@@ -226,7 +228,7 @@ def test_weight_clipping_bounds_every_weight_of_the_critic_alone() -> None:
     from contract.helpers import drawer, method_of, pictures_like, stepper_of
 
     method = method_of("wgan", (8, 8, 1), "method.weight_clip=0.003")
-    stepper_of(method, 8).step(drawer(pictures_like(8, (8, 8, 1), device=method.device)), At(0, 0.0), 0)
+    stepper_of(method, 8).step(drawer(pictures_like(8, (8, 8, 1), device=method.device)), StepContext(0, 0.0), 0)
     assert isinstance(method, Gan)
     assert max(float(weight.detach().abs().max()) for weight in method.discriminator.parameters()) <= 0.0030001
     assert max(float(weight.detach().abs().max()) for weight in method.generator.parameters()) > 0.01
@@ -251,7 +253,7 @@ def test_a_gamma_that_begins_at_nothing_has_a_gradient_of_nothing(every: int) ->
     settings = ["method.r1_gamma.value=1", "method.r1_gamma.warmup=0.5", f"method.penalty_every={every}"]
     method = build_method(compose("dcgan", settings), (8, 8, 1), ())
     phase = "both" if every == 1 else "penalty"
-    loss = method.losses(phase, (Batch(torch.rand(4, 1, 8, 8)),), At(0, 0.0))
+    loss = method.losses(phase, (Batch(torch.rand(4, 1, 8, 8)),), StepContext(0, 0.0))
     start = loss.of["discriminator"] if loss.joint is None else loss.joint
     found = torch.autograd.grad(start.sum(), list(method.discriminator.parameters()), materialize_grads=True)  # type: ignore[arg-type]
     without = build_method(compose("dcgan", ["method.r1_gamma=0"]), (8, 8, 1), ())
@@ -259,13 +261,13 @@ def test_a_gamma_that_begins_at_nothing_has_a_gradient_of_nothing(every: int) ->
     torch.manual_seed(1)
     images = torch.rand(4, 1, 8, 8)
     torch.manual_seed(2)
-    with_it = method.losses(phase, (Batch(images),), At(0, 0.0))
+    with_it = method.losses(phase, (Batch(images),), StepContext(0, 0.0))
     if every > 1:
         assert not any(bool(gradient.any()) for gradient in found)
         assert float(with_it.of["discriminator"].abs().max()) == 0.0
         return
     torch.manual_seed(2)
-    plain = without.losses(phase, (Batch(images),), At(0, 0.0))
+    plain = without.losses(phase, (Batch(images),), StepContext(0, 0.0))
     torch.testing.assert_close(with_it.of["discriminator"], plain.of["discriminator"])
 
 
@@ -275,7 +277,7 @@ def test_instance_noise_is_of_the_size_that_is_asked_for_and_decays_on_both_halv
     assert isinstance(method, Gan)
     batch = Batch(torch.zeros(64, 1, 16, 16))
     for progress, sigma in ((0.0, 0.5), (0.5, 0.25), (1.0, 0.0)):
-        shown = method._shown(batch, batch.images, batch.images, At(0, progress))
+        shown = method._shown(batch, batch.images, batch.images, StepContext(0, progress))
         for half in shown.chunk(2):
             assert float(half.std()) == pytest.approx(sigma, rel=0.03, abs=1e-9)
 
@@ -301,7 +303,7 @@ def test_drift_is_the_square_of_the_logit_on_real_images_and_the_critics_alone(l
         method.eval()
         images = torch.rand(5, 1, 8, 8)
         batch = Batch(images, draw=lambda shape, device: torch.zeros(shape))
-        found[drift] = method.losses("both", (batch,), At(0, 0.0)).of
+        found[drift] = method.losses("both", (batch,), StepContext(0, 0.0)).of
         logits = method.discriminator(images).detach()
     torch.testing.assert_close(found[0.25]["discriminator"], found[0.0]["discriminator"] + 0.25 * logits.square())
     torch.testing.assert_close(found[0.25]["generator"], found[0.0]["generator"])
@@ -318,7 +320,7 @@ def test_drift_holds_the_level_that_a_loss_of_differences_leaves_open() -> None:
         assert isinstance(method, Gan)
         with torch.no_grad():
             method.discriminator.head.bias.fill_(7.0)
-        losses = method.losses("both", (Batch(torch.rand(6, 1, 8, 8)),), At(0, 0.0))
+        losses = method.losses("both", (Batch(torch.rand(6, 1, 8, 8)),), StepContext(0, 0.0))
         start = losses.joint if losses.joint is not None else losses.of["discriminator"]
         (slope,) = torch.autograd.grad(start.mean(), method.discriminator.head.bias)
         slopes[drift] = float(slope)
@@ -361,7 +363,7 @@ def test_adaptive_augmentation_grows_while_the_critic_is_sure_of_real_images_and
         assert isinstance(method, Gan)
         with torch.no_grad():
             method.discriminator.head.bias.fill_(bias)
-        logs = stepper_of(method, 16).step(drawer(pictures_like(16, (16, 16, 1), device=method.device)), At(0, 0.1), 0)
+        logs = stepper_of(method, 16).step(drawer(pictures_like(16, (16, 16, 1), device=method.device)), StepContext(0, 0.1), 0)
         moved[bias] = float(method.augment.p)
         assert float(logs["augmentation"]) == pytest.approx(0.4)
     assert moved[9.0] == pytest.approx(0.4 + 16 / 1000)
@@ -401,5 +403,5 @@ def test_the_penalty_on_real_images_alone_draws_no_picture() -> None:
     assert isinstance(method, Gan)
     method.generator.forward = None  # type: ignore[assignment]
     images = torch.rand(5, 1, 16, 16)
-    found = method.losses("penalty", (Batch(images),), At(0, 0.0)).of["discriminator"]
+    found = method.losses("penalty", (Batch(images),), StepContext(0, 0.0)).of["discriminator"]
     torch.testing.assert_close(found, 8 * 3.0 * r1_penalty(method.discriminator, images))

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from limner.core.method import Facts
+from limner.core.method import RunContext
 from limner.methods.gan.config import COLOUR, GREY
 from limner.recipes.build import resolve_recipe, resolved_values
 from limner.recipes.settings import compose
 from limner.training.auto import choose
 
 
-def facts(size: int = 32, *, images: int | None = None, minutes: float | None = None, card: bool = False) -> Facts:
-    return Facts((3, size, size), 64, images, minutes, card)
+def facts(size: int = 32, *, images: int | None = None, minutes: float | None = None, card: bool = False) -> RunContext:
+    return RunContext((3, size, size), 64, images, minutes, card)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,9 @@ def facts(size: int = 32, *, images: int | None = None, minutes: float | None = 
         (500, facts(6, minutes=10), "gan", (), "6x6"),
     ],
 )
-def test_the_choice_and_its_reason(pictures: int, known: Facts, preset: str, settings: tuple[str, ...], words: str) -> None:
+def test_the_choice_and_its_reason(
+    pictures: int, known: RunContext, preset: str, settings: tuple[str, ...], words: str
+) -> None:
     choice = choose(pictures, known)
     assert (choice.preset, choice.settings) == (preset, settings)
     assert words in choice.why
@@ -51,7 +53,7 @@ def test_networks_by_budget() -> None:
         assert bounds == sorted(bounds)
         assert math.isinf(bounds[-1])
         for most, kind, wide, deep, widest in table:
-            just_below = Facts((channels, 32, 32), 64, int(min(most, 1e12)) - 1, None, False)
+            just_below = RunContext((channels, 32, 32), 64, int(min(most, 1e12)) - 1, None, False)
             method = resolve_recipe(compose("r3gan", []), just_below).method
             g, d = method.generator, method.discriminator  # type: ignore[union-attr]
             assert (method.networks, g.width, d.width, g.widest, d.widest) == (kind, wide, deep, widest, widest)  # type: ignore[union-attr]
@@ -64,7 +66,7 @@ def test_networks_by_budget() -> None:
 
 @pytest.mark.parametrize(("classes", "rarest", "labels"), [(0, 0, False), (1, 900, False), (10, 499, False), (10, 500, True)])
 def test_classes_are_learned_where_none_is_rare(classes: int, rarest: int, labels: bool) -> None:
-    known = Facts((1, 28, 28), 64, 1000, None, False, classes, rarest)
+    known = RunContext((1, 28, 28), 64, 1000, None, False, classes, rarest)
     assert resolve_recipe(compose("r3gan", ["method.labels=auto"]), known).method.labels is labels  # type: ignore[union-attr]
     asked = compose("r3gan", ["method.labels=true"])
     assert resolve_recipe(asked, known).method.labels is True, "what somebody chose stands"  # type: ignore[union-attr]
@@ -98,7 +100,7 @@ def test_the_environment_chooses_as_the_command_line_does(monkeypatch: pytest.Mo
 
 def test_drift_goes_by_the_networks() -> None:
     for channels, drift in ((1, 0.1), (3, 0.01)):
-        known = Facts((channels, 32, 32), 64, 1000, None, False)
+        known = RunContext((channels, 32, 32), 64, 1000, None, False)
         assert resolve_recipe(compose("r3gan"), known).method.drift == drift  # type: ignore[union-attr]
     asked = compose("r3gan", ["method.drift=0.3"])
     assert resolve_recipe(asked, known).method.drift == 0.3  # type: ignore[union-attr]

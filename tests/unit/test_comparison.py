@@ -13,7 +13,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from limner.evaluation.compare import Pair, Thing, _differences, claims
+from limner.evaluation.compare import Contender, Pair, _differences, claims
 from limner.evaluation.compare_page import sentences, sheet
 from limner.evaluation.evaluate import block_means
 from limner.metrics.features.observed import Observed, parts_of
@@ -166,7 +166,7 @@ def test_claims_in_a_sentence() -> None:
     assert sentences(claims("mmd", [pair(1, 1)]), "inception") == [("KID", "no difference can be claimed")]
 
 
-def thing(name: str, psnr: np.ndarray[Any, Any], **metrics: float) -> Thing:
+def thing(name: str, psnr: np.ndarray[Any, Any], **metrics: float) -> Contender:
     """Judged on as many held-out pictures as there are numbers in `psnr`."""
     report = {
         "metrics": {"psnr": {"value": float(psnr.mean()), "error": float(psnr.std() / len(psnr) ** 0.5)}},
@@ -175,7 +175,7 @@ def thing(name: str, psnr: np.ndarray[Any, Any], **metrics: float) -> Thing:
         "reference": {"count": len(psnr)},
     }
     report["metrics"] |= {name: {"value": value, "error": 0.01} for name, value in metrics.items()}
-    return Thing(name, name, None, report)
+    return Contender(name, name, None, report)
 
 
 def test_of_the_same_pictures_the_differences_of_pictures_count() -> None:

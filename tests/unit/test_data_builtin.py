@@ -71,7 +71,7 @@ def test_scenes_captions_and_labels(drawn):
     assert (drawn.labels == drawn.factors["shape"][:, 0]).all()
     assert drawn.classes == SHAPES
     assert {
-        scenes.describe(scenes.Scene((scenes.Thing(3, 0, 0.5, 0.5, 0.1, 0), scenes.Thing(5, 5, 0.2, 0.2, 0.2, 0)), 0.1))
+        scenes.describe(scenes.Scene((scenes.Contender(3, 0, 0.5, 0.5, 0.1, 0), scenes.Contender(5, 5, 0.2, 0.2, 0.2, 0)), 0.1))
     } == {"a small red star and a large blue ring on a dark background"}
 
 

@@ -82,8 +82,8 @@ def test_a_download_is_told_in_mib_and_pictures_as_pictures(tmp_path: Path) -> N
     with serve(**{"pets.zip": zipped(files)}) as site:
         told: list[Progress] = []
         check_source(f"{site.url}/pets.zip", DataOptions(), tell=told.append)
-        assert (told[0].what, told[0].images, told[0].total) == ("fetching pets.zip (MiB)", 1, 3)
-        assert (told[-1].what, told[-1].images, told[-1].total) == ("preparing data", 10, 10)
+        assert (told[0].what, told[0].done, told[0].total) == ("fetching pets.zip (MiB)", 1, 3)
+        assert (told[-1].what, told[-1].done, told[-1].total) == ("preparing data", 10, 10)
         counted: list[tuple[int, int]] = []
         prepare(f"{site.url}/pets.zip", progress=lambda done, total: counted.append((done, total)))
         assert {total for _, total in counted} == {10}

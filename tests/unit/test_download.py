@@ -27,7 +27,7 @@ def test_the_first_address_that_gives_the_right_file(tmp_path: Path) -> None:
         assert site.asked == ["/missing", "/wrong", "/right"]
     assert (tmp_path / "new" / "file.bin").read_bytes() == DATA
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file.bin"]
-    assert (told[-1].what, told[-1].images, told[-1].total) == ("fetching file.bin (MiB)", 4, 4)
+    assert (told[-1].what, told[-1].done, told[-1].total) == ("fetching file.bin (MiB)", 4, 4)
     (tmp_path / "own").touch()  # others may read it as they may read any new file of this person
     assert (tmp_path / "new" / "file.bin").stat().st_mode == (tmp_path / "own").stat().st_mode
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from limner.core.capabilities import Bounded, Pixels
+from limner.core.capabilities import LikelihoodBound, Pixels
 from limner.methods.vae import elbo
 from limner.methods.vae.vae import Vae, VaeConfig
 from limner.nets.mixture import GaussianMixture
@@ -182,7 +182,7 @@ def linear_gaussian(prior: str = "normal", off: float = 0.0) -> tuple[Vae, torch
         # `posterior` squashes log variances: undo it here
         encoder.weight.copy_(torch.cat([back, torch.zeros_like(back)]))
         encoder.bias.copy_(torch.cat([off - back @ b, 10 * torch.atanh(variance.log() / 10)]))
-    assert isinstance(method, Bounded)
+    assert isinstance(method, LikelihoodBound)
     grey = ((images + 1) * 127.5).round() / 127.5 - 1
     return method.requires_grad_(False), grey.view(20, 1, SIDE, SIDE).float()
 

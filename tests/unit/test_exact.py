@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from limner.core.capabilities import Autoencoder, LatentDecoder, LikelihoodBound
 from limner.core.cond import Cond
 from limner.core.precision import exact
 from limner.data.latents import Memory
@@ -48,10 +49,10 @@ def _allowed() -> Iterator[None]:
         switch.fp32_precision = value
 
 
-class Stub(nn.Module):
+class Stub(nn.Module, Autoencoder, LatentDecoder, LikelihoodBound):
     """Encodes, decodes, draws and bounds; `seen` notes what is allowed while it does."""
 
-    entries, black_and_white, gaussian, conditional, chunk, exact = 2, False, True, False, 4, True
+    entries, needs_binary_images, gaussian, conditional, chunk, exact = 2, False, True, False, 4, True
     device = torch.device("cpu")
 
     def __init__(self) -> None:

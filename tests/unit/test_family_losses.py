@@ -17,14 +17,14 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Laplace, N
 
 from contract.helpers import method_of, without_dropout
 from limner.core.cond import Batch, Cond
-from limner.core.method import At, Losses, Method
-from limner.methods.vae.autoencoder import Autoencoder
+from limner.core.method import Losses, Method, StepContext
+from limner.methods.vae.autoencoder import PlainAutoencoder
 from limner.methods.vae.vae import Vae
 from limner.methods.vq.prior import Prior
 from limner.methods.vq.vqvae import VqVae
 
 COUNT = 5
-EARLY = At(500, 0.1)
+EARLY = StepContext(500, 0.1)
 """Where a warm-up over the first fifth is half done."""
 
 
@@ -240,7 +240,7 @@ def test_factor_vae_is_a_game_of_two() -> None:
 @pytest.mark.parametrize(("noise", "hide"), [(0.0, 0.0), (0.4, 0.0), (0.0, 0.3), (0.4, 0.3)])
 def test_an_autoencoder_is_shown_damage_and_asked_for_the_whole(noise: float, hide: float, channels: int) -> None:
     method = built("autoencoder", channels, f"method.noise={noise}", f"method.hide={hide}", "method.latent_penalty=0.1")
-    assert isinstance(method, Autoencoder)
+    assert isinstance(method, PlainAutoencoder)
     x = pictures(channels)
     found = method.losses("reconstruction", (batch_of(x, 1),), EARLY)
     draw, seen = drawing(1), x

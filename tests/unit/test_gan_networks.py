@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from limner.core.cond import Batch, Cond
-from limner.core.method import At
+from limner.core.method import StepContext
 from limner.methods.gan.conditioning import Discriminator, Generator
 from limner.methods.gan.gan import Gan
 from limner.nets import spectral
@@ -122,7 +122,7 @@ def test_auxiliary_classifier_learns_from_real_images_and_steers_the_generator()
     assert not method.turned, "its gradients are no multiples of each other"
     batch = Batch(torch.rand(4, 1, 8, 8), Cond(label=torch.tensor([0, 1, 1, -1])))
     torch.manual_seed(0)
-    with_classes = method.losses("both", (batch,), At(0, 0.0))
+    with_classes = method.losses("both", (batch,), StepContext(0, 0.0))
     plain = gan("dcgan", (8, 8, 1), "method.r1_gamma=0")
     assert plain.turned
     classifier = method.discriminator.classifier
@@ -232,9 +232,9 @@ def test_spectral_vectors_move_only_with_the_discriminators_step() -> None:
     before = vectors()
     method.discriminator(pictures_like(4, (8, 8, 1), device=method.device))
     (generator,) = [(i, p) for i, p in enumerate(stepper.phases) if p.name == "generator"]
-    stepper._move([generator], draw, At(0, 0.0))
+    stepper._move([generator], draw, StepContext(0, 0.0))
     assert all(torch.equal(a, b) for a, b in zip(before, vectors(), strict=True))
-    stepper.step(draw, At(0, 0.0), 0)
+    stepper.step(draw, StepContext(0, 0.0), 0)
     assert any(not torch.equal(a, b) for a, b in zip(before, vectors(), strict=True))
 
 
@@ -260,7 +260,7 @@ def test_a_bias_that_batch_norm_takes_away_does_not_wander() -> None:
     method = method_of("sngan", (16, 16, 1))
     stepper, draw = stepper_of(method, 8), drawer(pictures_like(8, (16, 16, 1), device=method.device))
     for iteration in range(5):
-        stepper.step(draw, At(8 * iteration, 0.0), iteration)
+        stepper.step(draw, StepContext(8 * iteration, 0.0), iteration)
     biases = {n: p for n, p in method.generator.named_parameters() if ".blocks." in n and n.endswith(".bias")}
     assert len(biases) == 2 * 5
     for name, bias in biases.items():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from limner.core.cond import Batch
-from limner.core.method import At
+from limner.core.method import StepContext
 from limner.recipes.build import build_method
 from limner.recipes.recipe import InputError
 from limner.recipes.settings import compose
@@ -72,4 +72,4 @@ def test_what_a_network_cannot_heed_is_refused(preset: str, settings: list[str],
 def test_one_image_has_no_spread_for_batch_norm() -> None:
     method = build_method(compose("gan", []), (8, 8, 1), ()).train()
     with pytest.raises(InputError, match=r"two images or more in a chunk"):
-        method.losses("both", (Batch(torch.zeros(1, 1, 8, 8)),), At(0, 0.0))
+        method.losses("both", (Batch(torch.zeros(1, 1, 8, 8)),), StepContext(0, 0.0))

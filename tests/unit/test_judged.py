@@ -22,17 +22,17 @@ from limner.core.files import cache_folder
 from limner.data.dataset import Dataset
 from limner.data.npz import read_npz
 from limner.evaluation.inputs import (
-    Drawn,
-    Judged,
+    EvaluationInput,
     Rows,
+    SampledImages,
     drawn,
-    from_python,
     held_out,
-    in_files,
-    model_of,
+    images_from_arrays,
+    materialised,
+    model_or_none,
     on_disk,
+    open_images,
     reference,
-    spooled,
 )
 from limner.metrics.features.pixels import take
 from limner.runs.model import Loaded
@@ -66,11 +66,11 @@ def test_an_array_file_with_and_without_labels(tmp_path: Path, digits: Dataset) 
     assert np.array_equal(images, PICTURES)
     assert labels is None
     told = np.arange(30, dtype=np.uint8) % 10
-    found = in_files(npz(tmp_path / "b.npz", images=PICTURES, labels=told), digits)
+    found = open_images(npz(tmp_path / "b.npz", images=PICTURES, labels=told), digits)
     assert np.array_equal(take(found.images, slice(0, 30)), PICTURES)
     assert found.labels is not None
     assert (found.labels.dtype, found.labels.tolist()) == (np.int64, told.tolist())
-    none = in_files(npz(tmp_path / "c.npz", images=PICTURES, labels=np.full(30, -1)), digits).labels
+    none = open_images(npz(tmp_path / "c.npz", images=PICTURES, labels=np.full(30, -1)), digits).labels
     assert none is not None
     assert set(none.tolist()) == {-1}
 
@@ -187,7 +187,7 @@ def test_a_bad_array_file_is_one_line(fault: str, tmp_path: Path, digits: Datase
     make, words = BAD_FILES[fault]
     make(tmp_path / "a.npz")
     with pytest.raises(InputError, match=words) as error:
-        in_files(tmp_path / "a.npz", digits)
+        open_images(tmp_path / "a.npz", digits)
     assert "\n" not in str(error.value)
 
 
@@ -217,7 +217,7 @@ def test_a_reference_is_prepared_as_an_array_file_is(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_classes(tmp_path: Path, digits: Dataset) -> None:
-    found = in_files(saved(tmp_path, PICTURES), digits)
+    found = open_images(saved(tmp_path, PICTURES), digits)
     assert np.array_equal(take(found.images, slice(0, 30)), PICTURES), "all of them, in the order of their names"
     assert (found.labels, found.notes) == (None, ())
 
@@ -225,17 +225,17 @@ def test_a_folder_without_classes(tmp_path: Path, digits: Dataset) -> None:
 def test_sub_folders_are_classes_where_the_reference_knows_their_names(tmp_path: Path, digits: Dataset) -> None:
     names = ("7", "other", "3")
     folder = saved(tmp_path / "some", PICTURES, lambda number: f"{names[number % 3]}/{number:03d}.png")
-    found = in_files(folder, digits)
+    found = open_images(folder, digits)
     assert found.labels is not None
     there = {one.tobytes(): int(label) for one, label in zip(take(found.images, slice(0, 30)), found.labels, strict=True)}
     assert [there[one.tobytes()] for one in PICTURES] == [(7, -1, 3)[number % 3] for number in range(30)]
     strangers = saved(tmp_path / "none", PICTURES, lambda number: f"{'ab'[number % 2]}/{number:03d}.png")
-    assert in_files(strangers, digits).labels is None
+    assert open_images(strangers, digits).labels is None
 
 
 def test_a_folder_of_another_size_says_so(tmp_path: Path, digits: Dataset) -> None:
     large = np.stack([textured(seed, 16, 12, 3) for seed in range(3)])
-    found = in_files(saved(tmp_path, large), digits)
+    found = open_images(saved(tmp_path, large), digits)
     assert found.images.shape == (3, 8, 8, 1)
     assert found.notes == ("pictures were brought from 16×12 to 8×8 (crop, Lanczos)",)
 
@@ -243,7 +243,7 @@ def test_a_folder_of_another_size_says_so(tmp_path: Path, digits: Dataset) -> No
 def test_a_prepared_folder_is_taken_whole(tmp_path: Path, digits: Dataset) -> None:
     made = prepare(saved(tmp_path / "raw", PICTURES), size=(8, 8), channels=1, out=tmp_path / "made")
     assert len(made.splits) > 1
-    found = in_files(tmp_path / "made", digits)
+    found = open_images(tmp_path / "made", digits)
     assert found.images.shape == PICTURES.shape
     assert {one.tobytes() for one in take(found.images, slice(0, 30))} == {one.tobytes() for one in PICTURES}
 
@@ -255,22 +255,22 @@ def test_mixed_sizes_are_refused_with_the_command_that_mends_them(
     folder = saved(tmp_path, PICTURES)
     write(folder / "zz.png", encoded(textured(99, *size, 1)))
     with pytest.raises(InputError) as error:
-        in_files(folder, digits)
+        open_images(folder, digits)
     told = str(error.value)
     assert f"000.png is 8×8, zz.png {size[0]}×{size[1]}" in told
     assert f"limner data prepare {folder} --size 8x8 --split none --out DIR" in told
 
 
 def test_an_empty_folder(tmp_path: Path, digits: Dataset) -> None:
-    assert model_of(tmp_path) is None
+    assert model_or_none(tmp_path) is None
     with pytest.raises(InputError, match="is empty; give a folder or archive with pictures"):
-        in_files(tmp_path, digits)
+        open_images(tmp_path, digits)
 
 
 def test_what_is_not_there_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
-        model_of(tmp_path / "nowhere")
-    assert model_of(tmp_path / "nowhere.npz") is None  # its own line comes when it is read
+        model_or_none(tmp_path / "nowhere")
+    assert model_or_none(tmp_path / "nowhere.npz") is None  # its own line comes when it is read
 
 
 def test_the_split_that_was_held_out(tmp_path: Path, digits: Dataset) -> None:
@@ -301,7 +301,7 @@ def uneven() -> Iterable[Pixels]:
     ids=["array", "singles", "uneven batches", "list", "tensor", "list of one"],
 )
 def test_arrays_and_iterables_are_the_same_pictures(pictures: Callable[[], Any]) -> None:
-    with from_python(pictures()) as found:
+    with images_from_arrays(pictures()) as found:
         assert np.array_equal(found, PICTURES)
     spool = cache_folder() / "spool"
     assert not spool.exists() or not list(spool.iterdir())
@@ -322,7 +322,7 @@ BAD_PICTURES: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.mark.parametrize("fault", BAD_PICTURES)
 def test_bad_pictures_are_one_line_and_leave_nothing(fault: str) -> None:
     make, words = BAD_PICTURES[fault]
-    with pytest.raises(InputError, match=words), from_python(make()):
+    with pytest.raises(InputError, match=words), images_from_arrays(make()):
         raise AssertionError("let through")
     spool = cache_folder() / "spool"
     assert not spool.exists() or not list(spool.iterdir())
@@ -333,7 +333,7 @@ def test_a_file_s_trouble_is_not_laid_on_the_spool() -> None:
         yield PICTURES[0]
         raise PermissionError(13, "Permission denied", "my-own.png")
 
-    with pytest.raises(PermissionError, match=r"my-own\.png"), from_python(mine()):
+    with pytest.raises(PermissionError, match=r"my-own\.png"), images_from_arrays(mine()):
         raise AssertionError("let through")
 
 
@@ -348,7 +348,10 @@ def test_a_spool_that_cannot_be_is_one_line(tmp_path: Path, monkeypatch: pytest.
 
 def test_files_come_in_a_seeded_order_with_their_labels() -> None:
     labels = np.arange(30)
-    with spooled(Judged(PICTURES, labels, ("a note",)), None) as every, spooled(Judged(PICTURES, labels), 12) as some:
+    with (
+        materialised(EvaluationInput(PICTURES, labels, ("a note",)), None) as every,
+        materialised(EvaluationInput(PICTURES, labels), 12) as some,
+    ):
         rows = every.labels
         assert rows is not None
         assert some.labels is not None
@@ -361,7 +364,10 @@ def test_files_come_in_a_seeded_order_with_their_labels() -> None:
 
 def test_the_order_is_that_of_what_files_show() -> None:
     labels, shuffled = np.arange(30), np.random.default_rng(3).permutation(30)
-    with spooled(Judged(PICTURES, labels), 20) as one, spooled(Judged(PICTURES[shuffled], labels[shuffled]), 20) as other:
+    with (
+        materialised(EvaluationInput(PICTURES, labels), 20) as one,
+        materialised(EvaluationInput(PICTURES[shuffled], labels[shuffled]), 20) as other,
+    ):
         assert np.array_equal(take(one.images, slice(0, 20)), take(other.images, slice(0, 20)))
         assert one.labels is not None
         assert other.labels is not None
@@ -381,9 +387,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 def test_samples_are_those_of_their_seeds(model: Loaded) -> None:
     judged = drawn(model, 300, model.recipe.data.classes, first=40)
-    assert isinstance(judged.images, Drawn)
+    assert isinstance(judged.images, SampledImages)
     assert judged.labels is not None
-    with spooled(judged, 300) as found:
+    with materialised(judged, 300) as found:
         images = take(found.images, slice(0, 300))
         assert np.array_equal(images[[0, 7, 299]], model.sample([40, 47, 339]))
         assert found.labels is judged.labels

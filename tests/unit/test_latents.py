@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from limner.core import images as pictures
 from limner.core import seeds as randomness
-from limner.core.capabilities import Pixels
+from limner.core.capabilities import LatentDecoder, Pixels
 from limner.core.cond import Batch, Cond
 from limner.core.errors import InputError
-from limner.core.method import At, Losses, Method, Phase, Player
+from limner.core.method import Losses, Method, Phase, Player, StepContext
 from limner.core.precision import device
 from limner.core.sampling import generate, latents_of, render
 from limner.recipes.settings import compose
@@ -30,7 +30,7 @@ from limner.tasks.invert import _guess, invert, off_the_shell, pyramid
 DIM, SIDE = 6, 8
 
 
-class Simple(Method):
+class Simple(Method, LatentDecoder):
     """Pictures that are linear in the latents, offset + z A, each class with an offset of its own, and none is cut off."""
 
     def __init__(self, classes: int = 0, seed: int = 0) -> None:
@@ -48,7 +48,7 @@ class Simple(Method):
     def phases(self) -> tuple[Phase, ...]:
         return ()
 
-    def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
         raise NotImplementedError
 
     def latents(self, seeds: Sequence[int]) -> Tensor:

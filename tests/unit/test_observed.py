@@ -122,7 +122,7 @@ with parallel.processes():
     images = np.random.default_rng(0).integers(0, 256, (1500, 8, 8, 1), dtype=np.uint8)
     seen = observe(images, RandomConv((8, 8, 1)))
     told = {f"{name}{i}": value for i, part in enumerate(seen.parts) for name, value in part.state().items()}
-    save_file(told | {"features": seen.features}, f"{sys.argv[1]}/{parallel.rank()}-of-{parallel.world()}")
+    save_file(told | {"features": seen.features}, f"{sys.argv[1]}/{parallel.rank()}-of-{parallel.process_count()}")
 """
 
 

@@ -333,9 +333,9 @@ def test_on_windows_a_file_that_is_being_read_is_replaced_a_little_later(
     ("code", "words"), [(28, "no space left"), (122, "no space left"), (13, "no permission"), (30, "no permission")]
 )
 def test_the_systems_refusals_are_one_line(code: int, words: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=words), files.mended(tmp_path):
+    with pytest.raises(InputError, match=words), files.os_errors_as_input_errors(tmp_path):
         raise OSError(code, "no")
-    with pytest.raises(OSError, match="other"), files.mended(tmp_path):
+    with pytest.raises(OSError, match="other"), files.os_errors_as_input_errors(tmp_path):
         raise OSError(5, "other")
 
 

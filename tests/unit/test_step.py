@@ -13,7 +13,7 @@ from limner.core.capabilities import Pixels
 from limner.core.cond import Batch, Cond
 from limner.core.errors import InputError
 from limner.core.layer_state import StatefulLayer
-from limner.core.method import At, Losses, Method, Phase, Player
+from limner.core.method import Losses, Method, Phase, Player, StepContext
 from limner.core.optim import Clip, Optimiser
 from limner.core.sampling import generate
 from limner.core.schedule import Schedule
@@ -65,7 +65,7 @@ class Game(Method):
     def phases(self) -> tuple[Phase, ...]:
         return self._phases
 
-    def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
         x = batches[0].images.flatten(1).mean(1)
         self.seen.append((phase, [float(batch.images.flatten(1).mean(1)[0]) for batch in batches], float(torch.rand(()))))
         self.a.counter(x), self.b.counter(x)
@@ -77,7 +77,7 @@ class Game(Method):
             return Losses({name: loss.detach() for name, loss in of.items()}, sums=sums, joint=of["one"])
         return Losses(of, logs={"x": x}, sums=sums)
 
-    def after_step(self, phase: str, sums: Mapping[str, Tensor], at: At) -> None:
+    def after_step(self, phase: str, sums: Mapping[str, Tensor], at: StepContext) -> None:
         self.told.append((phase, {name: float(value) for name, value in sums.items()}))
 
     def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
@@ -101,7 +101,7 @@ def reading(*means: float) -> Any:
 @pytest.mark.parametrize("chunks", [1, 2, 4])
 def test_a_step_is_the_mean_gradient_whatever_the_chunks(chunks: int) -> None:
     game = Game([Phase("both", ("one", "two"))])
-    logs = Stepper(game, 4, chunks, "fp32", 0).step(reading(1.0, 2.0, 3.0, -1.0), At(0, 0.0), 0)
+    logs = Stepper(game, 4, chunks, "fp32", 0).step(reading(1.0, 2.0, 3.0, -1.0), StepContext(0, 0.0), 0)
     x = [1.0, 2.0, 3.0, -1.0]
     slope_a = sum(2 * (value - 2.0) * value for value in x) / 4
     assert game.a.value.item() == pytest.approx(1 - 0.1 * slope_a, rel=1e-6)
@@ -116,7 +116,7 @@ def test_a_step_is_the_mean_gradient_whatever_the_chunks(chunks: int) -> None:
 
 def test_a_joint_backward_serves_both() -> None:
     game = Game([Phase("joint", ("one", "two"))])
-    Stepper(game, 2, 2, "fp32", 0).step(reading(1.0, 3.0), At(0, 0.0), 0)
+    Stepper(game, 2, 2, "fp32", 0).step(reading(1.0, 3.0), StepContext(0, 0.0), 0)
     assert game.a.value.item() == pytest.approx(1 - 0.1 * ((2 * (1 - 2) * 1) + (2 * (3 - 2) * 3)) / 2)
     assert game.b.value.item() == pytest.approx(2 - 0.1 * (-2 * (1 - 2) - 2 * (3 - 2)) / 2)
 
@@ -126,20 +126,20 @@ def test_a_phase_that_joins_adds_its_gradient_before_the_clip() -> None:
     own, joins = 2 * (1.0 * 3.0 - 2.0) * 3.0, 3 * (3.0 + 800)  # the second phase reads stream 8, of images of its own
     for iteration, slope in ((0, min(own + joins, 2412.0)), (1, own)):
         game = Game(phases, clip=Clip(by="value", limit=2412.0))
-        Stepper(game, 1, 1, "fp32", 0).step(reading(3.0), At(0, 0.0), iteration)
+        Stepper(game, 1, 1, "fp32", 0).step(reading(3.0), StepContext(0, 0.0), iteration)
         assert joins < 2412 < own + joins
         assert game.a.value.item() == pytest.approx(1 - 0.1 * slope)
         assert [name for name, _ in game.told] == (["both", "joined"] if iteration == 0 else ["both"])
         assert game.b.value.item() == 2.0
     game = Game(phases, clip=Clip(by="norm", limit=1.0))
-    Stepper(game, 1, 1, "fp32", 0).step(reading(2.0), At(0, 0.0), 0)
+    Stepper(game, 1, 1, "fp32", 0).step(reading(2.0), StepContext(0, 0.0), 0)
     assert game.a.value.item() == pytest.approx(0.9)
 
 
 def test_norms_of_gradients_are_taken_now_and_then_before_the_clip() -> None:
     phases = [Phase("often", ("one",)), Phase("seldom", ("two",), every=5)]
     stepper = Stepper(Game(phases, clip=Clip(by="norm", limit=0.01)), 2, 1, "fp32", 0)
-    seen = {i: stepper.step(reading(1.0, 3.0), At(2 * i, 0.0), i) for i in range(6 * NORMS_EVERY)}
+    seen = {i: stepper.step(reading(1.0, 3.0), StepContext(2 * i, 0.0), i) for i in range(6 * NORMS_EVERY)}
     assert float(seen[0]["gradient_norm/one"]) == pytest.approx(abs(2 * (1 - 2) * 1 + 2 * (3 - 2) * 3) / 2)
     assert float(seen[0]["gradient_norm/two"]) == pytest.approx(802, rel=1e-6), "of the stream that the phase reads"
     found = {name: [i for i, logs in seen.items() if f"gradient_norm/{name}" in logs] for name in ("one", "two")}
@@ -150,7 +150,7 @@ def test_looking_takes_every_phase_that_steps_and_moves_nothing() -> None:
     phases = [Phase("both", ("one", "two")), Phase("joined", ("one",), joins="both"), Phase("late", ("two",), start=0.5)]
     game = Game(phases)
     stepper = Stepper(game, 4, 2, "fp32", 0)
-    seen = stepper.look(reading(1.0, 2.0, 3.0, 5.0), At(400, 0.2), 4)
+    seen = stepper.look(reading(1.0, 2.0, 3.0, 5.0), StepContext(400, 0.2), 4)
     assert seen == pytest.approx({"one": (1 + 0 + 1 + 9) / 4, "two": 2 * 2.75, "x": 2.75})
     assert [name for name, _, _ in game.seen] == ["both", "both"]
     assert [means for _, means, _ in game.seen] == [[1.0], [3.0]], "from the beginning, wherever the run is"
@@ -171,7 +171,7 @@ def test_looking_takes_every_phase_that_steps_and_moves_nothing() -> None:
 )
 def test_a_phase_takes_part_between_its_fractions(phase: Phase, progress: float, due: bool) -> None:
     game = Game([phase])
-    Stepper(game, 1, 1, "fp32", 0).step(reading(1.0), At(0, progress), 0)
+    Stepper(game, 1, 1, "fp32", 0).step(reading(1.0), StepContext(0, progress), 0)
     assert bool(game.seen) == due
 
 
@@ -179,7 +179,7 @@ def test_every_counts_iterations() -> None:
     game = Game([Phase("often", ("one",)), Phase("seldom", ("two",), every=3)])
     stepper = Stepper(game, 1, 1, "fp32", 0)
     for iteration in range(7):
-        stepper.step(reading(0.0), At(iteration, 0.0), iteration)
+        stepper.step(reading(0.0), StepContext(iteration, 0.0), iteration)
     assert [name for name, _, _ in game.seen].count("seldom") == 3
     assert [name for name, _, _ in game.seen].count("often") == 7
 
@@ -187,22 +187,22 @@ def test_every_counts_iterations() -> None:
 def test_each_phase_reads_fresh_batches_and_each_place_has_its_own_draws() -> None:
     game = Game([Phase("first", ("one",), batches=2), Phase("second", ("two",))])
     stepper = Stepper(game, 4, 2, "fp32", 7)
-    stepper.step(reading(0.0, 1.0, 2.0, 3.0), At(0, 0.0), 0)
+    stepper.step(reading(0.0, 1.0, 2.0, 3.0), StepContext(0, 0.0), 0)
     assert [means for _, means, _ in game.seen] == [[0.0, 100.0], [2.0, 102.0], [800.0], [802.0]]
     draws = [draw for _, _, draw in game.seen]
     assert len(set(draws)) == 4
     again = Game(game.phases())
-    Stepper(again, 4, 2, "fp32", 7).step(reading(0.0, 1.0, 2.0, 3.0), At(0, 0.0), 0)
+    Stepper(again, 4, 2, "fp32", 7).step(reading(0.0, 1.0, 2.0, 3.0), StepContext(0, 0.0), 0)
     assert [draw for _, _, draw in again.seen] == draws
     later = Game(game.phases())
-    Stepper(later, 4, 2, "fp32", 7).step(reading(0.0, 1.0, 2.0, 3.0), At(4, 0.0), 1)
+    Stepper(later, 4, 2, "fp32", 7).step(reading(0.0, 1.0, 2.0, 3.0), StepContext(4, 0.0), 1)
     assert not {draw for _, _, draw in later.seen} & set(draws)
 
 
 def test_the_learning_rate_follows_progress() -> None:
     for progress, lr in ((0.0, 0.1), (0.5, 0.1), (0.75, 0.05), (1.0, 0.0)):
         game = Game([Phase("both", ("two",))], lr=Schedule(value=0.1, decay_from=0.5))
-        Stepper(game, 1, 1, "fp32", 0).step(reading(1.0), At(0, progress), 0)
+        Stepper(game, 1, 1, "fp32", 0).step(reading(1.0), StepContext(0, progress), 0)
         assert game.b.value.item() == pytest.approx(2 - lr)
 
 
@@ -241,9 +241,9 @@ def test_a_phase_moves_the_layer_state_that_it_names_once_from_all_chunks(moves:
     """By default that of its players' modules; what other layers noted in its pass is dropped."""
     game = Game([Phase("one", ("one",), moves=moves)])
     stepper = Stepper(game, 4, 2, "fp32", 0)
-    stepper.step(reading(1.0), At(0, 0.0), 0)
+    stepper.step(reading(1.0), StepContext(0, 0.0), 0)
     assert (game.a.counter.moved, game.b.counter.moved) == (a, b)
     assert game.a.counter.notes == game.b.counter.notes == []
-    stepper.look(reading(1.0), At(0, 0.0), 8)
+    stepper.look(reading(1.0), StepContext(0, 0.0), 8)
     assert (game.a.counter.moved, game.b.counter.moved) == (a, b), "looking moves nothing"
     assert game.a.counter.notes == game.b.counter.notes == []

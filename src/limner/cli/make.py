@@ -65,13 +65,13 @@ def train(
             "name": name,
             "settings": check_settings(settings),
         }
-        from limner.cli.progress import steps
+        from limner.cli.progress import progress_on_stderr
         from limner.training import dry_run, train
 
         if is_dry_run:
             reply(dry_run.dry_run(source, **options), show_plan)
             return
-        with steps() as progress:
+        with progress_on_stderr() as progress:
             outcome = train.train(source, progress=progress, **options)
         reply(_answer(outcome), show_outcome)
     _leave(outcome)
@@ -90,10 +90,10 @@ def resume(
     """
     with verb(as_json, run=run) as reply:
         words = check_settings(settings)
-        from limner.cli.progress import steps
+        from limner.cli.progress import progress_on_stderr
         from limner.training import train
 
-        with steps() as progress:
+        with progress_on_stderr() as progress:
             outcome = train.resume(run, images=images, minutes=minutes, settings=words, progress=progress)
         reply(_answer(outcome), show_outcome)
     _leave(outcome)

@@ -13,7 +13,7 @@ from limner.cli.parse import given
 from limner.cli.show.data import show_pictures, show_sets
 
 if TYPE_CHECKING:
-    from limner.core.progress import Tell
+    from limner.core.progress import OnProgress
 
 app = typer.Typer(help="List, check and prepare sets of pictures.", no_args_is_help=False)
 
@@ -27,11 +27,11 @@ def list_sets(as_json: Json = False) -> None:
         reply({"sets": known_sets()}, show_sets)
 
 
-def _following(count: Callable[..., None]) -> Tell:
+def _following(count: Callable[..., None]) -> OnProgress:
     """Shows how many pictures were read, and every note; a download before that is a stage of its own."""
     from limner.data.prepare import READING
 
-    return lambda event: count(event.images, event.total, None if event.what == READING else event.what, event.note)
+    return lambda event: count(event.done, event.total, None if event.what == READING else event.what, event.note)
 
 
 # Many parameters: typer makes an option of the command line of each.

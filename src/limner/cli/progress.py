@@ -4,146 +4,113 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from limner.cli.show.tables import format_duration
+from limner.core.progress import OnProgress, Progress
 
 if TYPE_CHECKING:
     from rich import progress
 
-EVERY = 10.0  # seconds between plain lines
-QUIET = 2.0  # seconds of a phase that need no line
+LINE_SECONDS = 10.0
+"""Between two plain lines of one stage."""
+QUIET_SECONDS = 1.0
+"""What is over sooner needs no line and no bar, unless it has a note."""
 
 
-class Step(Protocol):
-    """One event of progress: what `limner.core.progress.Progress` offers, stated here so that `--help` need not load it."""
-
-    @property
-    def what(self) -> str: ...
-    @property
-    def images(self) -> int: ...
-    @property
-    def total(self) -> int: ...
-    @property
-    def images_per_second(self) -> float: ...
-    @property
-    def losses(self) -> Mapping[str, float]: ...
-    @property
-    def left(self) -> float | None: ...
-    @property
-    def note(self) -> str: ...
-
-
-def details(step: Step) -> str:
+def details(event: Progress) -> str:
     """``1,302 images/s · generator 0.81 discriminator 1.21 · 1 min 20 s left``"""
     parts = []
-    if step.images_per_second:
-        parts.append(f"{step.images_per_second:,.0f} images/s")
-    if step.losses:
-        parts.append(" ".join(f"{name} {value:.3g}" for name, value in step.losses.items()))
-    if step.left is not None:
-        parts.append(f"{format_duration(step.left)} left")
-    if step.note:
-        parts.append(step.note)
+    if event.per_second:
+        parts.append(f"{event.per_second:,.0f} images/s")
+    if event.losses:
+        parts.append(" ".join(f"{name} {value:.3g}" for name, value in event.losses.items()))
+    if event.seconds_left is not None:
+        parts.append(f"{format_duration(event.seconds_left)} left")
+    if event.note:
+        parts.append(event.note)
     return " · ".join(parts)
 
 
 class _Lines:
-    """For logs and pipes: the first word of each stage at once, then one line every ten seconds, and each note once."""
+    """For logs and pipes: a line for each stage, then one every ten seconds, and each note once."""
 
     def __init__(self) -> None:
         self.what = ""
         self.note = ""
-        self.last = 0.0
+        self.last = time.monotonic()
 
-    def __call__(self, what: str, images: int, total: int, text: str, note: str = "") -> None:
+    def __call__(self, event: Progress) -> None:
         now = time.monotonic()
-        fresh_note = bool(note) and note != self.note
-        if what == self.what and not fresh_note and now - self.last < EVERY:
+        is_new_stage = event.what != self.what
+        is_measured = bool(event.per_second or event.losses)
+        is_due = now - self.last >= (QUIET_SECONDS if is_new_stage else LINE_SECONDS)
+        is_new_note = bool(event.note) and event.note != self.note
+        if not (is_due or is_new_note or (is_new_stage and is_measured)):
             return
-        self.what, self.note, self.last = what, note, now
-        done = f" {images:,} of {total:,}" if total else (f" {images:,}" if images else "")
-        print(f"{what}{done}" + (f" · {text}" if text else ""), file=sys.stderr, flush=True)
+        self.what, self.note, self.last = event.what, event.note, now
+        done = f" {event.done:,} of {event.total:,}" if event.total else (f" {event.done:,}" if event.done else "")
+        text = details(event)
+        print(f"{event.what}{done}" + (f" · {text}" if text else ""), file=sys.stderr, flush=True)
 
 
 class _Bars:
-    """For a terminal: one bar per stage."""
+    """For a terminal: a bar for each stage that counts, a spinner for each that does not."""
 
-    def __init__(self, bar: progress.Progress) -> None:
-        self.bar = bar
+    def __init__(self, bars: progress.Progress) -> None:
+        self.bars = bars
         self.note = ""
+        self.began = time.monotonic()
         self.tasks: dict[str, Any] = {}
+        self.uncounted: Any = None
 
-    def __call__(self, what: str, images: int, total: int, text: str, note: str = "") -> None:
-        if note and note != self.note:  # above the bar, where it stays to be read
-            self.note = note
-            self.bar.console.print(f"{what}: {note}", markup=False, highlight=False)
-        if what not in self.tasks:
-            self.tasks[what] = self.bar.add_task(what, total=None, text="")
-        self.bar.update(self.tasks[what], completed=images, total=total or None, text=text)
+    def __call__(self, event: Progress) -> None:
+        if event.note and event.note != self.note:  # above the bar, where it stays to be read
+            self.note = event.note
+            self.bars.console.print(f"{event.what}: {event.note}", markup=False, highlight=False)
+        if self.uncounted is not None:
+            self.bars.remove_task(self.uncounted)
+            self.uncounted = None
+        if not event.total and not event.done:
+            self.uncounted = self.bars.add_task(event.what, total=None, text="")
+            return
+        if event.what not in self.tasks:
+            if time.monotonic() - self.began < QUIET_SECONDS and not event.losses:
+                return
+            self.tasks[event.what] = self.bars.add_task(event.what, total=None, text="")
+        self.bars.update(self.tasks[event.what], completed=event.done, total=event.total or None, text=details(event))
 
 
 @contextmanager
-def _screen() -> Iterator[Callable[..., None]]:
+def progress_on_stderr() -> Iterator[OnProgress]:
+    """What a verb is given to say what it is doing."""
     if not sys.stderr.isatty():
         yield _Lines()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        TextColumn("{task.completed:,}", markup=False),
         TextColumn("{task.fields[text]}", style="dim", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
-        yield _Bars(bar)
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4, transient=False) as bars:
+        yield _Bars(bars)
 
 
 @contextmanager
 def counter(what: str) -> Iterator[Callable[..., None]]:
-    """A callback `(done, total)` for verbs that only count images; `(done, total, stage)` for a stage that counts otherwise.
-
-    A fourth argument is a note, which is shown at once.
-    """
-    start = time.monotonic()
-    with _screen() as draw:
-
-        def tell(done: int, total: int, stage: str | None = None, note: str = "") -> None:
-            seconds = time.monotonic() - start
-            if note:
-                draw(stage or what, done, total, note, note)
-            elif seconds > 1:  # what is over in a moment needs no bar
-                draw(stage or what, done, total, "" if stage else f"{done / seconds:,.0f} images/s")
-
-        yield tell
+    """A callback `(done, total)` or `(done, total, stage, note)`: for verbs that do not give events yet."""
+    with progress_on_stderr() as on_progress:
+        yield lambda done, total, stage=None, note="": on_progress(Progress(stage or what, done, total, note=note))
 
 
 @contextmanager
 def phases() -> Iterator[Callable[[str], None]]:
-    """A callback for verbs that say what they are at: in one line of a terminal; in logs, a line where the
-    last one is more than two seconds old."""
-    if not sys.stderr.isatty():
-        last = [time.monotonic()]
-
-        def tell(what: str) -> None:
-            if time.monotonic() - last[0] > QUIET:
-                last[0] = time.monotonic()
-                print(what, file=sys.stderr, flush=True)
-
-        yield tell
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("") as status:
-        yield lambda what: status.update(f"{what} …")
-
-
-@contextmanager
-def steps() -> Iterator[Callable[[Step], None]]:
-    """A callback for the verbs that train."""
-    with _screen() as draw:
-        yield lambda step: draw(step.what, step.images, step.total, details(step), step.note)
+    """A callback for verbs that say what they do in words: for verbs that do not give events yet."""
+    with progress_on_stderr() as on_progress:
+        yield lambda what: on_progress(Progress(what))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from limner.core.cond import Cond
 
 CodecKind = Literal["continuous", "codes"]
 """Latents that are real numbers, or whole numbers that name a code of a vocabulary."""
+
+
+Capability = Literal["autoencoder", "latent decoder", "velocity field", "likelihood bound"]
 
 
 class Codec(Protocol):
@@ -32,36 +36,56 @@ class Codec(Protocol):
     def decode(self, latents: Tensor) -> Tensor: ...
 
 
-@runtime_checkable
-class Reconstructs(Protocol):
-    """A Method that is a Codec as well."""
+class Autoencoder(ABC):
+    """A Method that turns pictures into latents and back: it can be the codec of another one."""
 
-    def encode(self, images: Tensor) -> Tensor: ...
-    def decode(self, latents: Tensor) -> Tensor: ...
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] in [-1, 1] -> [B, *shape], differentiable in `images` where the latents are continuous."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor) -> Tensor:
+        """[B, *shape] -> [B, C, H, W] in [-1, 1], differentiable in `latents` where these are continuous."""
 
 
-@runtime_checkable
-class Latents(Protocol):
-    """A Method whose pictures are a smooth function of a vector: what can be inverted, interpolated and truncated."""
+class LatentDecoder(ABC):
+    """A Method whose pictures are a smooth function of a vector: they can be inverted, interpolated and truncated."""
 
+    gaussian: bool = True
+    """Whether the vectors are standard normal; paths between them then run along the sphere."""
+
+    @abstractmethod
     def latents(self, seeds: Sequence[int]) -> Tensor:
         """[len(seeds), dim]: what `sample` decodes; row i depends on seeds[i] alone."""
 
+    @abstractmethod
     def picture(self, latents: Tensor, cond: Cond) -> Tensor:
         """[B, dim] -> [B, C, H, W] in [-1, 1], differentiable in `latents`."""
 
 
-@runtime_checkable
-class Bounded(Protocol):
+class VelocityField(ABC):
+    """A Method that carries noise to pictures along a velocity: it can be solved, guided, inpainted and edited.
+
+    Time runs from 0, standard normal noise, to 1, a picture (Lipman et al. 2023, arXiv:2210.02747).
+    """
+
+    @abstractmethod
+    def velocity(self, x: Tensor, time: Tensor, cond: Cond) -> Tensor:
+        """[B, *codec.shape] at `time` [B] in 0..1 -> dx/dt [B, *codec.shape], differentiable in `x`."""
+
+
+class LikelihoodBound(ABC):
     """A Method that bounds the likelihood of pictures from below."""
 
     entries: int
     """Numbers in a latent."""
 
     @property
-    def black_and_white(self) -> bool:
+    def needs_binary_images(self) -> bool:
         """Whether only pictures of black and white have a likelihood."""
+        return False
 
+    @abstractmethod
     def log_weight(self, images: Tensor, noise: Tensor, density: bool = False) -> Tensor:
         """[B] nats: log p(x|z) + log p(z) − log q(z|x) at one z ~ q(z|x), made of `noise` [B, dim], standard normal.
 
@@ -73,9 +97,29 @@ class Bounded(Protocol):
     @property
     def exact(self) -> bool:
         """Whether the likelihood itself is known, and not only bounded."""
+        return False
 
     def log_density(self, images: Tensor) -> Tensor:
         """[B] nats: log p(x) of an `exact` model, exactly: the density of the grey values times the width of their bins."""
+        raise NotImplementedError("only a model whose likelihood is known exactly has a density")
+
+
+CAPABILITIES: Mapping[Capability, type[ABC]] = {
+    "autoencoder": Autoencoder,
+    "latent decoder": LatentDecoder,
+    "velocity field": VelocityField,
+    "likelihood bound": LikelihoodBound,
+}
+
+
+def capabilities(method: object) -> frozenset[Capability]:
+    """What `method` can do beside training and sampling: what command line, studio and verbs ask before they offer something.
+
+    >>> from limner.methods.gan.gan import Gan
+    >>> sorted(name for name, kind in CAPABILITIES.items() if issubclass(Gan, kind))
+    ['latent decoder']
+    """
+    return frozenset(name for name, kind in CAPABILITIES.items() if isinstance(method, kind))
 
 
 @dataclass(frozen=True)

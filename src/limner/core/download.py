@@ -15,7 +15,7 @@ from pathlib import Path
 
 from limner.core.address import public_address, public_text
 from limner.core.files import atomic
-from limner.core.progress import Progress, Tell, silent
+from limner.core.progress import OnProgress, Progress, silent
 
 TIMEOUT = 30.0
 """Seconds in which a server has to answer, and after which a pause in its answer is its end."""
@@ -31,7 +31,7 @@ class NoAnswerError(DownloadError):
     """The server could not be reached, or did not answer in time; of the file this says nothing."""
 
 
-def download(urls: Sequence[str], path: Path, *, checksum: str | None, most: int, tell: Tell = silent) -> None:
+def download(urls: Sequence[str], path: Path, *, checksum: str | None, most: int, tell: OnProgress = silent) -> None:
     """Fetches a file to `path` from the first of `urls` that gives it; each is tried once.
 
     `checksum` is ``"md5:…"`` or ``"sha256:…"`` in hex; None where none is known. A file of more than `most` bytes is refused as
@@ -103,7 +103,7 @@ class _Stream:
 
     name: str
     most: int
-    tell: Tell
+    tell: OnProgress
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         import requests

@@ -26,7 +26,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def mended(path: Path) -> Iterator[None]:
+def os_errors_as_input_errors(path: Path) -> Iterator[None]:
     """Turns the operating system's refusals about `path` (full disk, no permission) into one line for the person."""
     try:
         yield
@@ -49,7 +49,7 @@ def writable(folder: Path) -> None:
 
     Errors: `InputError` where no file could be written into `folder`, which need not be there yet.
     """
-    with mended(folder):
+    with os_errors_as_input_errors(folder):
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         if not there.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -92,7 +92,7 @@ def atomic(path: Path) -> Iterator[Path]:
     Errors: `InputError` when the disk is full or may not be written; the temporary file is removed on any error.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.tmp")
-    with mended(path):
+    with os_errors_as_input_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -108,7 +108,7 @@ def atomic(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """The same for a folder, which must not exist yet: filled under a temporary name, synced file by file, then renamed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.tmp")
-    with mended(path):
+    with os_errors_as_input_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()

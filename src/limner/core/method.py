@@ -24,7 +24,7 @@ from limner.core.optim import Clip, Optimiser
 
 
 @dataclass(frozen=True)
-class At:
+class StepContext:
     """Where the run is."""
 
     images: int
@@ -88,7 +88,7 @@ class Losses:
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunContext:
     """What a recipe may depend on that nobody writes into it: known when a run starts."""
 
     shape: tuple[int, int, int]
@@ -132,7 +132,7 @@ class MethodConfig(BaseModel):
     takes: ClassVar[CodecKind] = "continuous"
     """What it works in itself: continuous numbers (pixels, or the latents of a codec), or codes."""
 
-    def settled(self, facts: Facts) -> Self:
+    def settled(self, facts: RunContext) -> Self:
         """With numbers in the place of "auto"; the run writes them down and starts."""
         return self
 
@@ -149,8 +149,6 @@ class Method(nn.Module, ABC):
 
     conditional: bool = False
     """Whether `sample` heeds `cond.label`; where none is asked for, the method draws one by the seed."""
-    gaussian: bool = True
-    """Whether its latents, where it has any, are standard normal; paths between them then run along the sphere."""
     generates: bool = True
     """Whether `sample` draws; a codec of codes compresses only, until there is a prior over them."""
     knobs: ClassVar[frozenset[str]] = frozenset()
@@ -167,13 +165,13 @@ class Method(nn.Module, ABC):
     def phases(self) -> tuple[Phase, ...]: ...
 
     @abstractmethod
-    def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses: ...
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses: ...
 
     @abstractmethod
     def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
         """[len(seeds), C, H, W] in [-1, 1]; image i is a function of seeds[i] (and its condition) alone."""
 
-    def after_step(self, phase: str, sums: Mapping[str, Tensor], at: At) -> None:
+    def after_step(self, phase: str, sums: Mapping[str, Tensor], at: StepContext) -> None:
         """Optional: what is neither gradient nor layer state, such as clipped weights, once per phase. `sums` are over all
         chunks and processes."""
 

@@ -29,11 +29,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def world() -> int:
+def process_count() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one that writes files and speaks."""
     return rank() == 0
 
@@ -76,7 +76,7 @@ def _gradient_device(device: torch.device) -> torch.device:
 
 def sum_all(tensors: Sequence[Tensor]) -> None:
     """Adds each tensor over all processes, in place, in buckets of one flat message each."""
-    if world() == 1:
+    if process_count() == 1:
         return
     bucket: list[Tensor] = []
     size = 0
@@ -102,51 +102,51 @@ def _sum_bucket(tensors: Sequence[Tensor]) -> None:
 
 def broadcast_integers(values: Sequence[int]) -> list[int]:
     """The leading process's `values`, on every process. All must give as many."""
-    if world() == 1:
+    if process_count() == 1:
         return list(values)
     tensor = torch.tensor(values, dtype=torch.int64, device=_message_device())
     dist.broadcast(tensor, src=0)
     return [int(value) for value in tensor.tolist()]
 
 
-def from_lead(value: T) -> T:
+def broadcast_object(value: T) -> T:
     """The leading process's `value`, on every process: small things that JSON can hold, such as decisions, texts, reports.
 
     Sent as JSON and not pickled, so that tuples arrive as lists. The leading process keeps its own `value`.
     """
-    if world() == 1:
+    if process_count() == 1:
         return value
-    text = json.dumps(value).encode() if leads() else b""
+    text = json.dumps(value).encode() if is_main_process() else b""
     (size,) = broadcast_integers([len(text)])
     message = torch.zeros(size, dtype=torch.uint8, device=_message_device())
-    if leads():
+    if is_main_process():
         message.copy_(torch.frombuffer(bytearray(text), dtype=torch.uint8))
     dist.broadcast(message, src=0)
-    return value if leads() else cast(T, json.loads(bytes(message.cpu().tolist())))
+    return value if is_main_process() else cast(T, json.loads(bytes(message.cpu().tolist())))
 
 
 def wait_for_all() -> None:
     """Returns when every process has come here."""
-    if world() > 1:
+    if process_count() > 1:
         broadcast_integers([0])
 
 
-def lead_first(make: Callable[[], T]) -> T:
+def main_process_first(make: Callable[[], T]) -> T:
     """`make()` on the leading process, then on the others, which find made what it has left on disk."""
-    mine = make() if leads() else None
+    mine = make() if is_main_process() else None
     wait_for_all()
     return make() if mine is None else mine
 
 
-def join(rows: Tensor) -> Tensor:
+def all_gather_rows(rows: Tensor) -> Tensor:
     """[n, …] on the CPU of every process -> [Σ n, …] on every process, in the order of their ranks; n may differ, and be 0."""
-    if world() == 1:
+    if process_count() == 1:
         return rows
     rows = rows.to(_message_device())
-    sizes = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world())]
+    sizes = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(process_count())]
     dist.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
     padded = rows.new_zeros(max(int(size) for size in sizes), *rows.shape[1:])
     padded[: len(rows)] = rows
-    every = [torch.empty_like(padded) for _ in range(world())]
+    every = [torch.empty_like(padded) for _ in range(process_count())]
     dist.all_gather(every, padded)
     return torch.cat([part[: int(size)] for part, size in zip(every, sizes, strict=True)]).cpu()

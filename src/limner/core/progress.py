@@ -1,28 +1,35 @@
-"""How a long computation tells whoever waits what it is at."""
+"""How a long computation says what it is doing to whoever waits for it: one type of event for every verb."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a person who waits wants to know."""
+    """One event."""
 
     what: str
-    images: int = 0
+    """What is being done, such as "training"; another word is another stage."""
+    done: int = 0
+    """Images, or whatever `what` counts."""
     total: int = 0
-    seconds: float = 0.0
-    images_per_second: float = 0.0
-    losses: Mapping[str, float] = field(default_factory=dict)
-    left: float | None = None
-    """Seconds."""
+    """0: nobody knows."""
+    seconds_left: float | None = None
     note: str = ""
+    """A sentence that a person should read once."""
+    preview: Path | None = None
+    """A picture that was just written."""
+    per_second: float = 0.0
+    """How many are done in a second; 0: not measured."""
+    losses: Mapping[str, float] = field(default_factory=dict)
+    """The newest losses, by player."""
 
 
-Tell = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 def silent(progress: Progress) -> None:
-    """For those who do not wait for us."""
+    """Ignores the event: for callers that show no progress."""

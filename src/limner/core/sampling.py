@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limner.core.capabilities import Latents
+from limner.core.capabilities import LatentDecoder
 from limner.core.cond import Cond
 from limner.core.method import Method
 from limner.core.passes import fixed_passes
@@ -25,8 +25,8 @@ def generate(method: Method, seeds: Sequence[int], cond: Cond | None = None, **k
 
 
 def latents_of(method: Method, seeds: Sequence[int]) -> Tensor:
-    """[len(seeds), dim]: what `generate` decodes, to the bit. The method must have `Latents`."""
-    assert isinstance(method, Latents)
+    """[len(seeds), dim]: what `generate` decodes, to the bit. The method must have `LatentDecoder`."""
+    assert isinstance(method, LatentDecoder)
     with exact(method.device.type):
         passes = fixed_passes(len(seeds), method.chunk)
         return torch.cat([method.latents(_at(seeds, rows))[:meant] for rows, meant in passes])
@@ -34,7 +34,7 @@ def latents_of(method: Method, seeds: Sequence[int]) -> Tensor:
 
 def render(method: Method, latents: Tensor, cond: Cond | None = None) -> Tensor:
     """[N, dim] -> [N, C, H, W] in [-1, 1], in the same passes as `generate`: the latents of a seed give its very bits."""
-    assert isinstance(method, Latents)
+    assert isinstance(method, LatentDecoder)
     images: list[Tensor] = []
     with exact(method.device.type):
         for rows, meant in fixed_passes(len(latents), method.chunk, latents.device):

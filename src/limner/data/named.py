@@ -14,7 +14,7 @@ from pathlib import Path
 from limner.core.download import DownloadError, download
 from limner.core.errors import InputError
 from limner.core.files import cache_folder
-from limner.core.progress import Tell, silent
+from limner.core.progress import OnProgress, silent
 from limner.data import arrays
 from limner.data.listing import Listing
 
@@ -113,7 +113,7 @@ def locate(name: str) -> Path | None:
     return next((folder for folder in _candidates(name) if _complete(name, folder)), None)
 
 
-def load(name: str, *, labelled: bool = True, tell: Tell = silent) -> Listing:
+def load(name: str, *, labelled: bool = True, tell: OnProgress = silent) -> Listing:
     """The whole data set with its published test split; `tell` hears of a download.
 
     Errors: `InputError` when a file is damaged, or when it is neither there nor to be had from the network.
@@ -164,7 +164,7 @@ def _either(folder: Path, stem: str) -> Path:
     return next((path for path in choices if path.is_file()), choices[0])
 
 
-def _download(name: str, tell: Tell) -> Path:
+def _download(name: str, tell: OnProgress) -> Path:
     """Fetches what is missing into the cache. Errors: `InputError` where no mirror gives a file with the right checksum."""
     known = KNOWN[name]
     folder = cache_folder() / "downloads" / name

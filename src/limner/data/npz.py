@@ -23,7 +23,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from limner.core.errors import InputError
-from limner.core.files import cache_folder, mended
+from limner.core.files import cache_folder, os_errors_as_input_errors
 
 Pixels = NDArray[np.uint8]
 Header = tuple[tuple[int, ...], bool, "np.dtype[Any]"]
@@ -123,13 +123,13 @@ def _map_copy(member: IO[bytes], shape: tuple[int, ...], order: Order) -> Pixels
     """The numbers, unpacked into a file without a name, which is gone when the map is. `member` stands at their beginning."""
     base = cache_folder() / "spool"
     with ExitStack() as stack:
-        with mended(base):
+        with os_errors_as_input_errors(base):
             base.mkdir(parents=True, exist_ok=True)
             copy = stack.enter_context(tempfile.TemporaryFile(dir=base))
         while piece := member.read(_BYTES):  # damage in the archive is not the spool's fault
-            with mended(base):
+            with os_errors_as_input_errors(base):
                 copy.write(piece)
-        with mended(base):
+        with os_errors_as_input_errors(base):
             copy.flush()
         return np.memmap(copy, np.uint8, "r", 0, shape, order)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from limner.core.address import is_address, public_address
-from limner.core.files import cache_folder, mended
-from limner.core.progress import Progress, Tell, silent
+from limner.core.files import cache_folder, os_errors_as_input_errors
+from limner.core.progress import OnProgress, Progress, silent
 from limner.data.dataset import SCHEMA, SCHEMA_VERSION, Dataset, is_prepared, open_dataset
 from limner.data.options import DataKeywords, DataOptions
 from limner.data.plan import plan_dataset
@@ -72,7 +72,9 @@ def prepare(
     return prepare_source(source, DataOptions.of(options), out=out, workers=workers, tell=_counting(progress))
 
 
-def check_source(source: str | Path, options: DataOptions, *, workers: int | None = None, tell: Tell = silent) -> CheckReport:
+def check_source(
+    source: str | Path, options: DataOptions, *, workers: int | None = None, tell: OnProgress = silent
+) -> CheckReport:
     """`check` for options that are validated already; `tell` hears of downloads as well as of pictures."""
     started = time.monotonic()
     place = local_source(source)
@@ -92,7 +94,7 @@ def prepare_source(
     *,
     out: Path | None = None,
     workers: int | None = None,
-    tell: Tell = silent,
+    tell: OnProgress = silent,
     fingerprint: str | None = None,
 ) -> Dataset:
     """`prepare` for options that are validated already; `tell` hears of downloads as well as of pictures.
@@ -116,7 +118,7 @@ def prepare_source(
     listing = select_listing(origin, options, tell)
     shaping = choose_shaping(listing, options)
     base = cache_folder() / "data" if out is None else Path(out).expanduser().parent
-    with mended(base):
+    with os_errors_as_input_errors(base):
         base.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".unsorted-", dir=base) as scratch:
             # Pixels are stored as they are read. Only then are their duplicates known, and with them the order of the rows.
@@ -138,11 +140,11 @@ def prepare_source(
     return open_dataset(folder)
 
 
-def _pictures(tell: Tell) -> Count:
+def _pictures(tell: OnProgress) -> Count:
     return lambda done, total: tell(Progress(READING, done, total))
 
 
-def _counting(progress: Count | None) -> Tell:
+def _counting(progress: Count | None) -> OnProgress:
     """A listener that passes on how many pictures were read, and nothing of downloads, which are counted otherwise."""
     if progress is None:
         return silent
@@ -150,6 +152,6 @@ def _counting(progress: Count | None) -> Tell:
 
     def tell(event: Progress) -> None:
         if event.what == READING:
-            count(event.images, event.total)
+            count(event.done, event.total)
 
     return tell

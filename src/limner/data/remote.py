@@ -23,8 +23,8 @@ from urllib.request import url2pathname
 from limner.core.address import public_address, public_text
 from limner.core.download import DownloadError, NoAnswerError, download, headers, length
 from limner.core.errors import InputError, nearest
-from limner.core.files import atomic_folder, cache_folder, mended, write_json
-from limner.core.progress import Progress, Tell
+from limner.core.files import atomic_folder, cache_folder, os_errors_as_input_errors, write_json
+from limner.core.progress import OnProgress, Progress
 from limner.data import arrays
 from limner.data.listing import printable
 from limner.data.trees import escapes, hidden, is_archive, open_tree
@@ -66,7 +66,7 @@ class Place(Protocol):
         """Every file of the source as it is now, below the last part of the address. Errors: `InputError` where none is."""
         ...
 
-    def copy(self, files: Sequence[RemoteFile], folder: Path, tell: Tell) -> None:
+    def copy(self, files: Sequence[RemoteFile], folder: Path, tell: OnProgress) -> None:
         """Writes `files` below `folder`. Errors: `InputError` where one cannot be had."""
         ...
 
@@ -107,7 +107,7 @@ def identity(address: str, files: Sequence[RemoteFile]) -> str:
     return "\n".join([address, *(f"{printable(one.name)}\0{one.size}\0{one.version}" for one in files)])
 
 
-def fetch(place: Place, address: str, files: Sequence[RemoteFile], tell: Tell) -> Path:
+def fetch(place: Place, address: str, files: Sequence[RemoteFile], tell: OnProgress) -> Path:
     """The local copy of `files`: a file, or a folder where the address is one. Made now, where it is not in the cache.
 
     Files whose names lead out of the folder are not copied. Where a server says how long a file is, the copy has that length.
@@ -238,7 +238,7 @@ class HttpPlace:
                 continue
         return found
 
-    def copy(self, files: Sequence[RemoteFile], folder: Path, tell: Tell) -> None:
+    def copy(self, files: Sequence[RemoteFile], folder: Path, tell: OnProgress) -> None:
         for one in files:
             most = LARGEST if one.size is None else one.size
             try:
@@ -309,8 +309,8 @@ class FilesystemPlace:
             )
         return found
 
-    def copy(self, files: Sequence[RemoteFile], folder: Path, tell: Tell) -> None:
-        with self._refusals(), mended(folder):
+    def copy(self, files: Sequence[RemoteFile], folder: Path, tell: OnProgress) -> None:
+        with self._refusals(), os_errors_as_input_errors(folder):
             system, _ = self._open()
             for one in files:
                 (folder / one.name).parent.mkdir(parents=True, exist_ok=True)
@@ -325,7 +325,7 @@ class FilesystemPlace:
                 system.get([one.place for one in some], [str(folder / one.name) for one in some])
                 tell(Progress(what, start + len(some), len(known)))
 
-    def _copy_one(self, system: Any, one: RemoteFile, folder: Path, tell: Tell, most: int) -> int:
+    def _copy_one(self, system: Any, one: RemoteFile, folder: Path, tell: OnProgress, most: int) -> int:
         """Copies one file block by block, and returns its bytes. Errors: `InputError` once there are more than `most`."""
         done = 0
         with system.open(one.place, "rb") as source, (folder / one.name).open("wb") as target:

@@ -63,7 +63,7 @@ F = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Thing:
+class Contender:
     """One object: indices into `SHAPES` and `COLOURS`; x, y, radius as shares of the shorter side; rotation in turns, 0..1."""
 
     shape: int
@@ -78,7 +78,7 @@ class Thing:
 class Scene:
     """Objects, the first on top, and the brightness of the background in 0..1."""
 
-    things: tuple[Thing, ...]
+    things: tuple[Contender, ...]
     background: float
 
 
@@ -126,7 +126,7 @@ def imagine(place: int, split: str, seed: int, size: tuple[int, int], most: int 
     draws = iter((np.asarray(bits >> np.uint64(11), np.float64) * 2.0**-53).tolist())
     span_y, span_x = _spans(size)
     count, background = 1 + int(next(draws) * most), next(draws)
-    things: list[Thing] = []
+    things: list[Contender] = []
     for number in range(count):
         shape, chosen, rotation = int(next(draws) * len(SHAPES)), next(draws), next(draws)
         allowed = [colour for colour in range(len(COLOURS)) if split == "test" or not held_out(shape, colour)]
@@ -136,7 +136,7 @@ def imagine(place: int, split: str, seed: int, size: tuple[int, int], most: int 
         for _ in range(1 if number == 0 else _TRIES):
             radius = _HALF_SIZES[0] + next(draws) * (_HALF_SIZES[1] - _HALF_SIZES[0])
             x, y = (_place(next(draws), span) for span in (span_x, span_y))
-            thing = Thing(shape, colour, x, y, radius, rotation)
+            thing = Contender(shape, colour, x, y, radius, rotation)
             if all(_apart(thing, other) for other in things):
                 things.append(thing)
                 break
@@ -159,7 +159,7 @@ def scene_of(codes: Mapping[str, int], size: tuple[int, int]) -> Scene:
     span_y, span_x = _spans(size)
     radius = _HALF_SIZES[0] + share["size"] * (_HALF_SIZES[1] - _HALF_SIZES[0])
     x, y = _place(share["x"], span_x), _place(share["y"], span_y)
-    return Scene((Thing(codes["shape"], codes["colour"], x, y, radius, share["rotation"]),), share["background"])
+    return Scene((Contender(codes["shape"], codes["colour"], x, y, radius, share["rotation"]),), share["background"])
 
 
 def draw_factors(count: int, seed: int) -> NDArray[np.int64]:
@@ -178,7 +178,7 @@ def paint_factors(codes: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np
     return np.stack([paint(scene_of(row, size), size) for row in rows])
 
 
-def _apart(one: Thing, two: Thing) -> bool:
+def _apart(one: Contender, two: Contender) -> bool:
     across, down, reach = one.x - two.x, one.y - two.y, one.radius + two.radius
     return across * across + down * down > reach * reach
 

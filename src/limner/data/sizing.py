@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from limner.core.errors import InputError
-from limner.core.progress import Tell, silent
+from limner.core.progress import OnProgress, silent
 from limner.data import pictures
 from limner.data.listing import Files, Listing
 from limner.data.options import SPLITS, DataOptions
@@ -21,7 +21,7 @@ _DEFAULT_SIDE = 64
 _LARGEST_SIDE = 128  # pictures that share a size up to this one keep it
 
 
-def select_listing(source: Source, options: DataOptions, tell: Tell = silent) -> Listing:
+def select_listing(source: Source, options: DataOptions, tell: OnProgress = silent) -> Listing:
     """The listing of `source`, cut down to the one split and the number of pictures that were asked for."""
     listing = source.listing(options, tell)
     only = options.split_rule.only

@@ -14,7 +14,7 @@ import numpy as np
 from limner.core.address import is_address, public_address
 from limner.core.errors import InputError, nearest
 from limner.core.files import slug
-from limner.core.progress import Progress, Tell, silent
+from limner.core.progress import OnProgress, Progress, silent
 from limner.data import arrays, digits, metadata, named, remote, scenes
 from limner.data.listing import Entry, Fault, Files, Listing, Rejected, Tree, printable
 from limner.data.options import SPLITS, DataOptions, split_of
@@ -42,12 +42,12 @@ class Source(Protocol):
         """Text that changes when the content does; cheap."""
         ...
 
-    def listing(self, options: DataOptions, tell: Tell = silent) -> Listing:
+    def listing(self, options: DataOptions, tell: OnProgress = silent) -> Listing:
         """Every picture, not decoded; `tell` hears of a download. Errors: `InputError` where there is no picture."""
         ...
 
 
-def find_source(source: str | Path, tell: Tell = silent) -> Source:
+def find_source(source: str | Path, tell: OnProgress = silent) -> Source:
     """The source of a built-in name, an address, a folder, an archive or an IDX file. Errors: `InputError` for all else.
 
     `tell` hears where the server of an address does not answer and an earlier copy stands in.
@@ -83,7 +83,7 @@ class BuiltInSource:
     def identity(self) -> str:
         return self.name
 
-    def listing(self, options: DataOptions, tell: Tell = silent) -> Listing:
+    def listing(self, options: DataOptions, tell: OnProgress = silent) -> Listing:
         labelled = options.labels == "auto"
         if self.name == "digits":
             return digits.load(labelled=labelled)
@@ -108,7 +108,7 @@ class ArraySource:
         states = ((path.name, path.stat()) for path in files if path.is_file())
         return "\n".join(f"{printable(name)}\0{state.st_size}\0{state.st_mtime_ns}" for name, state in states)
 
-    def listing(self, options: DataOptions, tell: Tell = silent) -> Listing:
+    def listing(self, options: DataOptions, tell: OnProgress = silent) -> Listing:
         classes: tuple[str, ...] = ()
         if self.path.is_dir() and arrays.is_cifar(self.path):
             parts, classes = arrays.read_cifar(self.path)
@@ -131,7 +131,7 @@ class ImageSource:
     def identity(self) -> str:
         return self.tree.identity()
 
-    def listing(self, options: DataOptions, tell: Tell = silent) -> Listing:
+    def listing(self, options: DataOptions, tell: OnProgress = silent) -> Listing:
         return _list_pictures(self.tree, options)
 
 
@@ -143,7 +143,7 @@ class RemoteSource:
     """
 
     address: str
-    warn: Tell = silent
+    warn: OnProgress = silent
 
     @property
     def name(self) -> str:
@@ -168,7 +168,7 @@ class RemoteSource:
     def identity(self) -> str:
         return remote.identity(self.address, self._files)
 
-    def listing(self, options: DataOptions, tell: Tell = silent) -> Listing:
+    def listing(self, options: DataOptions, tell: OnProgress = silent) -> Listing:
         copy = remote.fetch(self._place, self.address, self._files, tell)
         listing = find_source(copy).listing(options)
         outside = [

@@ -29,8 +29,8 @@ from limner.core.images import save_png
 from limner.data.dataset import Dataset
 from limner.evaluation.compare_page import page, sheet
 from limner.evaluation.evaluate import COUNT, DISENTANGLEMENT, METRICS, MOST, EvaluationRequest, judge, wanted
-from limner.evaluation.inputs import common_reference, held_out, in_files, model_of, names_of, spooled
-from limner.evaluation.sample_scores import SEED, Tell, detector_of
+from limner.evaluation.inputs import common_reference, held_out, materialised, model_or_none, open_images, short_names
+from limner.evaluation.sample_scores import SEED, OnProgress, detector_of
 from limner.metrics.features.observed import parts_of
 from limner.metrics.features.pixels import take
 from limner.metrics.representation.disentanglement import SCORES
@@ -49,7 +49,7 @@ SINGLE = (
 
 
 @dataclass(frozen=True)
-class Thing:
+class Contender:
     """A run, or pictures; with its report once it was judged."""
 
     name: str
@@ -89,7 +89,7 @@ def compare(
     checkpoint: str = "last",
     html: bool = False,
     out: Path | None = None,
-    tell: Tell = lambda _: None,
+    tell: OnProgress = lambda _: None,
 ) -> dict[str, Any]:
     """Judges runs, folders of pictures and ``.npz`` files alike, and says what may be claimed of their differences.
 
@@ -107,10 +107,10 @@ def compare(
     with parallel.processes():
         began = time.monotonic()
         _checked(what, metrics, count)
-        models = [model_of(word, checkpoint) for word in what]
-        things = [Thing(*each) for each in zip(names_of(what, models), what, models, strict=True)]
+        models = [model_or_none(word, checkpoint) for word in what]
+        things = [Contender(*each) for each in zip(short_names(what, models), what, models, strict=True)]
         _different(things)
-        dataset = parallel.lead_first(lambda: common_reference(what, models, data))
+        dataset = parallel.main_process_first(lambda: common_reference(what, models, data))
         at, notes = _count(things, dataset, count)
         things = [_judged(thing, dataset, at, features, metrics, tell) for thing in things]
         tell("comparing")
@@ -136,7 +136,7 @@ def compare(
             "page": None,
             "sheet": None,
         }
-        if (html or out is not None) and parallel.leads():
+        if (html or out is not None) and parallel.is_main_process():
             folder = out or Path("comparisons") / "-".join(thing.name.replace("/", "-") for thing in things)[:100]
             _write(folder, answer, things, dataset)
         return answer | {"seconds": round(time.monotonic() - began, 2)}
@@ -152,7 +152,7 @@ def _checked(what: Sequence[str | Path], metrics: Sequence[str] | None, count: i
             raise InputError(f"'{name}' comes without an error, so that nothing could be claimed; evaluate each run for it")
 
 
-def _different(things: Sequence[Thing]) -> None:
+def _different(things: Sequence[Contender]) -> None:
     """Errors: `InputError` where two runs have the same weights."""
     seen: dict[str, str] = {}
     for thing in things:
@@ -162,10 +162,10 @@ def _different(things: Sequence[Thing]) -> None:
                 raise InputError(f"{twin} and {thing.name} have the same weights, to the bit; leave one of them out")
 
 
-def _count(things: Sequence[Thing], dataset: Dataset, count: int | None) -> tuple[int, list[str]]:
+def _count(things: Sequence[Contender], dataset: Dataset, count: int | None) -> tuple[int, list[str]]:
     """At how many pictures all are judged, and why it is not what was asked for. Errors: `InputError` for fewer than two."""
     there = {
-        thing.name: int(in_files(Path(thing.word).expanduser(), dataset).images.shape[0])
+        thing.name: int(open_images(Path(thing.word).expanduser(), dataset).images.shape[0])
         for thing in things
         if thing.model is None
     }
@@ -179,7 +179,7 @@ def _count(things: Sequence[Thing], dataset: Dataset, count: int | None) -> tupl
     return there[fewest], [f"all are judged at {there[fewest]:,} pictures, since {fewest} has no more"]
 
 
-def _warnings(things: Sequence[Thing]) -> list[str]:
+def _warnings(things: Sequence[Contender]) -> list[str]:
     """What the reports say before anybody believes them, each once, and about whom where it is not about all."""
     about: dict[str, list[str]] = {}
     for thing in things:
@@ -191,12 +191,14 @@ def _warnings(things: Sequence[Thing]) -> list[str]:
 # ---- judging ------------------------------------------------------------------------------------------------------------
 
 
-def _judged(thing: Thing, dataset: Dataset, count: int, features: str, metrics: Sequence[str] | None, tell: Tell) -> Thing:
+def _judged(
+    thing: Contender, dataset: Dataset, count: int, features: str, metrics: Sequence[str] | None, tell: OnProgress
+) -> Contender:
     """With its report: read, if there is one that says the same as a new one would; otherwise made."""
     request, model = EvaluationRequest(thing.word, dataset, count, features, metrics), thing.model
     heard = lambda said: tell(f"{thing.name}: {said}")  # noqa: E731
     if model is None:
-        return Thing(thing.name, thing.word, None, judge(request, None, heard))
+        return Contender(thing.name, thing.word, None, judge(request, None, heard))
     names = wanted(metrics, model, features, None)
     needed: dict[str, Any] = {
         "limner": METRICS_VERSION,
@@ -209,10 +211,10 @@ def _judged(thing: Thing, dataset: Dataset, count: int, features: str, metrics: 
         needed |= {"count": count, "seed": SEED, "features": detector_of(features, dataset).checksum}
     folder = model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
     for place in (folder, folder / "compared"):
-        found = parallel.from_lead(_read(place / "report.json", needed, names, insist=bool(metrics)))
+        found = parallel.broadcast_object(_read(place / "report.json", needed, names, insist=bool(metrics)))
         if found is not None:
-            return Thing(thing.name, thing.word, model, found, reused=True)
-    return Thing(thing.name, thing.word, model, judge(replace(request, out=folder / "compared"), model, heard))
+            return Contender(thing.name, thing.word, model, found, reused=True)
+    return Contender(thing.name, thing.word, model, judge(replace(request, out=folder / "compared"), model, heard))
 
 
 def _read(path: Path, needed: dict[str, Any], names: Sequence[str], insist: bool) -> dict[str, Any] | None:
@@ -238,7 +240,7 @@ def _read(path: Path, needed: dict[str, Any], names: Sequence[str], insist: bool
     return report
 
 
-def _row(thing: Thing) -> dict[str, Any]:
+def _row(thing: Contender) -> dict[str, Any]:
     row: dict[str, Any] = {"name": thing.name, "path": str(thing.word), "preset": None, "images": None, "seed": None}
     row |= {"seconds": None, "metrics": thing.metrics(), "report": thing.report["report"], "reused": thing.reused}
     if (model := thing.model) is not None:
@@ -250,7 +252,7 @@ def _row(thing: Thing) -> dict[str, Any]:
 # ---- what may be claimed ------------------------------------------------------------------------------------------------
 
 
-def _differences(things: Sequence[Thing]) -> list[dict[str, Any]]:
+def _differences(things: Sequence[Contender]) -> list[dict[str, Any]]:
     found = []
     for metric in METRICS:
         pairs = []
@@ -323,9 +325,9 @@ def claims(metric: str, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     return found
 
 
-def _groups(things: Sequence[Thing]) -> list[dict[str, Any]]:
+def _groups(things: Sequence[Contender]) -> list[dict[str, Any]]:
     """Recipes that were trained with two seeds or more: each score's mean over trainings, with Student's t interval."""
-    alike: dict[str, dict[int, Thing]] = {}
+    alike: dict[str, dict[int, Contender]] = {}
     for thing in things:
         if thing.model is not None:
             alike.setdefault(_but_seed(thing.model), {}).setdefault(thing.model.recipe.seed, thing)
@@ -346,7 +348,7 @@ def _but_seed(model: Loaded) -> str:
     return json.dumps([tree, model.checkpoint.images if model.recipe.budget.images is not None else None])
 
 
-def _over_trainings(metric: str, members: Sequence[Thing]) -> dict[str, Any]:
+def _over_trainings(metric: str, members: Sequence[Contender]) -> dict[str, Any]:
     """The spread between trainings holds that of sampling; few trainings may agree by chance, and then the latter stands."""
     over = mean([thing.report["metrics"][metric]["value"] for thing in members])
     if metric not in members[0].report["blocks"]:
@@ -371,7 +373,7 @@ def _group_differences(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]
 # ---- files --------------------------------------------------------------------------------------------------------------
 
 
-def _write(folder: Path, answer: dict[str, Any], things: Sequence[Thing], dataset: Dataset) -> None:
+def _write(folder: Path, answer: dict[str, Any], things: Sequence[Contender], dataset: Dataset) -> None:
     grids = {thing.name: shown for thing in things if (shown := _shown(thing, dataset)) is not None}
     runs = {thing.name: thing.model for thing in things if thing.model is not None}
     same = len({model.recipe.data.fingerprint for model in runs.values()}) == 1
@@ -383,9 +385,9 @@ def _write(folder: Path, answer: dict[str, Any], things: Sequence[Thing], datase
     write_text(folder / "compare.html", page(answer, grids, scores if same else {}))
 
 
-def _shown(thing: Thing, dataset: Dataset) -> NDArray[np.uint8] | None:
+def _shown(thing: Contender, dataset: Dataset) -> NDArray[np.uint8] | None:
     """[n, H, W, C]: the first seeds of a model, the first pictures of files; None of a model that draws none."""
     if thing.model is not None:
         return thing.model.sample(range(SHOWN)) if thing.model.method.generates else None
-    with spooled(in_files(Path(thing.word).expanduser(), dataset), SHOWN) as some:
+    with materialised(open_images(Path(thing.word).expanduser(), dataset), SHOWN) as some:
         return take(some.images, slice(0, SHOWN))

@@ -15,16 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core import parallel
-from limner.core.capabilities import Bounded, Reconstructs
+from limner.core.capabilities import Autoencoder, LikelihoodBound
 from limner.core.errors import InputError, nearest, require
 from limner.core.files import writable, write_json, write_text
 from limner.core.images import grid, save_png
 from limner.data import prepare
 from limner.data.dataset import Dataset
-from limner.evaluation.inputs import Judged, as_arrays, drawn, from_python, held_out, in_files, model_of, reference, spooled
+from limner.evaluation.inputs import (
+    EvaluationInput,
+    drawn,
+    held_out,
+    images_from_arrays,
+    materialised,
+    model_or_none,
+    note_on_array_shape,
+    open_images,
+    reference,
+)
 from limner.evaluation.model_scores import BOUNDS, EXACT, OF_RECONSTRUCTIONS, bounds, disentanglement, reconstruction
 from limner.evaluation.report_page import page, page_over_time
-from limner.evaluation.sample_scores import QUANTISED, Found, SampleScoring, Tell, score_samples
+from limner.evaluation.sample_scores import QUANTISED, Found, OnProgress, SampleScoring, score_samples
 from limner.judges.judge import ordered
 from limner.metrics.distribution.coverage import COVERAGE_K, NEIGHBOUR_SCORES
 from limner.metrics.features.pixels import Rows, take
@@ -79,7 +89,7 @@ def evaluate(
     checkpoint: str = "last",
     importance: int | None = None,
     out: Path | None = None,
-    tell: Tell = lambda _: None,
+    tell: OnProgress = lambda _: None,
 ) -> dict[str, Any]:
     """Judges a run, a folder of pictures, an ``.npz`` (`images`, perhaps `labels`) or arrays against `data` (a run's own by
     default), and leaves ``report.json`` and ``report.html`` in `out`, or in the run.
@@ -101,12 +111,12 @@ def evaluate(
     with parallel.processes():
         if checkpoint == "all":
             return _over_time(request, tell)
-        return judge(request, model_of(what, checkpoint) if isinstance(what, str | Path) else None, tell)
+        return judge(request, model_or_none(what, checkpoint) if isinstance(what, str | Path) else None, tell)
 
 
-def _over_time(request: EvaluationRequest, tell: Tell) -> dict[str, Any]:
+def _over_time(request: EvaluationRequest, tell: OnProgress) -> dict[str, Any]:
     """Every checkpoint of a run, each with a report of its own, and a report over all of them."""
-    if not isinstance(request.what, str | Path) or model_of(request.what) is None:
+    if not isinstance(request.what, str | Path) or model_or_none(request.what) is None:
         raise InputError("--checkpoint all is for a run; pictures have no checkpoints")
     run = Run.open(request.what)
     rows, answer, folder = [], dict[str, Any](), request.out or run.path / "evaluations"
@@ -116,7 +126,7 @@ def _over_time(request: EvaluationRequest, tell: Tell) -> dict[str, Any]:
         answer = judge(replace(request, out=folder / f"{each.images:09d}", began=time.monotonic()), model, heard)
         rows.append({"images": each.images, **{key: answer[key] for key in ("metrics", "report", "page")}})
     answer |= {"checkpoints": rows}
-    if parallel.leads():
+    if parallel.is_main_process():
         _keep_other(folder, "report", answer)
         answer |= {"report": str(folder / "report.json"), "page": str(folder / "report.html")}
         write_text(folder / "report.html", page_over_time(answer))
@@ -124,7 +134,7 @@ def _over_time(request: EvaluationRequest, tell: Tell) -> dict[str, Any]:
     return answer
 
 
-def judge(request: EvaluationRequest, model: Loaded | None, tell: Tell = lambda _: None) -> dict[str, Any]:
+def judge(request: EvaluationRequest, model: Loaded | None, tell: OnProgress = lambda _: None) -> dict[str, Any]:
     """`evaluate` where it is known whether there is a `model`: the report, which is then written as well."""
     asked_for = wanted(request.metrics, model, request.features, request.importance)
     _check(request, model)
@@ -144,7 +154,7 @@ def judge(request: EvaluationRequest, model: Loaded | None, tell: Tell = lambda 
         if model is not None:
             judged = drawn(model, min(request.count or COUNT, MOST), dataset.classes)
             tell(f"drawing {judged.images.shape[0]:,} samples")
-        with spooled(judged, request.count or (COUNT if model is not None else None)) as samples:
+        with materialised(judged, request.count or (COUNT if model is not None else None)) as samples:
             own = model is None or dataset.fingerprint == model.recipe.data.fingerprint
             scoring = SampleScoring(dataset, split, request.features, asked, own, required=bool(request.metrics))
             found = score_samples(samples, scoring, tell)
@@ -190,7 +200,7 @@ def _blank_report(
 
 
 def _add_scores_of_model(
-    report: dict[str, Any], request: EvaluationRequest, model: Loaded | None, real: Rows, tell: Tell
+    report: dict[str, Any], request: EvaluationRequest, model: Loaded | None, real: Rows, tell: OnProgress
 ) -> dict[str, dict[str, Any]]:
     """The scores of reconstructions and likelihoods that were asked for; what belongs to them is added to `report`."""
     asked_for, count = report["asked"], int(real.shape[0])
@@ -222,24 +232,24 @@ def _more(report: dict[str, Any], model: Loaded | None, dataset: Dataset, apart:
 
 
 @contextmanager
-def _opened(request: EvaluationRequest, model: Loaded | None) -> Iterator[tuple[Judged, Dataset]]:
+def _opened(request: EvaluationRequest, model: Loaded | None) -> Iterator[tuple[EvaluationInput, Dataset]]:
     """The pictures (of a run: none yet) and what they are compared with."""
     what, data = request.what, request.data
-    nothing = Judged(np.empty((0, 1, 1, 1), np.uint8))
+    nothing = EvaluationInput(np.empty((0, 1, 1, 1), np.uint8))
     known, source = (data, None) if isinstance(data, Dataset) else (None, data)
     if model is not None:
-        yield nothing, known or parallel.lead_first(lambda: model.dataset(source))
+        yield nothing, known or parallel.main_process_first(lambda: model.dataset(source))
     elif isinstance(what, str | Path):
-        dataset = known or parallel.lead_first(lambda: reference(what, source))
-        yield in_files(Path(what).expanduser(), dataset), dataset
+        dataset = known or parallel.main_process_first(lambda: reference(what, source))
+        yield open_images(Path(what).expanduser(), dataset), dataset
     elif data is None:
         raise InputError("say what the pictures are to be compared with: data=SRC")
     else:
-        with from_python(what) as images:
+        with images_from_arrays(what) as images:
             height, width, channels = images.shape[1:]
             make = lambda: prepare(str(source), size=(height, width), channels=channels)  # noqa: E731
-            dataset = known or parallel.lead_first(make)
-            yield Judged(images, notes=(as_arrays(dataset),)), dataset
+            dataset = known or parallel.main_process_first(make)
+            yield EvaluationInput(images, notes=(note_on_array_shape(dataset),)), dataset
 
 
 def wanted(metrics: Sequence[str] | None, model: Loaded | None, features: str, importance: int | None) -> list[str]:
@@ -270,11 +280,11 @@ def _lacking(model: Loaded | None) -> set[str]:
     method, lacking = model.method, set[str]()
     if not method.generates:
         lacking |= set(OF_SAMPLES)
-    if not isinstance(method, Reconstructs):
+    if not isinstance(method, Autoencoder):
         lacking |= set(OF_RECONSTRUCTIONS)
-    if not isinstance(method, Bounded) or (method.black_and_white and not model.recipe.data.binary):
+    if not isinstance(method, LikelihoodBound) or (method.needs_binary_images and not model.recipe.data.binary):
         lacking |= set(BOUNDS)
-    if not isinstance(method, Bounded) or not method.exact:
+    if not isinstance(method, LikelihoodBound) or not method.exact:
         lacking |= set(EXACT)
     return lacking
 
@@ -300,7 +310,7 @@ def _written(
     report["limner"] = METRICS_VERSION
     report["seconds"] = round(time.monotonic() - request.began, 2)
     report["report"] = report["page"] = None
-    if (out := _folder(model, request.out)) is not None and parallel.leads():
+    if (out := _folder(model, request.out)) is not None and parallel.is_main_process():
         _keep_other(out, name, report)
         report["report"], report["page"] = str(out / f"{name}.json"), str(out / f"{name}.html")
         shown = _shown(report, model, real, found)

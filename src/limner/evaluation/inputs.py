@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from limner.core import parallel
 from limner.core.address import public_address
 from limner.core.errors import InputError
-from limner.core.files import cache_folder, mended
+from limner.core.files import cache_folder, os_errors_as_input_errors
 from limner.core.images import batches_of
 from limner.core.seeds import SCORED_SEEDS, fold
 from limner.data import prepare, sizes
@@ -34,7 +34,7 @@ FEWEST = 10
 """Held-out pictures below which nothing can be compared with them."""
 
 
-class Drawn:
+class SampledImages:
     """Samples of a model as if they lay there: row i is the picture of seed `first` + i, of the class that seed draws."""
 
     def __init__(self, model: Loaded, first: int, count: int) -> None:
@@ -53,7 +53,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluationInput:
     """Pictures [N, H, W, C] uint8 that may be read again and again, and what is known of them."""
 
     images: Source
@@ -63,7 +63,7 @@ class Judged:
     """What was done to them, for whoever reads a number."""
 
 
-def model_of(word: str | Path, checkpoint: str = "last") -> Loaded | None:
+def model_or_none(word: str | Path, checkpoint: str = "last") -> Loaded | None:
     """The model of a run; None where `word` is pictures. Errors: `InputError` where it is neither."""
     path = Path(word).expanduser()
     if path.suffix == ".npz":
@@ -97,7 +97,7 @@ def reference(word: str | Path, data: str | None) -> Dataset:
     return prepare(data)
 
 
-def names_of(words: Sequence[str | Path], models: Sequence[Loaded | None]) -> list[str]:
+def short_names(words: Sequence[str | Path], models: Sequence[Loaded | None]) -> list[str]:
     """Short names, each different: the last part of a path, and more of it where two are called alike.
 
     Errors: `InputError` where one thing is named twice.
@@ -140,12 +140,12 @@ def common_reference(words: Sequence[str | Path], models: Sequence[Loaded | None
     return first.dataset(data)
 
 
-def as_arrays(dataset: Dataset) -> str:
+def note_on_array_shape(dataset: Dataset) -> str:
     """A note for whoever reads a number of an array: it is the real pictures that were made alike."""
     return f"the real pictures were prepared at {spell(dataset.shape)}, as those that are judged are"
 
 
-def in_files(path: Path, dataset: Dataset) -> Judged:
+def open_images(path: Path, dataset: Dataset) -> EvaluationInput:
     """The pictures of a folder or an .npz, in an order that is dealt anew so that no class comes first.
 
     Errors: `InputError` for pictures of different sizes among each other, or an .npz of another size than the `dataset`'s.
@@ -157,7 +157,7 @@ def in_files(path: Path, dataset: Dataset) -> Judged:
                 f"{path} has pictures of the shape {spell(found.shape[1:])}, and the real ones are {spell(dataset.shape)}; "
                 "make them equal"
             )
-        told, classes = [as_arrays(dataset)], len(dataset.classes)
+        told, classes = [note_on_array_shape(dataset)], len(dataset.classes)
         if numbers is not None and not classes:
             numbers = None
             told.append(f"its labels were left aside, since {dataset.name} has no classes")
@@ -166,7 +166,7 @@ def in_files(path: Path, dataset: Dataset) -> Judged:
                 f"{path}: 'labels' go from {numbers.min()} to {numbers.max()}; the data have {len(dataset.classes)} classes, "
                 "counted from 0, and -1 is for none"
             )
-        return Judged(Images([found]), numbers, tuple(told))
+        return EvaluationInput(Images([found]), numbers, tuple(told))
     height, width, channels = dataset.shape
     notes: tuple[str, ...] = ()
     if not is_prepared(path):
@@ -181,7 +181,7 @@ def in_files(path: Path, dataset: Dataset) -> Judged:
         if there and there[0][0] != (height, width):
             notes = (f"pictures were brought from {spell(there[0][0])} to {spell((height, width))} (crop, Lanczos)",)
     folder = prepare(path, size=(height, width), channels=_channels(channels), split=None if is_prepared(path) else "none")
-    return Judged(folder.images, _labels(folder, dataset), notes)
+    return EvaluationInput(folder.images, _labels(folder, dataset), notes)
 
 
 def _labels(folder: Dataset, dataset: Dataset) -> NDArray[np.int64] | None:
@@ -198,14 +198,14 @@ def _renumbered(labels: NDArray[np.integer[Any]], names: Sequence[str], classes:
     return found
 
 
-def drawn(model: Loaded, count: int, classes: Sequence[str], first: int = SCORED_SEEDS) -> Judged:
+def drawn(model: Loaded, count: int, classes: Sequence[str], first: int = SCORED_SEEDS) -> EvaluationInput:
     """`count` samples, on seeds that are shown to nobody, with their labels into `classes`."""
-    samples = Drawn(model, first, count)
-    return Judged(samples, samples.labels(classes))
+    samples = SampledImages(model, first, count)
+    return EvaluationInput(samples, samples.labels(classes))
 
 
 @contextmanager
-def spooled(judged: Judged, count: int | None) -> Iterator[Judged]:
+def materialised(judged: EvaluationInput, count: int | None) -> Iterator[EvaluationInput]:
     """The first `count` (all, where None) of files in a seeded order, or of samples, where each can be read at no cost.
 
     The order is that of what files show, not of where they lie: the same pictures in another order get the same numbers.
@@ -213,22 +213,22 @@ def spooled(judged: Judged, count: int | None) -> Iterator[Judged]:
     Samples are drawn once, shared among the processes that torchrun started, into a file that goes when this ends.
     """
     total = int(judged.images.shape[0])
-    if not isinstance(judged.images, Drawn):
+    if not isinstance(judged.images, SampledImages):
         rows = _by_content(judged.images)[np.random.default_rng(fold("judged")).permutation(total)[:count]]
         labels = None if judged.labels is None else judged.labels[rows]
-        yield Judged(Rows(judged.images, rows), labels, judged.notes)
+        yield EvaluationInput(Rows(judged.images, rows), labels, judged.notes)
         return
     rows = np.arange(total if count is None else min(count, total))
-    chunks, world = batches_of(len(rows), _CHUNK), parallel.world()
+    chunks, world = batches_of(len(rows), _CHUNK), parallel.process_count()
 
     def pieces() -> Iterator[Pixels]:
         for start in range(0, len(chunks), world):
             turn = start + parallel.rank()
             mine = take(judged.images, rows[chunks[turn]] if turn < len(chunks) else rows[:0])
-            yield parallel.join(torch.from_numpy(mine)).numpy()
+            yield parallel.all_gather_rows(torch.from_numpy(mine)).numpy()
 
     with on_disk(pieces(), len(rows), judged.images.shape[1:]) as images:
-        yield Judged(images, judged.labels, judged.notes)
+        yield EvaluationInput(images, judged.labels, judged.notes)
 
 
 def _by_content(images: Source) -> NDArray[np.int64]:
@@ -241,7 +241,7 @@ def _by_content(images: Source) -> NDArray[np.int64]:
 
 
 @contextmanager
-def from_python(pictures: Iterable[NDArray[Any]]) -> Iterator[Pixels]:
+def images_from_arrays(pictures: Iterable[NDArray[Any]]) -> Iterator[Pixels]:
     """Single pictures [H, W, C] or batches of them [n, H, W, C], uint8, as one array on disk."""
     if isinstance(pictures, np.ndarray):
         yield checked(pictures, "the pictures")
@@ -277,12 +277,12 @@ def on_disk(pieces: Iterable[Pixels], count: int | None, shape: tuple[int, ...])
     """All `pieces` [n, H, W, C], one after the other, as one memory map; its file is gone when the block ends."""
     base, total = cache_folder() / "spool", 0
     with ExitStack() as stack:
-        with mended(base):
+        with os_errors_as_input_errors(base):
             base.mkdir(parents=True, exist_ok=True)
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base))) / "images"
             path.touch()
         for piece in pieces:  # what goes wrong in making one is not the spool's fault
-            with mended(base), path.open("ab") as file:
+            with os_errors_as_input_errors(base), path.open("ab") as file:
                 file.write(np.ascontiguousarray(piece).tobytes())
             total += len(piece)
         assert count is None or total == count

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core import seeds
-from limner.core.capabilities import Bounded
+from limner.core.capabilities import LikelihoodBound
 from limner.core.errors import InputError
 from limner.core.images import batches_of, to_tensor
 from limner.core.precision import exact
@@ -64,14 +64,14 @@ def likelihood(model: Loaded, images: Source, draws: int = 1, progress: Callable
     method = model.method
     if draws < 1:
         raise InputError(f"{draws} importance samples bound nothing; give 1 (the ELBO) or more, such as 100")
-    if not isinstance(method, Bounded):
+    if not isinstance(method, LikelihoodBound):
         raise InputError(f"{model.run.path} ({model.recipe.preset}) bounds no likelihood; train a vae for one")
     count = int(images.shape[0])
     lower, bound, known, density_bound = np.empty((4, count))
     with exact(method.device.type), torch.inference_mode():
         for part in batches_of(count, AT_ONCE):
             pixels = take(images, part)
-            if method.black_and_white and not bool(np.isin(pixels, (0, 255)).all()):
+            if method.needs_binary_images and not bool(np.isin(pixels, (0, 255)).all()):
                 raise InputError(
                     f"{model.run.path} has a decoder of black and white (bernoulli), which gives grey pictures no likelihood; "
                     "train with data.binary=true, or with another method.decoder"
@@ -89,7 +89,7 @@ def likelihood(model: Loaded, images: Source, draws: int = 1, progress: Callable
     return Likelihood(lower, bound, draws, int(np.prod(images.shape[1:])), *both)
 
 
-def _weights(method: Bounded, images: Tensor, draws: int, start: int, density: bool = False) -> Iterator[Tensor]:
+def _weights(method: LikelihoodBound, images: Tensor, draws: int, start: int, density: bool = False) -> Iterator[Tensor]:
     generator = torch.Generator()
     for draw in range(draws):
         generator.manual_seed(seeds.fold("importance", start, draw))

@@ -12,7 +12,7 @@ import torch
 from limner.core import parallel, precision
 from limner.core.errors import InputError
 from limner.data.dataset import Dataset
-from limner.evaluation.inputs import Judged
+from limner.evaluation.inputs import EvaluationInput
 from limner.judges.judge import judge_for
 from limner.judges.references import SOUGHT, Reference, held_out_nearest, reference
 from limner.metrics.distribution.classes import class_shares
@@ -26,7 +26,7 @@ from limner.metrics.scores import TABLE, measure
 from limner.metrics.sides import Copies, Labels, Sides
 from limner.metrics.stats.score import Score
 
-Tell = Callable[[str], object]
+OnProgress = Callable[[str], object]
 SEED = 0
 QUANTISED = "uint8, rounded"
 SURE = 1e-4
@@ -44,7 +44,7 @@ class Found:
     metrics: dict[str, Score]
     sides: Sides
     reference: Reference
-    judged: Judged
+    judged: EvaluationInput
 
     @property
     def detector(self) -> Detector:
@@ -81,7 +81,7 @@ class Found:
 
 def detector_of(features: str, dataset: Dataset) -> Detector:
     """The detector `features` for the pictures of `dataset`, on this machine's device."""
-    found = parallel.lead_first(lambda: resolve(features, dataset.shape, lambda: judge_for(dataset)))
+    found = parallel.main_process_first(lambda: resolve(features, dataset.shape, lambda: judge_for(dataset)))
     return found.to(precision.device())
 
 
@@ -101,7 +101,7 @@ class SampleScoring:
     """Whether a score that cannot be had is an error. Otherwise it is left out."""
 
 
-def score_samples(judged: Judged, scoring: SampleScoring, tell: Tell) -> Found:
+def score_samples(judged: EvaluationInput, scoring: SampleScoring, tell: OnProgress) -> Found:
     """The scores of `judged`. Errors: `InputError`, among others for a score that is required and cannot be had."""
     dataset, split, wanted, own = scoring.dataset, scoring.split, scoring.metrics, scoring.trained_on
     if judged.images.shape[0] < 2:
@@ -132,12 +132,12 @@ def score_samples(judged: Judged, scoring: SampleScoring, tell: Tell) -> Found:
     return Found(measure(sides, wanted, scoring.required, tell), sides, real, judged)
 
 
-def _labels(judged: Judged, seen: Observed, real: Reference) -> Labels:
+def _labels(judged: EvaluationInput, seen: Observed, real: Reference) -> Labels:
     labels = None if judged.labels is None else torch.from_numpy(judged.labels[: len(seen.features)])
     return Labels(labels, real.labels, len(real.dataset.classes))
 
 
-def _copies(judged: Judged, dataset: Dataset, split: str) -> Copies | None:
+def _copies(judged: EvaluationInput, dataset: Dataset, split: str) -> Copies | None:
     """None where nothing was held out, or pictures are too small to be told apart."""
     few = split == "train" or len(dataset.splits[split]) < LEAST_SOUGHT or len(dataset.splits["train"]) < 3
     if few or min(dataset.shape[:2]) < 4:

@@ -133,10 +133,10 @@ def kept(path: Path, make: Callable[[], dict[str, Tensor]], together: bool = Fal
     `together`: all processes take part in `make`, so if one of them has no such file, all of them make it.
     """
     found = read_tensors(path)
-    everywhere = not together or bool(parallel.join(torch.tensor([found is not None])).all())
+    everywhere = not together or bool(parallel.all_gather_rows(torch.tensor([found is not None])).all())
     if found is not None and everywhere:
         return found[0]
     made = make()
-    if parallel.leads():
+    if parallel.is_main_process():
         write_tensors(path, made)
     return made

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from limner.core.capabilities import Codec, CodecKind, Pixels
 from limner.core.errors import InputError
-from limner.core.method import Facts, Method
+from limner.core.method import Method, RunContext
 from limner.recipes.recipe import Recipe
 from limner.recipes.registry import METHODS, PRESETS
 from limner.recipes.settings import preset_tree
@@ -74,7 +74,7 @@ def _families(preset: str) -> tuple[str, ...]:
     return (*(stage["method"]["kind"] for stage in tree.get("stages", ())), tree["method"]["kind"])
 
 
-def resolve_recipe(recipe: Recipe, facts: Facts) -> Recipe:
+def resolve_recipe(recipe: Recipe, facts: RunContext) -> Recipe:
     """With numbers for everything that methods leave to the size of the images and of the budget.
 
     A stage that comes trained from another run stays as it was trained. Errors: `InputError` as `build_method` has them, since
@@ -89,7 +89,7 @@ def resolve_recipe(recipe: Recipe, facts: Facts) -> Recipe:
     return recipe.model_copy(update={"method": recipe.method.settled(facts)})
 
 
-def _facts_of_stage(recipe: Recipe, facts: Facts, stage: int) -> Facts:
+def _facts_of_stage(recipe: Recipe, facts: RunContext, stage: int) -> RunContext:
     """With the shape of the latents that `stage` works in; the stages before it are settled."""
     if stage == 0 or stage_configs(recipe)[stage - 1][2].makes is None:
         return facts

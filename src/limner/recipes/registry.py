@@ -12,7 +12,7 @@ from limner.core.capabilities import Codec
 from limner.core.method import Method
 from limner.methods.gan.config import GanConfig
 from limner.methods.gan.gan import Gan
-from limner.methods.vae.autoencoder import Autoencoder, AutoencoderConfig
+from limner.methods.vae.autoencoder import AutoencoderConfig, PlainAutoencoder
 from limner.methods.vae.vae import Vae, VaeConfig
 from limner.methods.vq.prior import Prior, PriorConfig
 from limner.methods.vq.vqvae import VqVae, VqVaeConfig
@@ -36,7 +36,7 @@ class Family:
 METHODS: Mapping[str, Family] = {
     "autoencoder": Family(
         AutoencoderConfig,
-        Autoencoder,
+        PlainAutoencoder,
         "an encoder and a decoder, and what fits their latents",
         "Ghosh et al. 2020, arXiv:1903.12436",
     ),

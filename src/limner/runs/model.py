@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from limner.core import precision
 from limner.core.address import public_address
-from limner.core.capabilities import Latents, Reconstructs
+from limner.core.capabilities import Autoencoder, LatentDecoder
 from limner.core.cond import Cond
 from limner.core.errors import InputError, nearest
 from limner.core.images import batches_of, to_tensor, to_uint8
@@ -84,7 +84,7 @@ class Loaded:
             raise InputError(f"top-k {top_k} is out of range; give how many codes may be drawn, such as 100 (0 is all)")
         if not 0 < top_p <= 1:
             raise InputError(f"top-p {top_p:g} is out of range; give a share of the mass above 0, such as 0.95 (1 is all)")
-        if truncation != 1.0 and not isinstance(self.method, Latents):
+        if truncation != 1.0 and not isinstance(self.method, LatentDecoder):
             raise InputError(f"{self.run.path} ({self.recipe.preset}) has no latents to truncate; leave truncation out")
         asked = {"temperature": (temperature, 1.0), "top_k": (top_k, 0), "top_p": (top_p, 1.0)}
         knobs = {name: value for name, (value, none) in asked.items() if value != none}
@@ -145,9 +145,9 @@ class Loaded:
         return np.concatenate(rows)
 
     @property
-    def encoder(self) -> Reconstructs:
+    def encoder(self) -> Autoencoder:
         """The method, where it encodes. Errors: `InputError` where it does not."""
-        if isinstance(self.method, Reconstructs):
+        if isinstance(self.method, Autoencoder):
             return self.method
         raise InputError(
             f"{self.run.path} has no encoder ({self.recipe.preset}); train one that has, such as --preset "

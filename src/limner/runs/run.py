@@ -18,7 +18,7 @@ import safetensors.torch
 from torch import Tensor
 
 from limner.core.errors import InputError, nearest
-from limner.core.files import atomic_folder, mended, slug, write_json, write_text
+from limner.core.files import atomic_folder, os_errors_as_input_errors, slug, write_json, write_text
 from limner.recipes.recipe import Recipe
 from limner.recipes.settings import read_recipe
 from limner.runs.checkpoint import Checkpoint, read_json
@@ -36,7 +36,7 @@ class Run:
     def create(parent: Path, name: str, recipe: Recipe) -> Run:
         """A new folder ``parent/0007-name`` with the next free number, holding `recipe`."""
         name = slug(name, ascii_only=True).strip("-.") or "run"
-        with mended(parent):
+        with os_errors_as_input_errors(parent):
             parent.mkdir(parents=True, exist_ok=True)
             taken = [int(match[1]) for entry in parent.iterdir() if (match := re.match(r"(\d{4,})-", entry.name))]
             number = max(taken, default=0) + 1
@@ -117,7 +117,7 @@ class Run:
         return self._rows("scores.jsonl")
 
     def log(self, text: str) -> None:
-        with mended(self.path), (self.path / "log.txt").open("a", encoding="utf-8") as file:
+        with os_errors_as_input_errors(self.path), (self.path / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}\n")
 
     def forget_after(self, images: int) -> None:
@@ -165,7 +165,7 @@ class Run:
         path = self.path / "checkpoints" / f"{images:09d}"
         if (path / "COMPLETE").is_file():
             return Checkpoint(path, images)
-        with mended(path):
+        with os_errors_as_input_errors(path):
             shutil.rmtree(path, ignore_errors=True)
         with atomic_folder(path) as folder:
             for name, tensors in parts.items():
@@ -216,7 +216,7 @@ class Run:
         """
         lock = filelock.FileLock(self.path / ".lock", timeout=0)
         try:
-            with mended(self.path):
+            with os_errors_as_input_errors(self.path):
                 lock.acquire()
         except filelock.Timeout as error:
             raise InputError(f"{self.path} is being trained by another process; wait for it, or stop it first") from error
@@ -234,7 +234,7 @@ class Run:
             return True
 
     def _append(self, name: str, row: Mapping[str, Any], durable: bool = True) -> None:
-        with mended(self.path / name), (self.path / name).open("a+b") as file:
+        with os_errors_as_input_errors(self.path / name), (self.path / name).open("a+b") as file:
             file.seek(0, os.SEEK_END)
             if file.tell():
                 file.seek(-1, os.SEEK_END)

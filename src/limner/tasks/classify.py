@@ -24,7 +24,7 @@ from limner.metrics.features.pixels import standard, work_size
 from limner.metrics.representation.probes import Linear, Readout, Scaling
 from limner.runs.model import Loaded, load
 from limner.tasks.embed import encode_rows
-from limner.tasks.inputs import Given, of_set, read_pictures
+from limner.tasks.inputs import Given, describe_preparation, read_pictures
 
 VERSION = "classify-3"  # to be raised whenever what is fitted, or how, changes
 MOST_TRAIN, MOST_VAL, MOST_TEST = 60_000, 5_000, 10_000
@@ -79,7 +79,7 @@ def classify(
     dataset = None if data is None else model.dataset(data)
     if dataset is not None and (dataset.labels is None or not dataset.classes):
         raise InputError(f"{data} has no labels; give a set whose sub-folders or table name classes")
-    prepared = {} if data is None or dataset is None else of_set(model, data, dataset)
+    prepared = {} if data is None or dataset is None else describe_preparation(model, data, dataset)
     prepared |= {} if given is None else given.prepared
     fingerprint = model.recipe.data.fingerprint if dataset is None else dataset.fingerprint
     path = cache_folder() / "probes" / f"{_key(model, str(fingerprint))}.safetensors"

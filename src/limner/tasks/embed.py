@@ -18,7 +18,7 @@ from limner.data.arrays import is_idx
 from limner.data.dataset import Dataset
 from limner.data.trees import is_archive
 from limner.runs.model import Loaded, load
-from limner.tasks.inputs import of_set, read_pictures
+from limner.tasks.inputs import describe_preparation, read_pictures
 
 AT_ONCE = 4096
 """Pictures that are read from a data set at a time."""
@@ -57,7 +57,7 @@ def embed(
         dataset = model.dataset(str(sources[0]) if sources else None)
         rows = np.arange(len(dataset.images)) if split is None else dataset.indices(split)
         latents = encode_rows(model, dataset, rows, progress)
-        prepared = of_set(model, str(sources[0]), dataset) if sources else {}
+        prepared = describe_preparation(model, str(sources[0]), dataset) if sources else {}
         name = dataset.name if split is None else f"{dataset.name}-{split}"
         arrays = {"indices": rows}
         if dataset.labels is not None:

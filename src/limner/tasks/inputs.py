@@ -76,7 +76,7 @@ def _done(seen: Seen, shaping: Shaping) -> str:
     return f"{seen.height}x{seen.width} {seen.mode} -> {height}x{width} {WORDS[shaping.channels]}{fit}"
 
 
-def of_set(model: Loaded, source: str, dataset: Dataset) -> dict[str, str]:
+def describe_preparation(model: Loaded, source: str, dataset: Dataset) -> dict[str, str]:
     """The same for a whole set: `source` -> "all pictures -> 8x8 grey (crop)"; nothing where it is the run's own data."""
     data = model.recipe.data
     if dataset.fingerprint == data.fingerprint:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limner.core.capabilities import Latents, Reconstructs
+from limner.core.capabilities import Autoencoder, LatentDecoder
 from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.images import grid, save_png, to_uint8
@@ -66,7 +66,7 @@ def interpolate(
     if not 2 <= steps <= 10_000:
         raise InputError(f"--steps {steps}: choose 2 to 10,000 pictures from one end to the next")
     model = load(run, checkpoint)
-    if not isinstance(model.method, Latents):
+    if not isinstance(model.method, LatentDecoder):
         raise InputError(f"{model.run.path} ({model.recipe.preset}) has no latents, so there is no way between its pictures")
     began = time.perf_counter()
     given: Given | None = None
@@ -106,7 +106,7 @@ def latents_of_pictures(
 ) -> tuple[Tensor, Tensor | None]:
     """Latents [N, dim] and labels [N] of pictures: encoded where the method can, else looked for."""
     method = model.method
-    if isinstance(method, Reconstructs):
+    if isinstance(method, Autoencoder):
         chosen = model.class_of(label)
         latents = torch.from_numpy(model.encode(given.images)).to(method.device)
         return latents.flatten(1), model.cond(chosen, len(given.names)).label

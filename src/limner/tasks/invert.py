@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limner.core.capabilities import Latents
+from limner.core.capabilities import LatentDecoder
 from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.images import batches_of, to_tensor, to_uint8
@@ -79,7 +79,7 @@ def invert(
     Errors: `InputError` where the method has no latents, where it does not know `label`, and for pictures of another shape.
     """
     method = model.method
-    if not isinstance(method, Latents):
+    if not isinstance(method, LatentDecoder):
         raise InputError(f"{model.run.path} ({model.recipe.preset}) has no latents to look for, so it cannot be inverted")
     if not 1 <= starts <= CANDIDATES or steps < 1:
         raise InputError(f"inversion takes 1 to {CANDIDATES} starts and at least 1 step, not {starts} and {steps}")
@@ -183,7 +183,7 @@ def _pass_size(device: torch.device) -> int:
 
 def _move(method: Method, z: Tensor, cond: Cond, target: Tensor, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
     """One step of Adam per rate: latents [B, dim] -> the moved ones, and the mean squared error [B] of their pictures."""
-    assert isinstance(method, Latents)
+    assert isinstance(method, LatentDecoder)
 
     def error(z: Tensor) -> Tensor:
         return (method.picture(z, cond).float() - target).square().flatten(1).mean(1)
@@ -201,7 +201,7 @@ def _move(method: Method, z: Tensor, cond: Cond, target: Tensor, rates: Sequence
 
 def _guess(method: Method, classes: Sequence[int], target: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
     """Latents [N, dim] and labels [N] as a small encoder sees them that was trained on pictures the method made itself."""
-    assert isinstance(method, Latents)
+    assert isinstance(method, LatentDecoder)
     device, dim = target.device, method.latents([0]).shape[1]
     shape = (target.shape[1], target.shape[2], target.shape[3])
     with generators_kept(device):

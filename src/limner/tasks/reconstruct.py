@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.core.capabilities import Latents, Reconstructs
+from limner.core.capabilities import Autoencoder, LatentDecoder
 from limner.core.errors import InputError
 from limner.core.files import slug
 from limner.core.images import batches_of, grid, save_png
@@ -49,10 +49,10 @@ def reconstruct(
     names, originals = given.names, given.images
     began = time.perf_counter()
     classes: list[str] | None = None
-    if isinstance(model.method, Reconstructs):
+    if isinstance(model.method, Autoencoder):
         model.class_of(label)  # a class asked of a model that knows none is said, not overlooked
         how, back = "encoder", model.reconstruct(originals)
-    elif isinstance(model.method, Latents):
+    elif isinstance(model.method, LatentDecoder):
         inversion = invert(model, originals, starts=starts, steps=steps, encoder=encoder, label=label, progress=progress)
         how, back = "inversion", inversion.pictures
         if inversion.labels is not None:

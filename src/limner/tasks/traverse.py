@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limner.core.capabilities import Latents, Reconstructs
+from limner.core.capabilities import Autoencoder, LatentDecoder
 from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.images import grid, save_png, to_uint8
@@ -49,7 +49,7 @@ def spread(model: Loaded) -> Spread:
 
     Errors: `InputError` where an encoder's data is no longer there.
     """
-    if isinstance(model.method, Reconstructs):
+    if isinstance(model.method, Autoencoder):
         dataset = model.dataset()
         rows = dataset.indices("train")
         rows = rows[np.linspace(0, len(rows) - 1, min(MEASURED, len(rows))).astype(np.int64)]
@@ -84,7 +84,7 @@ def traverse(
     _check_range(steps, span)
     model = load(run, checkpoint)
     method = model.method
-    if not isinstance(method, Latents):
+    if not isinstance(method, LatentDecoder):
         raise InputError(f"{model.run.path} ({model.recipe.preset}) has no vector of latents, so there is none to turn")
     began = time.perf_counter()
     given = None if image is None else _one_picture(model, image)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from limner.core.method import Facts
+from limner.core.method import RunContext
 from limner.methods.gan.config import MIN_IMAGE_SIDE
 
 SMALL_SET, MEDIUM_SET = 5_000, 20_000
@@ -23,7 +23,7 @@ class Choice:
     why: str
 
 
-def choose(pictures: int, facts: Facts, adversarial: bool = False) -> Choice:
+def choose(pictures: int, facts: RunContext, adversarial: bool = False) -> Choice:
     """For so many training `pictures` of `facts.shape` within the budget of `facts`; a GAN in any case where `adversarial`."""
     _, height, width = facts.shape
     size, seen = f"{height}x{width}", facts.seen

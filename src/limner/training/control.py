@@ -67,7 +67,9 @@ class Control:
         state.seconds = self.stopwatch.seconds()
         if state.iteration < self._next_exchange:
             return set()
-        decision = Decision(*parallel.broadcast_integers(_integers(self._decide() if parallel.leads() else Decision())))
+        decision = Decision(
+            *parallel.broadcast_integers(_integers(self._decide() if parallel.is_main_process() else Decision()))
+        )
         self._steps = decision.steps
         self._next_exchange = state.iteration + self._steps
         if decision.plan != NONE:
@@ -81,7 +83,7 @@ class Control:
         try:
             yield
         except NotFiniteError as error:
-            if parallel.world() == 1:
+            if parallel.process_count() == 1:
                 raise
             error.images = self.training.state.images
             self._not_finite = error
@@ -103,7 +105,7 @@ class Control:
     def _raise_if_met(self, images: int) -> None:
         """On every process the same `NotFiniteError`, where the main process met a value that is not finite at `images`."""
         if images != NONE:
-            raise NotFiniteError(parallel.from_lead(str(self._not_finite)), images)
+            raise NotFiniteError(parallel.broadcast_object(str(self._not_finite)), images)
 
     def exchange_soon(self) -> None:
         """The steps that follow may be far slower: exchange after the next one, and after few from there on."""
@@ -144,7 +146,7 @@ class Control:
 
         The distance doubles at most, so that a run whose steps become slow is not left without orders for long.
         """
-        if parallel.world() == 1:
+        if parallel.process_count() == 1:
             return 1
         (seconds, iteration), now = self._exchanged_at, (self.stopwatch.seconds(), self.training.state.iteration)
         self._exchanged_at = now

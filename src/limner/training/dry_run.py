@@ -11,7 +11,7 @@ from typing import Any
 
 from limner.core import precision
 from limner.core.environment import peak_memory
-from limner.core.method import At
+from limner.core.method import StepContext
 from limner.core.process import configure_process
 from limner.core.progress import silent
 from limner.runs.run import Run
@@ -147,7 +147,7 @@ def _step_seconds(training: Training, steps: int, progress: float) -> float:
     size, took = training.recipe.batch.size, list[float]()
     for step in range(steps):
         began = time.perf_counter()
-        logs = training.stage.stepper.step(training.feed.draw, At(step * size, progress), step)
+        logs = training.stage.stepper.step(training.feed.draw, StepContext(step * size, progress), step)
         training.stage.ema.update(size, 0.0)
         sum(float(value) for value in logs.values())  # waits for the device
         took.append(time.perf_counter() - began)

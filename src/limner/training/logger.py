@@ -13,7 +13,7 @@ from torch import Tensor
 
 from limner.core import parallel
 from limner.core.environment import peak_memory
-from limner.core.progress import Progress, Tell
+from limner.core.progress import OnProgress, Progress
 from limner.training.monitor import Monitor
 from limner.training.stages import Training
 
@@ -49,7 +49,7 @@ class Stopwatch:
 class Logger:
     """Averages the losses between two rows of metrics. Only the main process writes."""
 
-    def __init__(self, training: Training, stopwatch: Stopwatch, on_progress: Tell) -> None:
+    def __init__(self, training: Training, stopwatch: Stopwatch, on_progress: OnProgress) -> None:
         self.training, self.stopwatch, self.on_progress = training, stopwatch, on_progress
         self.run, self.state = training.run, training.state
         self.monitor = Monitor(training.run, training.recipe, training.dataset, training.feed)
@@ -59,7 +59,7 @@ class Logger:
         self._row_images = self.state.images
         self._progress_seconds = 0.0
         self._progress = training.progress()
-        if parallel.leads():
+        if parallel.is_main_process():
             self.monitor.recall(self.training.stage.method, self.state.stage, self.state.stage_start)
             self.write_status()
 
@@ -79,7 +79,7 @@ class Logger:
         before, self._progress = self._progress, self.training.progress()
         phases = self.training.stage.stepper.phases
         for phase in phases:
-            if phase.note and before < phase.start <= self._progress and parallel.leads():
+            if phase.note and before < phase.start <= self._progress and parallel.is_main_process():
                 self.run.log(f"at {self.state.images} images: {phase.note}")
         return any(before < border <= self._progress for phase in phases for border in (phase.start, phase.stop))
 
@@ -142,7 +142,7 @@ class Logger:
         left = (total - images) / speed if speed and total else None
         stages = self.training.stages
         note = f"stage {stages[self.state.stage][0]}" if len(stages) > 1 else ""
-        return Progress("training", images, total, seconds, speed, self.losses, left, note)
+        return Progress("training", images, total, left, note, per_second=speed, losses=self.losses)
 
 
 def _check_finite(values: Mapping[str, Tensor | float]) -> None:

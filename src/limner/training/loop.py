@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from limner.core import parallel
-from limner.core.progress import Tell
+from limner.core.progress import OnProgress
 from limner.training.control import Control
 from limner.training.interrupt import handle_signals
 from limner.training.logger import Logger, Stopwatch
@@ -14,7 +14,7 @@ from limner.training.stages import Training
 
 
 def train_to_end(
-    training: Training, scorer: Scorer | None, on_progress: Tell
+    training: Training, scorer: Scorer | None, on_progress: OnProgress
 ) -> tuple[Literal["done", "stopped"], dict[str, float]]:
     """Trains until the budget is used up, or somebody asks to stop. The state is saved either way.
 
@@ -50,11 +50,11 @@ def train_to_end(
             training.update_average()
 
             # Log, preview, score, save.
-            if parallel.leads() and not control.broken:
+            if parallel.is_main_process() and not control.broken:
                 with control.raise_together():
                     milestones.visit(before, orders)
             stopped = "stop" in orders
-        if parallel.leads() and not control.broken and not stopped:
+        if parallel.is_main_process() and not control.broken and not stopped:
             newest = training.run.checkpoints()[-1:]
             if not newest or newest[0].images < state.images:  # a resumed run whose plan was used up already
                 with control.raise_together():

@@ -12,9 +12,9 @@ from dataclasses import asdict
 from typing import Any
 
 from limner.core import diagnosis, parallel
-from limner.core.capabilities import Reconstructs
+from limner.core.capabilities import Autoencoder
 from limner.core.images import grid, save_png, to_tensor, to_uint8
-from limner.core.method import At, Method
+from limner.core.method import Method, StepContext
 from limner.core.sampling import generate
 from limner.data.dataset import Dataset
 from limner.data.feed import Feed
@@ -38,7 +38,7 @@ class Monitor:
         self.count = recipe.previews.count
         self.split = "val" if len(dataset.splits.get("val", ())) >= FEWEST_HELD_OUT else "train"
         self.feed: Feed | None = None
-        if parallel.leads() and self.split == "val":
+        if parallel.is_main_process() and self.split == "val":
             self.feed = Feed(dataset, "val", train.device, train.seed, train.mirror)
         self.standing: list[diagnosis.Warning] = []
         self.spent = self.last = 0.0
@@ -51,14 +51,14 @@ class Monitor:
         real = self.dataset.images.gather(rows[:: max(1, len(rows) // self.count)][: self.count])
         if not (folder / "reals.png").exists():
             save_png(folder / "reals.png", grid(real))
-        if method.generates or not isinstance(method, Reconstructs):
+        if method.generates or not isinstance(method, Autoencoder):
             fake = to_uint8(generate(method, range(self.count)))
         else:
             fake = to_uint8(method.decode(method.encode(to_tensor(real, method.device))))
         save_png(folder / f"{images:09d}.png", grid(fake))
         return diagnosis.diversity(fake, real)
 
-    def held_out(self, stepper: Stepper, at: At, seconds: float, always: bool) -> dict[str, float]:
+    def held_out(self, stepper: Stepper, at: StepContext, seconds: float, always: bool) -> dict[str, float]:
         """``held_out_<name>``: the losses on held-out pictures; ``gap_<name>``: by how much they exceed those on training ones.
 
         Both with the same weights and draws, since a game's losses swing from step to step. Nothing where there are too few

@@ -12,8 +12,8 @@ import numpy as np
 from limner.core import parallel, precision
 from limner.core.address import is_address
 from limner.core.errors import InputError
-from limner.core.method import Facts
-from limner.core.progress import Progress, Tell
+from limner.core.method import RunContext
+from limner.core.progress import OnProgress, Progress
 from limner.data import BUILT_IN, prepare_source
 from limner.data.dataset import Dataset
 from limner.recipes.build import resolve_recipe, resolved_values
@@ -42,7 +42,7 @@ class TrainRequest:
     """``key=value`` over the preset's own."""
 
 
-def resolve_request(request: TrainRequest, on_progress: Tell) -> tuple[Recipe, Dataset, tuple[str, ...]]:
+def resolve_request(request: TrainRequest, on_progress: OnProgress) -> tuple[Recipe, Dataset, tuple[str, ...]]:
     """The recipe with nothing left open, its prepared data, and the reasons for what was chosen for the person.
 
     Errors: `InputError` for settings that contradict each other, or that do nothing.
@@ -91,14 +91,14 @@ def _check_overruled(chosen: Mapping[str, Any], settings: Sequence[str]) -> None
             )
 
 
-def _facts(recipe: Recipe, dataset: Dataset) -> Facts:
+def _facts(recipe: Recipe, dataset: Dataset) -> RunContext:
     height, width, channels = dataset.shape
     budget, accelerated = recipe.budget, precision.device().type != "cpu"
     rarest = 0
     if dataset.labels is not None and dataset.classes:
         known = dataset.labels[dataset.indices("train")]
         rarest = int(np.bincount(known[known >= 0], minlength=len(dataset.classes)).min())
-    return Facts(
+    return RunContext(
         shape=(channels, height, width),
         batch=recipe.batch.size,
         images=budget.images,
@@ -131,13 +131,13 @@ def _compose(request: TrainRequest, over: Sequence[str] = (), common: bool = Fal
     return recipe
 
 
-def prepared_dataset(recipe: Recipe, tell: Tell, fingerprint: str | None = None) -> Dataset:
+def prepared_dataset(recipe: Recipe, tell: OnProgress, fingerprint: str | None = None) -> Dataset:
     """The prepared set; the leading process prepares it, the others open it. See `prepare_source` for `fingerprint`."""
 
     def ready() -> Dataset:
         return prepare_source(recipe.data.source, recipe.data.options(), tell=tell, fingerprint=fingerprint)
 
-    first = ready() if parallel.leads() else None
+    first = ready() if parallel.is_main_process() else None
     parallel.wait_for_all()
     return first or ready()
 
@@ -178,7 +178,7 @@ def check_processes(recipe: Recipe, size_is_fixed: bool = False) -> None:
 
     `size_is_fixed`: batch.size cannot change, since the run goes on.
     """
-    processes, chunks, size = parallel.world(), recipe.batch.chunks, recipe.batch.size
+    processes, chunks, size = parallel.process_count(), recipe.batch.chunks, recipe.batch.size
     if chunks % processes:
         fitting = next((n for n in range(processes, size + 1, processes) if size % n == 0), None)
         mend = (

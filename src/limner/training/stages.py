@@ -13,7 +13,7 @@ from limner.core.capabilities import Pixels
 from limner.core.cond import Batch
 from limner.core.digest import digest
 from limner.core.errors import InputError
-from limner.core.method import At, Method, averaged
+from limner.core.method import Method, StepContext, averaged
 from limner.data.dataset import Dataset
 from limner.data.feed import Feed
 from limner.recipes.build import build_method, stage_configs
@@ -76,9 +76,9 @@ class Training:
         start = self.state.stage_start
         return min((self.state.images - start) / (end - start), 1.0) if end > start else 1.0
 
-    def position(self) -> At:
+    def position(self) -> StepContext:
         """Where the next step stands."""
-        return At(self.state.images, self.progress())
+        return StepContext(self.state.images, self.progress())
 
     def finished(self) -> bool:
         """Whether the whole budget is used up."""

@@ -17,7 +17,7 @@ from limner.core import optim, parallel, precision, seeds
 from limner.core.cond import Batch
 from limner.core.errors import InputError
 from limner.core.layer_state import StatefulLayer, stateful_layers
-from limner.core.method import At, Losses, Method, Phase
+from limner.core.method import Losses, Method, Phase, StepContext
 
 Drawer = Callable[[int, int, int], Batch]
 """(stream, first place, size) -> those rows of that stream's endless shuffled reading."""
@@ -44,7 +44,7 @@ class Stepper:
         self.moving = {phase.name: self._moving(phase) for phase in self.phases}
         self.names: dict[Tensor, str] = {weight: name for name, weight in method.named_parameters()}
 
-    def step(self, draw: Drawer, at: At, iteration: int) -> dict[str, Tensor]:
+    def step(self, draw: Drawer, at: StepContext, iteration: int) -> dict[str, Tensor]:
         """One iteration. Returns the losses and logs, each averaged over the batch, as 0-d tensors on the device.
 
         Now and then with ``gradient_norm/<player>``, before clipping; these may be infinite, and nothing is the worse for it.
@@ -58,7 +58,9 @@ class Stepper:
                 logs |= self._move([(place, phase), *joined], draw, at, iteration // phase.every % NORMS_EVERY == 0)
         return logs
 
-    def _move(self, parts: Sequence[tuple[int, Phase]], draw: Drawer, at: At, norms: bool = False) -> dict[str, Tensor]:
+    def _move(
+        self, parts: Sequence[tuple[int, Phase]], draw: Drawer, at: StepContext, norms: bool = False
+    ) -> dict[str, Tensor]:
         """Forward and backward of one phase and of those that join it, then one step of every player that moves."""
         gradients: dict[str, list[Tensor]] = {}
         logs: dict[str, Tensor] = {}
@@ -67,7 +69,7 @@ class Stepper:
         for place, phase in parts:
             sums.append({})
             states.append({})
-            for chunk in range(parallel.rank(), self.chunks, parallel.world()):
+            for chunk in range(parallel.rank(), self.chunks, parallel.process_count()):
                 seeds.seed_all(self.seed, at.images, phase.name, chunk)
                 batches = self._batches(place, phase, chunk, draw, at)
                 with precision.autocast(self.method.device, self.number_format):
@@ -111,7 +113,7 @@ class Stepper:
             layer.move_state(parts[name])
 
     @torch.no_grad()
-    def look(self, draw: Drawer, at: At, pictures: int) -> dict[str, float]:
+    def look(self, draw: Drawer, at: StepContext, pictures: int) -> dict[str, float]:
         """Losses and logs of the phases that step by themselves, averaged over `pictures` that `draw` reads. Nothing moves.
 
         As in training (its mode, its chunks), but always of the same places with the same draws, and on this process alone;
@@ -124,14 +126,14 @@ class Stepper:
                 continue
             for chunk in range(passes):
                 seeds.seed_all(self.seed, "look", phase.name, chunk)
-                batches = self._batches(place, phase, chunk, draw, At(0, at.progress))
+                batches = self._batches(place, phase, chunk, draw, StepContext(0, at.progress))
                 with precision.autocast(self.method.device, self.number_format):
                     losses = self.method.losses(phase.name, batches, at)
                 self._take_statistics(phase)
                 _add(logs, {name: value.mean() for name, value in [*losses.of.items(), *losses.logs.items()]})
         return {name: float(value) / passes for name, value in logs.items()}
 
-    def _batches(self, place: int, phase: Phase, chunk: int, draw: Drawer, at: At) -> tuple[Batch, ...]:
+    def _batches(self, place: int, phase: Phase, chunk: int, draw: Drawer, at: StepContext) -> tuple[Batch, ...]:
         size = self.batch // self.chunks
         return tuple(draw(place * 8 + extra, at.images + chunk * size, size) for extra in range(phase.batches))
 
@@ -149,7 +151,7 @@ class Stepper:
             own = list(torch.autograd.grad(mean, self.weights[player], retain_graph=left < 0, materialize_grads=True))
             _accumulate(gradients, player, own)
 
-    def _apply(self, player: str, gradients: Sequence[Tensor], at: At) -> None:
+    def _apply(self, player: str, gradients: Sequence[Tensor], at: StepContext) -> None:
         spec = self.players[player]
         if spec.clip is not None:
             spec.clip.apply(gradients)

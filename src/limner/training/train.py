@@ -19,7 +19,7 @@ from limner.core.address import public_address, public_text, public_word
 from limner.core.errors import InputError
 from limner.core.files import write_json
 from limner.core.process import configure_process
-from limner.core.progress import Progress, Tell, silent
+from limner.core.progress import OnProgress, Progress, silent
 from limner.data.dataset import Dataset
 from limner.recipes.recipe import Recipe, Segment
 from limner.recipes.settings import parse_recipe, put_setting
@@ -65,7 +65,7 @@ def train(
     seed: int | None = None,
     name: str | None = None,
     settings: Sequence[str] = (),
-    progress: Tell | None = None,
+    progress: OnProgress | None = None,
 ) -> Outcome:
     """Trains `preset` on the pictures in `source` (see `limner.prepare`) and leaves a run folder in `out`.
 
@@ -79,8 +79,12 @@ def train(
         recipe, dataset, why = resolve_request(request, tell)
         check_method(recipe, dataset)  # what does not fit says so before a folder is made
         label = name or f"{dataset.name}-{Path(recipe.preset).stem}"
-        run = Run(Path(parallel.from_lead(str(Run.create(Path(out), label, recipe).path) if parallel.leads() else "")))
-        if parallel.leads():
+        run = Run(
+            Path(
+                parallel.broadcast_object(str(Run.create(Path(out), label, recipe).path) if parallel.is_main_process() else "")
+            )
+        )
+        if parallel.is_main_process():
             run.write_status("starting", images=0)
             write_json(run.path / "provenance.json", provenance(recipe, dataset))
             for line in why:
@@ -95,7 +99,7 @@ def resume(
     images: int | None = None,
     minutes: float | None = None,
     settings: Sequence[str] = (),
-    progress: Tell | None = None,
+    progress: OnProgress | None = None,
 ) -> Outcome:
     """Goes on with `run` exactly where its last checkpoint is (from its recipe, where there is none yet).
 
@@ -118,19 +122,19 @@ def resume(
 
 def _alone(run: Run) -> AbstractContextManager[None]:
     """The run's lock, held by the process that writes."""
-    return run.locked() if parallel.leads() else nullcontext()
+    return run.locked() if parallel.is_main_process() else nullcontext()
 
 
-def _train(run: Run, recipe: Recipe, dataset: Dataset, on_progress: Tell) -> Outcome:
+def _train(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> Outcome:
     """Trains, and leaves the run's status, log and report telling the truth, whatever happens."""
     configure_process("work")
     try:
-        if parallel.leads():
+        if parallel.is_main_process():
             run.sweep()
         with precision.repeatable():
             return _train_in_memory(run, recipe, dataset, on_progress)
     except BaseException as error:
-        if parallel.leads():
+        if parallel.is_main_process():
             _write_failure(run, error, recipe.data.source)
         raise
 
@@ -146,7 +150,7 @@ def _write_failure(run: Run, error: BaseException, source: str) -> None:
     run.log(public_text(text, source))
 
 
-def _train_in_memory(run: Run, recipe: Recipe, dataset: Dataset, on_progress: Tell) -> Outcome:
+def _train_in_memory(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> Outcome:
     """Trains; memory that does not suffice, wherever it ran out, is something that a person can mend."""
     try:
         return _train_from_newest(run, recipe, dataset, on_progress)
@@ -156,22 +160,22 @@ def _train_in_memory(run: Run, recipe: Recipe, dataset: Dataset, on_progress: Te
         raise out_of_memory_error(run, recipe) from error
 
 
-def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: Tell) -> Outcome:
+def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> Outcome:
     """Trains from the newest checkpoint, or from the beginning, to the end of the plan."""
-    scorer = _prepare_scorer(run, recipe, dataset, on_progress) if recipe.score.points and parallel.leads() else None
+    scorer = _prepare_scorer(run, recipe, dataset, on_progress) if recipe.score.points and parallel.is_main_process() else None
     newest = run.checkpoints()[-1:]
     training = Training(run, recipe, dataset, newest[0] if newest else None)
-    if parallel.leads():
+    if parallel.is_main_process():
         run.forget_after(training.state.images)
     if not training.plan.rows and recipe.budget.images is not None:
-        if parallel.leads():
+        if parallel.is_main_process():
             run.add_plan(0, recipe.budget.images)
         training.plan.rows.append((0, recipe.budget.images))
-    if parallel.leads():
+    if parallel.is_main_process():
         run.log(f"training from {training.state.images} images on {precision.processor()} in {recipe.precision}")
     ended, losses = _train_with_rollback(training, scorer, on_progress)
     state = training.state
-    if parallel.leads():
+    if parallel.is_main_process():
         # A checkpoint's own second is when it was saved; what came after it is not lost, only not counted.
         run.write_status(ended, images=state.images, seconds=state.seconds, total=training.plan.total(state.images))
         write_report(run.path)
@@ -187,7 +191,7 @@ def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: 
     )
 
 
-def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: Tell) -> Scorer:
+def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> Scorer:
     """What scores the run while it trains; the run's provenance and log say which judge and which images."""
     on_progress(Progress("preparing the judge"))
     scorer = ValidationScorer(dataset, recipe.score.count)
@@ -198,7 +202,7 @@ def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: Tel
 
 
 def _train_with_rollback(
-    training: Training, scorer: Scorer | None, on_progress: Tell
+    training: Training, scorer: Scorer | None, on_progress: OnProgress
 ) -> tuple[Literal["done", "stopped"], dict[str, float]]:
     """`train_to_end`, going back once where a loss is not finite and the recipe says so.
 
@@ -216,11 +220,11 @@ def _train_with_rollback(
                 raise InputError(
                     f"{what}; {where}; lower the learning rate, or `limner resume {run.path} on_nonfinite=rollback`"
                 ) from error
-            if parallel.leads():
+            if parallel.is_main_process():
                 run.log(f"{what}; going back once: {where}")
             training.restore(newest[0])
             training.draw_otherwise()
-            if parallel.leads():
+            if parallel.is_main_process():
                 run.forget_after(training.state.images)
 
 
@@ -266,7 +270,7 @@ def _go_on(run: Run, recipe: Recipe, images: int | None, minutes: float | None, 
     tree["segments"].append(Segment(start=start, images=images, minutes=minutes, chunks=chunks).model_dump(mode="json"))
     changed = parse_recipe(tree, str(run.path))
     check_processes(changed, size_is_fixed=True)  # before anything is written down
-    if parallel.leads():
+    if parallel.is_main_process():
         run.write_recipe(changed)
         if images is not None or minutes is not None:
             run.replan(start, images if images is not None else _in_images(run, start, minutes or 0.0, changed.batch.size))
@@ -307,7 +311,7 @@ def provenance(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
         "hardware": {
             "processor": precision.processor(),
             "threads": torch.get_num_threads(),
-            "processes": parallel.world(),
+            "processes": parallel.process_count(),
             "system": platform.platform(terse=True),
         },
         "precision": recipe.precision,

@@ -15,7 +15,7 @@ from limner.core.seeds import SCORED_SEEDS, fold
 from limner.data.dataset import Dataset
 from limner.data.npz import Pixels
 from limner.evaluation.human.records import Rated, Reals
-from limner.evaluation.inputs import common_reference, held_out, in_files, model_of, names_of
+from limner.evaluation.inputs import common_reference, held_out, model_or_none, open_images, short_names
 from limner.metrics.features import pixels
 from limner.runs.model import Loaded
 
@@ -47,8 +47,8 @@ def open_sources(words: Sequence[str | Path], data: str | None, checkpoint: str,
 
     Errors: `InputError` where one of them is not there, or cannot be compared with the others.
     """
-    models = [model_of(word, checkpoint) for word in words]
-    sources, names = [], names_of(words, models)
+    models = [model_or_none(word, checkpoint) for word in words]
+    sources, names = [], short_names(words, models)
     dataset = common_reference(words, models, data)
     for word, model, name in zip(words, models, names, strict=True):
         if model is not None:
@@ -71,7 +71,7 @@ def _run(model: Loaded, name: str, seed: int) -> Source:
 
 def _files(path: Path, name: str, dataset: Dataset, seed: int) -> Source:
     """Pictures at random out of a folder (brought to the shape of `dataset`) or an .npz."""
-    images = in_files(path, dataset).images
+    images = open_images(path, dataset).images
 
     def draw(count: int) -> tuple[Pixels, list[int]]:
         rows = chance(seed, "rows", name).choice(images.shape[0], count, replace=False)

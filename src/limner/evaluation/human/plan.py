@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from limner.core.errors import InputError, nearest
-from limner.core.files import atomic_folder, mended, slug
+from limner.core.files import atomic_folder, os_errors_as_input_errors, slug
 from limner.core.seeds import fold
 from limner.data.npz import Pixels
 from limner.evaluation.human.page import Practice, page
@@ -173,7 +173,7 @@ def _folder(out: Path | None, data: str) -> Path:
         return out
     parent = Path("studies")
     name = slug(data, ascii_only=True).strip("-.") or "study"
-    with mended(parent):
+    with os_errors_as_input_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
         taken = [int(match[1]) for entry in parent.iterdir() if (match := re.match(r"(\d{4,})-", entry.name))]
     return parent / f"{max(taken, default=0) + 1:04d}-{name}"
@@ -183,7 +183,7 @@ def _folder(out: Path | None, data: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampledImages:
     """All pictures of a study: real ones, those of each run, noise; and those that stand outside the trials."""
 
     reals: tuple[Pixels, list[int]]
@@ -194,7 +194,9 @@ class Drawn:
     practice: Practice
 
 
-def _draw(sources: Sequence[Source], real: Source, parts: Sequence[Part], seed: int, progress: Progress | None) -> Drawn:
+def _draw(
+    sources: Sequence[Source], real: Source, parts: Sequence[Part], seed: int, progress: Progress | None
+) -> SampledImages:
     need_reals, need_each = sum(part.reals for part in parts), sum(part.of_each for part in parts)
     looked = sum(part.task != "pairs" for part in parts)
     aside_reals = EXAMPLES + looked * TRIES // 2 + 2 * (len(parts) - looked)
@@ -230,7 +232,7 @@ def _draw(sources: Sequence[Source], real: Source, parts: Sequence[Part], seed: 
     blots = noise(2 * catches + 2, (shape[0], shape[1], shape[2]), seed)
     tries = [samples[i % len(samples)][0][i // len(samples)] for i in range(looked * TRIES // 2)]
     practice = _practice(parts, reals[0][EXAMPLES:aside_reals], tries, blots[-2:], seed)
-    return Drawn(
+    return SampledImages(
         reals=(reals[0][aside_reals:], reals[1][aside_reals:]),
         samples=[(pixels[aside_each:], numbers[aside_each:]) for pixels, numbers in samples],
         noise=blots[:-2],
@@ -265,7 +267,7 @@ class Names:
     noise: list[str]
 
 
-def _blind(drawn: Drawn, seed: int, study: str) -> tuple[Names, dict[str, Picture], dict[str, bytes]]:
+def _blind(drawn: SampledImages, seed: int, study: str) -> tuple[Names, dict[str, Picture], dict[str, bytes]]:
     """Names that say nothing, what is behind them, and the files; the latter two in the order of names, which says nothing."""
     groups = [
         [(Picture(kind="real", number=n), pixels) for pixels, n in zip(*drawn.reals, strict=True)],

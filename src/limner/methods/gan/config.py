@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from limner.core.errors import InputError
-from limner.core.method import Facts, MethodConfig
+from limner.core.method import MethodConfig, RunContext
 from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule, Scheduled
 from limner.methods.gan.augment import AugmentConfig
@@ -174,7 +174,7 @@ class GanConfig(MethodConfig):
                 return f"it is for method.augment.kind={kind}, not {self.augment.kind}"
         return None
 
-    def settled(self, facts: Facts) -> GanConfig:
+    def settled(self, facts: RunContext) -> GanConfig:
         """γ="auto" as a number, networks="auto" as those that the budget is enough for, labels="auto" as yes or no.
 
         Latents that are vectors, or maps too small to be halved, are drawn by an mlp whatever `networks` says: presets choose

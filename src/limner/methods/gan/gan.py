@@ -13,11 +13,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from limner.core.capabilities import Codec, ScaledCodec
+from limner.core.capabilities import Codec, LatentDecoder, ScaledCodec
 from limner.core.cond import Batch, Cond
 from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
-from limner.core.method import At, Losses, Method, Phase, Player
+from limner.core.method import Losses, Method, Phase, Player, StepContext
 from limner.core.seeds import noise
 from limner.methods.gan.augment import Augmenter
 from limner.methods.gan.conditioning import cross_entropy
@@ -32,7 +32,7 @@ SCALED_BY = 2_000
 """Training images whose latents say how the codec is scaled."""
 
 
-class Gan(Method):
+class Gan(Method, LatentDecoder):
     """Generator and discriminator on whatever the codec gives (pixels, or an autoencoder's latents)."""
 
     centre: Tensor
@@ -119,7 +119,7 @@ class Gan(Method):
             game += (Phase("penalty", ("discriminator",), every=self.config.penalty_every, joins=game[0].name, moves=()),)
         return game
 
-    def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
         (batch,) = batches
         real = self.scaled_codec.encode(batch.images)
         label = batch.cond.label if self.conditional else None
@@ -139,7 +139,7 @@ class Gan(Method):
         logits, classes = self._verdict(batch, images, labels)
         return self._losses(batch, images, labels, logits, classes, at, ("discriminator",))
 
-    def _both(self, batch: Batch, real: Tensor, z: Tensor, label: Tensor | None, at: At) -> Losses:
+    def _both(self, batch: Batch, real: Tensor, z: Tensor, label: Tensor | None, at: StepContext) -> Losses:
         """One pass of both networks serves both players."""
         cell: list[Tensor] = []
         fake = self.generator(z, label)
@@ -151,7 +151,7 @@ class Gan(Method):
             cell.append(self.game.turn(*logits.detach().chunk(2)))
         return self._losses(batch, images, labels, logits, classes, at, ("generator", "discriminator"))
 
-    def _generator(self, batch: Batch, real: Tensor, z: Tensor, label: Tensor | None, at: At) -> Losses:
+    def _generator(self, batch: Batch, real: Tensor, z: Tensor, label: Tensor | None, at: StepContext) -> Losses:
         """The generator's own pass; it looks at real images only where its loss, or what it shares with them, does."""
         fake = self.generator(z, label)
         if self.config.loss != "relativistic" and not self.augment.couples:
@@ -172,7 +172,7 @@ class Gan(Method):
         labels: Tensor | None,
         logits: Tensor,
         classes: Tensor | None,
-        at: At,
+        at: StepContext,
         movers: tuple[str, ...],
     ) -> Losses:
         """Of `movers`, from the verdict on real images and as many generated ones."""
@@ -195,7 +195,7 @@ class Gan(Method):
             of, joint = {name: loss.detach() for name, loss in of.items()}, critic
         return Losses(of | {"discriminator": critic.detach() if joint is not None else critic}, logs, sums, joint)
 
-    def _shown(self, batch: Batch, real: Tensor, fake: Tensor, at: At) -> Tensor:
+    def _shown(self, batch: Batch, real: Tensor, fake: Tensor, at: StepContext) -> Tensor:
         """What the discriminator gets to see: real and generated images, augmented alike (Zhao et al. 2020)."""
         parts = [part for part in (real.to(fake.dtype), fake) if len(part)]
         if self.augment.active:  # each by itself: where neighbours are mixed, real ones are mixed with real ones
@@ -219,7 +219,7 @@ class Gan(Method):
         logits, classes = self.discriminator.verdict(images, labels)
         return logits.float(), classes
 
-    def _penalties(self, batch: Batch, images: Tensor, labels: Tensor | None, at: At) -> Tensor:
+    def _penalties(self, batch: Batch, images: Tensor, labels: Tensor | None, at: StepContext) -> Tensor:
         """[B]: R1 on the real half of `images` (or on all of them, where nothing is asked of generated ones), R2 on the
         generated half, and the gradient penalty between the two, each with its weight, and as many times as strong as it is
         seldom taken (Karras et al. 2020, arXiv:1912.04958, appendix B). Slopes are by the images as the discriminator sees
@@ -243,7 +243,7 @@ class Gan(Method):
             )
         return config.penalty_every * total
 
-    def _gamma(self, gamma: Gamma, at: At) -> float:
+    def _gamma(self, gamma: Gamma, at: StepContext) -> float:
         if gamma == "auto":
             raise InputError('γ="auto" is settled when a run starts; give a number')
         return gamma.at(at.progress)
@@ -257,7 +257,7 @@ class Gan(Method):
         edge = (real.mean() + fake.mean()) / 2 if middle is None else torch.full_like(real[0], middle)
         return {"right_on_real": (real > edge).float(), "right_on_fake": (fake < edge).float()}, (real - edge).sign()
 
-    def after_step(self, phase: str, sums: Mapping[str, Tensor], at: At) -> None:
+    def after_step(self, phase: str, sums: Mapping[str, Tensor], at: StepContext) -> None:
         """Clips the critic's weights, and adapts the strength of the augmentation."""
         if phase not in ("both", "discriminator"):
             return

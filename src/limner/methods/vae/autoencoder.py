@@ -14,12 +14,12 @@ from torch import Tensor
 
 from limner.core.capabilities import Codec
 from limner.core.cond import Batch
-from limner.core.method import At, Losses, Phase, Player
+from limner.core.method import Losses, Phase, Player, StepContext
 from limner.methods.vae import likelihoods
-from limner.methods.vae.base import Coding, CodingConfig
+from limner.methods.vae.base import AutoencoderBase, AutoencoderBaseConfig
 
 
-class AutoencoderConfig(CodingConfig):
+class AutoencoderConfig(AutoencoderBaseConfig):
     """An autoencoder's own choices."""
 
     kind: Literal["autoencoder"] = "autoencoder"
@@ -32,7 +32,7 @@ class AutoencoderConfig(CodingConfig):
     other variants, RAE-L2 among them, penalise the decoder beside it."""
 
 
-class Autoencoder(Coding):
+class PlainAutoencoder(AutoencoderBase):
     """Also a Codec."""
 
     def __init__(self, config: AutoencoderConfig, codec: Codec, classes: tuple[str, ...] = ()) -> None:
@@ -51,7 +51,7 @@ class Autoencoder(Coding):
     def drawn(self, latents: Tensor) -> Tensor:
         return likelihoods.mean("gaussian", self.coder.decoder(latents).float(), self.codec.shape[0])
 
-    def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
         (batch,) = batches
         target = self.codec.encode(batch.images)
         seen = target

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from limner.core.capabilities import Codec, CodecKind
+from limner.core.capabilities import Autoencoder, Codec, CodecKind, LatentDecoder
 from limner.core.cond import Batch, Cond
 from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
@@ -38,7 +38,7 @@ MOST = 1024
 """Latents above which a mixture with full covariances is out of reach."""
 
 
-class CodingConfig(MethodConfig):
+class AutoencoderBaseConfig(MethodConfig):
     """The networks, the latents and the prior."""
 
     makes: ClassVar[CodecKind | None] = "continuous"
@@ -84,10 +84,10 @@ class CodingConfig(MethodConfig):
         return None
 
 
-class Coder(nn.Module):
+class EncoderDecoder(nn.Module):
     """Encoder and decoder: [B, C, H, W] -> [B, each · latent, …] and [B, latent, …] -> [B, out, H, W]."""
 
-    def __init__(self, config: CodingConfig, shape: tuple[int, int, int], each: int, out: int) -> None:
+    def __init__(self, config: AutoencoderBaseConfig, shape: tuple[int, int, int], each: int, out: int) -> None:
         super().__init__()
         self.latent_shape: tuple[int, ...] = (config.latent,)
         if config.networks == "mlp":
@@ -104,13 +104,15 @@ class Coder(nn.Module):
             self.latent_shape = (config.latent, *encoder.map_size)
 
 
-class Coding(Method):
+class AutoencoderBase(Method, Autoencoder, LatentDecoder):
     """Abstract: the families add what is minimised, `losses`, and how an image becomes a latent, `posterior`."""
 
     kind: CodecKind = "continuous"
     vocabulary: int | None = None
 
-    def __init__(self, config: CodingConfig, codec: Codec, each: int, decoder: likelihoods.Kind, mixtures: int = 1) -> None:
+    def __init__(
+        self, config: AutoencoderBaseConfig, codec: Codec, each: int, decoder: likelihoods.Kind, mixtures: int = 1
+    ) -> None:
         """`each`: numbers that the encoder gives per latent."""
         super().__init__(codec)
         size = "x".join(map(str, codec.shape[1:]))
@@ -128,7 +130,7 @@ class Coding(Method):
                 "method.broadcast=true is for a latent vector, method.map=true a latent at every place; choose one"
             )
         colours, height, width = codec.shape
-        self.coder = Coder(config, (colours, height, width), each, likelihoods.channels(decoder, colours, mixtures))
+        self.coder = EncoderDecoder(config, (colours, height, width), each, likelihoods.channels(decoder, colours, mixtures))
         self.shape: tuple[int, ...] = self.coder.latent_shape
         self.entries = math.prod(self.shape)
         self.gaussian = config.prior == "normal"

@@ -22,15 +22,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.distributions import LowRankMultivariateNormal
 
-from limner.core.capabilities import Codec
+from limner.core.capabilities import Codec, LikelihoodBound
 from limner.core.cond import Batch
 from limner.core.errors import InputError
-from limner.core.method import At, Facts, Losses, Phase, Player
+from limner.core.method import Losses, Phase, Player, RunContext, StepContext
 from limner.core.optim import Optimiser
 from limner.core.precision import in_float64
 from limner.core.schedule import Schedule, Scheduled
 from limner.methods.vae import elbo, likelihoods
-from limner.methods.vae.base import Coding, CodingConfig
+from limner.methods.vae.base import AutoencoderBase, AutoencoderBaseConfig
 from limner.nets.mlp import mlp
 
 DECODERS: Mapping[str, tuple[likelihoods.Kind, bool]] = {
@@ -53,7 +53,7 @@ class CriticConfig(BaseModel):
     optimiser: Optimiser = Optimiser(lr=Schedule(value=1e-4), betas=(0.5, 0.9))
 
 
-class VaeConfig(CodingConfig):
+class VaeConfig(AutoencoderBaseConfig):
     """A VAE's own choices."""
 
     kind: Literal["vae"] = "vae"
@@ -97,7 +97,7 @@ class VaeConfig(CodingConfig):
             return "method.capacity is in its place"
         return super().overlooked(key)
 
-    def settled(self, facts: Facts) -> VaeConfig:
+    def settled(self, facts: RunContext) -> VaeConfig:
         """decoder="auto" by the pictures, population="auto" as their number. Errors: `InputError` where that is less than a
         batch, which then holds a picture twice, and the total correlation is to be estimated by stratified minibatches."""
         chosen: dict[str, object] = {}
@@ -115,7 +115,7 @@ class VaeConfig(CodingConfig):
         return self.model_copy(update=chosen)
 
 
-class Vae(Coding):
+class Vae(AutoencoderBase, LikelihoodBound):
     """Also a Codec: `encode` gives the posterior's mean."""
 
     log_scale: Tensor
@@ -149,7 +149,7 @@ class Vae(Coding):
     def drawn(self, latents: Tensor) -> Tensor:
         return likelihoods.mean(self.decoder_kind, self.coder.decoder(latents).float(), self.codec.shape[0])
 
-    def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
         batch, config = batches[0], self.config
         target = self.codec.encode(batch.images)
         mean, log_variance = self.posterior(target)
@@ -209,16 +209,16 @@ class Vae(Coding):
         return images[0].numel() * math.log(2 * likelihoods.HALF_BIN) if self.decoder_kind in ("gaussian", "laplace") else 0.0
 
     @property
-    def black_and_white(self) -> bool:
+    def needs_binary_images(self) -> bool:
         return self.decoder_kind == "bernoulli"
 
     def log_weight(self, images: Tensor, noise: Tensor, density: bool = False) -> Tensor:
-        """[B] nats: log p(x|z) + log p(z) − log q(z|x) (see `Bounded`), in float64 from what the networks say in float32."""
+        """[B] nats: log p(x|z) + log p(z) − log q(z|x) (see `LikelihoodBound`), in float64 from the float32 of the networks."""
         target = self.codec.encode(images)
         mean, log_variance = (in_float64(part) for part in self.posterior(target))
         z = mean + (0.5 * log_variance).exp() * noise.view_as(mean).to(mean.device)
         out, log_scale = self.coder.decoder(z.float().to(target.device)).float(), self.log_scale
-        if not self.black_and_white:  # a narrow bin's mass is a small difference: in float32 it is off by 1e-5 nats a pixel
+        if not self.needs_binary_images:  # a narrow bin's mass is a small difference: in float32 it is off by 1e-5 nats a pixel
             target, out, log_scale = in_float64(target), in_float64(out), in_float64(log_scale)
         if density:
             seen = self._bins(target) - likelihoods.nll(self.decoder_kind, target, out, log_scale)

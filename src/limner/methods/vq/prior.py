@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from limner.core.capabilities import Codec, CodecKind
+from limner.core.capabilities import Autoencoder, Codec, CodecKind
 from limner.core.cond import Batch, Cond
 from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
-from limner.core.method import At, Facts, Losses, Method, MethodConfig, Phase, Player
+from limner.core.method import Losses, Method, MethodConfig, Phase, Player, RunContext, StepContext
 from limner.core.optim import Clip, Optimiser
 from limner.core.precision import float64_home
 from limner.core.schedule import Schedule
@@ -56,14 +56,14 @@ class PriorConfig(MethodConfig):
             raise ValueError(f"heads={self.heads} does not divide width={self.width}")
         return self
 
-    def settled(self, facts: Facts) -> PriorConfig:
+    def settled(self, facts: RunContext) -> PriorConfig:
         """labels="auto" as yes or no."""
         if self.labels != "auto":
             return self
         return self.model_copy(update={"labels": facts.classes >= 2 and facts.rarest >= RARE})
 
 
-class Prior(Method):
+class Prior(Method, Autoencoder):
     """Also a Codec, by its own: `encode` and `decode` are the frozen codec's, so that a whole run reconstructs."""
 
     chunk: ClassVar[int] = 128
@@ -96,7 +96,7 @@ class Prior(Method):
     def diagnosis(self) -> tuple[Rule, ...]:
         return PRIOR_RULES
 
-    def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
         (batch,) = batches
         nats = self.nats(self.encoded(batch), batch.cond.label)
         return Losses({"prior": nats}, logs={"code_bits_per_dim": nats / (batch.images[0].numel() * math.log(2))})

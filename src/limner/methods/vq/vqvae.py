@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from limner.core.capabilities import Codec, CodecKind
+from limner.core.capabilities import Autoencoder, Codec, CodecKind
 from limner.core.cond import Batch, Cond
 from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
-from limner.core.method import At, Facts, Losses, Method, MethodConfig, Phase, Player
+from limner.core.method import Losses, Method, MethodConfig, Phase, Player, RunContext, StepContext
 from limner.core.optim import Clip, Optimiser
 from limner.core.schedule import Schedule
 from limner.methods.vq.diagnosis import CODEC_RULES
@@ -88,7 +88,7 @@ class VqVaeConfig(MethodConfig):
         belongs |= dict.fromkeys(game, ("method.adversarial above 0", self.adversarial > 0))
         return f"it belongs to {belongs[name][0]}" if name in belongs and not belongs[name][1] else None
 
-    def settled(self, facts: Facts) -> VqVaeConfig:
+    def settled(self, facts: RunContext) -> VqVaeConfig:
         """`down="auto"` as a number."""
         if self.down != "auto":
             return self
@@ -102,7 +102,7 @@ def _down(size: tuple[int, int], places: int) -> int:
     return few[0] if few else len(sizes) - 1
 
 
-class Coder(nn.Module):
+class QuantisedEncoderDecoder(nn.Module):
     """Encoder, quantiser and decoder: the weights of the first player, and the codes, which follow them."""
 
     def __init__(self, config: VqVaeConfig, shape: tuple[int, int, int], down: int) -> None:
@@ -117,7 +117,7 @@ class Coder(nn.Module):
         self.decoder = ConvDecoder(self.quantiser.dim, shape, size)
 
 
-class VqVae(Method):
+class VqVae(Method, Autoencoder):
     """Also a Codec: `encode` gives the codes' indices, `decode` the images."""
 
     kind: CodecKind = "codes"
@@ -139,7 +139,7 @@ class VqVae(Method):
             raise InputError(
                 f"method.down={down}: images of {height}x{width} can be halved 1 to {most} times; choose from these"
             )
-        self.coder = Coder(config, (channels, height, width), down)
+        self.coder = QuantisedEncoderDecoder(config, (channels, height, width), down)
         self.shape: tuple[int, ...] = self.coder.encoder.map_size
         self.vocabulary: int | None = self.coder.quantiser.vocabulary
         self.discriminator: nn.Module = nn.Identity()
@@ -164,7 +164,7 @@ class VqVae(Method):
     def diagnosis(self) -> tuple[Rule, ...]:
         return CODEC_RULES
 
-    def losses(self, phase: str, batches: tuple[Batch, ...], at: At) -> Losses:
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
         (batch,) = batches
         target = self.codec.encode(batch.images)
         latents = self.coder.encoder(target)

@@ -68,7 +68,7 @@ def _alike(seen: Seen) -> Seen:
 
     The leading process has pictures in every round, so it knows whether there are logits, and of how many classes.
     """
-    classes = parallel.from_lead(None if seen.logits is None else int(seen.logits.shape[1]))
+    classes = parallel.broadcast_object(None if seen.logits is None else int(seen.logits.shape[1]))
     return seen if classes is None or seen.logits is not None else Seen(seen.features, torch.empty(0, classes))
 
 
@@ -81,7 +81,7 @@ def observe(images: Source, detector: Detector, rows: NDArray[np.int64] | None =
     rows = np.arange(images.shape[0], dtype=np.int64) if rows is None else rows
     if len(rows) == 0:
         raise InputError("there is no picture to be judged")
-    chunks, world = batches_of(len(rows), _CHUNK), parallel.world()
+    chunks, world = batches_of(len(rows), _CHUNK), parallel.process_count()
     cuts = parts_of(len(rows))
     parts = [Moments(detector.dim) for _ in cuts]
     features, logits, seen_until = [], [], 0
@@ -89,8 +89,8 @@ def observe(images: Source, detector: Detector, rows: NDArray[np.int64] | None =
         turn = first + parallel.rank()
         mine = rows[chunks[turn]] if turn < len(chunks) else rows[:0]
         seen = _alike(detector.see(take(images, mine)))
-        together = parallel.join(seen.features)
-        classes = None if seen.logits is None else parallel.join(seen.logits)
+        together = parallel.all_gather_rows(seen.features)
+        classes = None if seen.logits is None else parallel.all_gather_rows(seen.logits)
         if room := max(0, KEPT - seen_until):  # an empty slice would keep the whole of what it is a slice of in memory
             features.append(together[:room])
             if classes is not None:
