@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,11 +20,9 @@ from typing import Any, NoReturn
 import typer
 
 from limner.core.errors import InputError
+from limner.core.verb import Result, Verb
 
 DONE, FAILED, MENDABLE, INTERRUPTED = 0, 1, 2, 130
-
-Answer = Mapping[str, Any]
-Reply = Callable[[Answer, Callable[[Answer], None]], None]
 
 
 def to_jsonable(value: Any) -> Any:
@@ -34,6 +32,8 @@ def to_jsonable(value: Any) -> Any:
     """
     from pydantic_core import to_jsonable_python
 
+    if isinstance(value, Result):
+        value = dict(value.items())
     return to_jsonable_python(value, inf_nan_mode="null", fallback=_simpler)
 
 
@@ -112,24 +112,36 @@ def _failure(error: Exception, run: Path | None) -> str:
     return f"a fault of limner's own: {what}. " + (f"Details are in {log}" if log else "No log could be written")
 
 
-@contextmanager
-def verb(as_json: bool, *, run: Path | None = None) -> Iterator[Reply]:
-    """Surrounds the call of one verb: ``with verb(as_json) as reply: reply(answer, show)``.
+def answer_verb(verb: Verb, values: Mapping[str, Any], *, as_json: bool, run: Path | None) -> NoReturn:
+    """Runs `verb` with the `values` a person typed, prints its one answer, and leaves with its exit code.
 
     `run` is the run folder the verb is about, where one is known: its log takes the traceback of a failure. What the verb
-    prints by itself goes to stderr when stdout is promised to JSON. `show` prints the answer for a person.
+    prints by itself goes to stderr when stdout is promised to JSON.
     """
-    answers: list[tuple[Answer, Callable[[Answer], None]]] = []
-    try:
+    with _one_answer(as_json, run):
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
-            yield lambda answer, show: answers.append((answer, show))
-        if not _owns_stdout():
-            return
-        for answer, show in answers:
+            from limner.cli.progress import progress_on_stderr
+
+            request = verb.request.of(values)
+            with progress_on_stderr() as on_progress:
+                result = verb.run(request, on_progress)
+        if _owns_stdout():
             if as_json:
-                print_json(answer)
+                print_json(result)
             else:
-                show(answer)
+                from limner.cli.show.choice import show
+
+                show(result)
+        if verb.after is not None:
+            verb.after(result)
+    raise typer.Exit(result.exit_code)
+
+
+@contextmanager
+def _one_answer(as_json: bool, run: Path | None) -> Iterator[None]:
+    """Whatever goes wrong inside becomes one line and an exit code."""
+    try:
+        yield
     except InputError as error:
         complain(str(error), code=MENDABLE, as_json=as_json)
     except KeyboardInterrupt:

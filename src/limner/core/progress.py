@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 
@@ -33,3 +33,12 @@ OnProgress = Callable[[Progress], None]
 
 def silent(progress: Progress) -> None:
     """Ignores the event: for callers that show no progress."""
+
+
+def named_progress(name: str, on_progress: OnProgress) -> OnProgress:
+    """A listener that passes events on with `name` before what they say: whose part of the work it is.
+
+    >>> named_progress("run 2", lambda event: print(event.what))(Progress("comparing"))
+    run 2: comparing
+    """
+    return lambda event: on_progress(replace(event, what=f"{name}: {event.what}"))

@@ -1,96 +1,70 @@
-"""The verb that judges: a run, a folder, an array of samples or pictures out of Python against real ones."""
+"""Verb: how good and how varied pictures are."""
 
 from __future__ import annotations
 
-import itertools
-import json
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
 
-from limner.core import parallel
-from limner.core.capabilities import Autoencoder, LikelihoodBound
-from limner.core.errors import InputError, nearest, require
-from limner.core.files import writable, write_json, write_text
-from limner.core.images import grid, save_png
-from limner.data import prepare
-from limner.data.dataset import Dataset
-from limner.evaluation.inputs import (
-    EvaluationInput,
-    drawn,
-    held_out,
-    images_from_arrays,
-    materialised,
-    model_or_none,
-    note_on_array_shape,
-    open_images,
-    reference,
-)
-from limner.evaluation.model_scores import BOUNDS, EXACT, OF_RECONSTRUCTIONS, bounds, disentanglement, reconstruction
-from limner.evaluation.report_page import page, page_over_time
-from limner.evaluation.sample_scores import QUANTISED, Found, OnProgress, SampleScoring, score_samples
-from limner.judges.judge import ordered
-from limner.metrics.distribution.coverage import COVERAGE_K, NEIGHBOUR_SCORES
-from limner.metrics.features.pixels import Rows, take
-from limner.metrics.representation.disentanglement import SCORES
-from limner.metrics.scores import ASKED, METRICS_VERSION, OF_SAMPLES
-from limner.metrics.stats.score import mean_of
-from limner.runs.model import Loaded, load
-from limner.runs.run import Run
+from limner.core.fields import Cli, Names, OutputFolder, RunOrPictures, Source
+from limner.core.progress import OnProgress
+from limner.core.verb import Request, Result
 
-METRICS = (*OF_SAMPLES, *OF_RECONSTRUCTIONS, *BOUNDS, *EXACT)
-DISENTANGLEMENT = "disentanglement"
-"""The name for all scores of `limner.metrics.representation.disentanglement`, which are measured only when asked for: they
-take some minutes."""
-ALSO_CALLED = {"fid": "frechet", "kid": "mmd", "is": "inception_score"}
-COUNT = 5000
-"""Samples where none are asked for by number."""
-BLOCKS = 50
-"""Parts of the held-out pictures whose means a report keeps, for whoever compares two models on the same pictures."""
-MOST = 1_000_000
-"""Seeds that are kept for scores."""
-SHOWN = 64
-"""Samples, and real pictures, on a report's page."""
-GREY_VALUES = "the pictures' grey values: densities are integrated over each value's bin, the outermost bins are open"
-
-Pictures = str | Path | Iterable[NDArray[np.uint8]]
+FEATURES_HELP = "judge (trained on the data), inception (the FID's), random-conv, pixels, FILE.onnx, or FILE.pth of inception."
 
 
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """What is to be judged, against which real pictures, and by which metrics: the keywords of `evaluate`."""
+class EvaluateRequest(Request):
+    """Judge how good and how varied pictures are.
 
-    what: Pictures
-    data: str | Dataset | None = None
-    """A source; or the data set itself, where it has been prepared already."""
-    count: int | None = None
-    features: str = "judge"
-    metrics: Sequence[str] | None = None
-    importance: int | None = None
-    out: Path | None = None
-    began: float = field(default_factory=time.monotonic)
-    """On the clock `time.monotonic`, for the `seconds` of the report."""
+    Every score comes with its error and its null: what real pictures of the same number get.
+    """
+
+    what: Annotated[RunOrPictures, Cli("WHAT", is_argument=True)] = Field(
+        description="A run, a folder of pictures, or an .npz of images."
+    )
+    data: Annotated[Source | None, Cli("SRC")] = Field(None, description="Compare with this set; default: the run's own.")
+    count: int | None = Field(None, description="How many pictures to judge.")
+    features: Annotated[str, Cli("NAME|FILE")] = Field("judge", description=FEATURES_HELP)
+    metrics: Names | None = Field(None, description="Which scores; default: all that are quick.")
+    checkpoint: Annotated[str, Cli("last|best|N|all")] = Field("last", description="Which saved state to judge, or all.")
+    importance: Annotated[int | None, Cli("K")] = Field(
+        None, description="Draws per picture that bound its likelihood; 1 is the ELBO."
+    )
+    out: Annotated[OutputFolder | None, Cli("DIR")] = Field(None, description="Where the report goes.")
 
 
-# Many parameters: the keyword interface of the verb, until every verb has a request model.
-def evaluate(
-    what: Pictures,
-    *,
-    data: str | None = None,
-    count: int | None = None,
-    features: str = "judge",
-    metrics: Sequence[str] | str | None = None,
-    checkpoint: str = "last",
-    importance: int | None = None,
-    out: Path | None = None,
-    tell: OnProgress = lambda _: None,
-) -> dict[str, Any]:
+class EvaluateResult(Result):
+    """The report. What depends on the question (`run`, `blocks`, `likelihood`, `factors`, `checkpoints`, …) stands beside."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    metrics: dict[str, dict[str, Any]]
+    """name -> `value`, its standard `error`, its `null` (what as many real pictures get), `z` and `p`."""
+    count: int
+    """Pictures that were judged."""
+    features: dict[str, Any] | None
+    """The detector: `name`, `checksum` and more; None where no score of samples was asked for."""
+    reference: dict[str, Any]
+    """The real pictures: `data`, `split`, `count` and `fingerprint`."""
+    report: str | None
+    """The report as JSON."""
+    page: str | None
+    """The report as a page."""
+    seconds: float
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        keys = ("value", "error", "null", "z", "p")
+        rows = []
+        for name, score in self.metrics.items():
+            cells = "".join(f"<td>{'–' if score.get(key) is None else format(score[key], '.4g')}</td>" for key in keys)
+            rows.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")
+        heads = "".join(f"<th>{key}</th>" for key in ("metric", "value", "± error", "null", "z", "p"))
+        return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
+
+
+def evaluate(request: EvaluateRequest, on_progress: OnProgress) -> EvaluateResult:
     """Judges a run, a folder of pictures, an ``.npz`` (`images`, perhaps `labels`) or arrays against `data` (a run's own by
     default), and leaves ``report.json`` and ``report.html`` in `out`, or in the run.
 
@@ -101,256 +75,10 @@ def evaluate(
     (`limner.metrics.scores.ASKED`, "disentanglement"). Nothing is drawn where no metric of samples is asked for, and `count` is
     then that of the reference. `checkpoint` "all": every one that was kept, each with a report of its own; the answer is the
     last one's with `checkpoints`, a list of them all, and its report and page are those over time. Processes that torchrun has
-    started share the work; the answer is the leading one's.
+    started share the work; the answer is the main process's.
 
     Errors: `InputError`, among others for a metric asked for by name that cannot be had.
     """
-    require("scipy", "scikit-learn")
-    names = metrics.split(",") if isinstance(metrics, str) else metrics
-    request = EvaluationRequest(what, data, count, features, names, importance, out)
-    with parallel.processes():
-        if checkpoint == "all":
-            return _over_time(request, tell)
-        return judge(request, model_or_none(what, checkpoint) if isinstance(what, str | Path) else None, tell)
+    from limner.evaluation.judging import evaluate_pictures
 
-
-def _over_time(request: EvaluationRequest, tell: OnProgress) -> dict[str, Any]:
-    """Every checkpoint of a run, each with a report of its own, and a report over all of them."""
-    if not isinstance(request.what, str | Path) or model_or_none(request.what) is None:
-        raise InputError("--checkpoint all is for a run; pictures have no checkpoints")
-    run = Run.open(request.what)
-    rows, answer, folder = [], dict[str, Any](), request.out or run.path / "evaluations"
-    for each in run.checkpoints():
-        model = load(run.path, str(each.images))
-        heard = lambda said, images=each.images: tell(f"at {images:,} images: {said}")  # noqa: E731
-        answer = judge(replace(request, out=folder / f"{each.images:09d}", began=time.monotonic()), model, heard)
-        rows.append({"images": each.images, **{key: answer[key] for key in ("metrics", "report", "page")}})
-    answer |= {"checkpoints": rows}
-    if parallel.is_main_process():
-        _keep_other(folder, "report", answer)
-        answer |= {"report": str(folder / "report.json"), "page": str(folder / "report.html")}
-        write_text(folder / "report.html", page_over_time(answer))
-        write_json(folder / "report.json", answer)
-    return answer
-
-
-def judge(request: EvaluationRequest, model: Loaded | None, tell: OnProgress = lambda _: None) -> dict[str, Any]:
-    """`evaluate` where it is known whether there is a `model`: the report, which is then written as well."""
-    asked_for = wanted(request.metrics, model, request.features, request.importance)
-    _check(request, model)
-    tell("preparing the data")
-    with _opened(request, model) as (judged, dataset):
-        apart = [name for name in asked_for if name in SCORES]
-        if apart and len(apart) == len(asked_for):
-            return _written(disentanglement(model, dataset, apart), request, model, name=DISENTANGLEMENT)
-        split = held_out(dataset)
-        real, shown = (Rows(dataset.images, rows) for rows in (dataset.indices(split), ordered(dataset, split)[:SHOWN]))
-        report = _blank_report(request, model, dataset, asked_for)
-        of_model = _add_scores_of_model(report, request, model, real, tell)
-        asked = [name for name in asked_for if name in OF_SAMPLES]
-        if not asked:
-            report["metrics"] = of_model
-            return _written(_more(report, model, dataset, apart), request, model, shown)
-        if model is not None:
-            judged = drawn(model, min(request.count or COUNT, MOST), dataset.classes)
-            tell(f"drawing {judged.images.shape[0]:,} samples")
-        with materialised(judged, request.count or (COUNT if model is not None else None)) as samples:
-            own = model is None or dataset.fingerprint == model.recipe.data.fingerprint
-            scoring = SampleScoring(dataset, split, request.features, asked, own, required=bool(request.metrics))
-            found = score_samples(samples, scoring, tell)
-            report |= found.told()
-            if few := [name for name in NEIGHBOUR_SCORES if name in asked and name not in found.metrics]:
-                report["warnings"].append(f"{', '.join(few)} need more than {COVERAGE_K} pictures on both sides: left out")
-            every = report["metrics"] | of_model
-            report["metrics"] = {name: every[name] for name in METRICS if name in every}
-            return _written(_more(report, model, dataset, apart), request, model, shown, found)
-
-
-def _check(request: EvaluationRequest, model: Loaded | None) -> None:
-    """Says before the work what would stop it later. Errors: `InputError`."""
-    if request.count is not None and not 2 <= request.count <= MOST:
-        raise InputError(f"--count {request.count}: give 2 to {MOST:,} pictures to judge")
-    if (folder := _folder(model, request.out)) is not None:
-        what = request.what
-        if model is None and isinstance(what, str | Path) and Path(what).expanduser().resolve() == folder.resolve():
-            raise InputError(
-                f"{folder} holds what is judged, and a report's pictures would be judged next time; give another --out"
-            )
-        writable(folder)
-
-
-def _blank_report(
-    request: EvaluationRequest, model: Loaded | None, dataset: Dataset, asked_for: Sequence[str]
-) -> dict[str, Any]:
-    """A report without scores: the question that it answers."""
-    split = held_out(dataset)
-    count = len(dataset.indices(split))
-    report: dict[str, Any] = {
-        "metrics": {},
-        "asked": asked_for,
-        "count": count,
-        "features": None,
-        "reference": {"data": dataset.name, "fingerprint": dataset.fingerprint, "split": split, "count": count},
-        "context": {"quantisation": QUANTISED},
-        "warnings": [],
-    }
-    if model is None and isinstance(request.what, str | Path):
-        report["pictures"] = str(request.what)
-    return report
-
-
-def _add_scores_of_model(
-    report: dict[str, Any], request: EvaluationRequest, model: Loaded | None, real: Rows, tell: OnProgress
-) -> dict[str, dict[str, Any]]:
-    """The scores of reconstructions and likelihoods that were asked for; what belongs to them is added to `report`."""
-    asked_for, count = report["asked"], int(real.shape[0])
-    each = dict[str, NDArray[np.float64]]()
-    if set(OF_RECONSTRUCTIONS) & set(asked_for):
-        tell(f"reconstructing {count:,} pictures")
-        each |= reconstruction(model, real)
-    if {*BOUNDS, *EXACT} & set(asked_for):
-        tell(f"bounding the likelihoods of {count:,} pictures")
-        each |= bounds(model, real, request.importance, asked_for)
-        report["likelihood"] = {"draws": request.importance or 1, "of": GREY_VALUES}
-    of_model = {name: mean_of(values).told() for name, values in each.items() if name in asked_for}
-    report["blocks"] = {name: block_means(each[name]) for name in of_model}
-    return of_model
-
-
-def block_means(values: NDArray[np.float64]) -> list[float]:
-    """[N] -> at most `BLOCKS` means of as many consecutive values, or one more or fewer."""
-    return [float(part.mean()) for part in np.array_split(values, min(BLOCKS, len(values))) if len(part)]
-
-
-def _more(report: dict[str, Any], model: Loaded | None, dataset: Dataset, apart: Sequence[str]) -> dict[str, Any]:
-    """`report` with the scores of disentanglement that were asked for beside others."""
-    if apart:
-        more = disentanglement(model, dataset, apart)
-        report["metrics"] |= more["metrics"]
-        report["factors"] = more["factors"]
-    return report
-
-
-@contextmanager
-def _opened(request: EvaluationRequest, model: Loaded | None) -> Iterator[tuple[EvaluationInput, Dataset]]:
-    """The pictures (of a run: none yet) and what they are compared with."""
-    what, data = request.what, request.data
-    nothing = EvaluationInput(np.empty((0, 1, 1, 1), np.uint8))
-    known, source = (data, None) if isinstance(data, Dataset) else (None, data)
-    if model is not None:
-        yield nothing, known or parallel.main_process_first(lambda: model.dataset(source))
-    elif isinstance(what, str | Path):
-        dataset = known or parallel.main_process_first(lambda: reference(what, source))
-        yield open_images(Path(what).expanduser(), dataset), dataset
-    elif data is None:
-        raise InputError("say what the pictures are to be compared with: data=SRC")
-    else:
-        with images_from_arrays(what) as images:
-            height, width, channels = images.shape[1:]
-            make = lambda: prepare(str(source), size=(height, width), channels=channels)  # noqa: E731
-            dataset = known or parallel.main_process_first(make)
-            yield EvaluationInput(images, notes=(note_on_array_shape(dataset),)), dataset
-
-
-def wanted(metrics: Sequence[str] | None, model: Loaded | None, features: str, importance: int | None) -> list[str]:
-    """The metrics of these names; where none are named, what `model` (None: pictures) has. Importance draws are for bounds.
-
-    Errors: `InputError` for a name that is none.
-    """
-    known = [*METRICS, *SCORES, DISENTANGLEMENT]
-    for name in metrics or ():
-        if name not in known:
-            meant = ALSO_CALLED.get(name.lower())
-            hint = f"; did you mean '{meant}'?" if meant else nearest(name, known)
-            raise InputError(f"unknown metric '{name}'{hint} (there are: {', '.join(known)})")
-    lacking = (
-        set()
-        if metrics
-        else _lacking(model)
-        | (ASKED - ({"inception_score"} if features == "inception" or features.endswith(".pth") else set()))
-    )
-    named = [name for name in metrics or METRICS if name not in lacking] + ([*BOUNDS] if importance is not None else [])
-    return list(dict.fromkeys(inner for name in named for inner in (SCORES if name == DISENTANGLEMENT else (name,))))
-
-
-def _lacking(model: Loaded | None) -> set[str]:
-    """The metrics that make no sense of it."""
-    if model is None:
-        return {*OF_RECONSTRUCTIONS, *BOUNDS, *EXACT}
-    method, lacking = model.method, set[str]()
-    if not method.generates:
-        lacking |= set(OF_SAMPLES)
-    if not isinstance(method, Autoencoder):
-        lacking |= set(OF_RECONSTRUCTIONS)
-    if not isinstance(method, LikelihoodBound) or (method.needs_binary_images and not model.recipe.data.binary):
-        lacking |= set(BOUNDS)
-    if not isinstance(method, LikelihoodBound) or not method.exact:
-        lacking |= set(EXACT)
-    return lacking
-
-
-def _folder(model: Loaded | None, out: Path | None) -> Path | None:
-    """Where the report goes."""
-    own = None if model is None else model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
-    return own if out is None else out
-
-
-def _written(
-    report: dict[str, Any],
-    request: EvaluationRequest,
-    model: Loaded | None,
-    real: Rows | None = None,
-    found: Found | None = None,
-    name: str = "report",
-) -> dict[str, Any]:
-    """`report` with where it comes from and how long it took, written to `out` or into the run, with a page beside it."""
-    if model is not None:
-        report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
-        report["checkpoint"] = model.checkpoint.digest()
-    report["limner"] = METRICS_VERSION
-    report["seconds"] = round(time.monotonic() - request.began, 2)
-    report["report"] = report["page"] = None
-    if (out := _folder(model, request.out)) is not None and parallel.is_main_process():
-        _keep_other(out, name, report)
-        report["report"], report["page"] = str(out / f"{name}.json"), str(out / f"{name}.html")
-        shown = _shown(report, model, real, found)
-        if found is not None:
-            save_png(out / "samples.png", grid(shown["samples"]))
-        write_text(out / f"{name}.html", page(report, shown, found))
-        write_json(out / f"{name}.json", report)
-    return report
-
-
-def _keep_other(out: Path, name: str, report: dict[str, Any]) -> None:
-    """A report that answers another question than `report` is not replaced by it, but goes on as ``<name>-1`` and so on."""
-    try:
-        old = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
-        if _question(old) == _question(report):
-            return
-    except (OSError, ValueError, AttributeError):  # there is none, or none that could be read
-        return
-    number = next(n for n in itertools.count(1) if not (out / f"{name}-{n}.json").exists())
-    old |= {"report": str(out / f"{name}-{number}.json"), "page": str(out / f"{name}-{number}.html")}
-    write_json(out / f"{name}-{number}.json", old)
-    if (page_of_old := out / f"{name}.html").is_file():
-        page_of_old.replace(out / f"{name}-{number}.html")
-
-
-def _question(report: dict[str, Any]) -> list[Any]:
-    """All that makes a report another one than that of an earlier time."""
-    plain = [report.get(key) for key in ("asked", "count", "reference", "likelihood", "checkpoint", "pictures")]
-    over_time = [row["images"] for row in report.get("checkpoints", ())]
-    return [*plain, (report.get("features") or {}).get("checksum"), over_time]
-
-
-def _shown(
-    report: dict[str, Any], model: Loaded | None, real: Rows | None, found: Found | None
-) -> dict[str, NDArray[np.uint8]]:
-    """Pictures for the page, each lot under what it is called."""
-    shown = {} if found is None else {"samples": take(found.judged.images, slice(0, SHOWN))}
-    if real is not None:
-        some = take(real, slice(0, SHOWN))
-        shown[f"real pictures ({report['reference']['split']} split)"] = some
-        if model is not None and set(OF_RECONSTRUCTIONS) & set(report["metrics"]):
-            shown["the same pictures, reconstructed"] = model.reconstruct(some)
-    return shown
+    return evaluate_pictures(request, on_progress)

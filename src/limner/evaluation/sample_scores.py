@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from limner.core import parallel, precision
 from limner.core.errors import InputError
+from limner.core.progress import OnProgress, Progress
 from limner.data.dataset import Dataset
 from limner.evaluation.inputs import EvaluationInput
 from limner.judges.judge import judge_for
@@ -26,7 +27,6 @@ from limner.metrics.scores import TABLE, measure
 from limner.metrics.sides import Copies, Labels, Sides
 from limner.metrics.stats.score import Score
 
-OnProgress = Callable[[str], object]
 SEED = 0
 QUANTISED = "uint8, rounded"
 SURE = 1e-4
@@ -101,20 +101,20 @@ class SampleScoring:
     """Whether a score that cannot be had is an error. Otherwise it is left out."""
 
 
-def score_samples(judged: EvaluationInput, scoring: SampleScoring, tell: OnProgress) -> Found:
+def score_samples(judged: EvaluationInput, scoring: SampleScoring, on_progress: OnProgress) -> Found:
     """The scores of `judged`. Errors: `InputError`, among others for a score that is required and cannot be had."""
     dataset, split, wanted, own = scoring.dataset, scoring.split, scoring.metrics, scoring.trained_on
     if judged.images.shape[0] < 2:
         raise InputError(f"scores need at least two pictures, and there are {judged.images.shape[0]}")
-    tell(f"preparing the features: {scoring.features}")
+    on_progress(Progress(f"preparing the features: {scoring.features}"))
     detector = detector_of(scoring.features, dataset)
-    tell(f"looking at {len(dataset.indices(split)):,} real pictures")
+    on_progress(Progress(f"looking at {len(dataset.indices(split)):,} real pictures"))
     real = reference(dataset, split, detector)
-    tell(f"looking at the {judged.images.shape[0]:,} that are judged")
+    on_progress(Progress(f"looking at the {judged.images.shape[0]:,} that are judged"))
     seen = observe(judged.images, detector)
     needs = {need for row in TABLE if set(row.names) & set(wanted) for need in row.needs}
     if "copies" in needs and own:
-        tell("seeking copies among the training pictures")
+        on_progress(Progress("seeking copies among the training pictures"))
     copies = _copies(judged, dataset, split) if "copies" in needs and own else None
     sides = Sides(
         samples=seen,
@@ -129,7 +129,7 @@ def score_samples(judged: EvaluationInput, scoring: SampleScoring, tell: OnProgr
         own_classes=isinstance(detector, Judge),
         seed=SEED,
     )
-    return Found(measure(sides, wanted, scoring.required, tell), sides, real, judged)
+    return Found(measure(sides, wanted, scoring.required, lambda what: on_progress(Progress(what))), sides, real, judged)
 
 
 def _labels(judged: EvaluationInput, seen: Observed, real: Reference) -> Labels:

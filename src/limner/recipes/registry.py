@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
 
 from limner.core.capabilities import Codec
 from limner.core.method import Method
@@ -116,3 +117,17 @@ def default_method() -> FamilyConfig:
 def methods_table() -> list[dict[str, str]]:
     """Every preset with its family, one line and its paper."""
     return [{"name": name, "family": p.family, "line": p.line, "paper": p.paper} for name, p in sorted(PRESETS.items())]
+
+
+class Knobs(BaseModel):  # until each family brings its own
+    truncation: float = Field(1.0, description="Below 1: more typical, less varied pictures.")
+    temperature: float = Field(1.0, description="Priors over codes: below 1, more typical, less varied.")
+    top_k: int = Field(0, description="Priors over codes: draw from so many likeliest codes only; 0 is all.")
+    top_p: float = Field(1.0, description="Priors over codes: from the likeliest of this mass only; 1 is all.")
+
+    def changed(self) -> dict[str, float]:
+        return {k: v for k, v in self.model_dump().items() if v != type(self).model_fields[k].default}
+
+
+def sampling_fields() -> Mapping[str, FieldInfo]:
+    return Knobs.model_fields

@@ -1,98 +1,55 @@
-"""Latents of many pictures as one array file, for whatever else one wants to do with them."""
+"""Verb: latents of many pictures as one array file, for whatever else one wants to do with them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
-from limner.core.errors import InputError
-from limner.core.files import atomic, slug
-from limner.core.images import batches_of
-from limner.data import BUILT_IN
-from limner.data.arrays import is_idx
-from limner.data.dataset import Dataset
-from limner.data.trees import is_archive
-from limner.runs.model import Loaded, load
-from limner.tasks.inputs import describe_preparation, read_pictures
-
-AT_ONCE = 4096
-"""Pictures that are read from a data set at a time."""
-
-Progress = Callable[[int, int], None]
+from limner.core.fields import Cli, OutputFile, RunPath, Source
+from limner.core.progress import OnProgress
+from limner.core.verb import Request, Result
 
 
-def embed(
-    run: Path | str,
-    sources: Sequence[Path | str] = (),
-    *,
-    split: str | None = None,
-    checkpoint: str = "last",
-    out: Path | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Encodes pictures with `run` and writes an ``.npz``: ``RUN/embeddings/NAME.npz``, or `out`.
+class EmbedRequest(Request):
+    """Write the latents of pictures into an array file.
 
-    `sources` is one data set (a name, a folder, an archive, a set's file, a prepared folder), of which `split` takes one part;
-    or picture files; or nothing, for the run's own data. In the file: ``latents`` [N, d] float32, or int64 numbers of codes;
-    ``shape``, what each row is, flattened; ``labels`` [N] int64 into ``classes`` where there are any (-1: none); ``indices``
-    [N] rows of the data set, or ``files`` [N]. Nothing in it is pickled. Errors: `InputError`.
+    Of a data set, with its labels, or of picture files.
     """
-    model = load(run, checkpoint)
-    began = time.perf_counter()
-    own_shape, codes = model.latent_shape()
-    prepared: dict[str, str] = {}
-    arrays: dict[str, Any]
-    if len(sources) > 1 or (sources and not _is_set(str(sources[0]))):
-        if split is not None:
-            raise InputError("--split is for data sets, not for single pictures; leave it out")
-        given = read_pictures(model, sources)
-        latents, prepared, name = model.encode(given.images), given.prepared, "pictures"
-        arrays = {"files": np.array(given.names)}
-    else:
-        dataset = model.dataset(str(sources[0]) if sources else None)
-        rows = np.arange(len(dataset.images)) if split is None else dataset.indices(split)
-        latents = encode_rows(model, dataset, rows, progress)
-        prepared = describe_preparation(model, str(sources[0]), dataset) if sources else {}
-        name = dataset.name if split is None else f"{dataset.name}-{split}"
-        arrays = {"indices": rows}
-        if dataset.labels is not None:
-            arrays |= {"labels": dataset.labels[rows], "classes": np.array(dataset.classes)}
-        if (files := dataset.manifest["files"]) and len(files) == len(dataset.images):
-            arrays["files"] = np.array([files[row]["file"] for row in rows])
-    out = out or model.run.path / "embeddings" / f"{slug(name, ascii_only=True)}.npz"
-    flat = latents.reshape(len(latents), -1)
-    arrays |= {"latents": flat, "shape": np.array(own_shape, np.int64)}
-    with atomic(out) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    return {
-        "file": str(out),
-        "count": len(flat),
-        "shape": list(own_shape),
-        "kind": "codes" if codes else "continuous",
-        "labels": "labels" in arrays,
-        "split": split,
-        "prepared": prepared,
-        "seconds": round(time.perf_counter() - began, 2),
-        "checkpoint": model.checkpoint.images,
-    }
+
+    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description="The folder of a run.")
+    sources: Annotated[list[Source], Cli("SRC|IMAGES…", is_argument=True)] = Field(
+        default_factory=list, description="A data set, or picture files; default: the run's own data."
+    )
+    split: Annotated[str | None, Cli("train|val|test")] = Field(None, description="One split of a data set; default: all.")
+    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description="Which saved state to use.")
+    out: Annotated[OutputFile | None, Cli("FILE")] = Field(None, description="The .npz to write; default: one in the run.")
 
 
-def _is_set(source: str) -> bool:
-    """Whether `source` is for `limner.prepare`, rather than one picture."""
-    path = Path(source).expanduser()
-    return source in BUILT_IN or not path.is_file() or is_archive(path) or is_idx(path)
+class EmbedResult(Result):
+    """The array file, and what is in it."""
+
+    file: str
+    count: int
+    shape: list[int]
+    """Of the latents of one picture; a row of the array is that, flattened."""
+    kind: Literal["codes", "continuous"]
+    labels: bool
+    """Whether the file has labels."""
+    split: str | None
+    prepared: dict[str, str]
+    """What was done to pictures of another size or mode than the run's data."""
+    seconds: float
+    checkpoint: int
 
 
-def encode_rows(model: Loaded, dataset: Dataset, rows: NDArray[np.int64], progress: Progress | None = None) -> NDArray[Any]:
-    """[n, *shape]: the latents of these rows of `dataset`, float32 or int64 codes."""
-    parts = []
-    for part in batches_of(len(rows), AT_ONCE):
-        parts.append(model.encode(dataset.images.gather(rows[part])))
-        if progress is not None:
-            progress(part.stop, len(rows))
-    return np.concatenate(parts)
+def embed(request: EmbedRequest, on_progress: OnProgress) -> EmbedResult:
+    """Encodes pictures and writes an ``.npz``: ``RUN/embeddings/NAME.npz``, or another file.
+
+    In it: ``latents`` [N, d] float32, or int64 numbers of codes; ``shape``, what each row is, flattened; ``labels`` [N] int64
+    into ``classes`` where there are any (-1: none); ``indices`` [N] rows of the data set, or ``files`` [N]. Nothing in it is
+    pickled. Errors: `InputError`.
+    """
+    from limner.tasks.embedding import embed_pictures
+
+    return embed_pictures(request, on_progress)

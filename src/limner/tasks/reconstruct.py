@@ -1,94 +1,64 @@
-"""Pictures through a model and back: by its encoder, or by looking for the latents."""
+"""Verb: pictures through a model and back, by its encoder or by a search for the latents."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
-from limner.core.capabilities import Autoencoder, LatentDecoder
-from limner.core.errors import InputError
-from limner.core.files import slug
-from limner.core.images import batches_of, grid, save_png
-from limner.metrics.representation.reconstruction import CEILING, psnr, ssim
-from limner.runs.model import load
-from limner.tasks.inputs import read_pictures
-from limner.tasks.invert import invert
-from limner.tasks.sample import folder_for, origin
-
-COLUMNS = 8
+from limner.core.fields import Cli, InputPath, OutputFolder, RunPath
+from limner.core.progress import OnProgress
+from limner.core.verb import Request, Result
 
 
-# Many parameters: the keyword interface of the verb, until every verb has a request model.
-def reconstruct(
-    run: Path | str,
-    images: Sequence[Path | str],
-    *,
-    starts: int = 8,
-    steps: int = 300,
-    encoder: bool = False,
-    label: str | None = None,
-    checkpoint: str = "last",
-    out: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
-    """Reconstructs picture files with the averaged weights of `run`, into ``RUN/reconstructions`` or `out`.
+class ReconstructRequest(Request):
+    """Pass pictures through a model and back.
 
-    A method with an encoder encodes and decodes; for others the latents are looked for (`invert`, which takes `starts`,
-    `steps`, `encoder` and `label`). One PNG each, and ``sheet.png`` with every original above its reconstruction. `errors` are
-    mean squared errors on [-1, 1], `psnr` is in dB, at most 100; `ssim` is that of
-    `limner.metrics.representation.reconstruction`. `prepared` says what was done to pictures of another size or mode than the
-    run's data. Errors: `InputError`.
+    By its encoder where it has one; otherwise the latents are looked for, picture by picture.
     """
-    model = load(run, checkpoint)
-    given = read_pictures(model, images)
-    names, originals = given.names, given.images
-    began = time.perf_counter()
-    classes: list[str] | None = None
-    if isinstance(model.method, Autoencoder):
-        model.class_of(label)  # a class asked of a model that knows none is said, not overlooked
-        how, back = "encoder", model.reconstruct(originals)
-    elif isinstance(model.method, LatentDecoder):
-        inversion = invert(model, originals, starts=starts, steps=steps, encoder=encoder, label=label, progress=progress)
-        how, back = "inversion", inversion.pictures
-        if inversion.labels is not None:
-            classes = [model.recipe.data.classes[number] for number in inversion.labels]
-    else:
-        raise InputError(
-            f"{model.run.path} ({model.recipe.preset}) has neither an encoder nor latents, so it cannot reconstruct"
-        )
-    seconds = time.perf_counter() - began
-    out = folder_for(model, "reconstructions", "[0-9][0-9][0-9]*-*.png", out)
-    about = origin(model, label=label)
-    files = [out / f"{n:03d}-{slug(Path(name).stem, ascii_only=True)[:60]}.png" for n, name in enumerate(names)]
-    for path, name, image in zip(files, names, back, strict=True):
-        save_png(path, image, about | {"of": Path(name).name})
-    save_png(out / "sheet.png", above_each_other(originals, back), about)
-    return {
-        "files": [str(path) for path in files],
-        "sheet": str(out / "sheet.png"),
-        "images": names,
-        "classes": classes,
-        "errors": np.square((back.astype(np.float64) - originals) * (2 / 255)).mean((1, 2, 3)).tolist(),
-        "psnr": psnr(back, originals).clamp(max=CEILING).tolist(),
-        "ssim": ssim(back, originals).tolist(),
-        "prepared": given.prepared,
-        "seconds": round(seconds, 2),
-        "method": how,
-        "checkpoint": model.checkpoint.images,
-    }
+
+    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description="The folder of a run.")
+    images: Annotated[list[InputPath], Cli("IMAGES…", is_argument=True)] = Field(
+        description="Picture files, or folders of them."
+    )
+    starts: int = Field(8, description="Latents that the search starts from, where there is no encoder.")
+    steps: int = Field(300, description="Steps of the search, where there is no encoder.")
+    encoder: bool = Field(False, description="Train an encoder first, for one more start of the search.")
+    label: Annotated[str | None, Cli("CLASS")] = Field(None, description="Of this class, where the model knows classes.")
+    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description="Which saved state to use.")
+    out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
+        None, description="Where pictures go; default: a folder in the run."
+    )
 
 
-def above_each_other(upper: NDArray[np.uint8], lower: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A sheet of [N, H, W, C] and [N, H, W, C]: rows of up to eight, each of `upper` right above its fellow of `lower`."""
-    columns = min(len(upper), COLUMNS)
-    rows = []
-    for part in batches_of(len(upper), columns):
-        for images in (upper[part], lower[part]):
-            rows.append(np.full((columns, *images.shape[1:]), 255, np.uint8))
-            rows[-1][: len(images)] = images
-    return grid(np.concatenate(rows), columns)
+class ReconstructResult(Result):
+    """The reconstructions and how near they are, picture by picture."""
+
+    picture_field: ClassVar[str | None] = "sheet"
+
+    files: list[str]
+    """One PNG for each picture."""
+    sheet: str
+    """Every original above its reconstruction."""
+    images: list[str]
+    """The pictures' names."""
+    classes: list[str] | None
+    """The class that the search drew each picture as; None where the model knows none, or has an encoder."""
+    errors: list[float]
+    """Mean squared errors on [-1, 1]."""
+    psnr: list[float]
+    """Peak signal-to-noise ratios in dB, at most 100."""
+    ssim: list[float]
+    """Structural similarities, at most 1."""
+    prepared: dict[str, str]
+    """What was done to pictures of another size or mode than the run's data."""
+    seconds: float
+    method: Literal["encoder", "inversion"]
+    checkpoint: int
+
+
+def reconstruct(request: ReconstructRequest, on_progress: OnProgress) -> ReconstructResult:
+    """Reconstructs pictures with a run's averaged weights, into ``RUN/reconstructions`` or a folder. Errors: `InputError`."""
+    from limner.tasks.reconstruction import reconstruct_pictures
+
+    return reconstruct_pictures(request, on_progress)

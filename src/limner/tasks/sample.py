@@ -1,113 +1,76 @@
-"""New pictures by seeds: files with their origin in them, a grid, an array."""
+"""Verb: new pictures by seeds, as files with their origin in them, as a sheet, or as an array."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
-from limner.core.errors import InputError
-from limner.core.files import atomic, slug
-from limner.core.images import grid, save_png
-from limner.runs.model import Loaded, load
+from limner.core.fields import Cli, OutputFile, OutputFolder, RunPath, Seeds, choose_seeds
+from limner.core.progress import OnProgress
+from limner.core.verb import Request, Result
 
 
-# Many parameters: the keyword interface of the verb, until every verb has a request model.
-def sample(
-    run: Path | str,
-    *,
-    seeds: Sequence[int],
-    label: str | None = None,
-    truncation: float = 1.0,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    checkpoint: str = "last",
-    grid: bool = False,
-    npz: Path | None = None,
-    out: Path | None = None,
-    metadata: bool = True,
-) -> dict[str, Any]:
-    """Draws one picture per seed from the averaged weights of `run`.
+class SampleRequest(Request):
+    """Draw new pictures."""
 
-    `out` (by default ``RUN/samples`` where no `npz` is asked for) takes one PNG per seed and, with `grid`, a sheet of all;
-    `npz` an array ``images`` [N, H, W, C] uint8. `label`, `truncation`, `temperature`, `top_k` and `top_p` are those of
-    `Loaded.sample`; a class has a folder of its own in ``RUN/samples``. `metadata` writes recipe, seed, model hash and what was
-    asked for into each PNG's text.
+    open_field: ClassVar[str | None] = "sampling"
+
+    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description="The folder of a run.")
+    seeds: Seeds | None = Field(None, description="Which pictures: one seed is one picture.")
+    count: int | None = Field(None, description="The first so many seeds; default 16.")
+    label: Annotated[str | None, Cli("CLASS")] = Field(None, description="Draw this class, where the model knows classes.")
+    sampling: dict[str, Any] = Field(
+        default_factory=dict, description="The model's own choices of how to draw, such as truncation or temperature."
+    )
+    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description="Which saved state to use.")
+    grid: bool = Field(False, description="Also lay them out in one picture.")
+    npz: Annotated[OutputFile | None, Cli("FILE")] = Field(None, description="Write one array file instead of single pictures.")
+    out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
+        None, description="Where pictures go; default: a folder in the run."
+    )
+    metadata: bool = Field(True, description="Leave recipe, seed and model hash out of the PNGs.")
+
+    @model_validator(mode="after")
+    def _check_seeds(self) -> SampleRequest:
+        choose_seeds(self.seeds, self.count)
+        return self
+
+    @classmethod
+    def open_fields(cls) -> Mapping[str, FieldInfo]:
+        """The sampling choices of every method that there is."""
+        from limner.recipes.registry import sampling_fields
+
+        return sampling_fields()
+
+
+class SampleResult(Result):
+    """Where the pictures are, and how they were drawn. The model's sampling choices stand beside the fields, by their names."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    picture_field: ClassVar[str | None] = "grid"
+
+    files: list[str]
+    """One PNG for each seed; none where only an array was asked for."""
+    grid: str | None
+    """The sheet of all."""
+    npz: str | None
+    """The array file: ``images`` [N, H, W, C] uint8 and ``seeds`` [N]."""
+    seeds: list[int]
+    label: str | None
+    images_per_second: float
+    checkpoint: int
+    """Images that the checkpoint had been trained on."""
+
+
+def sample(request: SampleRequest, on_progress: OnProgress) -> SampleResult:
+    """Draws one picture per seed from the averaged weights of a run, into ``RUN/samples``, a folder or an array.
+
+    A class has a folder of its own in ``RUN/samples``. Each PNG's text holds recipe, seed, model hash and what was asked for.
+    Errors: `InputError` where there is no such run, or its model cannot be asked for that.
     """
-    if not seeds:
-        raise InputError("no seeds to draw from; give --seeds 0-15 or --count 16")
-    model = load(run, checkpoint)
-    began = time.perf_counter()
-    images = model.sample(seeds, label, truncation, temperature, top_k, top_p)
-    seconds = time.perf_counter() - began
-    chosen = model.class_of(label)
-    named = None if chosen is None else model.recipe.data.classes[chosen]
-    knobs = {"truncation": (truncation, 1.0), "temperature": (temperature, 1.0), "top_k": (top_k, 0), "top_p": (top_p, 1.0)}
-    turned = {name: None if value == none else f"{value:g}" for name, (value, none) in knobs.items()}
-    about = origin(model, label=named, **turned) if metadata else None
-    if out is None and (npz is None or grid):
-        out = model.run.path / "samples"
-        if named is not None:
-            out /= slug(named).strip("-.") or "class"
-    if npz is not None:
-        with atomic(npz) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, images=images, seeds=np.asarray(seeds, dtype=np.int64))
-    files = [] if out is None else _write_each(out, seeds, images, about)
-    return {
-        "files": [str(path) for path in files],
-        "grid": str(_write_sheet(out, seeds, images, about)) if grid and out is not None else None,
-        "npz": None if npz is None else str(npz),
-        "seeds": list(seeds),
-        "label": named,
-        **{name: value for name, (value, _) in knobs.items()},
-        "images_per_second": round(len(seeds) / max(seconds, 1e-9), 1),
-        "checkpoint": model.checkpoint.images,
-    }
+    from limner.tasks.sampling import draw_samples
 
-
-def _write_each(out: Path, seeds: Sequence[int], images: NDArray[np.uint8], about: dict[str, str] | None) -> list[Path]:
-    """One PNG in `out` for each seed, with the text `about` it (None: no text at all); their paths."""
-    paths = [out / f"seed{seed:06d}.png" for seed in seeds]
-    for path, seed, image in zip(paths, seeds, images, strict=True):
-        save_png(path, image, None if about is None else about | {"seed": str(seed)})
-    return paths
-
-
-def _write_sheet(out: Path, seeds: Sequence[int], images: NDArray[np.uint8], about: dict[str, str] | None) -> Path:
-    """All `images` on one sheet in `out`; its path."""
-    save_png(out / "grid.png", grid(images), None if about is None else about | {"seeds": _seed_ranges(seeds)})
-    return out / "grid.png"
-
-
-def origin(model: Loaded, **asked: str | None) -> dict[str, str]:
-    """The text of a PNG that says where it comes from: recipe, hash of the weights, and what was asked for."""
-    told = {name: value for name, value in asked.items() if value is not None}
-    return {"recipe": model.recipe.portable(), "model": model.checkpoint.digest()} | told
-
-
-def folder_for(model: Loaded, name: str, made: str, out: Path | None) -> Path:
-    """`out`; or ``RUN/name`` without the pictures `made` (a pattern) there by an earlier call, which must not stand among new
-    ones. From a folder that a person names nothing is removed.
-    """
-    if out is not None:
-        return out
-    own = model.run.path / name
-    for old in own.glob(made):
-        old.unlink()
-    return own
-
-
-def _seed_ranges(seeds: Sequence[int]) -> str:
-    """The seeds as ``--seeds`` takes them, such as "0-15,20"."""
-    ranges: list[list[int]] = []
-    for seed in seeds:
-        if ranges and seed == ranges[-1][1] + 1:
-            ranges[-1][1] = seed
-        else:
-            ranges.append([seed, seed])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)
+    return draw_samples(request, on_progress)

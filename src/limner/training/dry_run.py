@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from limner.core import precision
 from limner.core.environment import peak_memory
@@ -15,8 +14,9 @@ from limner.core.method import StepContext
 from limner.core.process import configure_process
 from limner.core.progress import silent
 from limner.runs.run import Run
-from limner.training.resolve import AUTO, MINUTES, TrainRequest, resolve_request
+from limner.training.resolve import MINUTES, resolve_request
 from limner.training.stages import Training
+from limner.training.train import DryRunResult, TrainRequest
 
 
 @dataclass(frozen=True)
@@ -52,24 +52,12 @@ class StageEstimate:
     """Bytes, at most, up to its end."""
 
 
-# Many parameters: they are those of `train`, until every verb has a request model.
-def dry_run(
-    source: str | Path,
-    *,
-    preset: str = AUTO,
-    out: Path | str = "runs",
-    images: int | None = None,
-    minutes: float | None = None,
-    seed: int | None = None,
-    name: str | None = None,
-    settings: Sequence[str] = (),
-    steps: int = 8,
-) -> dict[str, Any]:
-    """What `train` would do: the resolved recipe, parameters, and memory and time from a few timed steps. Leaves nothing.
+TIMED_STEPS = 8
+"""Of every span of a stage; the first two only warm up."""
 
-    `stages` says so of every stage that would be trained; the rest is of all together.
-    """
-    request = TrainRequest(source, preset, images, minutes, seed, settings)
+
+def estimate_training(request: TrainRequest, steps: int = TIMED_STEPS) -> DryRunResult:
+    """What training would do: the resolved recipe, parameters, and memory and time from a few timed steps. Leaves nothing."""
     recipe, dataset, why = resolve_request(request, silent)
     configure_process("work")
     training = Training(Run(Path("dry-run")), recipe, dataset)
@@ -81,22 +69,22 @@ def dry_run(
         stages.append(_estimate_stage(training, steps))
     seconds = sum(stage.seconds_estimate for stage in stages)
     total = recipe.budget.images or sum(stage.images for stage in stages)
-    return {
-        "recipe": recipe.model_dump(mode="json"),
-        "why": why,
-        "stages": [asdict(stage) | {"seconds_estimate": round(stage.seconds_estimate, 1)} for stage in stages],
-        "parameters": _sum_parameters([stage.parameters for stage in stages]),
-        "weights_bytes": 4 * sum(p.numel() for p in training.stage.method.parameters()),
-        "memory": max(stage.memory for stage in stages),
-        "images_per_second": round(total / seconds, 1),
-        "images": total,
-        "seconds_estimate": round(seconds, 1),
-        "data": {
+    return DryRunResult(
+        recipe=recipe.model_dump(mode="json"),
+        why=why,
+        stages=[asdict(stage) | {"seconds_estimate": round(stage.seconds_estimate, 1)} for stage in stages],
+        parameters=_sum_parameters([stage.parameters for stage in stages]),
+        weights_bytes=4 * sum(p.numel() for p in training.stage.method.parameters()),
+        memory=max(stage.memory for stage in stages),
+        images_per_second=round(total / seconds, 1),
+        images=total,
+        seconds_estimate=round(seconds, 1),
+        data={
             "path": str(dataset.path),
             "shape": list(dataset.shape),
             "splits": {k: len(v) for k, v in dataset.splits.items()},
         },
-    }
+    )
 
 
 def _estimate_stage(training: Training, steps: int) -> StageEstimate:

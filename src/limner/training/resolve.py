@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +21,10 @@ from limner.recipes.settings import compose, laid_over
 from limner.runs.codec import adopt_codec
 from limner.runs.run import Run
 from limner.training.auto import choose
+from limner.training.train import AUTO, TrainRequest
 
-AUTO = "auto"
 MINUTES = 10.0
 """The budget where none is given."""
-
-
-@dataclass(frozen=True)
-class TrainRequest:
-    """What a person asks to be trained."""
-
-    source: str | Path
-    preset: str = AUTO
-    images: int | None = None
-    """The budget, or else `minutes`."""
-    minutes: float | None = None
-    seed: int | None = None
-    settings: Sequence[str] = ()
-    """``key=value`` over the preset's own."""
 
 
 def resolve_request(request: TrainRequest, on_progress: OnProgress) -> tuple[Recipe, Dataset, tuple[str, ...]]:
@@ -53,12 +38,12 @@ def resolve_request(request: TrainRequest, on_progress: OnProgress) -> tuple[Rec
         check_processes(recipe)
         dataset = prepared_dataset(recipe, on_progress)
     else:  # the pictures first: what is not about the method is the same for every preset
-        probe = _compose(replace(request, preset=Recipe.model_fields["preset"].default), common=True)
+        probe = _compose(request.model_copy(update={"preset": Recipe.model_fields["preset"].default}), common=True)
         dataset = prepared_dataset(probe, on_progress)
         # Somebody who sets a GAN's own keys has chosen that much.
         adversarial = any(setting.startswith("method.") for setting in laid_over(request.settings))
         choice = choose(len(dataset.splits["train"]), _facts(probe, dataset), adversarial)
-        recipe = _compose(replace(request, preset=choice.preset), choice.settings)
+        recipe = _compose(request.model_copy(update={"preset": choice.preset}), choice.settings)
         check_processes(recipe)
         reasons = (f"preset {choice.preset}: {choice.why}",)
     resolved = _resolve(recipe, dataset)

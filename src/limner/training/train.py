@@ -1,320 +1,119 @@
-"""The verbs that train: `train` and `resume`."""
+"""Verbs: `train` and `resume`."""
 
 from __future__ import annotations
 
-import platform
-import shlex
-import sys
-import traceback
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-import torch
+from pydantic import ConfigDict, Field
 
-from limner.core import parallel, precision
-from limner.core.address import public_address, public_text, public_word
-from limner.core.errors import InputError
-from limner.core.files import write_json
-from limner.core.process import configure_process
-from limner.core.progress import OnProgress, Progress, silent
-from limner.data.dataset import Dataset
-from limner.recipes.recipe import Recipe, Segment
-from limner.recipes.settings import parse_recipe, put_setting
-from limner.runs.report import write_report
-from limner.runs.run import Run
-from limner.training.logger import NotFiniteError
-from limner.training.loop import train_to_end
-from limner.training.milestones import Scorer
-from limner.training.resolve import AUTO, TrainRequest, check_processes, prepared_dataset, resolve_request
-from limner.training.scorer import ValidationScorer
-from limner.training.stages import Training, check_method
+from limner.core.fields import Cli, OutputFolder, RunPath, Settings, Source
+from limner.core.progress import OnProgress
+from limner.core.verb import Request, Result
 
-__all__ = ["Outcome", "Progress", "resume", "train"]
-
-ON_RESUME = ("batch.chunks", "on_nonfinite", "checkpoints.", "previews.", "score.")
-"""What may be changed when a run goes on, because it changes no weights (chunks: only what looks across a batch)."""
+AUTO = "auto"
+STOPPED = 130
+"""The exit code of a command that was interrupted, with everything saved."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class TrainRequest(Request):
+    """Train a generator on a set of pictures."""
+
+    source: Annotated[Source, Cli("SRC", is_argument=True)] = Field(
+        description="A name ('limner data list'), a folder, an archive, a set's file; or the address of one."
+    )
+    settings: Settings = Field((), description="Any setting of the recipe.")
+    preset: str = Field(AUTO, description="How to train; 'limner methods' lists them, 'auto' chooses.")
+    out: Annotated[OutputFolder, Cli("DIR")] = Field(Path("runs"), description="The folder of all runs.")
+    images: int | None = Field(None, description="Budget: so many images seen in all.")
+    minutes: float | None = Field(None, description="Budget: so many minutes of training.")
+    seed: int | None = Field(None, description="Decides everything that is drawn.")
+    name: str | None = Field(None, description="The run's name; default: a number, the data and the preset.")
+    dry_run: bool = Field(False, description="Say what would be done, how long and how large; train nothing.")
+
+
+class ResumeRequest(Request):
+    """Go on with a run exactly where it stopped.
+
+    With --images or --minutes it goes on for longer: the number is the new total.
+    """
+
+    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description="The folder of a run.")
+    settings: Settings = Field((), description="Any setting of the recipe.")
+    images: int | None = Field(None, description="Budget: so many images seen in all.")
+    minutes: float | None = Field(None, description="Budget: so many minutes of training.")
+
+
+class TrainResult(Result):
     """What became of a run."""
+
+    picture_field: ClassVar[str | None] = "preview"
 
     run: Path
     images: int
+    """Seen in training."""
     seconds: float
     images_per_second: float
     parameters: dict[str, int]
+    """Of each player, and in all (`total`)."""
     losses: dict[str, float]
     state: Literal["done", "stopped"]
-    preset: str = ""
-    why: tuple[str, ...] = ()
+    preset: str
+    why: tuple[str, ...]
     """What was chosen for the person, and the reasons."""
 
+    @property
+    def exit_code(self) -> int:
+        """130 where training was stopped before its end."""
+        return STOPPED if self.state == "stopped" else 0
 
-# Many parameters: the keyword interface of the verb, until every verb has a request model.
-def train(
-    source: str | Path,
-    *,
-    preset: str = AUTO,
-    out: Path | str = "runs",
-    images: int | None = None,
-    minutes: float | None = None,
-    seed: int | None = None,
-    name: str | None = None,
-    settings: Sequence[str] = (),
-    progress: OnProgress | None = None,
-) -> Outcome:
-    """Trains `preset` on the pictures in `source` (see `limner.prepare`) and leaves a run folder in `out`.
+    @property
+    def picture(self) -> Path | None:
+        """The newest preview."""
+        return max(self.run.glob("previews/*.png"), default=None)
+
+
+class DryRunResult(Result):
+    """What training would do. `stages` says so of every stage that would be trained; the rest is of all together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: dict[str, Any]
+    """With nothing left open."""
+    why: tuple[str, ...]
+    stages: list[dict[str, Any]]
+    parameters: dict[str, int]
+    weights_bytes: int
+    memory: int
+    """Bytes, at most."""
+    images_per_second: float
+    images: int
+    seconds_estimate: float
+    data: dict[str, Any]
+
+
+def train(request: TrainRequest, on_progress: OnProgress) -> TrainResult | DryRunResult:
+    """Trains a preset on the pictures of a source and leaves a run folder.
 
     `preset` may be a name, a recipe file, or "auto", which chooses by the pictures and the budget and says why. `images` or
-    `minutes` is the budget; `settings` are ``key=value`` over the preset's own. Errors: `InputError` where the
-    person can mend something; what was saved until then stays, and `resume` goes on from there.
+    `minutes` is the budget; `settings` are ``key=value`` over the preset's own. With `dry_run`, a few steps are timed and
+    nothing is left. Errors: `InputError` where the person can mend something; what was saved until then stays, and `resume`
+    goes on from there.
     """
-    tell = progress or silent
-    with parallel.processes():
-        request = TrainRequest(source, preset, images, minutes, seed, settings)
-        recipe, dataset, why = resolve_request(request, tell)
-        check_method(recipe, dataset)  # what does not fit says so before a folder is made
-        label = name or f"{dataset.name}-{Path(recipe.preset).stem}"
-        run = Run(
-            Path(
-                parallel.broadcast_object(str(Run.create(Path(out), label, recipe).path) if parallel.is_main_process() else "")
-            )
-        )
-        if parallel.is_main_process():
-            run.write_status("starting", images=0)
-            write_json(run.path / "provenance.json", provenance(recipe, dataset))
-            for line in why:
-                run.log(line)
-        with _alone(run):
-            return replace(_train(run, recipe, dataset, tell), why=why)
+    if request.dry_run:
+        from limner.training.dry_run import estimate_training
+
+        return estimate_training(request)
+    from limner.training.session import start_run
+
+    return start_run(request, on_progress)
 
 
-def resume(
-    run: Path | str,
-    *,
-    images: int | None = None,
-    minutes: float | None = None,
-    settings: Sequence[str] = (),
-    progress: OnProgress | None = None,
-) -> Outcome:
-    """Goes on with `run` exactly where its last checkpoint is (from its recipe, where there is none yet).
+def resume(request: ResumeRequest, on_progress: OnProgress) -> TrainResult:
+    """Goes on with a run exactly where its last checkpoint is (from its recipe, where there is none yet).
 
-    With `images` or `minutes`, the number is the new total, and the schedules go on towards it.
+    With `images` or `minutes`, the number is the new total, and the schedules go on towards it. Errors: `InputError`.
     """
-    tell = progress or silent
-    opened = Run.open(run)
-    with parallel.processes():
-        recipe = opened.recipe()
-        dataset = prepared_dataset(recipe, tell, recipe.data.fingerprint)
-        if recipe.data.fingerprint != dataset.fingerprint:
-            raise InputError(
-                f"{public_address(recipe.data.source)} is no longer what {opened.path} was trained on (its fingerprint "
-                f"differs); bring the pictures back, or start a new run with init_from={opened.path}"
-            )
-        with _alone(opened):
-            recipe = _go_on(opened, recipe, images, minutes, settings)
-            return _train(opened, recipe, dataset, tell)
+    from limner.training.session import resume_run
 
-
-def _alone(run: Run) -> AbstractContextManager[None]:
-    """The run's lock, held by the process that writes."""
-    return run.locked() if parallel.is_main_process() else nullcontext()
-
-
-def _train(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> Outcome:
-    """Trains, and leaves the run's status, log and report telling the truth, whatever happens."""
-    configure_process("work")
-    try:
-        if parallel.is_main_process():
-            run.sweep()
-        with precision.repeatable():
-            return _train_in_memory(run, recipe, dataset, on_progress)
-    except BaseException as error:
-        if parallel.is_main_process():
-            _write_failure(run, error, recipe.data.source)
-        raise
-
-
-def _write_failure(run: Run, error: BaseException, source: str) -> None:
-    """Status and log of a run that ended with `error`; they show nothing secret of the `source`, where it is an address."""
-    newest = run.checkpoints()[-1:]
-    state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-    run.write_status(state, images=newest[0].images if newest else 0, error=public_text(str(error), source))
-    error.add_note(f"log: {run.path / 'log.txt'}")
-    mendable = isinstance(error, InputError | KeyboardInterrupt)
-    text = f"{type(error).__name__}: {error}" if mendable else traceback.format_exc()
-    run.log(public_text(text, source))
-
-
-def _train_in_memory(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> Outcome:
-    """Trains; memory that does not suffice, wherever it ran out, is something that a person can mend."""
-    try:
-        return _train_from_newest(run, recipe, dataset, on_progress)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise out_of_memory_error(run, recipe) from error
-
-
-def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> Outcome:
-    """Trains from the newest checkpoint, or from the beginning, to the end of the plan."""
-    scorer = _prepare_scorer(run, recipe, dataset, on_progress) if recipe.score.points and parallel.is_main_process() else None
-    newest = run.checkpoints()[-1:]
-    training = Training(run, recipe, dataset, newest[0] if newest else None)
-    if parallel.is_main_process():
-        run.forget_after(training.state.images)
-    if not training.plan.rows and recipe.budget.images is not None:
-        if parallel.is_main_process():
-            run.add_plan(0, recipe.budget.images)
-        training.plan.rows.append((0, recipe.budget.images))
-    if parallel.is_main_process():
-        run.log(f"training from {training.state.images} images on {precision.processor()} in {recipe.precision}")
-    ended, losses = _train_with_rollback(training, scorer, on_progress)
-    state = training.state
-    if parallel.is_main_process():
-        # A checkpoint's own second is when it was saved; what came after it is not lost, only not counted.
-        run.write_status(ended, images=state.images, seconds=state.seconds, total=training.plan.total(state.images))
-        write_report(run.path)
-    return Outcome(
-        run=run.path,
-        images=state.images,
-        seconds=state.seconds,
-        images_per_second=state.images / max(state.seconds, 1e-9),
-        parameters=training.parameter_counts(),
-        losses=losses,
-        state=ended,
-        preset=recipe.preset,
-    )
-
-
-def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> Scorer:
-    """What scores the run while it trains; the run's provenance and log say which judge and which images."""
-    on_progress(Progress("preparing the judge"))
-    scorer = ValidationScorer(dataset, recipe.score.count)
-    scored_on = {"split": scorer.split, "pictures": scorer.pictures}
-    write_json(run.path / "provenance.json", run.provenance() | {"judge": scorer.checksum, "scored_on": scored_on})
-    run.log(f"scores compare with {scorer.pictures:,} pictures of the {scorer.split} split")
-    return scorer.score
-
-
-def _train_with_rollback(
-    training: Training, scorer: Scorer | None, on_progress: OnProgress
-) -> tuple[Literal["done", "stopped"], dict[str, float]]:
-    """`train_to_end`, going back once where a loss is not finite and the recipe says so.
-
-    What was measured of the costs of scores and of looks at held-out images starts anew then; one more may be afforded.
-    """
-    run, recipe = training.run, training.recipe
-    while True:
-        try:
-            return train_to_end(training, scorer, on_progress)
-        except NotFiniteError as error:
-            newest, state = run.checkpoints()[-1:], training.state
-            where = f"the last good checkpoint is {newest[0].path}" if newest else "there is no checkpoint yet"
-            what = f"the loss '{error}' is not finite at {state.images if error.images is None else error.images} images"
-            if recipe.on_nonfinite != "rollback" or state.rollbacks or not newest:
-                raise InputError(
-                    f"{what}; {where}; lower the learning rate, or `limner resume {run.path} on_nonfinite=rollback`"
-                ) from error
-            if parallel.is_main_process():
-                run.log(f"{what}; going back once: {where}")
-            training.restore(newest[0])
-            training.draw_otherwise()
-            if parallel.is_main_process():
-                run.forget_after(training.state.images)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch (on a card or on the CPU) or Python ran out of memory."""
-    texts = ("can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
-    )
-
-
-def out_of_memory_error(run: Run, recipe: Recipe) -> InputError:
-    """One line that names the `batch.chunks` to try."""
-    size, chunks = recipe.batch.size, recipe.batch.chunks
-    more = next((n for n in range(chunks + 1, size + 1) if size % n == 0), None)
-    if more is None:
-        return InputError(f"out of memory with one image at a time; use a smaller data.size or narrower networks ({run.path})")
-    return InputError(f"out of memory with batch.chunks={chunks}; try `limner resume {run.path} batch.chunks={more}`")
-
-
-def _go_on(run: Run, recipe: Recipe, images: int | None, minutes: float | None, settings: Sequence[str]) -> Recipe:
-    """The recipe with what is to change from here on, written down as a segment before it is used."""
-    for setting in settings:
-        if not setting.startswith(ON_RESUME):
-            raise InputError(
-                f"'{setting}' cannot change while a run goes on ({', '.join(ON_RESUME)} can); start a new one with init_from="
-            )
-    there = run.checkpoints()
-    start = there[-1].images if there else 0
-    if images is not None and images <= start:
-        raise InputError(f"{run.path} has seen {start} images already; --images is the new total, so give more than that")
-    if minutes is not None and (images is not None or minutes <= 0):
-        if images is None:
-            raise InputError(f"--minutes is the new total, so give more than {minutes:g}")
-        minutes = None  # as `train` has it: a budget in images says more
-    if images is None and minutes is None and not settings:
-        check_processes(recipe, size_is_fixed=True)
-        return recipe
-    tree = recipe.model_dump(mode="json")
-    for setting in settings:
-        put_setting(tree, setting)
-    chunks = tree["batch"]["chunks"] if tree["batch"]["chunks"] != recipe.batch.chunks else None
-    tree["segments"].append(Segment(start=start, images=images, minutes=minutes, chunks=chunks).model_dump(mode="json"))
-    changed = parse_recipe(tree, str(run.path))
-    check_processes(changed, size_is_fixed=True)  # before anything is written down
-    if parallel.is_main_process():
-        run.write_recipe(changed)
-        if images is not None or minutes is not None:
-            run.replan(start, images if images is not None else _in_images(run, start, minutes or 0.0, changed.batch.size))
-    parallel.wait_for_all()  # nobody reads the plan before it is written
-    return changed
-
-
-def _in_images(run: Run, start: int, minutes: float, batch: int) -> int | None:
-    """A new total in minutes, by the speed so far; the clock corrects it on the way. None where nothing was measured yet."""
-    if start == 0:
-        return None
-    seconds = float(run.checkpoints()[-1].state()["seconds"])
-    left = 60 * minutes - seconds
-    if left <= 0:
-        raise InputError(
-            f"{run.path} has trained for {seconds / 60:.1f} minutes already; --minutes is the new total, so give more"
-        )
-    return start + max(1, round(start / seconds * left / batch)) * batch
-
-
-def provenance(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
-    """What is needed to understand, much later, where a run came from."""
-    import numpy
-    import PIL
-    import pydantic
-    import safetensors
-
-    return {
-        "command": shlex.join(["limner", *map(public_word, sys.argv[1:])]),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": numpy.__version__,
-            "pillow": PIL.__version__,
-            "pydantic": pydantic.VERSION,
-            "safetensors": safetensors.__version__,
-        },
-        "hardware": {
-            "processor": precision.processor(),
-            "threads": torch.get_num_threads(),
-            "processes": parallel.process_count(),
-            "system": platform.platform(terse=True),
-        },
-        "precision": recipe.precision,
-        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "shape": list(dataset.shape)},
-        "seed": recipe.seed,
-    }
+    return resume_run(request, on_progress)

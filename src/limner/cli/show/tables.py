@@ -6,8 +6,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Answer = Mapping[str, Any]
-"""What a verb answers: the object that ``--json`` prints."""
+from limner.core.verb import Result
+
+Answer = Mapping[str, Any] | Result
+"""What a verb answers, or a part of it: what ``--json`` prints."""
 
 ABSENT = "–"
 MAX_ROWS = 20

@@ -7,7 +7,7 @@ generator's own pictures (Zhu et al. 2016, "Generative Visual Manipulation on th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from limner.core.errors import InputError
 from limner.core.images import batches_of, to_tensor, to_uint8
 from limner.core.method import Method
 from limner.core.passes import fixed_passes
+from limner.core.progress import OnProgress, Progress, silent
 from limner.core.sampling import latents_of, render
 from limner.core.seeds import fold, generators_kept, seed_all
 from limner.nets.convae import ConvEncoder, ConvSize
@@ -39,7 +40,23 @@ COARSE = 32
 """Pixels to which a side is pooled, about, for the choice of starts."""
 ENCODER_STEPS, ENCODER_BATCH = 400, 64
 
-Progress = Callable[[int, int], None]
+
+@dataclass(frozen=True)
+class Search:
+    """How latents are looked for."""
+
+    starts: int = 8
+    """Latents that a picture's search starts from."""
+    steps: int = 300
+    """Of gradient descent, for the latents that go all the way."""
+    encoder: bool = False
+    """Whether an encoder is trained first, whose guess is one more start."""
+    seed: int = 0
+    label: str | None = None
+    """The class of every picture; None: it is looked for too, where the model knows classes."""
+
+
+DEFAULT_SEARCH = Search()
 
 
 @dataclass(frozen=True)
@@ -56,47 +73,40 @@ class Inversion:
     """[N]: mean squared error between the pictures, on [-1, 1]."""
 
 
-# Many parameters: its keywords are those of the verb `reconstruct`, until every verb has a request model.
 def invert(
-    model: Loaded,
-    images: NDArray[np.uint8],
-    *,
-    starts: int = 8,
-    steps: int = 300,
-    encoder: bool = False,
-    seed: int = 0,
-    label: str | None = None,
-    progress: Progress | None = None,
+    model: Loaded, images: NDArray[np.uint8], search: Search = DEFAULT_SEARCH, on_progress: OnProgress = silent
 ) -> Inversion:
     """Finds the latents whose pictures are nearest to `images` [N, H, W, C] uint8; each for itself, whatever stands beside it.
 
     The starts of a picture are the latents of the `starts` pictures nearest to it among many of the model's own. Adam moves
     them down the squared error for a third of `steps`; then the best quarter goes on, and at last the best one alone. With
     classes and no `label` the nearest classes get a start each, and the one that comes nearest in pixels wins, which need not
-    be the one a person would name. `encoder` trains an encoder first, whose guess is one more start. `progress` is called with
-    (pictures done, pictures).
+    be the one a person would name. `encoder` trains an encoder first, whose guess is one more start. `on_progress` counts
+    pictures.
 
     Errors: `InputError` where the method has no latents, where it does not know `label`, and for pictures of another shape.
     """
     method = model.method
     if not isinstance(method, LatentDecoder):
         raise InputError(f"{model.run.path} ({model.recipe.preset}) has no latents to look for, so it cannot be inverted")
-    if not 1 <= starts <= CANDIDATES or steps < 1:
-        raise InputError(f"inversion takes 1 to {CANDIDATES} starts and at least 1 step, not {starts} and {steps}")
+    if not 1 <= search.starts <= CANDIDATES or search.steps < 1:
+        raise InputError(
+            f"inversion takes 1 to {CANDIDATES} starts and at least 1 step, not {search.starts} and {search.steps}"
+        )
     if images.shape[1:] != model.shape:
         raise InputError(f"pictures of {model.run.path} have the shape {model.shape}, not {tuple(images.shape[1:])}")
     if not len(images):
         return Inversion(latents_of(method, [0])[:0].cpu().numpy(), None, images, np.empty(0))
-    choice = model.class_of(label)
-    known: Sequence[int] = range(len(model.recipe.data.classes)) if method.conditional else ()
-    classes = known if choice is None else [choice]
+    choice = model.class_of(search.label)
+    every_class: Sequence[int] = range(len(model.recipe.data.classes)) if method.conditional else ()
+    classes = every_class if choice is None else [choice]
     target = to_tensor(images, method.device)
-    z, labels = _starts(method, classes, target, max(starts, min(len(classes), MOST_CLASSES)), seed)
-    if encoder:
-        guess, guessed = _guess(method, classes, target, seed)
+    z, labels = _starts(method, classes, target, max(search.starts, min(len(classes), MOST_CLASSES)), search.seed)
+    if search.encoder:
+        guess, guessed = _guess(method, classes, target, search.seed)
         z = torch.cat([z, guess[:, None]], 1)
         labels = None if labels is None or guessed is None else torch.cat([labels, guessed[:, None]], 1)
-    z, labels = _descend(method, z, labels, target, steps, progress)
+    z, labels = _descend(method, z, labels, target, search.steps, on_progress)
     back = to_uint8(render(method, z, Cond(label=labels)))
     errors = np.square((back.astype(np.float64) - images) * (2 / 255)).mean((1, 2, 3))
     return Inversion(z.cpu().numpy(), None if labels is None else labels.cpu().numpy(), back, errors)
@@ -153,7 +163,7 @@ def _first_of_each(labels: Tensor) -> Tensor:
 
 
 def _descend(
-    method: Method, z: Tensor, labels: Tensor | None, target: Tensor, steps: int, progress: Progress | None
+    method: Method, z: Tensor, labels: Tensor | None, target: Tensor, steps: int, on_progress: OnProgress
 ) -> tuple[Tensor, Tensor | None]:
     """[N, starts, dim] and [N, starts] -> the best latents [N, dim] and their labels [N]."""
     rates = [RATE * (0.5 + 0.5 * math.cos(math.pi * step / steps)) for step in range(steps)]
@@ -168,8 +178,7 @@ def _descend(
             there, error = _move(method, flat[rows], cond, target[owners[rows]], part)
             moved.append(there[:real])
             errors.append(error[:real])
-            if progress is not None:
-                progress(int(count * (third + (int(rows[-1]) + 1) / len(flat)) / 3), count)
+            on_progress(Progress("searching", int(count * (third + (int(rows[-1]) + 1) / len(flat)) / 3), count))
         best = torch.cat(errors).view(count, -1).argsort(dim=1, stable=True)[:, :keep]
         z = torch.cat(moved).view(count, -1, dim).take_along_dim(best[..., None], 1)
         labels = None if labels is None else labels.take_along_dim(best, 1)

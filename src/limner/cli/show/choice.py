@@ -1,0 +1,68 @@
+"""Which function prints a result for a person; a result without one is printed field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from limner.cli.show.data import show_pictures, show_sets
+from limner.cli.show.evaluation import show_comparison, show_metrics
+from limner.cli.show.study import show_judgements, show_study
+from limner.cli.show.system import show_doctor, show_methods, show_pruned, show_report, show_runs
+from limner.cli.show.tables import print_pairs
+from limner.cli.show.tasks import (
+    show_classification,
+    show_embedding,
+    show_interpolation,
+    show_reconstructions,
+    show_samples,
+    show_traversal,
+)
+from limner.cli.show.training import show_outcome, show_plan
+from limner.core.verb import Result
+from limner.evaluation.compare import CompareResult
+from limner.evaluation.evaluate import EvaluateResult
+from limner.evaluation.human.rate import AnalysisResult, StudyResult
+from limner.tasks.classify import ClassifyResult
+from limner.tasks.data_sets import ListResult, PicturesResult
+from limner.tasks.doctor import DoctorResult
+from limner.tasks.embed import EmbedResult
+from limner.tasks.interpolate import InterpolateResult
+from limner.tasks.methods import MethodsResult
+from limner.tasks.reconstruct import ReconstructResult
+from limner.tasks.report import ReportResult
+from limner.tasks.runs import PruneResult, RunsResult
+from limner.tasks.sample import SampleResult
+from limner.tasks.traverse import TraverseResult
+from limner.training.train import DryRunResult, TrainResult
+
+SHOW: Mapping[type[Result], Callable[[Any], None]] = {
+    AnalysisResult: show_judgements,
+    ClassifyResult: show_classification,
+    CompareResult: show_comparison,
+    DoctorResult: show_doctor,
+    DryRunResult: show_plan,
+    EmbedResult: show_embedding,
+    EvaluateResult: show_metrics,
+    InterpolateResult: show_interpolation,
+    ListResult: show_sets,
+    MethodsResult: show_methods,
+    PicturesResult: show_pictures,
+    PruneResult: show_pruned,
+    ReconstructResult: show_reconstructions,
+    ReportResult: show_report,
+    RunsResult: show_runs,
+    SampleResult: show_samples,
+    StudyResult: show_study,
+    TrainResult: show_outcome,
+    TraverseResult: show_traversal,
+}
+
+
+def show(result: Result) -> None:
+    """Prints `result` on stdout for a person."""
+    printer = SHOW.get(type(result))
+    if printer is not None:
+        printer(result)
+    else:
+        print_pairs(result.items())

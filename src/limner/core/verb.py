@@ -1,0 +1,278 @@
+"""The shape of every verb: a request model in, progress on the way, a result model out.
+
+Whatever a person can ask for is written once, as a model; the command line with its help, the Python functions, ``--json`` and
+the reference in the docs are made from it. Nothing here, and nothing in the modules that hold requests and results, imports
+torch or numpy at the top: help has to appear at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, ClassVar, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from limner.core.errors import InputError, nearest
+from limner.core.fields import Cli, PathKind
+from limner.core.progress import OnProgress, silent
+
+MAX_PICTURE_BYTES = 4 * 2**20
+"""A picture larger than this is named and not shown in a notebook."""
+
+Marker = TypeVar("Marker")
+
+
+class Request(BaseModel):
+    """What a person asks of a verb. The docstring of a request is the help of its verb; its fields are the options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    open_field: ClassVar[str | None] = None
+    """A field (a mapping) that takes whatever keywords are no field: a model's own choices, which the model validates."""
+
+    @classmethod
+    def open_fields(cls) -> Mapping[str, FieldInfo]:
+        """The keywords that `open_field` is known to take, with their descriptions, for help and documentation."""
+        return {}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """The request with these values. Errors: `InputError` in one line that names the field and what may stand there."""
+        values = dict(values)
+        if cls.open_field is not None:
+            rest = {name: values.pop(name) for name in list(values) if name not in cls.model_fields}
+            if rest:
+                values[cls.open_field] = {**values.get(cls.open_field, {}), **rest}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise InputError(_one_line(error, cls)) from error
+
+    @property
+    def run_folder(self) -> Path | None:
+        """The run that the request is about, whose log takes the traceback of a failure; None where it is about none."""
+        for name, field in type(self).model_fields.items():
+            kind = marker(field, PathKind)
+            value = getattr(self, name)
+            if kind is not None and kind.use in ("run", "run or pictures") and isinstance(value, str | Path):
+                return Path(value)
+        return None
+
+
+class Result(BaseModel):
+    """What a verb answers: an object with typed fields that also answers by name, as in ``result["files"]``.
+
+    ``--json`` prints its fields. A notebook shows `picture` where there is one, and a short table of the fields.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    picture_field: ClassVar[str | None] = None
+    """The field that holds the path of a picture of the result, such as a sheet of samples."""
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command: 0 done; 130 where it stopped before its end and can be resumed."""
+        return 0
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self.keys():
+            return getattr(self, key)
+        raise KeyError(f"{key}{nearest(key, self.keys())}")
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.keys()
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]  # as a mapping does, whose keys it yields
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def keys(self) -> list[str]:
+        """The names of its fields; one that nobody set is not among them."""
+        return [name for name in [*type(self).model_fields, *(self.__pydantic_extra__ or {})] if name in self.model_fields_set]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """(name, value) of every field."""
+        return [(key, self[key]) for key in self.keys()]  # keys() is the list of names
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The field of that name, or `default`."""
+        return self[key] if key in self.keys() else default  # this is `get`
+
+    @property
+    def picture(self) -> Path | None:
+        """The file of a picture that shows the result; None where there is none."""
+        value = self.get(self.picture_field) if self.picture_field is not None else None
+        return Path(value) if value is not None and Path(value).is_file() else None
+
+    def __repr__(self) -> str:
+        """One line, such as ``SampleResult(files=[16], grid='…/grid.png')``: lists and mappings by their lengths."""
+        parts = [f"{key}={_short(value)}" for key, value in self.items() if value not in (None, (), [], {}, "")]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    __str__ = __repr__
+
+    def _repr_png_(self) -> bytes | None:
+        path = self.picture
+        if path is None or path.suffix != ".png" or path.stat().st_size > MAX_PICTURE_BYTES:
+            return None
+        return path.read_bytes()
+
+    def _repr_html_(self) -> str:
+        rows = [
+            f"<tr><th>{html.escape(key)}</th><td>{html.escape(_short(value))}</td></tr>"
+            for key, value in self.items()
+            if value not in (None, (), [], {}, "")
+        ]
+        png = self._repr_png_()
+        shown = f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}">' if png is not None else ""
+        return f"{shown}<table>{''.join(rows)}</table>"
+
+
+def _short(value: Any) -> str:
+    """A value in few characters: long texts by their end, lists and mappings of many entries by their number."""
+    if isinstance(value, str | Path):
+        text = str(value)
+        return repr(text if len(text) <= 60 else f"…{text[-58:]}")
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return (
+            f"[{len(value)}]" if len(value) > 4 or any(isinstance(one, list | tuple | dict) for one in value) else repr(value)
+        )
+    if isinstance(value, Mapping):
+        return f"{{{len(value)}}}" if len(value) > 4 else repr(dict(value))
+    return repr(value)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A row of the table of verbs.
+
+    >>> class HelloRequest(Request):
+    ...     "Greet somebody."
+    ...     name: str = "world"
+    >>> class HelloResult(Result):
+    ...     words: str
+    >>> def hello(request: HelloRequest, on_progress: OnProgress) -> HelloResult:
+    ...     return HelloResult(words=f"hello {request.name}")
+    >>> Verb(HelloRequest, HelloResult, hello).call(name="limner")["words"]
+    'hello limner'
+    """
+
+    request: type[Request]
+    result: type[Result] | UnionType
+    run: Callable[[Any, OnProgress], Result]
+    name_in_python: str = ""
+    """Of the function in ``limner``, where it is not the verb's own name; "" is the verb's name."""
+    after: Callable[[Any], None] | None = None
+    """Called with the result after it was printed, on the command line alone: what goes on until Ctrl-C, such as a server."""
+
+    def call(self, *values: Any, on_progress: OnProgress = silent, **keywords: Any) -> Result:
+        """Runs the verb with its fields as keywords, the arguments of the command line also by place; or with a request.
+
+        Errors: `InputError` for an unknown or missing field, or a value that cannot be; and as the verb itself has them.
+        """
+        if len(values) == 1 and not keywords and isinstance(values[0], self.request):
+            return self.run(values[0], on_progress)
+        places = positional(self.request)
+        if len(values) > len(places):
+            raise InputError(f"{len(values)} values are given by place and there are {len(places)}: {', '.join(places)}")
+        twice = [name for name, _ in zip(places, values, strict=False) if name in keywords]
+        if twice:
+            raise InputError(f"'{twice[0]}' is given twice, by place and by name; give it once")
+        return self.run(self.request.of({**dict(zip(places, values, strict=False)), **keywords}), on_progress)
+
+
+def keyword_function(name: str, verb: Verb) -> Callable[..., Result]:
+    """The function that ``limner`` offers for a verb: its fields are keywords, and the arguments may stand by their place."""
+
+    def function(*values: Any, on_progress: OnProgress = silent, **keywords: Any) -> Result:
+        return verb.call(*values, on_progress=on_progress, **keywords)
+
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = "limner"
+    about = inspect.getdoc(verb.request) or ""
+    fields = "\n".join(f"- `{field}`: {info.description}" for field, info in verb.request.model_fields.items())
+    function.__doc__ = f"{about}\n\n{inspect.getdoc(verb.run) or ''}\n\n{fields}".strip()
+    function.__signature__ = signature(verb)  # type: ignore[attr-defined]
+    return function
+
+
+def signature(verb: Verb) -> inspect.Signature:
+    """Of the verb's function in Python: arguments of the command line by place or name, all else by name."""
+    places = positional(verb.request)
+    parameters = []
+    for name in [*places, *(field for field in verb.request.model_fields if field not in places)]:
+        field = verb.request.model_fields[name]
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if name in places else inspect.Parameter.KEYWORD_ONLY
+        default = inspect.Parameter.empty if field.is_required() else field.get_default(call_default_factory=True)
+        parameters.append(inspect.Parameter(name, kind, default=default, annotation=field.annotation))
+    progress = inspect.Parameter("on_progress", inspect.Parameter.KEYWORD_ONLY, default=silent, annotation=OnProgress)
+    parameters.append(progress)
+    if verb.request.open_field is not None:
+        parameters.append(inspect.Parameter("choices", inspect.Parameter.VAR_KEYWORD, annotation=Any))
+    return inspect.Signature(parameters, return_annotation=verb.result)
+
+
+def positional(request: type[Request]) -> list[str]:
+    """The fields that are written by their place."""
+    return [name for name, field in request.model_fields.items() if (cli := marker(field, Cli)) and cli.is_argument]
+
+
+def marker(field: FieldInfo, kind: type[Marker]) -> Marker | None:
+    """The annotation of the field that is a `kind`; what the request says itself overrules what the field's type says."""
+    return next(_markers(field.metadata, field.annotation, kind), None)
+
+
+def _markers(metadata: Sequence[Any], annotation: Any, kind: type[Marker]) -> Iterator[Marker]:
+    yield from (one for one in reversed(metadata) if isinstance(one, kind))
+    for part in get_args(annotation):  # such as the path of `RunPath | None`
+        if hasattr(part, "__metadata__"):
+            yield from _markers(part.__metadata__, part.__origin__, kind)
+
+
+def option_name(request: type[Request], name: str) -> str:
+    """A field as the command line writes it: ``--top-k``, or ``RUN`` for an argument.
+
+    >>> class ARequest(Request):
+    ...     top_k: int = 0
+    >>> option_name(ARequest, "top_k")
+    '--top-k'
+    """
+    field = request.model_fields.get(name)
+    cli = (marker(field, Cli) if field is not None else None) or Cli()
+    if cli.is_argument:
+        return cli.metavar or name.upper()
+    return cli.option or f"--{name.replace('_', '-')}"
+
+
+def _one_line(error: ValidationError, request: type[Request]) -> str:
+    """The first of pydantic's errors, with the option it is about."""
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    option = option_name(request, name)
+    if first["type"] == "extra_forbidden":
+        fields = tuple(request.model_fields)
+        return f"unknown option '{name}'{nearest(name, fields)} (there are: {', '.join(fields)})"
+    if first["type"] == "missing":
+        return f"{option} is missing; {_description(request, name)}"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if first["type"] == "literal_error":
+        hint = nearest(str(first["input"]), first["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", "))
+        return f"{option} {first['input']!r} is not one of {first['ctx']['expected']}{hint}"
+    return f"{option} {first['input']!r} cannot be: it should be {message}"
+
+
+def _description(request: type[Request], name: str) -> str:
+    text = request.model_fields[name].description or "give it as well"
+    return text[0].lower() + text[1:].rstrip(".")

@@ -1,0 +1,137 @@
+"""Verb: studies in which people judge pictures: made, shown, analysed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+
+from limner.core.errors import InputError
+from limner.core.fields import Cli, Names, OutputFolder, RunOrPictures, Source
+from limner.core.progress import OnProgress, Progress
+from limner.core.verb import Request, Result
+
+DEFAULT_COUNT, DEFAULT_EXPOSURE = 15, 500
+
+
+class RateRequest(Request):
+    """Let people judge: real or generated, and which of two.
+
+    'limner rate RUN…' makes a page that opens without a network; --serve shows it on this machine. 'limner rate STUDY
+    --analyse' says what follows from the answers.
+    """
+
+    what: Annotated[list[RunOrPictures], Cli("RUN…|STUDY|FILE…", is_argument=True)] = Field(
+        default_factory=list, description="Runs, folders of pictures or .npz files; or a study."
+    )
+    data: Annotated[Source | None, Cli("SRC")] = Field(
+        None, description="Where real pictures come from; default: the run's own."
+    )
+    count: int | None = Field(None, description="Pictures of each run that a person judges at a time; default 15.")
+    tasks: Names | None = Field(None, description="Of timed, untimed, pairs; default: all.")
+    exposure: Annotated[int | None, Cli("MS")] = Field(None, description="How long a timed picture is seen; default 500.")
+    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description="Which saved state to use.")
+    seed: int | None = Field(None, description="Decides pictures and order; another seed, other pictures.")
+    out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
+        None, description="The study's folder; default: a new one in studies."
+    )
+    serve: bool = Field(False, description="Show the page on this machine and keep the answers, until Ctrl-C.")
+    port: int | None = Field(None, description="Where it is shown: 127.0.0.1:PORT; default 8420, 0 is any.")
+    analyse: bool = Field(False, description="Say what follows from a study's answers.")
+    html: bool = Field(False, description="With --analyse: also as a page, in the study.")
+
+    @model_validator(mode="after")
+    def _check_purpose(self) -> RateRequest:
+        if self.analyse and (self.serve or self.out is not None):
+            raise InputError("--analyse reads answers; leave --serve and --out out")
+        if self.html and not self.analyse:
+            raise InputError("--html makes a page of a study's answers; give it with --analyse")
+        return self
+
+
+class StudyResult(Result):
+    """A study, ready for people; `url` is there where it is shown on this machine."""
+
+    study: str
+    page: str
+    """For people."""
+    key: str
+    """Not for people: which picture is whose."""
+    answers: str
+    """The folder where answers go."""
+    runs: list[str]
+    reals: dict[str, str]
+    warnings: list[str]
+    pictures: int
+    minutes: int | float
+    """That one person needs."""
+    table: list[dict[str, Any]]
+    """A row for each part: `task`, and how many `trials`, `catch` trials and `practice` trials it has."""
+    url: str = ""
+    _server: Any = PrivateAttr(None)
+
+
+class AnalysisResult(Result):
+    """What follows from the answers: how well people tell pictures from real ones, and which they prefer."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    people: dict[str, Any]
+    judgements: dict[str, Any]
+    table: list[dict[str, Any]]
+    comparisons: list[dict[str, Any]]
+    study: str
+    files: list[str]
+    report: str
+    page: str | None
+
+
+def rate(request: RateRequest, on_progress: OnProgress) -> StudyResult | AnalysisResult:
+    """Makes a study, opens one to show it, or analyses the answers to one. Errors: `InputError`."""
+    if request.analyse:
+        from limner.evaluation.human import analysis
+
+        return AnalysisResult(**analysis.analyse(request.what, html=request.html))
+    from limner.evaluation.human import plan, records
+
+    is_study = len(request.what) == 1 and (Path(request.what[0]).expanduser() / records.KEY).is_file()
+    if is_study:
+        if not request.serve:
+            raise InputError(f"{request.what[0]} is a study; show it with --serve, or say what came out with --analyse")
+        folder = Path(request.what[0]).expanduser()
+        answer = plan.told(folder, records.read_key(folder))
+    else:
+        answer = plan.plan(
+            request.what,
+            data=request.data,
+            count=DEFAULT_COUNT if request.count is None else request.count,
+            tasks=request.tasks,
+            exposure=DEFAULT_EXPOSURE if request.exposure is None else request.exposure,
+            checkpoint=request.checkpoint,
+            seed=request.seed or 0,
+            out=request.out,
+            progress=lambda done, total: on_progress(Progress("drawing", done, total)),
+        )
+    if not request.serve:
+        return StudyResult(**answer)
+    from limner.evaluation.human.server import PORT, StudyServer
+
+    server = StudyServer(Path(answer["study"]), PORT if request.port is None else request.port)
+    result = StudyResult(**answer, url=server.url)
+    result._server = server
+    return result
+
+
+def serve_study(result: StudyResult | AnalysisResult) -> None:
+    """Shows the study until Ctrl-C, where it was asked for."""
+    server = result._server if isinstance(result, StudyResult) else None
+    if server is None:
+        return
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:  # how one ends it
+        print(f"stopped; {server.added} judgements added to {server.file}", file=sys.stderr, flush=True)
+    finally:
+        server.server_close()

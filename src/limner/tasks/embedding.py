@@ -1,0 +1,83 @@
+"""Latents of many pictures as one array file, for whatever else one wants to do with them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.core.errors import InputError
+from limner.core.files import atomic, slug
+from limner.core.images import batches_of
+from limner.core.progress import OnProgress, Progress, silent
+from limner.data import BUILT_IN
+from limner.data.arrays import is_idx
+from limner.data.dataset import Dataset
+from limner.data.trees import is_archive
+from limner.runs.model import Loaded, load
+from limner.tasks.embed import EmbedRequest, EmbedResult
+from limner.tasks.inputs import describe_preparation, read_pictures
+
+AT_ONCE = 4096
+"""Pictures that are read from a data set at a time."""
+
+
+def embed_pictures(request: EmbedRequest, on_progress: OnProgress) -> EmbedResult:
+    """What `limner.tasks.embed.embed` does. Errors: `InputError`."""
+    sources, split = request.sources, request.split
+    model = load(request.run, request.checkpoint)
+    began = time.perf_counter()
+    own_shape, codes = model.latent_shape()
+    prepared: dict[str, str] = {}
+    arrays: dict[str, Any]
+    if len(sources) > 1 or (sources and not _is_set(sources[0])):
+        if split is not None:
+            raise InputError("--split is for data sets, not for single pictures; leave it out")
+        inputs = read_pictures(model, sources)
+        latents, prepared, name = model.encode(inputs.images), inputs.prepared, "pictures"
+        arrays = {"files": np.array(inputs.names)}
+    else:
+        dataset = model.dataset(sources[0] if sources else None)
+        rows = np.arange(len(dataset.images)) if split is None else dataset.indices(split)
+        latents = encode_rows(model, dataset, rows, on_progress)
+        prepared = describe_preparation(model, sources[0], dataset) if sources else {}
+        name = dataset.name if split is None else f"{dataset.name}-{split}"
+        arrays = {"indices": rows}
+        if dataset.labels is not None:
+            arrays |= {"labels": dataset.labels[rows], "classes": np.array(dataset.classes)}
+        if (files := dataset.manifest["files"]) and len(files) == len(dataset.images):
+            arrays["files"] = np.array([files[row]["file"] for row in rows])
+    out = request.out or model.run.path / "embeddings" / f"{slug(name, ascii_only=True)}.npz"
+    flat = latents.reshape(len(latents), -1)
+    arrays |= {"latents": flat, "shape": np.array(own_shape, np.int64)}
+    with atomic(out) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    return EmbedResult(
+        file=str(out),
+        count=len(flat),
+        shape=list(own_shape),
+        kind="codes" if codes else "continuous",
+        labels="labels" in arrays,
+        split=split,
+        prepared=prepared,
+        seconds=round(time.perf_counter() - began, 2),
+        checkpoint=model.checkpoint.images,
+    )
+
+
+def _is_set(source: str) -> bool:
+    """Whether `source` is for `limner.prepare`, rather than one picture."""
+    path = Path(source).expanduser()
+    return source in BUILT_IN or not path.is_file() or is_archive(path) or is_idx(path)
+
+
+def encode_rows(model: Loaded, dataset: Dataset, rows: NDArray[np.int64], on_progress: OnProgress = silent) -> NDArray[Any]:
+    """[n, *shape]: the latents of these rows of `dataset`, float32 or int64 codes."""
+    parts = []
+    for part in batches_of(len(rows), AT_ONCE):
+        parts.append(model.encode(dataset.images.gather(rows[part])))
+        on_progress(Progress("encoding", part.stop, len(rows)))
+    return np.concatenate(parts)

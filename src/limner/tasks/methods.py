@@ -1,0 +1,23 @@
+"""Verb: which methods and presets there are."""
+
+from __future__ import annotations
+
+from limner.core.progress import OnProgress
+from limner.core.verb import Request, Result
+
+
+class MethodsRequest(Request):
+    """List the methods and presets, with their papers."""
+
+
+class MethodsResult(Result):
+    """`methods` has a row for every preset: `name`, `family`, `line` (what it is) and `paper`."""
+
+    methods: list[dict[str, str]]
+
+
+def methods(request: MethodsRequest, on_progress: OnProgress) -> MethodsResult:
+    """The rows of the registry."""
+    from limner.recipes.registry import methods_table
+
+    return MethodsResult(methods=methods_table())

@@ -1,0 +1,76 @@
+"""Passes pictures through a model and back: by its encoder, or by a search for the latents."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.core.capabilities import Autoencoder, LatentDecoder
+from limner.core.errors import InputError
+from limner.core.files import slug
+from limner.core.images import batches_of, grid, save_png
+from limner.core.progress import OnProgress
+from limner.metrics.representation.reconstruction import CEILING, psnr, ssim
+from limner.runs.model import load
+from limner.tasks.inputs import read_pictures
+from limner.tasks.inversion import Search, invert
+from limner.tasks.reconstruct import ReconstructRequest, ReconstructResult
+from limner.tasks.sampling import folder_for, origin
+
+COLUMNS = 8
+
+
+def reconstruct_pictures(request: ReconstructRequest, on_progress: OnProgress) -> ReconstructResult:
+    """What `limner.tasks.reconstruct.reconstruct` does. Errors: `InputError`."""
+    model = load(request.run, request.checkpoint)
+    inputs = read_pictures(model, request.images)
+    names, originals = inputs.names, inputs.images
+    began = time.perf_counter()
+    classes: list[str] | None = None
+    if isinstance(model.method, Autoencoder):
+        model.class_of(request.label)  # a class that the model does not know is an error, though the encoder needs none
+        way, pictures = "encoder", model.reconstruct(originals)
+    elif isinstance(model.method, LatentDecoder):
+        search = Search(request.starts, request.steps, request.encoder, label=request.label)
+        inversion = invert(model, originals, search, on_progress)
+        way, pictures = "inversion", inversion.pictures
+        if inversion.labels is not None:
+            classes = [model.recipe.data.classes[number] for number in inversion.labels]
+    else:
+        raise InputError(
+            f"{model.run.path} ({model.recipe.preset}) has neither an encoder nor latents, so it cannot reconstruct"
+        )
+    seconds = time.perf_counter() - began
+    out = folder_for(model, "reconstructions", "[0-9][0-9][0-9]*-*.png", request.out)
+    about = origin(model, label=request.label)
+    files = [out / f"{n:03d}-{slug(Path(name).stem, ascii_only=True)[:60]}.png" for n, name in enumerate(names)]
+    for path, name, image in zip(files, names, pictures, strict=True):
+        save_png(path, image, about | {"of": Path(name).name})
+    save_png(out / "sheet.png", above_each_other(originals, pictures), about)
+    return ReconstructResult(
+        files=[str(path) for path in files],
+        sheet=str(out / "sheet.png"),
+        images=names,
+        classes=classes,
+        errors=np.square((pictures.astype(np.float64) - originals) * (2 / 255)).mean((1, 2, 3)).tolist(),
+        psnr=psnr(pictures, originals).clamp(max=CEILING).tolist(),
+        ssim=ssim(pictures, originals).tolist(),
+        prepared=inputs.prepared,
+        seconds=round(seconds, 2),
+        method=way,
+        checkpoint=model.checkpoint.images,
+    )
+
+
+def above_each_other(upper: NDArray[np.uint8], lower: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A sheet of [N, H, W, C] and [N, H, W, C]: rows of up to eight, each of `upper` right above its fellow of `lower`."""
+    columns = min(len(upper), COLUMNS)
+    rows = []
+    for part in batches_of(len(upper), columns):
+        for images in (upper[part], lower[part]):
+            rows.append(np.full((columns, *images.shape[1:]), 255, np.uint8))
+            rows[-1][: len(images)] = images
+    return grid(np.concatenate(rows), columns)

@@ -1,0 +1,270 @@
+"""One session of training: from a new or an opened run to its end, its stop or its failure."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from limner.core import parallel, precision
+from limner.core.address import public_address, public_text, public_word
+from limner.core.errors import InputError
+from limner.core.files import write_json
+from limner.core.process import configure_process
+from limner.core.progress import OnProgress, Progress
+from limner.data.dataset import Dataset
+from limner.recipes.recipe import Recipe, Segment
+from limner.recipes.settings import parse_recipe, put_setting
+from limner.runs.report import write_report
+from limner.runs.run import Run
+from limner.training.logger import NotFiniteError
+from limner.training.loop import train_to_end
+from limner.training.milestones import Scorer
+from limner.training.resolve import check_processes, prepared_dataset, resolve_request
+from limner.training.scorer import ValidationScorer
+from limner.training.stages import Training, check_method
+from limner.training.train import ResumeRequest, TrainRequest, TrainResult
+
+ON_RESUME = ("batch.chunks", "on_nonfinite", "checkpoints.", "previews.", "score.")
+"""What may be changed when a run goes on, because it changes no weights (chunks: only what looks across a batch)."""
+
+
+def start_run(request: TrainRequest, on_progress: OnProgress) -> TrainResult:
+    """What `limner.training.train.train` does without `dry_run`. Errors: `InputError`."""
+    with parallel.processes():
+        recipe, dataset, why = resolve_request(request, on_progress)
+        check_method(recipe, dataset)  # what does not fit says so before a folder is made
+        label = request.name or f"{dataset.name}-{Path(recipe.preset).stem}"
+        made = str(Run.create(request.out, label, recipe).path) if parallel.is_main_process() else ""
+        run = Run(Path(parallel.broadcast_object(made)))
+        if parallel.is_main_process():
+            run.write_status("starting", images=0)
+            write_json(run.path / "provenance.json", provenance(recipe, dataset))
+            for line in why:
+                run.log(line)
+        with _alone(run):
+            return _train(run, recipe, dataset, on_progress).model_copy(update={"why": why})
+
+
+def resume_run(request: ResumeRequest, on_progress: OnProgress) -> TrainResult:
+    """What `limner.training.train.resume` does. Errors: `InputError`."""
+    run = Run.open(request.run)
+    with parallel.processes():
+        recipe = run.recipe()
+        dataset = prepared_dataset(recipe, on_progress, recipe.data.fingerprint)
+        if recipe.data.fingerprint != dataset.fingerprint:
+            raise InputError(
+                f"{public_address(recipe.data.source)} is no longer what {run.path} was trained on (its fingerprint "
+                f"differs); bring the pictures back, or start a new run with init_from={run.path}"
+            )
+        with _alone(run):
+            recipe = _go_on(run, recipe, request.images, request.minutes, request.settings)
+            return _train(run, recipe, dataset, on_progress)
+
+
+def _alone(run: Run) -> AbstractContextManager[None]:
+    """The run's lock, held by the process that writes."""
+    return run.locked() if parallel.is_main_process() else nullcontext()
+
+
+def _train(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> TrainResult:
+    """Trains, and leaves the run's status, log and report telling the truth, whatever happens."""
+    configure_process("work")
+    try:
+        if parallel.is_main_process():
+            run.sweep()
+        with precision.repeatable():
+            return _train_in_memory(run, recipe, dataset, on_progress)
+    except BaseException as error:
+        if parallel.is_main_process():
+            _write_failure(run, error, recipe.data.source)
+        raise
+
+
+def _write_failure(run: Run, error: BaseException, source: str) -> None:
+    """Status and log of a run that ended with `error`; they show nothing secret of the `source`, where it is an address."""
+    newest = run.checkpoints()[-1:]
+    state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    run.write_status(state, images=newest[0].images if newest else 0, error=public_text(str(error), source))
+    error.add_note(f"log: {run.path / 'log.txt'}")
+    mendable = isinstance(error, InputError | KeyboardInterrupt)
+    text = f"{type(error).__name__}: {error}" if mendable else traceback.format_exc()
+    run.log(public_text(text, source))
+
+
+def _train_in_memory(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> TrainResult:
+    """Trains; memory that does not suffice, wherever it ran out, is something that a person can mend."""
+    try:
+        return _train_from_newest(run, recipe, dataset, on_progress)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory_error(run, recipe) from error
+
+
+def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> TrainResult:
+    """Trains from the newest checkpoint, or from the beginning, to the end of the plan."""
+    scorer = _prepare_scorer(run, recipe, dataset, on_progress) if recipe.score.points and parallel.is_main_process() else None
+    newest = run.checkpoints()[-1:]
+    training = Training(run, recipe, dataset, newest[0] if newest else None)
+    if parallel.is_main_process():
+        run.forget_after(training.state.images)
+    if not training.plan.rows and recipe.budget.images is not None:
+        if parallel.is_main_process():
+            run.add_plan(0, recipe.budget.images)
+        training.plan.rows.append((0, recipe.budget.images))
+    if parallel.is_main_process():
+        run.log(f"training from {training.state.images} images on {precision.processor()} in {recipe.precision}")
+    ended, losses = _train_with_rollback(training, scorer, on_progress)
+    state = training.state
+    if parallel.is_main_process():
+        # A checkpoint's own second is when it was saved; what came after it is not lost, only not counted.
+        run.write_status(ended, images=state.images, seconds=state.seconds, total=training.plan.total(state.images))
+        write_report(run.path)
+    return TrainResult(
+        run=run.path,
+        images=state.images,
+        seconds=state.seconds,
+        images_per_second=state.images / max(state.seconds, 1e-9),
+        parameters=training.parameter_counts(),
+        losses=losses,
+        state=ended,
+        preset=recipe.preset,
+        why=(),
+    )
+
+
+def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> Scorer:
+    """What scores the run while it trains; the run's provenance and log say which judge and which images."""
+    on_progress(Progress("preparing the judge"))
+    scorer = ValidationScorer(dataset, recipe.score.count)
+    scored_on = {"split": scorer.split, "pictures": scorer.pictures}
+    write_json(run.path / "provenance.json", run.provenance() | {"judge": scorer.checksum, "scored_on": scored_on})
+    run.log(f"scores compare with {scorer.pictures:,} pictures of the {scorer.split} split")
+    return scorer.score
+
+
+def _train_with_rollback(
+    training: Training, scorer: Scorer | None, on_progress: OnProgress
+) -> tuple[Literal["done", "stopped"], dict[str, float]]:
+    """`train_to_end`, going back once where a loss is not finite and the recipe says so.
+
+    What was measured of the costs of scores and of looks at held-out images starts anew then; one more may be afforded.
+    """
+    run, recipe = training.run, training.recipe
+    while True:
+        try:
+            return train_to_end(training, scorer, on_progress)
+        except NotFiniteError as error:
+            newest, state = run.checkpoints()[-1:], training.state
+            where = f"the last good checkpoint is {newest[0].path}" if newest else "there is no checkpoint yet"
+            what = f"the loss '{error}' is not finite at {state.images if error.images is None else error.images} images"
+            if recipe.on_nonfinite != "rollback" or state.rollbacks or not newest:
+                raise InputError(
+                    f"{what}; {where}; lower the learning rate, or `limner resume {run.path} on_nonfinite=rollback`"
+                ) from error
+            if parallel.is_main_process():
+                run.log(f"{what}; going back once: {where}")
+            training.restore(newest[0])
+            training.draw_otherwise()
+            if parallel.is_main_process():
+                run.forget_after(training.state.images)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch (on a card or on the CPU) or Python ran out of memory."""
+    texts = ("can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+    )
+
+
+def out_of_memory_error(run: Run, recipe: Recipe) -> InputError:
+    """One line that names the `batch.chunks` to try."""
+    size, chunks = recipe.batch.size, recipe.batch.chunks
+    more = next((n for n in range(chunks + 1, size + 1) if size % n == 0), None)
+    if more is None:
+        return InputError(f"out of memory with one image at a time; use a smaller data.size or narrower networks ({run.path})")
+    return InputError(f"out of memory with batch.chunks={chunks}; try `limner resume {run.path} batch.chunks={more}`")
+
+
+def _go_on(run: Run, recipe: Recipe, images: int | None, minutes: float | None, settings: Sequence[str]) -> Recipe:
+    """The recipe with what is to change from here on, written down as a segment before it is used."""
+    for setting in settings:
+        if not setting.startswith(ON_RESUME):
+            raise InputError(
+                f"'{setting}' cannot change while a run goes on ({', '.join(ON_RESUME)} can); start a new one with init_from="
+            )
+    there = run.checkpoints()
+    start = there[-1].images if there else 0
+    if images is not None and images <= start:
+        raise InputError(f"{run.path} has seen {start} images already; --images is the new total, so give more than that")
+    if minutes is not None and (images is not None or minutes <= 0):
+        if images is None:
+            raise InputError(f"--minutes is the new total, so give more than {minutes:g}")
+        minutes = None  # as `train` has it: a budget in images says more
+    if images is None and minutes is None and not settings:
+        check_processes(recipe, size_is_fixed=True)
+        return recipe
+    tree = recipe.model_dump(mode="json")
+    for setting in settings:
+        put_setting(tree, setting)
+    chunks = tree["batch"]["chunks"] if tree["batch"]["chunks"] != recipe.batch.chunks else None
+    tree["segments"].append(Segment(start=start, images=images, minutes=minutes, chunks=chunks).model_dump(mode="json"))
+    changed = parse_recipe(tree, str(run.path))
+    check_processes(changed, size_is_fixed=True)  # before anything is written down
+    if parallel.is_main_process():
+        run.write_recipe(changed)
+        if images is not None or minutes is not None:
+            run.replan(start, images if images is not None else _in_images(run, start, minutes or 0.0, changed.batch.size))
+    parallel.wait_for_all()  # nobody reads the plan before it is written
+    return changed
+
+
+def _in_images(run: Run, start: int, minutes: float, batch: int) -> int | None:
+    """A new total in minutes, by the speed so far; the clock corrects it on the way. None where nothing was measured yet."""
+    if start == 0:
+        return None
+    seconds = float(run.checkpoints()[-1].state()["seconds"])
+    left = 60 * minutes - seconds
+    if left <= 0:
+        raise InputError(
+            f"{run.path} has trained for {seconds / 60:.1f} minutes already; --minutes is the new total, so give more"
+        )
+    return start + max(1, round(start / seconds * left / batch)) * batch
+
+
+def provenance(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """What is needed to understand, much later, where a run came from."""
+    import numpy
+    import PIL
+    import pydantic
+    import safetensors
+
+    return {
+        "command": shlex.join(["limner", *map(public_word, sys.argv[1:])]),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+            "pillow": PIL.__version__,
+            "pydantic": pydantic.VERSION,
+            "safetensors": safetensors.__version__,
+        },
+        "hardware": {
+            "processor": precision.processor(),
+            "threads": torch.get_num_threads(),
+            "processes": parallel.process_count(),
+            "system": platform.platform(terse=True),
+        },
+        "precision": recipe.precision,
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "shape": list(dataset.shape)},
+        "seed": recipe.seed,
+    }

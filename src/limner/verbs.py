@@ -1,0 +1,76 @@
+"""The table of verbs: everything a person can ask of limner, each a request in and a result out.
+
+The command line with its help, the functions of ``import limner``, ``--json`` and docs/reference.md are made from it. A verb is
+added by its file and a row here; an installed package adds one under the entry point group ``limner.verbs``, a program by
+``VERBS.register``. Importing this module loads neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from limner.core.table import Table
+from limner.core.verb import Verb
+from limner.evaluation.compare import CompareRequest, CompareResult, compare
+from limner.evaluation.evaluate import EvaluateRequest, EvaluateResult, evaluate
+from limner.evaluation.human.rate import AnalysisResult, RateRequest, StudyResult, rate, serve_study
+from limner.tasks.classify import ClassifyRequest, ClassifyResult, classify
+from limner.tasks.data_sets import (
+    CheckRequest,
+    ListRequest,
+    ListResult,
+    PicturesResult,
+    PrepareRequest,
+    check,
+    list_sets,
+    prepare,
+)
+from limner.tasks.doctor import DoctorRequest, DoctorResult, doctor
+from limner.tasks.embed import EmbedRequest, EmbedResult, embed
+from limner.tasks.interpolate import InterpolateRequest, InterpolateResult, interpolate
+from limner.tasks.methods import MethodsRequest, MethodsResult, methods
+from limner.tasks.reconstruct import ReconstructRequest, ReconstructResult, reconstruct
+from limner.tasks.report import ReportRequest, ReportResult, report
+from limner.tasks.runs import PruneRequest, PruneResult, RunsRequest, RunsResult, prune, runs
+from limner.tasks.sample import SampleRequest, SampleResult, sample
+from limner.tasks.traverse import TraverseRequest, TraverseResult, traverse
+from limner.training.train import DryRunResult, ResumeRequest, TrainRequest, TrainResult, resume, train
+
+GROUPS: Mapping[str, str] = {"data": "List, check and prepare sets of pictures."}
+"""First words that are no verbs by themselves, and their help."""
+
+VERBS: Table[Verb] = Table(
+    "limner.verbs",
+    Verb,
+    {
+        "doctor": Verb(DoctorRequest, DoctorResult, doctor),
+        "data list": Verb(ListRequest, ListResult, list_sets, name_in_python="list_sets"),
+        "data check": Verb(CheckRequest, PicturesResult, check, name_in_python="check"),
+        "data prepare": Verb(PrepareRequest, PicturesResult, prepare, name_in_python="prepare"),
+        "methods": Verb(MethodsRequest, MethodsResult, methods, name_in_python="list_methods"),
+        "train": Verb(TrainRequest, TrainResult | DryRunResult, train),
+        "resume": Verb(ResumeRequest, TrainResult, resume),
+        "sample": Verb(SampleRequest, SampleResult, sample),
+        "reconstruct": Verb(ReconstructRequest, ReconstructResult, reconstruct),
+        "interpolate": Verb(InterpolateRequest, InterpolateResult, interpolate),
+        "traverse": Verb(TraverseRequest, TraverseResult, traverse),
+        "embed": Verb(EmbedRequest, EmbedResult, embed),
+        "classify": Verb(ClassifyRequest, ClassifyResult, classify),
+        "evaluate": Verb(EvaluateRequest, EvaluateResult, evaluate),
+        "compare": Verb(CompareRequest, CompareResult, compare),
+        "rate": Verb(RateRequest, StudyResult | AnalysisResult, rate, after=serve_study),
+        "runs": Verb(RunsRequest, RunsResult, runs, name_in_python="list_runs"),
+        "runs prune": Verb(PruneRequest, PruneResult, prune, name_in_python="prune"),
+        "report": Verb(ReportRequest, ReportResult, report),
+    },
+)
+
+
+def name_in_python(name: str) -> str:
+    """The function in ``limner`` of the verb `name`: ``data prepare`` is ``limner.prepare``."""
+    return VERBS[name].name_in_python or name.replace(" ", "_").replace("-", "_")
+
+
+def verb_in_python(function: str) -> Verb | None:
+    """The verb whose function in ``limner`` is called `function`; None where there is none."""
+    return next((verb for name, verb in VERBS.items() if name_in_python(name) == function), None)
