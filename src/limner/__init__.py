@@ -39,9 +39,10 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_HOMES[name]), name)
     if not name.startswith("_"):
         from limner.core.verb import keyword_function
-        from limner.verbs import verb_in_python
+        from limner.verbs import result_in_python, verb_in_python
 
-        verb = verb_in_python(name)
-        if verb is not None:
+        if (verb := verb_in_python(name)) is not None:
             return globals().setdefault(name, keyword_function(name, verb))
+        if (result := result_in_python(name)) is not None:
+            return result
     raise AttributeError(f"module 'limner' has no attribute '{name}'")

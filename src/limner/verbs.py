@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from limner.core.table import Table
-from limner.core.verb import Verb
+from limner.core.verb import Result, Verb
 from limner.evaluation.compare import CompareRequest, CompareResult, compare
 from limner.evaluation.evaluate import EvaluateRequest, EvaluateResult, evaluate
 from limner.evaluation.human.rate import AnalysisResult, RateRequest, StudyResult, rate, serve_study
@@ -48,7 +48,7 @@ VERBS: Table[Verb] = Table(
         "data check": Verb(CheckRequest, PicturesResult, check, name_in_python="check"),
         "data prepare": Verb(PrepareRequest, PicturesResult, prepare, name_in_python="prepare"),
         "methods": Verb(MethodsRequest, MethodsResult, methods, name_in_python="list_methods"),
-        "train": Verb(TrainRequest, TrainResult | DryRunResult, train),
+        "train": Verb(TrainRequest, TrainResult, train, flag_results={"dry_run": DryRunResult}),
         "resume": Verb(ResumeRequest, TrainResult, resume),
         "sample": Verb(SampleRequest, SampleResult, sample),
         "reconstruct": Verb(ReconstructRequest, ReconstructResult, reconstruct),
@@ -58,7 +58,7 @@ VERBS: Table[Verb] = Table(
         "classify": Verb(ClassifyRequest, ClassifyResult, classify),
         "evaluate": Verb(EvaluateRequest, EvaluateResult, evaluate),
         "compare": Verb(CompareRequest, CompareResult, compare),
-        "rate": Verb(RateRequest, StudyResult | AnalysisResult, rate, after=serve_study),
+        "rate": Verb(RateRequest, StudyResult, rate, flag_results={"analyse": AnalysisResult}, after=serve_study),
         "runs": Verb(RunsRequest, RunsResult, runs, name_in_python="list_runs"),
         "runs prune": Verb(PruneRequest, PruneResult, prune, name_in_python="prune"),
         "report": Verb(ReportRequest, ReportResult, report),
@@ -74,3 +74,8 @@ def name_in_python(name: str) -> str:
 def verb_in_python(function: str) -> Verb | None:
     """The verb whose function in ``limner`` is called `function`; None where there is none."""
     return next((verb for name, verb in VERBS.items() if name_in_python(name) == function), None)
+
+
+def result_in_python(name: str) -> type[Result] | None:
+    """The type of results that is called `name`, such as `SampleResult`; None where there is none."""
+    return next((result for verb in VERBS.values() for result in verb.results if result.__name__ == name), None)

@@ -11,10 +11,9 @@ import base64
 import html
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, ClassVar, Self, TypeVar, get_args
+from typing import Any, ClassVar, Self, TypeVar, Union, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -58,8 +57,8 @@ class Request(BaseModel):
     @property
     def run_folder(self) -> Path | None:
         """The run that the request is about, whose log takes the traceback of a failure; None where it is about none."""
-        for name, field in type(self).model_fields.items():
-            kind = marker(field, PathKind)
+        for name, info in type(self).model_fields.items():
+            kind = marker(info, PathKind)
             value = getattr(self, name)
             if kind is not None and kind.use in ("run", "run or pictures") and isinstance(value, str | Path):
                 return Path(value)
@@ -170,12 +169,19 @@ class Verb:
     """
 
     request: type[Request]
-    result: type[Result] | UnionType
+    result: type[Result]
     run: Callable[[Any, OnProgress], Result]
     name_in_python: str = ""
     """Of the function in ``limner``, where it is not the verb's own name; "" is the verb's name."""
+    flag_results: Mapping[str, type[Result]] = field(default_factory=dict)
+    """Flags of the request with which the result is of another type, and that type."""
     after: Callable[[Any], None] | None = None
     """Called with the result after it was printed, on the command line alone: what goes on until Ctrl-C, such as a server."""
+
+    @property
+    def results(self) -> tuple[type[Result], ...]:
+        """Every type that the result may have, the usual one first."""
+        return (self.result, *self.flag_results.values())
 
     def call(self, *values: Any, on_progress: OnProgress = silent, **keywords: Any) -> Result:
         """Runs the verb with its fields as keywords, the arguments of the command line also by place; or with a request.
@@ -202,7 +208,7 @@ def keyword_function(name: str, verb: Verb) -> Callable[..., Result]:
     function.__name__ = function.__qualname__ = name
     function.__module__ = "limner"
     about = inspect.getdoc(verb.request) or ""
-    fields = "\n".join(f"- `{field}`: {info.description}" for field, info in verb.request.model_fields.items())
+    fields = "\n".join(f"- `{name}`: {info.description}" for name, info in verb.request.model_fields.items())
     function.__doc__ = f"{about}\n\n{inspect.getdoc(verb.run) or ''}\n\n{fields}".strip()
     function.__signature__ = signature(verb)  # type: ignore[attr-defined]
     return function
@@ -212,16 +218,16 @@ def signature(verb: Verb) -> inspect.Signature:
     """Of the verb's function in Python: arguments of the command line by place or name, all else by name."""
     places = positional(verb.request)
     parameters = []
-    for name in [*places, *(field for field in verb.request.model_fields if field not in places)]:
-        field = verb.request.model_fields[name]
+    for name in [*places, *(other for other in verb.request.model_fields if other not in places)]:
+        info = verb.request.model_fields[name]
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if name in places else inspect.Parameter.KEYWORD_ONLY
-        default = inspect.Parameter.empty if field.is_required() else field.get_default(call_default_factory=True)
-        parameters.append(inspect.Parameter(name, kind, default=default, annotation=field.annotation))
+        default = inspect.Parameter.empty if info.is_required() else info.get_default(call_default_factory=True)
+        parameters.append(inspect.Parameter(name, kind, default=default, annotation=info.annotation))
     progress = inspect.Parameter("on_progress", inspect.Parameter.KEYWORD_ONLY, default=silent, annotation=OnProgress)
     parameters.append(progress)
     if verb.request.open_field is not None:
         parameters.append(inspect.Parameter("choices", inspect.Parameter.VAR_KEYWORD, annotation=Any))
-    return inspect.Signature(parameters, return_annotation=verb.result)
+    return inspect.Signature(parameters, return_annotation=Union[verb.results])  # noqa: UP007  # of a tuple
 
 
 def positional(request: type[Request]) -> list[str]:

@@ -1,0 +1,308 @@
+"""The public names for type checkers, made from the table of verbs by `python docs/write_reference.py`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from limner.core.errors import InputError as InputError
+from limner.core.progress import OnProgress
+from limner.core.progress import Progress as Progress
+from limner.data.dataset import open_dataset as open_dataset
+from limner.evaluation.compare import CompareResult as CompareResult
+from limner.evaluation.evaluate import EvaluateResult as EvaluateResult
+from limner.evaluation.human.rate import AnalysisResult as AnalysisResult
+from limner.evaluation.human.rate import StudyResult as StudyResult
+from limner.recipes.recipe import Recipe as Recipe
+from limner.recipes.registry import METHODS as METHODS
+from limner.recipes.registry import PRESETS as PRESETS
+from limner.runs.model import load as load
+from limner.runs.run import Run as Run
+from limner.tasks.classify import ClassifyResult as ClassifyResult
+from limner.tasks.data_sets import ListResult as ListResult
+from limner.tasks.data_sets import PicturesResult as PicturesResult
+from limner.tasks.doctor import DoctorResult as DoctorResult
+from limner.tasks.embed import EmbedResult as EmbedResult
+from limner.tasks.interpolate import InterpolateResult as InterpolateResult
+from limner.tasks.methods import MethodsResult as MethodsResult
+from limner.tasks.reconstruct import ReconstructResult as ReconstructResult
+from limner.tasks.report import ReportResult as ReportResult
+from limner.tasks.runs import PruneResult as PruneResult
+from limner.tasks.runs import RunsResult as RunsResult
+from limner.tasks.sample import SampleResult as SampleResult
+from limner.tasks.traverse import TraverseResult as TraverseResult
+from limner.training.train import DryRunResult as DryRunResult
+from limner.training.train import TrainResult as TrainResult
+from limner.verbs import VERBS as VERBS
+
+__all__ = [
+    "AnalysisResult",
+    "ClassifyResult",
+    "CompareResult",
+    "DoctorResult",
+    "DryRunResult",
+    "EmbedResult",
+    "EvaluateResult",
+    "InputError",
+    "InterpolateResult",
+    "ListResult",
+    "METHODS",
+    "MethodsResult",
+    "PRESETS",
+    "PicturesResult",
+    "Progress",
+    "PruneResult",
+    "Recipe",
+    "ReconstructResult",
+    "ReportResult",
+    "Run",
+    "RunsResult",
+    "SampleResult",
+    "StudyResult",
+    "TrainResult",
+    "TraverseResult",
+    "VERBS",
+    "check",
+    "classify",
+    "compare",
+    "doctor",
+    "embed",
+    "evaluate",
+    "interpolate",
+    "list_methods",
+    "list_runs",
+    "list_sets",
+    "load",
+    "open_dataset",
+    "prepare",
+    "prune",
+    "rate",
+    "reconstruct",
+    "report",
+    "resume",
+    "sample",
+    "train",
+    "traverse",
+]
+__version__: str
+
+def doctor(
+    *,
+    on_progress: OnProgress = ...,
+) -> DoctorResult: ...
+def list_sets(
+    *,
+    on_progress: OnProgress = ...,
+) -> ListResult: ...
+def check(
+    source: Any,
+    *,
+    size: int | str | tuple[int, int] | None = ...,
+    fit: Literal['crop', 'pad', 'stretch'] = ...,
+    channels: Literal[1, 3, 4] | None = ...,
+    background: str = ...,
+    split: str | None = ...,
+    limit: int | None = ...,
+    labels: Literal['auto', 'none'] = ...,
+    binary: bool = ...,
+    seed: int = ...,
+    on_progress: OnProgress = ...,
+) -> PicturesResult: ...
+def prepare(
+    source: Any,
+    *,
+    size: int | str | tuple[int, int] | None = ...,
+    fit: Literal['crop', 'pad', 'stretch'] = ...,
+    channels: Literal[1, 3, 4] | None = ...,
+    background: str = ...,
+    split: str | None = ...,
+    limit: int | None = ...,
+    labels: Literal['auto', 'none'] = ...,
+    binary: bool = ...,
+    seed: int = ...,
+    out: str | Path | None = ...,
+    on_progress: OnProgress = ...,
+) -> PicturesResult: ...
+def list_methods(
+    *,
+    on_progress: OnProgress = ...,
+) -> MethodsResult: ...
+@overload
+def train(
+    source: Any,
+    settings: Sequence[str] = ...,
+    *,
+    preset: str = ...,
+    out: str | Path = ...,
+    images: int | None = ...,
+    minutes: float | None = ...,
+    seed: int | None = ...,
+    name: str | None = ...,
+    dry_run: Literal[False] = ...,
+    on_progress: OnProgress = ...,
+) -> TrainResult: ...
+@overload
+def train(
+    source: Any,
+    settings: Sequence[str] = ...,
+    *,
+    preset: str = ...,
+    out: str | Path = ...,
+    images: int | None = ...,
+    minutes: float | None = ...,
+    seed: int | None = ...,
+    name: str | None = ...,
+    dry_run: Literal[True],
+    on_progress: OnProgress = ...,
+) -> DryRunResult: ...
+def resume(
+    run: str | Path,
+    settings: Sequence[str] = ...,
+    *,
+    images: int | None = ...,
+    minutes: float | None = ...,
+    on_progress: OnProgress = ...,
+) -> TrainResult: ...
+def sample(
+    run: str | Path,
+    *,
+    seeds: str | Iterable[int] | None = ...,
+    count: int | None = ...,
+    label: str | None = ...,
+    checkpoint: str = ...,
+    grid: bool = ...,
+    npz: str | Path | None = ...,
+    out: str | Path | None = ...,
+    metadata: bool = ...,
+    truncation: float = ...,
+    temperature: float = ...,
+    top_k: int = ...,
+    top_p: float = ...,
+    sampling: Mapping[str, Any] = ...,
+    on_progress: OnProgress = ...,
+) -> SampleResult: ...
+def reconstruct(
+    run: str | Path,
+    images: Sequence[str | Path],
+    *,
+    starts: int = ...,
+    steps: int = ...,
+    encoder: bool = ...,
+    label: str | None = ...,
+    checkpoint: str = ...,
+    out: str | Path | None = ...,
+    on_progress: OnProgress = ...,
+) -> ReconstructResult: ...
+def interpolate(
+    run: str | Path,
+    images: Sequence[str | Path] = ...,
+    *,
+    seeds: str | Iterable[int] = ...,
+    steps: int = ...,
+    label: str | None = ...,
+    checkpoint: str = ...,
+    out: str | Path | None = ...,
+    on_progress: OnProgress = ...,
+) -> InterpolateResult: ...
+def traverse(
+    run: str | Path,
+    image: str | Path | None = ...,
+    *,
+    latents: str | Iterable[int] | None = ...,
+    steps: int = ...,
+    span: float = ...,
+    seed: int = ...,
+    label: str | None = ...,
+    checkpoint: str = ...,
+    out: str | Path | None = ...,
+    on_progress: OnProgress = ...,
+) -> TraverseResult: ...
+def embed(
+    run: str | Path,
+    sources: Sequence[Any] = ...,
+    *,
+    split: str | None = ...,
+    checkpoint: str = ...,
+    out: str | Path | None = ...,
+    on_progress: OnProgress = ...,
+) -> EmbedResult: ...
+def classify(
+    run: str | Path,
+    images: Sequence[str | Path] = ...,
+    *,
+    data: Any | None = ...,
+    checkpoint: str = ...,
+    on_progress: OnProgress = ...,
+) -> ClassifyResult: ...
+def evaluate(
+    what: Any,
+    *,
+    data: Any | None = ...,
+    count: int | None = ...,
+    features: str = ...,
+    metrics: str | Sequence[str] | None = ...,
+    checkpoint: str = ...,
+    importance: int | None = ...,
+    out: str | Path | None = ...,
+    on_progress: OnProgress = ...,
+) -> EvaluateResult: ...
+def compare(
+    what: Sequence[Any],
+    *,
+    data: Any | None = ...,
+    count: int | None = ...,
+    features: str = ...,
+    metrics: str | Sequence[str] | None = ...,
+    checkpoint: str = ...,
+    html: bool = ...,
+    out: str | Path | None = ...,
+    on_progress: OnProgress = ...,
+) -> CompareResult: ...
+@overload
+def rate(
+    what: Sequence[Any] = ...,
+    *,
+    data: Any | None = ...,
+    count: int | None = ...,
+    tasks: str | Sequence[str] | None = ...,
+    exposure: int | None = ...,
+    checkpoint: str = ...,
+    seed: int | None = ...,
+    out: str | Path | None = ...,
+    serve: bool = ...,
+    port: int | None = ...,
+    analyse: Literal[False] = ...,
+    html: bool = ...,
+    on_progress: OnProgress = ...,
+) -> StudyResult: ...
+@overload
+def rate(
+    what: Sequence[Any] = ...,
+    *,
+    data: Any | None = ...,
+    count: int | None = ...,
+    tasks: str | Sequence[str] | None = ...,
+    exposure: int | None = ...,
+    checkpoint: str = ...,
+    seed: int | None = ...,
+    out: str | Path | None = ...,
+    serve: bool = ...,
+    port: int | None = ...,
+    analyse: Literal[True],
+    html: bool = ...,
+    on_progress: OnProgress = ...,
+) -> AnalysisResult: ...
+def list_runs(
+    folder: str | Path = ...,
+    *,
+    on_progress: OnProgress = ...,
+) -> RunsResult: ...
+def prune(
+    folder: str | Path = ...,
+    *,
+    on_progress: OnProgress = ...,
+) -> PruneResult: ...
+def report(
+    run: str | Path,
+    *,
+    on_progress: OnProgress = ...,
+) -> ReportResult: ...
