@@ -29,8 +29,8 @@ Everything that limner can be asked for, on the command line and in Python. This
 `python docs/write_reference.py`.
 
 On the command line every verb also takes `--json` (one JSON object on stdout, everything else on stderr) and `--help`. In
-Python every verb is a function that also takes `on_progress`, a function of `limner.Progress`; its result answers as an object and by
-name: `result.files` is `result["files"]`.
+Python every verb is a function that also takes `on_progress`, a function of `limner.Progress`; its result answers as an object
+and by name: `result.files` is `result["files"]`.
 """
 
 
