@@ -1,0 +1,51 @@
+"""A verb: the mean of many samples, as a picture. What varies is grey in it, what never varies is sharp."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from limner.core.fields import Cli, OutputFile, RunPath
+from limner.core.progress import OnProgress, Progress
+from limner.core.verb import Request, Result, Verb
+from pydantic import Field
+
+
+class AverageRequest(Request):
+    """Draw the mean of many samples."""
+
+    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description="The folder of a run.")
+    count: int = Field(64, ge=1, le=10_000, description="Samples that are averaged.")
+    out: Annotated[OutputFile | None, Cli("FILE")] = Field(None, description="The picture; default: average.png in the run.")
+
+
+class AverageResult(Result):
+    """The mean picture."""
+
+    picture_field: ClassVar[str | None] = "file"
+
+    file: str
+    count: int
+    brightness: float
+    """Of the mean picture, in 0..255."""
+
+
+def average(request: AverageRequest, on_progress: OnProgress) -> AverageResult:
+    """Draws the samples of the first seeds and writes their mean. Errors: `InputError` where there is no such run."""
+    import numpy as np
+    from limner.core.images import save_png
+    from limner.runs.model import load
+
+    model = load(request.run)
+    total = np.zeros(model.shape)
+    for start in range(0, request.count, 64):
+        seeds = range(start, min(start + 64, request.count))
+        total += model.sample(seeds).astype(np.float64).sum(0)
+        on_progress(Progress("averaging", seeds.stop, request.count))
+    mean = (total / request.count).round().astype(np.uint8)
+    path = Path(request.out or model.run.path / "average.png")
+    save_png(path, mean)
+    return AverageResult(file=str(path), count=request.count, brightness=float(mean.mean()))
+
+
+VERB = Verb(AverageRequest, AverageResult, average)
