@@ -42,7 +42,7 @@ from limner.core.method import RunContext  # noqa: E402
 from limner.core.method import Method  # noqa: E402
 from limner.training.step import Stepper  # noqa: E402
 from limner.core.precision import prepare_module  # noqa: E402
-from limner.core.process import configure_process  # noqa: E402
+from limner.core.process import configure_for_computation  # noqa: E402
 from plain_loops import Data, plain_of, torch_layers  # noqa: E402
 
 CLASSES = tuple("0123456789")
@@ -185,7 +185,7 @@ def main(presets: Sequence[str] = (*GANS, *CODERS)) -> None:
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--profile", action="store_true")
     told = parser.parse_args()
-    configure_process("work")
+    configure_for_computation()
     if told.profile:
         for preset in told.presets.split(","):
             print(f"{preset}\n{profiled(preset, told.size, told.channels, told.seconds)}", flush=True)

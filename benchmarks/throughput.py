@@ -115,11 +115,11 @@ def limner_contender(task: dict[str, Any]) -> Contender:
     from limner.core.method import StepContext
     from limner.training.step import Stepper
     from limner.core.precision import prepare_module
-    from limner.core.process import keep_memory
+    from limner.core.process import keep_freed_memory
     from limner.data import open_dataset
     from limner.data.feed import Feed
 
-    keep_memory()
+    keep_freed_memory()
     device = torch.device(task["device"])
     if task["kind"] != "limner-r1":
         task["recipe"]["method"]["r1_gamma"] = 0.0
@@ -368,15 +368,15 @@ def outside(task: dict[str, Any]) -> dict[str, Any]:
         setattr(owner, name, wrapped)
 
     timed(train, "train_to_end", "the rest of the loop")
-    timed(Milestones, "_act", "events")
+    timed(Milestones, "_carry_out", "events")
     timed(Logger, "add", "notes and the finite check")
-    timed(Milestones, "visit", "metrics, status, progress")
+    timed(Milestones, "after_step", "metrics, status, progress")
     timed(Ema, "update", "moving average")
     timed(Feed, "draw", "data")
     timed(seeds, "seed_all", "seeding")
     timed(Gan, "losses", "forward")
     timed(Stepper, "_differentiate", "backward")
-    timed(Stepper, "_apply", "optimiser")
+    timed(Stepper, "_apply_gradients", "optimiser")
     timed(Stepper, "_move_layers", "batch norm's moments")
     with tempfile.TemporaryDirectory() as folder:
         limner.train(

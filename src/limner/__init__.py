@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from limner.core.process import configure_process
+from limner.core.process import configure_at_import
 
 __version__ = "0.1.0"
 
-configure_process("import")
+configure_at_import()
 
 _HOMES = {
     "InputError": "limner.core.errors",

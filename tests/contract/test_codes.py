@@ -81,7 +81,7 @@ def test_each_phase_of_a_codec_moves_its_players_and_the_codes(preset: str, numb
     for phase in stepper.phases:
         before = {name: value.clone() for name, value in method.state_dict().items()}
         place = stepper.phases.index(phase)
-        stepper._move([(place, phase)], draw, StepContext(0, 0.7))
+        stepper._update([(place, phase)], draw, StepContext(0, 0.7))
         moved = {name for name, value in method.state_dict().items() if not torch.equal(value, before[name])}
         modules = {method.players()[player].module for player in phase.players}
         assert {name.split(".")[0] for name in moved} == modules

@@ -125,7 +125,7 @@ with parallel.processes():
     milestones.check_weights, stopping = check, True
     stopped = train("digits", preset="gan", out=sys.argv[1] + "/stopped", images=1_000_000, settings=settings)
     mine = [back.state, back.images, stopped.state, stopped.images]
-    theirs = parallel.from_lead(mine)
+    theirs = parallel.broadcast_object(mine)
     assert mine == theirs, (mine, theirs)
     try:
         train("digits", preset="gan", out=sys.argv[1] + "/thirds", images=96, settings=[*settings, "batch.chunks=3"])

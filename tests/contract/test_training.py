@@ -120,7 +120,7 @@ def test_each_phase_moves_its_players_and_nothing_else(preset: str, settings: tu
         moved_modules = {method.players()[player].module for player in movers}
         before = {name: value.clone() for name, value in method.state_dict().items()}
         places = {part.name: place for place, part in enumerate(stepper.phases)}
-        stepper._move([(places[part.name], part) for part in [phase, *joined]], draw, StepContext(0, 0.5))
+        stepper._update([(places[part.name], part) for part in [phase, *joined]], draw, StepContext(0, 0.5))
         for name, value in method.state_dict().items():
             mine = any(name.startswith(f"{module}.") for module in moved_modules)
             same = torch.equal(value, before[name])
@@ -293,14 +293,14 @@ def test_stepper_gives_the_optimiser_gradients_in_the_weights_own_memory_order()
     stepper = stepper_of(method, 4)
     reference = {name: weight.detach().clone() for name, weight in method.named_parameters()}
     gradients: dict[str, torch.Tensor] = {}
-    original = stepper._apply
+    original = stepper._apply_gradients
 
     def scrambled(player: str, found: list[torch.Tensor], at: StepContext) -> None:
         found = [g.contiguous(memory_format=torch.contiguous_format).clone() for g in found]
         gradients.update({stepper.names[w]: g for w, g in zip(stepper.weights[player], found, strict=True)})
         original(player, found, at)
 
-    stepper._apply = scrambled  # type: ignore[method-assign]
+    stepper._apply_gradients = scrambled  # type: ignore[method-assign]
     stepper.step(
         lambda stream, start, size: Batch(pictures_like(size, (32, 48, 3), device=method.device)), StepContext(0, 0.1), 0
     )

@@ -155,14 +155,14 @@ def test_a_weight_that_is_no_number_is_never_saved(tmp_path: Path) -> None:
     """A finite loss may still have an infinite gradient; the checkpoint before it is then the last good one."""
 
     def spoil(stepper: Stepper) -> None:
-        original = stepper._apply
+        original = stepper._apply_gradients
 
         def apply(player: str, gradients: Any, at: Any) -> None:
             original(player, gradients, at)
             with torch.no_grad():
                 stepper.weights[player][0].fill_(float("inf"))
 
-        stepper._apply = apply  # type: ignore[method-assign]
+        stepper._apply_gradients = apply  # type: ignore[method-assign]
 
     with at_images(48, spoil), pytest.raises(limner.InputError, match="not finite"):
         run_of("gan", tmp_path, "checkpoints.every=0.01", "checkpoints.keep=99")

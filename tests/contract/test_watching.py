@@ -79,8 +79,8 @@ def test_looking_moves_nothing_and_sees_the_same_twice(preset: str, settings: tu
     for one in (stepper, other):
         one.step(draw, StepContext(0, 0.2), 0)
     before = _moved(stepper)
-    seen = stepper.look(draw, StepContext(8, 0.3), 24)
-    assert seen == stepper.look(draw, StepContext(8, 0.3), 24)
+    seen = stepper.evaluate_losses(draw, StepContext(8, 0.3), 24)
+    assert seen == stepper.evaluate_losses(draw, StepContext(8, 0.3), 24)
     assert all(torch.isfinite(torch.tensor(value)) for value in seen.values())
     after = _moved(stepper)
     assert before.keys() == after.keys()
@@ -104,7 +104,7 @@ def test_looking_is_the_mean_over_its_pictures() -> None:
             seeds.seed_all(stepper.seed, "look", "elbo", start // 8)
             losses = stepper.method.losses("elbo", (Batch(images[start : start + 8]),), StepContext(0, 0.3))
             expected.append(float(losses.of["vae"].detach().mean()))
-        assert stepper.look(drawer(images), StepContext(64, 0.3), count)["vae"] == pytest.approx(
+        assert stepper.evaluate_losses(drawer(images), StepContext(64, 0.3), count)["vae"] == pytest.approx(
             sum(expected) / len(expected), rel=1e-5
         )
 
@@ -213,8 +213,8 @@ def test_the_monitor_asks_the_method_that_trains_and_names_where_it_is_set(tmp_p
     monitor = Monitor(run, recipe, dataset, Feed(dataset, "train", torch.device("cpu"), 0))
     for stage, place, rate in ((0, "stages.codec.method", 0.002), (1, "method", 0.0015)):
         method = build_method(recipe, dataset.shape, dataset.classes, stage)
-        monitor.recall(method, stage, 0)
-        (warning,) = monitor.standing
+        monitor.update_warnings(method, stage, 0)
+        (warning,) = monitor.active_warnings
         assert warning.kind == "explosion"
         assert f": lower {place}.optimiser.lr (now {rate:g})" in warning.text
         assert monitor.warn(method, stage, 0) == [], "it stands already"

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from limner.runs.plan import Plan
-from limner.training.clock import MARKS, Clock
+from limner.training.clock import CORRECTION_POINTS, Clock
 
 BATCH = 64
 
@@ -60,7 +60,7 @@ def test_a_budget_in_minutes_ends_in_time(minutes: float, speed: float) -> None:
     images, seconds, corrections = simulate(plan, Clock(60 * minutes), speed, 1)
     assert seconds == pytest.approx(60 * minutes, rel=0.05, abs=3 * BATCH / speed)
     assert plan.rows[-1][1] == images
-    assert 3 <= len(corrections) <= 3 * len(MARKS), "at fixed points, not all the time"
+    assert 3 <= len(corrections) <= 3 * len(CORRECTION_POINTS), "at fixed points, not all the time"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -106,7 +106,7 @@ def test_a_mark_is_corrected_at_once_only() -> None:
     for seed in range(20):
         plan = Plan()
         simulate(plan, Clock(60.0), 1000.0, seed)
-        assert len(plan.rows) <= 1 + len(MARKS)
+        assert len(plan.rows) <= 1 + len(CORRECTION_POINTS)
         assert all(later > at for (at, _), (later, _) in itertools.pairwise(plan.rows))
 
 

@@ -16,7 +16,7 @@ from limner.core import environment, parallel, precision, process, seeds
 from limner.core.capabilities import Pixels
 from limner.core.cond import Cond
 from limner.core.errors import InputError
-from limner.core.precision import Accelerator, Kind
+from limner.core.precision import Accelerator, DeviceKind
 from limner.methods.vae.elbo import importance_bound
 from limner.methods.vae.vae import Vae, VaeConfig
 from limner.methods.vq import prior
@@ -33,7 +33,7 @@ Machine = Callable[..., None]
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """`machine("mps")` has that accelerator, `machine(None)` none; `machine("cuda", 4)` has four. None is asked for by name."""
-    monkeypatch.delenv(precision.CHOICE, raising=False)
+    monkeypatch.delenv(precision.DEVICE_VARIABLE, raising=False)
 
     def make(kind: str | None, count: int = 1) -> None:
         there = None if kind is None else torch.device(kind)
@@ -61,11 +61,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     ],
 )
 def test_the_device_is_a_tried_accelerator_or_what_was_asked_for(
-    there: str | None, asked: str | None, expected: Kind, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    there: str | None, asked: str | None, expected: DeviceKind, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(there)
     if asked is not None:
-        monkeypatch.setenv(precision.CHOICE, asked)
+        monkeypatch.setenv(precision.DEVICE_VARIABLE, asked)
     assert precision.device_kind() == expected
     assert precision.device() == (torch.device("cpu") if expected == "cpu" else torch.device(expected, 0))
 
@@ -76,7 +76,7 @@ def test_an_accelerator_is_taken_by_itself_once_it_was_tried(
 ) -> None:
     machine(kind)
     assert precision.device_kind() == "cpu"
-    monkeypatch.setattr(precision, "TRIED", {**process.TRIED, ("macos", kind): "one chip"})
+    monkeypatch.setattr(precision, "TESTED_PLATFORMS", {**process.TESTED_PLATFORMS, ("macos", kind): "one chip"})
     assert precision.device_kind() == kind
 
 
@@ -90,7 +90,7 @@ def test_an_accelerator_that_is_not_taken_changes_nothing(kind: str, machine: Ma
     try:
         for asked in (None, kind):
             if asked:
-                monkeypatch.setenv(precision.CHOICE, asked)
+                monkeypatch.setenv(precision.DEVICE_VARIABLE, asked)
             assert _facts(Recipe(), dataset).accelerated == (asked is not None)
             with precision.repeatable():
                 assert torch.are_deterministic_algorithms_enabled() == (asked is not None)
@@ -122,7 +122,7 @@ def test_a_device_that_is_not_here_is_one_line(
     from limner.cli import main
 
     machine(there)
-    monkeypatch.setenv(precision.CHOICE, asked)
+    monkeypatch.setenv(precision.DEVICE_VARIABLE, asked)
     with pytest.raises(InputError, match=words):
         precision.device()
     assert main(["doctor"]) == 2
@@ -144,7 +144,7 @@ def test_processes_speak_through_their_cards_where_each_has_one(
     kind: str, count: int, processes: int, backend: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(None if kind == "cpu" else kind, count)
-    monkeypatch.setenv(precision.CHOICE, kind)
+    monkeypatch.setenv(precision.DEVICE_VARIABLE, kind)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     device = precision.device()
     assert parallel._backend(device) == backend
@@ -172,7 +172,7 @@ def test_a_processor_has_a_name(machine: Machine, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(precision.platform, "processor", lambda: "arm")
     for kind, name in (("cuda", "a card of NVIDIA's"), ("xpu", "a card of Intel's"), ("mps", "arm (mps)")):
         machine(kind)
-        monkeypatch.setenv(precision.CHOICE, kind)
+        monkeypatch.setenv(precision.DEVICE_VARIABLE, kind)
         assert precision.processor() == name
 
 
@@ -197,7 +197,7 @@ def test_generators_are_given_back(kind: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.mps, "get_rng_state", lambda: states[-1])
     monkeypatch.setattr(torch.mps, "set_rng_state", states.append)
     before = torch.get_rng_state()
-    with seeds.generators_kept(torch.device(kind)):
+    with seeds.preserve_generators(torch.device(kind)):
         torch.manual_seed(1)
         torch.randn(3)
     assert torch.equal(torch.get_rng_state(), before)
@@ -265,12 +265,12 @@ def test_doctor_says_what_was_never_tried(
 ) -> None:
     machine(kind, count)
     monkeypatch.setattr(process, "system", lambda: system)
-    said = environment._untried(precision.device_kind())
+    said = environment._untested(precision.device_kind())
     assert len(said) == len(words)
     assert all(word in line for word, line in zip(words, said, strict=True))
     if kind in ("mps", "xpu"):
-        monkeypatch.setenv(precision.CHOICE, kind)
-        assert f"never run on {kind} here" in environment._untried(precision.device_kind())[-1]
+        monkeypatch.setenv(precision.DEVICE_VARIABLE, kind)
+        assert f"never run on {kind} here" in environment._untested(precision.device_kind())[-1]
 
 
 # Numbers of float64 on a device that has none. The device `meta` plays it: it computes shapes alone, and here refuses float64.
@@ -293,22 +293,22 @@ class WithoutFloat64(TorchDispatchMode):
 
 @pytest.fixture
 def meta(monkeypatch: pytest.MonkeyPatch) -> torch.device:
-    home = precision.float64_home
+    home = precision.float64_device
 
     def as_of_mps(device: torch.device) -> torch.device:
         return home(torch.device("mps") if device.type == "meta" else device)
 
-    monkeypatch.setattr(precision, "float64_home", as_of_mps)
+    monkeypatch.setattr(precision, "float64_device", as_of_mps)
     return torch.device("meta")
 
 
 def test_mps_and_some_xpu_keep_float64_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    assert precision.float64_home(torch.device("mps", 0)) == precision.float64_home(cpu) == cpu
-    assert precision.float64_home(torch.device("cuda", 1)) == torch.device("cuda", 1)
+    assert precision.float64_device(torch.device("mps", 0)) == precision.float64_device(cpu) == cpu
+    assert precision.float64_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
     for has, expected in ((True, torch.device("xpu", 0)), (False, cpu)):
         monkeypatch.setattr(torch.xpu, "get_device_properties", lambda _, has=has: SimpleNamespace(has_fp64=has))
-        assert precision.float64_home(torch.device("xpu", 0)) == expected
+        assert precision.float64_device(torch.device("xpu", 0)) == expected
     x = torch.randn(3)
     assert torch.equal(precision.in_float64(x), x.double())
 
@@ -363,7 +363,7 @@ def test_a_way_between_latents_without_float64_on_the_device(meta: torch.device)
 
 
 def test_a_prior_draws_without_float64_on_the_device(meta: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prior, "float64_home", precision.float64_home)
+    monkeypatch.setattr(prior, "float64_device", precision.float64_device)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which `meta` lacks
     codec = VqVae(VqVaeConfig(width=8, widest=8, blocks=1, codes=8, dim=4), Pixels((1, 16, 16)))
     method = prior.Prior(prior.PriorConfig(width=16, depth=1, heads=2), codec).to(meta).eval()

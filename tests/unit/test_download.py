@@ -10,7 +10,7 @@ from pathlib import Path
 import pooch
 import pytest
 
-from limner.core.download import DownloadError, NoAnswerError, download, headers
+from limner.core.download import DownloadError, NoAnswerError, download, fetch_headers
 from limner.core.errors import InputError
 from limner.core.progress import Progress
 from served import Endless, cut_short, moved_to, serve, watch_reads
@@ -23,7 +23,7 @@ def test_the_first_address_that_gives_the_right_file(tmp_path: Path) -> None:
     told: list[Progress] = []
     with serve(wrong=DATA[1:] + b"?", right=DATA) as site:
         urls = [f"{site.url}/{name}" for name in ("missing", "wrong", "right", "never")]
-        download(urls, tmp_path / "new" / "file.bin", checksum=SHA256, most=len(DATA), tell=told.append)
+        download(urls, tmp_path / "new" / "file.bin", checksum=SHA256, max_bytes=len(DATA), on_progress=told.append)
         assert site.asked == ["/missing", "/wrong", "/right"]
     assert (tmp_path / "new" / "file.bin").read_bytes() == DATA
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file.bin"]
@@ -36,7 +36,7 @@ def test_bytes_are_stored_as_they_are_published(tmp_path: Path) -> None:
     """A server may say that a .gz is a gzip-encoded answer; unpacked, it would not have its checksum."""
     with serve(**{"a.gz": DATA}) as site:
         site.headers["Content-Encoding"] = "gzip"
-        download([f"{site.url}/a.gz"], tmp_path / "a.gz", checksum=f"md5:{hashlib.md5(DATA).hexdigest()}", most=len(DATA))
+        download([f"{site.url}/a.gz"], tmp_path / "a.gz", checksum=f"md5:{hashlib.md5(DATA).hexdigest()}", max_bytes=len(DATA))
     assert (tmp_path / "a.gz").read_bytes() == DATA
 
 
@@ -55,7 +55,7 @@ def test_what_is_refused_leaves_nothing(answer: object, words: str, tmp_path: Pa
         if answer is not None:
             site.files["/file.bin"] = answer  # type: ignore[assignment]
         with pytest.raises(DownloadError, match=words) as caught:
-            download([f"{site.url}/file.bin"], tmp_path / "file.bin", checksum=SHA256, most=len(DATA))
+            download([f"{site.url}/file.bin"], tmp_path / "file.bin", checksum=SHA256, max_bytes=len(DATA))
     assert str(caught.value).startswith(f"{site.url}/file.bin: ")
     assert "\n" not in str(caught.value)
     assert ".tmp" not in str(caught.value)
@@ -65,7 +65,7 @@ def test_what_is_refused_leaves_nothing(answer: object, words: str, tmp_path: Pa
 def test_an_endless_answer_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = watch_reads(monkeypatch)
     with serve(file=Endless()) as site, pytest.raises(DownloadError, match="sends more than the 5,120,000 bytes"):
-        download([f"{site.url}/file"], tmp_path / "file", checksum=SHA256, most=len(DATA))
+        download([f"{site.url}/file"], tmp_path / "file", checksum=SHA256, max_bytes=len(DATA))
     assert len(DATA) < sum(blocks) <= len(DATA) + 2**20  # it stops at the block, of at most a MiB, that goes beyond
     assert list(tmp_path.iterdir()) == []
 
@@ -75,7 +75,7 @@ def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with serve(file=DATA) as site, pytest.raises(KeyboardInterrupt):
-        download([f"{site.url}/file"], tmp_path / "file", checksum=SHA256, most=len(DATA), tell=stop)
+        download([f"{site.url}/file"], tmp_path / "file", checksum=SHA256, max_bytes=len(DATA), on_progress=stop)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -83,13 +83,13 @@ def test_a_closed_door_and_a_disk_that_cannot_be_written(tmp_path: Path) -> None
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = f"http://127.0.0.1:{server.getsockname()[1]}/file"
     with pytest.raises(DownloadError, match="refused") as caught:
-        download([closed], tmp_path / "file", checksum=SHA256, most=1)
+        download([closed], tmp_path / "file", checksum=SHA256, max_bytes=1)
     assert "object at" not in str(caught.value)
     with pytest.raises(DownloadError, match="refused"):
-        headers(closed)
+        fetch_headers(closed)
     (tmp_path / "folder").write_bytes(b"a file")
     with serve(file=DATA) as site, pytest.raises(InputError, match="stands where a folder should"):
-        download([f"{site.url}/file"], tmp_path / "folder" / "file", checksum=SHA256, most=len(DATA))
+        download([f"{site.url}/file"], tmp_path / "folder" / "file", checksum=SHA256, max_bytes=len(DATA))
 
 
 def test_the_logger_of_pooch_is_left_as_it_was(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_logger_of_pooch_is_left_as_it_was(tmp_path: Path) -> None:
     try:
         logger.setLevel(logging.DEBUG)
         with serve(file=DATA) as site:
-            download([f"{site.url}/file"], tmp_path / "file", checksum=SHA256, most=len(DATA))
+            download([f"{site.url}/file"], tmp_path / "file", checksum=SHA256, max_bytes=len(DATA))
         assert logger.level == logging.DEBUG
     finally:
         logger.setLevel(before)
@@ -106,13 +106,13 @@ def test_the_logger_of_pooch_is_left_as_it_was(tmp_path: Path) -> None:
 
 def test_a_path_that_cannot_be_is_an_error_of_downloads(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="null"):
-        download(["http://127.0.0.1:9/file"], tmp_path / "a\0b" / "file", checksum=None, most=1)
+        download(["http://127.0.0.1:9/file"], tmp_path / "a\0b" / "file", checksum=None, max_bytes=1)
 
 
 def test_nobody_answers(tmp_path: Path) -> None:
     with serve() as site:
         with pytest.raises(DownloadError) as caught:
-            headers(f"{site.url}/file")
+            fetch_headers(f"{site.url}/file")
         assert not isinstance(caught.value, NoAnswerError)  # it says that there is no such file
     with pytest.raises(NoAnswerError):
-        headers(f"{site.url}/file")
+        fetch_headers(f"{site.url}/file")

@@ -232,7 +232,7 @@ def test_spectral_vectors_move_only_with_the_discriminators_step() -> None:
     before = vectors()
     method.discriminator(pictures_like(4, (8, 8, 1), device=method.device))
     (generator,) = [(i, p) for i, p in enumerate(stepper.phases) if p.name == "generator"]
-    stepper._move([generator], draw, StepContext(0, 0.0))
+    stepper._update([generator], draw, StepContext(0, 0.0))
     assert all(torch.equal(a, b) for a, b in zip(before, vectors(), strict=True))
     stepper.step(draw, StepContext(0, 0.0), 0)
     assert any(not torch.equal(a, b) for a, b in zip(before, vectors(), strict=True))

@@ -15,9 +15,9 @@ def test_ctrl_break_is_a_request_where_it_is_known(monkeypatch: pytest.MonkeyPat
     before = signal.getsignal(signal.SIGUSR1)
     monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
     with handle_signals() as request:
-        assert not request.made
+        assert not request.is_set
         signal.raise_signal(signal.SIGUSR1)
-        assert request.made
+        assert request.is_set
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGUSR1)
     assert signal.getsignal(signal.SIGUSR1) == before

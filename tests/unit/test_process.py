@@ -1,28 +1,31 @@
-"""The switches of the whole process, each at its moment."""
+"""The settings of the whole process, each by the function that makes it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
 
 from limner.core import process
-from limner.core.process import configure_process
+from limner.core.process import configure_at_import, configure_for_computation, configure_for_ordered_sums
 
 
 @pytest.mark.parametrize(
-    ("moment", "name", "value"),
-    [("import", "GOMP_SPINCOUNT", "1000"), ("ordered sums", "CUBLAS_WORKSPACE_CONFIG", ":4096:8")],
+    ("configure", "name", "value"),
+    [(configure_at_import, "GOMP_SPINCOUNT", "1000"), (configure_for_ordered_sums, "CUBLAS_WORKSPACE_CONFIG", ":4096:8")],
 )
-def test_a_variable_is_set_where_nobody_has(moment: str, name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_is_set_where_nobody_has(
+    configure: Callable[[], None], name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for there, expected in ((None, value), ("7", "7")):
         monkeypatch.delenv(name, raising=False)
         if there is not None:
             monkeypatch.setenv(name, there)
-        configure_process(moment)  # type: ignore[arg-type]
+        configure()
         assert os.environ[name] == expected
 
 
@@ -33,19 +36,19 @@ def test_importing_limner_sets_it_before_torch_and_loads_nothing_heavy() -> None
     assert done.stdout.split() == ["1000", "False", "False"]
 
 
-def test_work_keeps_memory_and_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[object] = []
-    monkeypatch.setattr(process, "keep_memory", lambda: told.append("memory"))
-    monkeypatch.setattr(torch, "set_num_threads", told.append)
-    configure_process("work")
-    assert told == ["memory", torch.get_num_threads()]
+def test_computation_keeps_memory_and_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(process, "keep_freed_memory", lambda: calls.append("memory"))
+    monkeypatch.setattr(torch, "set_num_threads", calls.append)
+    configure_for_computation()
+    assert calls == ["memory", torch.get_num_threads()]
 
 
 def test_memory_is_kept_on_linux_with_glibc_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert process.keep_memory() == process.has_glibc()
+    assert process.keep_freed_memory() == process.has_glibc()
     for system in ("macos", "windows", "other"):
         monkeypatch.setattr(process, "system", lambda system=system: system)
-        assert not process.keep_memory()
+        assert not process.keep_freed_memory()
 
 
 def test_the_system_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def test_looking_takes_every_phase_that_steps_and_moves_nothing() -> None:
     phases = [Phase("both", ("one", "two")), Phase("joined", ("one",), joins="both"), Phase("late", ("two",), start=0.5)]
     game = Game(phases)
     stepper = Stepper(game, 4, 2, "fp32", 0)
-    seen = stepper.look(reading(1.0, 2.0, 3.0, 5.0), StepContext(400, 0.2), 4)
+    seen = stepper.evaluate_losses(reading(1.0, 2.0, 3.0, 5.0), StepContext(400, 0.2), 4)
     assert seen == pytest.approx({"one": (1 + 0 + 1 + 9) / 4, "two": 2 * 2.75, "x": 2.75})
     assert [name for name, _, _ in game.seen] == ["both", "both"]
     assert [means for _, means, _ in game.seen] == [[1.0], [3.0]], "from the beginning, wherever the run is"
@@ -244,6 +244,6 @@ def test_a_phase_moves_the_layer_state_that_it_names_once_from_all_chunks(moves:
     stepper.step(reading(1.0), StepContext(0, 0.0), 0)
     assert (game.a.counter.moved, game.b.counter.moved) == (a, b)
     assert game.a.counter.notes == game.b.counter.notes == []
-    stepper.look(reading(1.0), StepContext(0, 0.0), 8)
+    stepper.evaluate_losses(reading(1.0), StepContext(0, 0.0), 8)
     assert (game.a.counter.moved, game.b.counter.moved) == (a, b), "looking moves nothing"
     assert game.a.counter.notes == game.b.counter.notes == []

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from limner.core.errors import InputError
 from limner.core.passes import fixed_passes
-from limner.core.tensor_cache import KEY, read_tensors, write_tensors
+from limner.core.tensor_cache import METADATA_KEY, read_tensors, write_tensors
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "flags": torch.tensor([True, False])}
 
@@ -63,9 +63,9 @@ def test_every_byte_counts(file: Path) -> None:
 
 def _with(change: Callable[[dict[str, object]], object], file: Path) -> None:
     with safe_open(file, "pt") as opened:
-        told = json.loads(opened.metadata()[KEY])
+        told = json.loads(opened.metadata()[METADATA_KEY])
     change(told)
-    save_file(load_file(file), file, {KEY: json.dumps(told)})
+    save_file(load_file(file), file, {METADATA_KEY: json.dumps(told)})
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def _with(change: Callable[[dict[str, object]], object], file: Path) -> None:
     [
         lambda file: save_file(TENSORS, file),
         lambda file: save_file(TENSORS, file, {"limner.reference": "0" * 64}),
-        lambda file: save_file(TENSORS, file, {KEY: "no JSON"}),
-        lambda file: save_file(TENSORS, file, {KEY: "[]"}),
+        lambda file: save_file(TENSORS, file, {METADATA_KEY: "no JSON"}),
+        lambda file: save_file(TENSORS, file, {METADATA_KEY: "[]"}),
         lambda file: _with(lambda told: told.update(about={"numbers": [1, 3]}), file),
         lambda file: _with(lambda told: told.pop("digest"), file),
     ],

@@ -1,7 +1,7 @@
-"""Addresses such as ``https://user:word@host/pictures.zip?signature=…``, and what of them may be shown to others.
+"""Network addresses such as ``https://user:word@host/pictures.zip?signature=…``, and their public form without secrets.
 
-Who is given weights, a report or a log must not be given the password or the signature with them. Only `recipe.yaml` holds the
-whole address, because a run that goes on has to fetch from it.
+A password or a signature must not travel in weights, reports and logs, which people pass on. Only `recipe.yaml` holds the
+whole address, because a resumed run has to fetch the data from it again.
 """
 
 from __future__ import annotations
@@ -14,35 +14,43 @@ _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+://"
 
 
 def is_address(source: str | Path) -> bool:
-    """Whether `source` begins as ``https://`` does; a single letter would be a drive of Windows."""
+    """Whether `source` is text that begins with a scheme such as ``https://``; one letter would be a drive of Windows.
+
+    >>> is_address("s3://bucket/pictures"), is_address("C:/pictures")
+    (True, False)
+    """
     return isinstance(source, str) and re.match(_SCHEME, source) is not None
 
 
 def public_address(source: str | Path) -> str:
-    """Scheme, host and path of an address, without user, password, query and fragment; anything else as it is."""
+    """Scheme, host and path of an address, without user, password, query and fragment; a path of this machine unchanged.
+
+    >>> public_address("https://anna:secret@example.org/pictures.zip?signature=5f")
+    'https://example.org/pictures.zip'
+    """
     if not is_address(source):
         return str(source)
-    place = re.split(r"[?#]", str(source), maxsplit=1)[0]
-    shown = []
-    for one in place.split("::"):  # a chain, such as https://host/a.zip::https://user:word@host/b.zip
-        scheme, mark, rest = one.partition("://")
+    location = re.split(r"[?#]", str(source), maxsplit=1)[0]
+    links = []
+    for link in location.split("::"):  # a chain, such as https://host/a.zip::https://user:word@host/b.zip
+        scheme, separator, rest = link.partition("://")
         host, slash, path = rest.partition("/")
         host = host.rpartition("@")[2]
-        if re.search(r":\d*\D", host) and not host.startswith("["):  # no port, but a password with one of / ? # in it
+        if re.search(r":\d*\D", host) and not host.startswith("["):  # not a port, but a password that contains / ? or #
             host, slash, path = "…", "", ""
-        shown.append(f"{scheme}{mark}{host}{slash}{path}")
-    return "::".join(shown)
+        links.append(f"{scheme}{separator}{host}{slash}{path}")
+    return "::".join(links)
 
 
 def public_name(source: str | Path) -> str:
-    """The last part of a path or of an address, without what is secret in it."""
+    """The last part of a path or of an address, without secrets."""
     return Path(public_address(source)).name
 
 
 def public_text(text: str, *addresses: str | Path) -> str:
-    """`text` with every address in it made public; of `addresses`, their secret parts go wherever they stand in it.
+    """`text` with each address in it replaced by its public form, and with the secret parts of `addresses` removed everywhere.
 
-    The latter is for messages that name an address by its parts, such as ``with url: /pictures.zip?signature=…``.
+    The second is for messages that quote parts of an address, such as ``with url: /pictures.zip?signature=…``.
     """
     for address in filter(is_address, addresses):
         text = text.replace(str(address), public_address(address))
@@ -52,13 +60,13 @@ def public_text(text: str, *addresses: str | Path) -> str:
 
 
 def public_word(word: str) -> str:
-    """A word of a command line, such as ``https://…`` or ``--data=https://…``, whose address ends where the word does."""
+    """A word of a command line, such as ``https://…`` or ``--data=https://…``, with the address at its end made public."""
     match = re.search(_SCHEME, word)
     return word if match is None else word[: match.start()] + public_address(word[match.start() :])
 
 
 def _secrets(address: str) -> list[str]:
-    """The texts in `address` that must not be shown, the longest first; one of a letter or two would stand everywhere."""
+    """The parts of `address` that must not be shown, longest first; without parts of one or two letters, which any text has."""
     try:
         parts = urlsplit(address)
     except ValueError:

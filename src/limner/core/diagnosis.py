@@ -1,11 +1,11 @@
-"""Watching a training run: how varied its pictures are, and rules that say in plain words what goes wrong. Pure functions.
+"""What goes wrong in a training run: how varied its pictures are, and rules that recognise a fault. Pure functions.
 
-A rule looks at the rows of a run at its *events*, the points where pictures were shown or held-out ones looked at; so its unit
-of time follows the budget. It speaks at the fourth event at the earliest, wants what it sees to last, and once it has spoken
-its bounds are looser (hysteresis), so that nothing is said twice.
+Rules are applied at the *events* of a run: the rows of its metrics with previews or with losses on held-out pictures. Events
+lie at fractions of the budget, so the unit of time grows with it. A rule gives no warning before the fourth event, and only for
+a fault that lasts; once its warning is active its thresholds are looser (hysteresis), so that a warning does not come and go.
 
-The rules here hold for any method. What only one family can suffer from stands in that family's ``diagnosis.py``, and
-`Method.diagnosis` gives the rules of a method.
+The rules here hold for any method. Faults of one family are in that family's ``diagnosis.py``, and `Method.diagnosis` returns
+all rules of a method.
 """
 
 from __future__ import annotations
@@ -23,60 +23,63 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-SIDE = 8
-"""Pixels to which a side is averaged before distances are taken, so that noise does not count as variety."""
-TWIN = 0.1
-"""Of the mean distance between real pictures; the nearest of 64 real ones is typically .3 to .6 of it away."""
+MAX_COMPARED_SIDE = 8
+"""Pixels. Pictures are averaged to sides of at most this before distances are computed, so that noise is not diversity."""
+TWIN_DISTANCE = 0.1
+"""Two pictures closer than this share of the mean distance between real ones are twins. Among 64 real pictures the nearest is
+typically at .3 to .6 of that mean."""
 
 
 @dataclass(frozen=True)
 class Warning:
-    """One plain sentence: what was seen, and what to do."""
+    """One plain sentence for a person: what goes wrong, and what to do about it."""
 
     kind: str
     """One word, such as ``explosion``; a run has one warning of a kind at most."""
     text: str
 
 
-def diversity(made: NDArray[np.uint8], real: NDArray[np.uint8]) -> dict[str, float]:
-    """How varied `made` [N, H, W, C] is beside `real` [M, H, W, C], on pixels averaged to 8x8 at most.
+def diversity(samples: NDArray[np.uint8], real: NDArray[np.uint8]) -> dict[str, float]:
+    """How varied the pictures `samples` [N, H, W, C] are beside `real` ones [M, H, W, C].
 
-    `diversity`: the mean distance between two of them over that between two real ones (1: as varied; 0: all the same; with 64
-    of each, real pictures get 1 ± .05). `twins`: the share that has another one within a tenth of that mean real distance.
+    `diversity`: the mean distance between two of `samples`, over that between two real ones. 1 is as varied as real pictures
+    (with 64 of each, these get 1 ± .05), 0 is all the same. `twins`: the share of `samples` that has another one closer than
+    `TWIN_DISTANCE`. Distances are euclidean, between pictures averaged to 8x8 pixels. Empty where there are fewer than two
+    pictures on either side, or the real ones are all equal.
     """
-    if min(len(made), len(real)) < 2:
+    if min(len(samples), len(real)) < 2:
         return {}
-    mine, theirs = _distances(made), _distances(real)
-    typical = float(theirs.sum()) / (len(real) * (len(real) - 1))
-    if typical == 0.0:
+    distances = _distances(samples)
+    real_mean = float(_distances(real).sum()) / (len(real) * (len(real) - 1))
+    if real_mean == 0.0:
         return {}
-    mean = float(mine.sum()) / (len(made) * (len(made) - 1))
-    nearest = mine.fill_diagonal_(math.inf).amin(1)
-    return {"diversity": mean / typical, "twins": float((nearest < TWIN * typical).double().mean())}
+    mean = float(distances.sum()) / (len(samples) * (len(samples) - 1))
+    nearest = distances.fill_diagonal_(math.inf).amin(1)
+    return {"diversity": mean / real_mean, "twins": float((nearest < TWIN_DISTANCE * real_mean).double().mean())}
 
 
 def _distances(pictures: NDArray[np.uint8]) -> Tensor:
-    """[N, N] euclidean distances between small versions; exactly 0 between equal pictures."""
+    """[N, H, W, C] -> [N, N] euclidean distances between the averaged pictures; exactly 0 between equal ones."""
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
-    size = (min(SIDE, pixels.shape[2]), min(SIDE, pixels.shape[3]))
+    size = (min(MAX_COMPARED_SIDE, pixels.shape[2]), min(MAX_COMPARED_SIDE, pixels.shape[3]))
     small = torch.nn.functional.adaptive_avg_pool2d(pixels, size).flatten(1)
     return torch.cdist(small, small, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-# ---- what rules look at -------------------------------------------------------------------------------------------------
+# ---- the input of a rule --------------------------------------------------------------------------------------------------
 
 
 Curves = Mapping[str, tuple[Sequence[int], Sequence[float]]]
-"""Logged name -> images seen, in order, and its value there."""
+"""Logged name -> (images seen at each of its rows, ascending; its value there)."""
 
 Advice = tuple[str, str, str]
-"""(verb, key of the recipe, value to set or empty), such as `MIRROR`."""
+"""A change of one setting: (verb, key of the recipe, new value; "" where the verb says enough), such as `MIRROR`."""
 MIRROR: Advice = ("(where mirrored pictures make sense) set", "data.mirror", "true")
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A run up to one of its events: every logged name as a curve, and the recipe for the words of advice."""
+    """A run up to one of its events: every logged name as a curve, and the recipe, for advice on its settings."""
 
     curves: Curves
     events: Sequence[int]
@@ -90,44 +93,55 @@ class Trace:
 
     @property
     def images(self) -> int:
-        """Images seen so far."""
+        """Images seen at the newest event."""
         return self.events[-1]
 
     @property
     def recent(self) -> int:
-        """Where the recent stretch begins: the last two between events, or a tenth of the run where events are crowded."""
+        """Images seen where the recent part of the run begins: two events ago, or a tenth of the images if that is more."""
         return min(self.events[-3], int(0.9 * self.images)) if len(self.events) > 2 else 0
 
     @property
     def players(self) -> Sequence[str]:
+        """Names of the players that are trained at the newest event."""
         return list(self.row.get("lr", {}))
 
     def curve(self, name: str, after: int = -1, until: int | None = None) -> Sequence[float]:
-        """Values of `name` in (after, until] images, in order."""
-        places, values = self.curves.get(name, ((), ()))
-        return values[bisect(places, after) : bisect(places, self.images if until is None else until)]
+        """Values of `name` at more than `after` and at most `until` images (None: the newest event), in order."""
+        images, values = self.curves.get(name, ((), ()))
+        return values[bisect(images, after) : bisect(images, self.images if until is None else until)]
 
-    def now(self, name: str) -> float | None:
-        """Its mean over the recent stretch; None where it has no two values there."""
+    def recent_mean(self, name: str) -> float | None:
+        """The mean of `name` over the recent part of the run; None where it has fewer than two values there."""
         values = self.curve(name, self.recent)
         return fmean(values) if len(values) > 1 else None
 
     def advice(self, settings: Iterable[Advice]) -> str:
-        """The end of a warning, such as ``: raise method.width (now 32) or …``; a key that the recipe lacks is left out."""
-        words = []
+        """The end of a warning, such as ``: lower method.width (now 32) or ….``
+
+        It leaves out keys that the recipe lacks and values that it has already; a full stop alone where nothing remains.
+        """
+        phrases = []
         for verb, key, value in settings:
             exists, current = setting_of(self.recipe, key)
             if not exists or (value and str(current).lower() == value.lower()):
                 continue
             now = "none" if current is None else f"{current:g}" if isinstance(current, float | int) else str(current)
             name = self.method_key + key.removeprefix("method") if key.startswith("method.") else key
-            words.append(f"{verb} {name}" + (f"={value}" if value else "") + ("" if value == "true" else f" (now {now})"))
-        last = " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-        return f": {last}." if words else "."
+            phrases.append(f"{verb} {name}" + (f"={value}" if value else "") + ("" if value == "true" else f" (now {now})"))
+        text = " or ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)
+        return f": {text}." if phrases else "."
 
 
 def setting_of(tree: Any, key: str) -> tuple[bool, Any]:
-    """Whether the recipe has this key, and its value: of a schedule the first, of a part that is switched off None."""
+    """Whether the recipe, a plain tree, has the dotted `key`, and its value.
+
+    Of a schedule it is the ``value`` at its plateau; of another part of the recipe "on", or None where that is switched off
+    (null). (False, None) where there is no such key.
+
+    >>> setting_of({"optimiser": {"lr": {"value": 0.1, "warmup": 0.5}}}, "optimiser.lr")
+    (True, 0.1)
+    """
     for name in key.split("."):
         if tree is None:
             return True, None
@@ -140,6 +154,7 @@ def setting_of(tree: Any, key: str) -> tuple[bool, Any]:
 
 
 def _is_event(row: Mapping[str, Any]) -> bool:
+    """Whether the row was written with a preview or with losses on held-out pictures; gradient norms are in any row."""
     return any(not name.startswith("gradient_norm/") for name in row.get("watch", {}))
 
 
@@ -147,8 +162,8 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> Curves:
     curves: dict[str, tuple[list[int], list[float]]] = {}
     for row in history:
         for name, value in [*row["losses"].items(), *row.get("watch", {}).items()]:
-            places, values = curves.setdefault(name, ([], []))
-            places.append(row["images"])
+            images, values = curves.setdefault(name, ([], []))
+            images.append(row["images"])
             values.append(value)
     return curves
 
@@ -158,18 +173,19 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> Curves:
 
 @dataclass(frozen=True)
 class Rule:
-    """What may go wrong, and how to see it."""
+    """A fault of a training run, and how to recognise it."""
 
     kind: str
-    judge: Callable[[Trace, bool, Sequence[Advice]], str | None]
-    """A sentence, or None where nothing is wrong. The flag says whether the rule spoke at the event before, which loosens its
-    bounds."""
+    check: Callable[[Trace, bool, Sequence[Advice]], str | None]
+    """(run up to an event, whether the rule's warning is active already, `advice`) -> the warning, or None without a fault.
+
+    Thresholds are looser where the warning is active."""
     advice: tuple[Advice, ...] = ()
-    """What to change, given to `judge`: data, so that a test can ask whether the method has these settings."""
+    """Changes that may help. They are data, so that a test can check that the method has these settings."""
 
 
-def find_memorising(trace: Trace, standing: bool, advice: Sequence[Advice]) -> str | None:
-    """A loss that falls on training pictures and has risen on held-out ones: the training pictures are learned by heart."""
+def find_memorising(trace: Trace, active: bool, advice: Sequence[Advice]) -> str | None:
+    """A loss that falls on training pictures and has risen on held-out ones: the model memorises the training pictures."""
     if len(trace.events) < 4:
         return None
     for player in trace.players:
@@ -179,9 +195,9 @@ def find_memorising(trace: Trace, standing: bool, advice: Sequence[Advice]) -> s
         on_training = [value - gap for value, gap in zip(held_out, gaps, strict=True)]
         best = min(range(len(held_out) - 2), key=lambda i: held_out[i])
         rise, fall = min(held_out[-3:]) - held_out[best], on_training[best] - fmean(on_training[-3:])
-        flicker = median(abs(b - a) for a, b in pairwise(held_out))
-        # A real rise: beyond the flicker of the curve, and a good part of what training gained since.
-        if fall > 0 and rise > (0.5 if standing else 1.0) * max(2 * flicker, 0.15 * fall):
+        noise = median(abs(b - a) for a, b in pairwise(held_out))
+        # The rise is real: more than the noise of the curve, and at least 15 % of what the training loss fell by since.
+        if fall > 0 and rise > (0.5 if active else 1.0) * max(2 * noise, 0.15 * fall):
             return (
                 f"The model learns the training pictures by heart: its loss on held-out ones was {held_out[best]:.4g} at "
                 f"{trace.curves[f'held_out_{player}'][0][best]:,} images and is {held_out[-1]:.4g} now, while on training ones "
@@ -190,47 +206,48 @@ def find_memorising(trace: Trace, standing: bool, advice: Sequence[Advice]) -> s
     return None
 
 
-def find_exploding_gradients(trace: Trace, standing: bool, advice: Sequence[Advice] = ()) -> str | None:
-    """A player whose gradient's norm has been far above its usual one for three looks.
+def find_exploding_gradients(trace: Trace, active: bool, advice: Sequence[Advice] = ()) -> str | None:
+    """A player whose gradient norm was a hundred times its median, or more, at the last three measurements.
 
-    It advises on the learning rate and the clipping of that player, or of the method where that has them, before `advice`.
+    Its advice begins with the learning rate and the clipping of that player, or of the method where they are set there.
     """
     for player in trace.players:
         norms = trace.curve(f"gradient_norm/{player}")
         if len(norms) < 10:
             continue
-        now, usual = min(norms[-3:]), median(norms[:-3])
-        if now > (30 if standing else 100) * usual > 0:
+        latest, usual = min(norms[-3:]), median(norms[:-3])
+        if latest > (30 if active else 100) * usual > 0:
             clip = f"{{by: norm, limit: {2 * usual:.2g}}}"
-            mends = (("lower", "optimiser.lr", ""), ("set", "clip", clip))
-            places = (f"method.{player}", "method")
+            changes = (("lower", "optimiser.lr", ""), ("set", "clip", clip))
+            owners = (f"method.{player}", "method")
             return (
-                f"The gradients of the {player} explode: their norm is {now:.3g}, {now / usual:,.0f} times what it usually was"
-            ) + trace.advice([*((verb, f"{place}.{key}", value) for place in places for verb, key, value in mends), *advice])
+                f"The gradients of the {player} explode: their norm is {latest:.3g}, {latest / usual:,.0f} times what it "
+                "usually was"
+            ) + trace.advice([*((verb, f"{owner}.{key}", value) for owner in owners for verb, key, value in changes), *advice])
     return None
 
 
 GENERAL_RULES = (Rule("overfitting", find_memorising, (MIRROR,)), Rule("explosion", find_exploding_gradients))
-"""What can go wrong with any method."""
+"""Faults that any method can have."""
 
 
 def warnings(
     history: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any], rules: Sequence[Rule], method_key: str = "method"
 ) -> list[Warning]:
-    """Those that stand at the newest event of `history` (rows of metrics, oldest first), each with its newest numbers.
+    """The warnings that are active at the newest event of `history` (rows of metrics, oldest first), with current numbers.
 
-    `recipe` is the plain tree of the run's recipe, with the method that is being trained as its ``method``: it says which
-    settings there are, and where they stand. `method_key` is where a person sets that method.
+    `recipe` is the run's recipe as a plain tree, with the method that is being trained as its ``method``; advice names only
+    settings that it has. `method_key` is the key under which a person sets that method.
     """
     curves, events = _curves(history), list[int]()
-    standing: dict[str, Warning] = {}
+    active: dict[str, Warning] = {}
     for row in filter(_is_event, history):
         events.append(row["images"])
         trace = Trace(curves, events, row, recipe, method_key)
         for rule in rules:
-            text = rule.judge(trace, rule.kind in standing, rule.advice)
+            text = rule.check(trace, rule.kind in active, rule.advice)
             if text is None:
-                standing.pop(rule.kind, None)
+                active.pop(rule.kind, None)
             else:
-                standing[rule.kind] = Warning(rule.kind, text)
-    return list(standing.values())
+                active[rule.kind] = Warning(rule.kind, text)
+    return list(active.values())

@@ -1,7 +1,7 @@
-"""Files from the network: each is whole and verified, or not there.
+"""Downloads. A file is complete and its checksum verified, or it is absent.
 
-`pooch` fetches to a temporary name and compares the checksum before the file takes its own. What arrives is stored and nothing
-else: it is neither unpacked nor read here. Redirects lead to http and https only.
+`pooch` fetches to a temporary name and compares the checksum before the file gets its own name. Nothing is unpacked or parsed
+here. Redirects are followed to http and https only.
 """
 
 from __future__ import annotations
@@ -18,26 +18,29 @@ from limner.core.files import atomic
 from limner.core.progress import OnProgress, Progress, silent
 
 TIMEOUT = 30.0
-"""Seconds in which a server has to answer, and after which a pause in its answer is its end."""
-_BLOCK = 2**20
-_HEADERS = {"Accept-Encoding": "identity"}
+"""Seconds that a server may take to answer, and that it may pause while it sends."""
+_BLOCK_BYTES = 2**20
+_REQUEST_HEADERS = {"Accept-Encoding": "identity"}
+"""The file as it is published, not compressed on the way: a checksum is of the published bytes."""
 
 
 class DownloadError(Exception):
-    """No address gave the file. The message says of each, in one line, why not, and shows nothing secret of an address."""
+    """No address delivered the file. The message gives the reason for each in one line, without the secrets of an address."""
 
 
 class NoAnswerError(DownloadError):
-    """The server could not be reached, or did not answer in time; of the file this says nothing."""
+    """The server could not be reached, or did not answer in time: the file may exist all the same."""
 
 
-def download(urls: Sequence[str], path: Path, *, checksum: str | None, most: int, tell: OnProgress = silent) -> None:
-    """Fetches a file to `path` from the first of `urls` that gives it; each is tried once.
+def download(
+    urls: Sequence[str], path: Path, *, checksum: str | None, max_bytes: int, on_progress: OnProgress = silent
+) -> None:
+    """Fetches a file to `path` from the first of `urls` that delivers it; each is tried once.
 
-    `checksum` is ``"md5:…"`` or ``"sha256:…"`` in hex; None where none is known. A file of more than `most` bytes is refused as
-    soon as that many have come. `tell` hears of the progress in MiB.
+    `checksum` is ``"md5:…"`` or ``"sha256:…"`` in hexadecimal digits; None where it is unknown. A file of more than `max_bytes`
+    is refused as soon as that many have arrived. Progress is reported in MiB.
 
-    Errors: `DownloadError` where no address gives it; `InputError` where `path` cannot be written.
+    Errors: `DownloadError` where no address delivers it; `InputError` where `path` cannot be written.
     """
     import pooch
     from requests.exceptions import RequestException
@@ -49,9 +52,11 @@ def download(urls: Sequence[str], path: Path, *, checksum: str | None, most: int
             with _quiet(pooch.get_logger()), atomic(path) as temporary:
                 name = temporary.name
                 temporary.touch()
-                mode = temporary.stat().st_mode  # that of the person's new files; pooch's are for their owner alone
+                mode = temporary.stat().st_mode  # of a new file of this person; pooch's files can be read by their owner only
                 temporary.unlink()
-                pooch.retrieve(url, checksum, temporary.name, temporary.parent, downloader=_Stream(path.name, most, tell))
+                pooch.retrieve(
+                    url, checksum, temporary.name, temporary.parent, downloader=_Stream(path.name, max_bytes, on_progress)
+                )
                 temporary.chmod(mode)
             return
         except (RequestException, ValueError) as error:
@@ -59,33 +64,37 @@ def download(urls: Sequence[str], path: Path, *, checksum: str | None, most: int
     raise DownloadError("; ".join(reasons))
 
 
-def headers(url: str) -> Mapping[str, str]:
-    """What the server says of the file at `url` (``ETag``, ``Last-Modified``, ``Content-Length``), without fetching it.
+def fetch_headers(url: str) -> Mapping[str, str]:
+    """The server's response headers for `url` (``ETag``, ``Last-Modified``, ``Content-Length``), without the file itself.
 
-    Errors: `DownloadError` where there is no such file, and `NoAnswerError`, which is one, where nobody answers.
+    Errors: `DownloadError` where there is no such file; its subclass `NoAnswerError` where no server answers.
     """
     import requests
 
     try:
-        # Not HEAD: signed addresses allow one method alone. The body is not read.
-        with requests.get(url, stream=True, timeout=TIMEOUT, headers=_HEADERS) as reply:
+        # GET and not HEAD: a signed address is valid for one method only. The body is not read.
+        with requests.get(url, stream=True, timeout=TIMEOUT, headers=_REQUEST_HEADERS) as reply:
             reply.raise_for_status()
             return reply.headers
     except (requests.exceptions.RequestException, ValueError) as error:
-        silent_server = isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout)
-        kind = NoAnswerError if silent_server else DownloadError
+        unanswered = isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout)
+        kind = NoAnswerError if unanswered else DownloadError
         raise kind(f"{public_address(url)}: {_reason(error, url)}") from error
 
 
-def length(said: Mapping[str, str]) -> int | None:
-    """The bytes of a file by its ``Content-Length``; None where there is none, or it is no number."""
-    text = said.get("Content-Length", "").strip()
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """Bytes of a file by the header ``Content-Length``; None where it is absent or no number.
+
+    >>> content_length({"Content-Length": "1024"}), content_length({"Content-Length": "unknown"})
+    (1024, None)
+    """
+    text = headers.get("Content-Length", "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 @contextmanager
 def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """pooch announces every download, and we do so ourselves; the logger is its user's as well and stays as it was."""
+    """A context in which pooch does not log each download, which limner reports itself; its logger is restored afterwards."""
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
@@ -96,38 +105,41 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Stream:
-    """Writes an answer to a file block by block, as pooch asks of a downloader, and counts its bytes.
+    """A downloader for pooch: writes the response to a file block by block, and reports progress.
 
-    Errors: `ValueError` once there are more than `most`.
+    Errors: `ValueError` once there are more than `max_bytes`.
     """
 
     name: str
-    most: int
-    tell: OnProgress
+    max_bytes: int
+    on_progress: OnProgress
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         import requests
         from urllib3.exceptions import HTTPError
 
         size, what = 0, f"fetching {self.name} (MiB)"
-        with requests.get(url, stream=True, timeout=TIMEOUT, headers=_HEADERS) as reply, Path(output_file).open("wb") as handle:
+        with (
+            requests.get(url, stream=True, timeout=TIMEOUT, headers=_REQUEST_HEADERS) as reply,
+            Path(output_file).open("wb") as handle,
+        ):
             reply.raise_for_status()
-            total = length(reply.headers) or 0
-            if total > self.most:
-                raise ValueError(f"it is {total:,} bytes long, and at most {self.most:,} are expected")
+            total = content_length(reply.headers) or 0
+            if total > self.max_bytes:
+                raise ValueError(f"it is {total:,} bytes long, and at most {self.max_bytes:,} are expected")
             try:
-                # Not decoded, whatever the server says of their encoding: a checksum is that of the file as it is published.
-                for block in reply.raw.stream(_BLOCK, decode_content=False):
+                # Not decoded, whatever encoding the server declares: the checksum is of the bytes as they are published.
+                for block in reply.raw.stream(_BLOCK_BYTES, decode_content=False):
                     size += handle.write(block)
-                    if size > self.most:
-                        raise ValueError(f"it sends more than the {self.most:,} bytes that are expected")
-                    self.tell(Progress(what, size // _BLOCK, total // _BLOCK))
+                    if size > self.max_bytes:
+                        raise ValueError(f"it sends more than the {self.max_bytes:,} bytes that are expected")
+                    self.on_progress(Progress(what, size // _BLOCK_BYTES, total // _BLOCK_BYTES))
             except HTTPError as error:
                 raise requests.ConnectionError(error) from error
 
 
 def _reason(error: BaseException, url: str) -> str:
-    """The innermost cause of an error of requests about `url`, which wraps those of urllib3, in one line without secrets."""
+    """The innermost cause of an error about `url`, in one line without secrets; requests wraps errors of urllib3."""
     while isinstance(inner := getattr(error, "reason", None) or next(iter(error.args), None), BaseException):
         error = inner
     return public_text(re.sub(r"^<[^>]*>: ", "", " ".join(str(error).split())), url) or type(error).__name__

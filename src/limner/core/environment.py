@@ -1,4 +1,4 @@
-"""Verb: what this machine offers, what of it was never tried, and what is wrong with the installation; memory in bytes."""
+"""What `limner doctor` reports: the machine, the versions, and what is wrong with the installation. Memory is in bytes."""
 
 from __future__ import annotations
 
@@ -8,28 +8,61 @@ from collections.abc import Mapping
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from limner.core import process
 from limner.core.files import cache_folder
-from limner.core.process import TRIED, System
+from limner.core.process import TESTED_PLATFORMS, System
 
 if TYPE_CHECKING:
     import torch
 
-TORCH = "2.13"  # what the tests run with; older ones back to 2.11 are known to import
+TESTED_TORCH = "2.13"
+"""The version of torch that the tests run with; limner also imports with older ones, back to 2.11."""
 EXTRAS: Mapping[str, tuple[str, ...]] = {"export": ("onnx", "onnxruntime")}
-"""The extras of pyproject.toml but for `dev`, and the modules that each brings."""
+"""Each extra of pyproject.toml, except `dev`, and the modules that it installs."""
 
-_PROPER: Mapping[System, str] = {"linux": "Linux", "macos": "macOS", "windows": "Windows", "other": "this operating system"}
+_SYSTEM_NAMES: Mapping[System, str] = {
+    "linux": "Linux",
+    "macos": "macOS",
+    "windows": "Windows",
+    "other": "this operating system",
+}
 
 
-def examine(data: Mapping[str, str]) -> dict[str, Any]:
-    """Everything a report of a fault should carry: device, precision, threads, versions, memory, caches, extras, warnings.
+class Environment(TypedDict):
+    """The answer of `examine`; the names are the keys of ``limner doctor --json``."""
 
-    `data` says where each data set that is at hand lies. `memory` is in bytes: the device's own where it is a GPU, the
-    machine's otherwise. `tried` lists where limner was ever run.
-    Errors: `InputError` where LIMNER_DEVICE names no device, or one that is not here.
+    limner: str
+    python: str
+    torch: str
+    device: str
+    """Such as "cpu" or "cuda:0"."""
+    device_name: str
+    precision: str
+    """The number format that training chooses here: "bf16" or "fp32"."""
+    threads: int
+    memory: int | None
+    """Bytes: of the device where it is a GPU, otherwise of the machine; None where the system does not say."""
+    allocator: str
+    cache: str
+    """The folder of prepared data and judges."""
+    data: dict[str, str]
+    """Name of each data set on this machine -> its folder."""
+    extras: dict[str, bool]
+    """Name of each extra of pyproject.toml -> whether it is installed."""
+    system: System
+    tried: list[dict[str, str]]
+    """Rows of `process.TESTED_PLATFORMS`: ``system``, ``device`` (its kind, such as "cuda"), ``what`` (what was run there)."""
+    warnings: list[str]
+    """Sentences about what is wrong, or was never tested here."""
+
+
+def examine(data: Mapping[str, str]) -> Environment:
+    """What a bug report should contain: device, number format, threads, versions, memory, caches, extras, warnings.
+
+    `data`: name of each data set on this machine -> its folder.
+    Errors: `InputError` where LIMNER_DEVICE names no kind of device, or one that this machine lacks.
     """
     import torch
 
@@ -50,13 +83,13 @@ def examine(data: Mapping[str, str]) -> dict[str, Any]:
         "data": dict(data),
         "extras": {name: all(find_spec(module) for module in modules) for name, modules in EXTRAS.items()},
         "system": process.system(),
-        "tried": [{"system": system, "device": kind, "what": what} for (system, kind), what in TRIED.items()],
-        "warnings": [*_untried(device.type), *_warnings(torch.__version__)],
+        "tried": [{"system": system, "device": kind, "what": what} for (system, kind), what in TESTED_PLATFORMS.items()],
+        "warnings": [*_untested(device.type), *_installation_faults(torch.__version__)],
     }
 
 
 def version(package: str) -> str:
-    """Of an installed package; a checkout that was never installed has none."""
+    """The version of an installed package; "not installed" otherwise, also for limner when it runs from a checkout."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -64,7 +97,7 @@ def version(package: str) -> str:
 
 
 def total_memory(device: torch.device) -> int | None:
-    """Bytes: the device's own where it is a GPU, the machine's otherwise; None where nobody says."""
+    """Bytes: of the device where it is a GPU, otherwise of the machine; None where the system does not say."""
     import torch
 
     if device.type == "mps":
@@ -78,7 +111,7 @@ def total_memory(device: torch.device) -> int | None:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be allocated on a GPU."""
+    """Bytes that can still be allocated on `device`, a GPU."""
     import torch
 
     if device.type == "mps":
@@ -87,9 +120,10 @@ def free_memory(device: torch.device) -> int:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that this process ever held: on the GPU where `device` is one, else of main memory. 0 where nobody says.
+    """Most bytes that this process has held so far: on the GPU where `device` is one, otherwise of main memory.
 
-    mps keeps no record of its peak: there it is what the process holds now, of which it gives back little.
+    0 where the system does not say. mps records no peak, so there it is what the process holds now, of which it rarely returns
+    much.
     """
     import torch
 
@@ -108,7 +142,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def _peak_on_windows() -> int:
-    """The peak of the working set, from PROCESS_MEMORY_COUNTERS of psapi.h."""
+    """The peak of the working set in bytes, from PROCESS_MEMORY_COUNTERS of psapi.h; 0 where Windows does not say."""
     import ctypes
 
     class Counters(ctypes.Structure):
@@ -116,7 +150,7 @@ def _peak_on_windows() -> int:
             ("size", ctypes.c_uint32),
             ("faults", ctypes.c_uint32),
             ("peak", ctypes.c_size_t),
-            ("further", ctypes.c_size_t * 7),
+            ("others", ctypes.c_size_t * 7),
         )
 
     library = getattr(ctypes, "WinDLL", None)
@@ -126,56 +160,59 @@ def _peak_on_windows() -> int:
     counters.size = ctypes.sizeof(counters)
     kernel.GetCurrentProcess.restype = ctypes.c_void_p
     kernel.K32GetProcessMemoryInfo.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32)
-    fine = kernel.K32GetProcessMemoryInfo(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.size)
-    return int(counters.peak) if fine else 0
+    succeeded = kernel.K32GetProcessMemoryInfo(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.size)
+    return int(counters.peak) if succeeded else 0
 
 
 def _allocator() -> str:
-    """Who hands out memory; freed memory kept between steps is worth up to ×2 on a CPU."""
-    for word in ("jemalloc", "tcmalloc", "mimalloc"):
-        if word in os.environ.get("LD_PRELOAD", ""):
-            return word
+    """The memory allocator. Training on a CPU is up to twice as fast with one that keeps freed memory between steps."""
+    for name in ("jemalloc", "tcmalloc", "mimalloc"):
+        if name in os.environ.get("LD_PRELOAD", ""):
+            return name
     if process.has_glibc():
         return "glibc, told to keep freed memory while training"
     return "the system's"
 
 
-def _untried(kind: str) -> list[str]:
-    """A sentence for each way in which this machine is unlike those that limner was ever run on."""
+def _untested(kind: str) -> list[str]:
+    """A sentence for each way in which this machine differs from those on which limner was run."""
     import torch
 
     from limner.core import precision
 
-    system, never = process.system(), list[str]()
-    if (system, "cpu") not in TRIED:
-        never.append(f"limner was never run on {_PROPER[system]}, only tested as if it were there: report what goes wrong")
-    if kind == "cpu" and (idle := precision.untried_accelerator()):
-        never.append(
-            f"there is a device of kind {idle}, which limner was never run on and does not take by itself: set "
-            f"LIMNER_DEVICE={idle} to use it, compare a short run with one of LIMNER_DEVICE=cpu, and report what differs"
+    system, warnings = process.system(), list[str]()
+    if (system, "cpu") not in TESTED_PLATFORMS:
+        warnings.append(
+            f"limner was never run on {_SYSTEM_NAMES[system]}, only tested as if it were there: report what goes wrong"
         )
-    elif kind != "cpu" and (system, kind) not in TRIED:
-        never.append(
+    if kind == "cpu" and (unused := precision.untested_accelerator()):
+        warnings.append(
+            f"there is a device of kind {unused}, which limner was never run on and does not take by itself: set "
+            f"LIMNER_DEVICE={unused} to use it, compare a short run with one of LIMNER_DEVICE=cpu, and report what differs"
+        )
+    elif kind != "cpu" and (system, kind) not in TESTED_PLATFORMS:
+        warnings.append(
             f"limner was never run on {kind} here, only tested as if it were there: compare a short run with one of "
             "LIMNER_DEVICE=cpu, and report what differs"
         )
     elif kind != "cpu" and torch.accelerator.device_count() > 1:
-        never.append("limner was tried with one GPU, never with several; a process uses one")
-    return never
+        warnings.append("limner was tried with one GPU, never with several; a process uses one")
+    return warnings
 
 
-def _warnings(torch_version: str) -> list[str]:
+def _installation_faults(torch_version: str) -> list[str]:
+    """A sentence for each fault of the installation or of the environment variables."""
     warnings = []
     if find_spec("torchvision") is not None:
         warnings.append("torchvision is installed: limner does without it, and its build often does not fit torch's")
-    if not torch_version.startswith(f"{TORCH}."):
-        warnings.append(f"torch is {torch_version}; limner is tested with {TORCH}")
+    if not torch_version.startswith(f"{TESTED_TORCH}."):
+        warnings.append(f"torch is {torch_version}; limner is tested with {TESTED_TORCH}")
     missing = [
         part for part in os.environ.get("LIMNER_DATA", "").split(os.pathsep) if part and not Path(part).expanduser().is_dir()
     ]
     warnings.extend(f"LIMNER_DATA names {part}, which is no folder" for part in missing)
     cache = cache_folder()
-    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    if not os.access(there, os.W_OK):
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    if not os.access(existing, os.W_OK):
         warnings.append(f"the cache {cache} cannot be written; set LIMNER_CACHE to a folder of your own")
     return warnings

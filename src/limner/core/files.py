@@ -1,6 +1,6 @@
-"""Files that are either whole or not there: write to a temporary name, fsync, rename.
+"""Writing files atomically: to a temporary name, then fsync, then rename, so that a file is either complete or absent.
 
-A full disk is something the person can mend, so it leaves here as an `InputError`, and the half-written file goes with it.
+A full disk is something that the person can mend, so it becomes an `InputError`, and the incomplete file is removed.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ from typing import Any
 from limner.core import process
 from limner.core.errors import InputError
 
-_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PATH_CONFLICT_ERRORS = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+_DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def os_errors_as_input_errors(path: Path) -> Iterator[None]:
-    """Turns the operating system's refusals about `path` (full disk, no permission) into one line for the person."""
+    """A context in which an `OSError` about `path` (full disk, no permission, …) becomes an `InputError` of one line."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in _DISK_FULL_ERRORS:
             raise InputError(f"no space left while writing {path}; free some space, then run the same command again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise InputError(f"no permission to write {path}; choose another folder or change its permissions") from error
         if error.errno == errno.ENAMETOOLONG:
             raise InputError(f"cannot write {path}: the name is too long; choose another") from error
-        if error.errno in _IN_THE_WAY:
+        if error.errno in _PATH_CONFLICT_ERRORS:
             raise InputError(
                 f"cannot write {path}: a file stands where a folder should, or the reverse; choose another name"
             ) from error
         raise
 
 
-def writable(folder: Path) -> None:
-    """Says before a long computation what would go wrong after it; makes nothing.
+def check_writable(folder: Path) -> None:
+    """Checks, before a long computation, that its result can be written into `folder`, which need not exist yet.
 
-    Errors: `InputError` where no file could be written into `folder`, which need not be there yet.
+    Creates nothing. Errors: `InputError` where no file could be written there.
     """
     with os_errors_as_input_errors(folder):
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        if not there.is_dir():
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not existing.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if not os.access(there, os.W_OK | os.X_OK):
+        if not os.access(existing, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def sync(path: Path) -> None:
-    """Asks the kernel to have `path` (a file or a folder) on disk before this returns.
+    """Returns once the contents of `path` (a file or a folder) are on disk.
 
-    Windows opens no folder, and writes out only what was opened for writing.
+    Windows cannot open a folder, and flushes only files that are open for writing.
     """
     windows = process.system() == "windows"
     if windows and path.is_dir():
@@ -73,23 +73,23 @@ def sync(path: Path) -> None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """`source` takes the name of the file `target`. On Windows it waits, a second at most, while `target` is being read."""
+    """Renames `source` to `target`, replacing that file. On Windows it retries for a second while `target` is being read."""
     tries = 20 if process.system() == "windows" else 1
-    for left in reversed(range(tries)):
+    for attempt in range(1, tries + 1):
         try:
             os.replace(source, target)
             return
         except PermissionError:
-            if not left:
+            if attempt == tries:
                 raise
             time.sleep(0.05)
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; what was written there takes the name `path` when the block ends well.
+    """Yields a temporary path beside `path`; the file written there is renamed to `path` when the block ends without an error.
 
-    Errors: `InputError` when the disk is full or may not be written; the temporary file is removed on any error.
+    Errors: `InputError` when the disk is full or not writable; the temporary file is removed on any error.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.tmp")
     with os_errors_as_input_errors(path):
@@ -106,7 +106,8 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder, which must not exist yet: filled under a temporary name, synced file by file, then renamed."""
+    """Yields a temporary folder beside `path`, which must not exist yet; it is renamed to `path` when the block ends without an
+    error, all its files on disk. Errors: as `atomic`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.tmp")
     with os_errors_as_input_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,33 +127,40 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path` in UTF-8, atomically. Errors: `InputError`, as `atomic`."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")  # the same bytes on every system
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Writes `value` to `path` as indented JSON, atomically. Errors: `InputError`, as `atomic`; `ValueError` for NaN or inf."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of the file's bytes."""
+    """SHA-256 of the file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def slug(text: str, ascii_only: bool = False) -> str:
-    """`text` as part of a file's name: letters (of any script, or with `ascii_only` A to Z), digits, ``_``, ``.`` and ``-``
-    stay, and each stretch of anything else becomes one ``-``.
+    """`text` as part of a file's name: each stretch of other characters than letters, digits, ``_``, ``.`` and ``-`` becomes
+    one ``-``. Letters are those of any script, or with `ascii_only` those of ASCII.
 
-    A name that stands alone takes ``slug(text).strip("-.") or "name"``, so that it is neither hidden, taken for an option, nor
-    empty.
+    For a whole name use ``slug(text).strip("-.") or "name"``: the result may begin with ``.`` (hidden) or ``-`` (an option),
+    and may be empty.
+
+    >>> slug("Blüten & Blätter, 2024.png")
+    'Blüten-Blätter-2024.png'
+    >>> slug("Blüten", ascii_only=True)
+    'Bl-ten'
     """
     return re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII if ascii_only else re.NOFLAG)
 
 
 def cache_folder() -> Path:
-    """Where prepared data and judges are kept between commands: ``$LIMNER_CACHE``, or ``~/.cache/limner``."""
-    chosen = os.environ.get("LIMNER_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
+    """The folder of prepared data and judges that later commands use again: ``$LIMNER_CACHE``, or ``~/.cache/limner``."""
+    setting = os.environ.get("LIMNER_CACHE")
+    if setting:
+        return Path(setting).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limner"

@@ -1,4 +1,4 @@
-"""Pictures between their two forms: uint8 arrays [N, H, W, C] in files, float tensors [N, C, H, W] in [-1, 1] in networks."""
+"""Pictures in their two forms: uint8 arrays [N, H, W, C] in files, float tensors [N, C, H, W] in [-1, 1] in networks."""
 
 from __future__ import annotations
 
@@ -15,63 +15,67 @@ from torch import Tensor
 
 from limner.core.files import atomic
 
-TINY = 16
-"""Pixels below which a side is enlarged smoothly in grids."""
+MIN_SHARP_SIDE = 16
+"""Pixels. In grids, images with both sides shorter than this are enlarged by bicubic interpolation, others by whole pixels."""
 
 
 def to_tensor(images: NDArray[np.uint8], device: torch.device | None = None) -> Tensor:
-    """[N, H, W, C] uint8 -> [N, C, H, W] float32 in [-1, 1], channels last in memory (as it already lies)."""
+    """[N, H, W, C] uint8 -> [N, C, H, W] float32 in [-1, 1] on `device` (the CPU where None), channels last in memory.
+
+    >>> to_tensor(np.array([[[[0], [255]]]], dtype=np.uint8))
+    tensor([[[[-1.,  1.]]]])
+    """
     pixels = torch.from_numpy(np.require(images, requirements="W")).to(device or "cpu")
     return pixels.permute(0, 3, 1, 2).to(torch.float32).mul_(2 / 255).sub_(1)
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """[N, C, H, W] in [-1, 1] -> [N, H, W, C] uint8; rounded, not truncated, and clipped."""
+    """[N, C, H, W] in [-1, 1] -> [N, H, W, C] uint8 on the CPU: clipped to that range, and rounded to the nearest value."""
     pixels = images.detach().float().add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
     array: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return array
 
 
 def grid(images: NDArray[np.uint8], columns: int | None = None, gap: int = 2) -> NDArray[np.uint8]:
-    """One picture [H', W', C] of all `images` [N, H, W, C], row by row on white; as near to a square as N allows.
+    """One picture [H', W', C] of all `images` [N, H, W, C], row by row on white, `gap` pixels apart.
 
-    Small images are enlarged by whole pixels so that a person can see them; tiny ones smoothly, since nobody reads a digit off
-    eight by eight squares.
+    Where `columns` is None the picture is about square. Images whose longer side is 28 pixels or less are enlarged by a whole
+    factor; below `MIN_SHARP_SIDE` by smooth interpolation, since eight by eight squares do not look like a digit.
     """
     count, height, width, channels = images.shape
     columns = columns or max(1, math.ceil(math.sqrt(count * height / width)))
     zoom = max(1, 56 // max(height, width))
-    if max(height, width) < TINY:
+    if max(height, width) < MIN_SHARP_SIDE:
         side = (width * zoom, height * zoom)
-        smooth = [np.asarray(picture(image).resize(side, Image.Resampling.BICUBIC)) for image in images]
-        images = np.stack(smooth).reshape(count, *side[::-1], channels)
+        enlarged = [np.asarray(to_pillow(image).resize(side, Image.Resampling.BICUBIC)) for image in images]
+        images = np.stack(enlarged).reshape(count, *side[::-1], channels)
     else:
         images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
     height, width = height * zoom, width * zoom
     rows = math.ceil(count / columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, dtype=np.uint8)
-    for place, image in enumerate(images):
-        top, left = gap + place // columns * (height + gap), gap + place % columns * (width + gap)
+    for index, image in enumerate(images):
+        top, left = gap + index // columns * (height + gap), gap + index % columns * (width + gap)
         sheet[top : top + height, left : left + width] = image
     return sheet
 
 
-def picture(image: NDArray[np.uint8]) -> Image.Image:
-    """[H, W, C] with 1, 3 or 4 channels as a Pillow image."""
+def to_pillow(image: NDArray[np.uint8]) -> Image.Image:
+    """[H, W, C] uint8 with 1, 3 or 4 channels -> the Pillow image of mode L, RGB or RGBA."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 def save_png(path: Path, image: NDArray[np.uint8], text: Mapping[str, str] | None = None) -> None:
-    """Writes [H, W, C] as PNG, atomically, with `text` as its text chunks."""
+    """Writes [H, W, C] to `path` as PNG, atomically, with `text` as iTXt chunks. Errors: `InputError`, as `files.atomic`."""
     info = PngInfo()
     for key, value in (text or {}).items():
         info.add_itxt(key, value)
     with atomic(path) as temporary:
-        picture(image).save(temporary, format="PNG", pnginfo=info)
+        to_pillow(image).save(temporary, format="PNG", pnginfo=info)
 
 
 def side_by_side(*sheets: NDArray[np.uint8], gap: int = 12) -> NDArray[np.uint8]:
-    """Sheets [H, W, C] of equal channels, left to right, on white."""
+    """One picture of several [H, W, C] with equal C, left to right on white; `gap` pixels of white follow each of them."""
     height = max(sheet.shape[0] for sheet in sheets)
     parts: list[NDArray[np.uint8]] = []
     for sheet in sheets:
@@ -81,5 +85,9 @@ def side_by_side(*sheets: NDArray[np.uint8], gap: int = 12) -> NDArray[np.uint8]
 
 
 def batches_of(count: int, size: int) -> Sequence[slice]:
-    """Slices that cover 0..count in steps of `size`."""
+    """Slices of `size` that together cover the rows 0 … count-1; the last one may be shorter.
+
+    >>> batches_of(5, 2)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]

@@ -1,7 +1,7 @@
-"""Layer state that moves with training beside the weights: running moments, vectors of a power iteration, averages of codes.
+"""Layer state that training updates beside the weights: running moments, vectors of a power iteration, averages of codes.
 
-A forward pass only notes what it saw; the stepper adds the notes over chunks and processes and moves the state once per phase.
-So one process with two chunks and two processes with one chunk each end up with the same state.
+A forward pass only collects statistics. `training.step.Stepper` sums them over chunks and processes and updates the state once
+per phase, so that one process with two chunks and two processes with one chunk each end up with the same state.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from torch import Tensor, nn
 
 
 class StatefulLayer(nn.Module, ABC):
-    """A layer with state of its own that no gradient moves.
+    """A layer with state that is updated from statistics of the forward pass, and not by a gradient.
 
-    In one phase a layer notes on all processes or on none: sums are added over processes by their order.
+    In one phase, a layer collects statistics on all processes or on none: they are summed over processes by position.
     """
 
     @abstractmethod
     def take_statistics(self) -> dict[str, Tensor]:
-        """What was noted since the last call, as sums that may be added over chunks and processes. The notes are cleared."""
+        """Returns and clears the statistics since the last call, as sums that can be added over chunks and processes."""
 
     @abstractmethod
     def move_state(self, sums: Mapping[str, Tensor]) -> None:
-        """Moves the state once, by the sums over all chunks and processes, after the optimisers have stepped."""
+        """Updates the state once, from the sums over all chunks and processes, after the optimisers' step."""
 
 
 def stateful_layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, StatefulLayer]]:

@@ -1,7 +1,8 @@
-"""Processes: started by torchrun, one per accelerator or per share of the cores. One process needs none of this.
+"""Several processes on one task, started by torchrun. With one process, every function here returns at once.
 
-Gradients are averaged by the loop itself, once per step and in buckets, because DistributedDataParallel excludes
-`torch.autograd.grad` (its documentation says so). Which process does what is decided here and nowhere else.
+`training.step` sums gradients over the processes through `sum_all`, once per step and in buckets, because
+DistributedDataParallel does not support `torch.autograd.grad` (its documentation says so). "The main process" is the one of
+rank 0: it writes the files and makes the decisions.
 """
 
 from __future__ import annotations
@@ -21,26 +22,28 @@ from limner.core import precision
 
 T = TypeVar("T")
 
-BUCKET = 25 * 2**20 // 4
-"""float32 entries reduced in one message (25 MiB, as DistributedDataParallel does)."""
+BUCKET_ENTRIES = 25 * 2**20 // 4
+"""float32 entries summed in one message: 25 MiB, the default of DistributedDataParallel."""
 
 
 def rank() -> int:
+    """The number of this process, from 0 to `process_count()` - 1."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def process_count() -> int:
+    """How many processes work together; 1 outside of `processes()`."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that writes files and speaks."""
+    """Whether this process is the one that writes files and reports progress."""
     return rank() == 0
 
 
 @contextmanager
 def processes() -> Iterator[None]:
-    """Joins the group that torchrun announced in the environment; without one, does nothing."""
+    """A context in which the processes that torchrun started work as one group; without torchrun it does nothing."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
@@ -50,14 +53,14 @@ def processes() -> Iterator[None]:
     dist.init_process_group(_backend(device), timeout=timedelta(hours=2))
     try:
         yield
-        # All leave together: torchrun ends the others as soon as one is gone amiss, and the leading one may still be writing.
+        # Leave together: torchrun ends all processes once one has failed, and the main process may still be writing files.
         dist.barrier()
     finally:
         dist.destroy_process_group()
 
 
 def _backend(device: torch.device) -> str:
-    """The card's own (nccl, xccl), which wants a card for each process of a node; gloo where they share one, or have none."""
+    """nccl (cuda) or xccl (xpu), which need one GPU per process of the node; gloo where processes share a GPU or have none."""
     own = {"cuda": "nccl", "xpu": "xccl"}.get(device.type)
     if own is None or int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > torch.accelerator.device_count():
         return "gloo"
@@ -65,17 +68,20 @@ def _backend(device: torch.device) -> str:
 
 
 def _message_device() -> str:
-    """Where a message must lie: nccl and xccl send from the card alone."""
+    """Where a tensor must lie to be sent: nccl and xccl send from the GPU only, gloo from the CPU."""
     return {"nccl": "cuda", "xccl": "xpu"}.get(dist.get_backend(), "cpu")
 
 
 def _gradient_device(device: torch.device) -> torch.device:
-    """The same for what lies on `device`: gloo also takes it from a card of cuda (not of mps or xpu), which spares a way."""
+    """Where gradients on `device` are summed: gloo also accepts cuda tensors (not mps or xpu), which saves a copy."""
     return device if device.type == "cuda" else torch.device(_message_device())
 
 
 def sum_all(tensors: Sequence[Tensor]) -> None:
-    """Adds each tensor over all processes, in place, in buckets of one flat message each."""
+    """Sums each tensor over all processes, in place. Several tensors travel in one flat float32 message.
+
+    Every process must pass tensors of the same shapes in the same order.
+    """
     if process_count() == 1:
         return
     bucket: list[Tensor] = []
@@ -83,7 +89,7 @@ def sum_all(tensors: Sequence[Tensor]) -> None:
     for tensor in tensors:
         bucket.append(tensor)
         size += tensor.numel()
-        if size >= BUCKET:
+        if size >= BUCKET_ENTRIES:
             _sum_bucket(bucket)
             bucket, size = [], 0
     if bucket:
@@ -101,7 +107,7 @@ def _sum_bucket(tensors: Sequence[Tensor]) -> None:
 
 
 def broadcast_integers(values: Sequence[int]) -> list[int]:
-    """The leading process's `values`, on every process. All must give as many."""
+    """The main process's `values`, on every process. All must pass the same number of values."""
     if process_count() == 1:
         return list(values)
     tensor = torch.tensor(values, dtype=torch.int64, device=_message_device())
@@ -110,9 +116,9 @@ def broadcast_integers(values: Sequence[int]) -> list[int]:
 
 
 def broadcast_object(value: T) -> T:
-    """The leading process's `value`, on every process: small things that JSON can hold, such as decisions, texts, reports.
+    """The main process's `value`, on every process. For small values that JSON can hold, such as texts and reports.
 
-    Sent as JSON and not pickled, so that tuples arrive as lists. The leading process keeps its own `value`.
+    It is sent as JSON and not pickled, so tuples arrive as lists. The main process gets back its own `value`.
     """
     if process_count() == 1:
         return value
@@ -126,20 +132,23 @@ def broadcast_object(value: T) -> T:
 
 
 def wait_for_all() -> None:
-    """Returns when every process has come here."""
+    """Returns when every process has called it."""
     if process_count() > 1:
         broadcast_integers([0])
 
 
 def main_process_first(make: Callable[[], T]) -> T:
-    """`make()` on the leading process, then on the others, which find made what it has left on disk."""
-    mine = make() if is_main_process() else None
+    """`make()`, called on the main process first and then on the others, which find its files on disk."""
+    result = make() if is_main_process() else None
     wait_for_all()
-    return make() if mine is None else mine
+    return make() if result is None else result
 
 
 def all_gather_rows(rows: Tensor) -> Tensor:
-    """[n, …] on the CPU of every process -> [Σ n, …] on every process, in the order of their ranks; n may differ, and be 0."""
+    """[n, …] on the CPU of each process -> [Σ n, …] on the CPU of every process, in the order of ranks.
+
+    n may differ between processes, and may be 0.
+    """
     if process_count() == 1:
         return rows
     rows = rows.to(_message_device())
@@ -147,6 +156,6 @@ def all_gather_rows(rows: Tensor) -> Tensor:
     dist.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
     padded = rows.new_zeros(max(int(size) for size in sizes), *rows.shape[1:])
     padded[: len(rows)] = rows
-    every = [torch.empty_like(padded) for _ in range(process_count())]
-    dist.all_gather(every, padded)
-    return torch.cat([part[: int(size)] for part, size in zip(every, sizes, strict=True)]).cpu()
+    parts = [torch.empty_like(padded) for _ in range(process_count())]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[: int(size)] for part, size in zip(parts, sizes, strict=True)]).cpu()

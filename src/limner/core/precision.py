@@ -1,4 +1,4 @@
-"""What computes here, and in which number format: the device, bfloat16 or float32, float64 where it is there, the same bits."""
+"""The device that computes, its number format (float32, bfloat16, float64), and contexts in which results repeat to the bit."""
 
 from __future__ import annotations
 
@@ -14,55 +14,55 @@ import torch
 from torch import Tensor, nn
 
 from limner.core.errors import InputError, nearest
-from limner.core.process import TRIED, configure_process
+from limner.core.process import TESTED_PLATFORMS, configure_for_ordered_sums
 
 Precision = Literal["fp32", "bf16"]
 Accelerator = Literal["cuda", "mps", "xpu"]
-Kind = Literal["cpu"] | Accelerator
+DeviceKind = Literal["cpu"] | Accelerator
 
-CHOICE = "LIMNER_DEVICE"
-"""The environment variable that names another kind of device than the one that would be taken."""
+DEVICE_VARIABLE = "LIMNER_DEVICE"
+"""The environment variable by which a person chooses the kind of device."""
+DEVICE_KINDS: tuple[DeviceKind, ...] = ("cpu", "cuda", "mps", "xpu")
 
 
 def accelerator() -> Accelerator | None:
-    """The accelerator that this machine has and this build of torch can use; None for one that limner does not know."""
-    there = torch.accelerator.current_accelerator(check_available=True)
+    """The accelerator that this machine has and this build of torch can use; None where there is none that limner supports."""
+    current = torch.accelerator.current_accelerator(check_available=True)
     kinds: tuple[Accelerator, ...] = ("cuda", "mps", "xpu")
-    return next((kind for kind in kinds if there is not None and there.type == kind), None)
+    return next((kind for kind in kinds if current is not None and current.type == kind), None)
 
 
-def untried_accelerator() -> Accelerator | None:
+def untested_accelerator() -> Accelerator | None:
     """The accelerator of this machine if limner was never run on one of its kind, whatever the operating system; else None."""
-    there = accelerator()
-    return None if there in {kind for _, kind in TRIED} else there
+    kind = accelerator()
+    return None if kind in {tested for _, tested in TESTED_PLATFORMS} else kind
 
 
-def device_kind() -> Kind:
-    """What LIMNER_DEVICE names; without it the accelerator where there is one of a kind that was tried, otherwise the CPU.
+def device_kind() -> DeviceKind:
+    """What LIMNER_DEVICE names; without it the accelerator, if limner was tested on one of its kind, otherwise the CPU.
 
-    A kind was tried where `process.TRIED` has it, on whatever operating system. Another one is taken only by its name:
-    nobody knows yet what it computes, and a run that was begun on the CPU must not go on elsewhere unasked.
+    A kind was tested if `process.TESTED_PLATFORMS` has it, on any operating system. Others are used only by name: their results
+    were never checked, and a run that was begun on the CPU must not silently go on elsewhere.
 
-    Errors: `InputError` where it names no kind of device, or one that is not here.
+    Errors: `InputError` where the variable names no kind of device, or one that this machine lacks.
     """
-    asked, there = os.environ.get(CHOICE, "").strip().lower(), accelerator()
-    here: tuple[Kind, ...] = ("cpu",) if there is None else ("cpu", there)
-    if not asked:
-        return "cpu" if untried_accelerator() else here[-1]
-    for kind in here:
-        if asked == kind:
+    choice, current = os.environ.get(DEVICE_VARIABLE, "").strip().lower(), accelerator()
+    available: tuple[DeviceKind, ...] = ("cpu",) if current is None else ("cpu", current)
+    if not choice:
+        return "cpu" if untested_accelerator() else available[-1]
+    for kind in available:
+        if choice == kind:
             return kind
-    known = ("cpu", "cuda", "mps", "xpu")
-    if asked in known:
-        raise InputError(f"{CHOICE}={asked}, but torch sees no {asked} device here; choose {' or '.join(here)}")
-    hint = nearest(asked, known) or f"; it is one of {', '.join(known)}"
-    raise InputError(f"{CHOICE}={asked} is no kind of device{hint} (which card: CUDA_VISIBLE_DEVICES)")
+    if choice in DEVICE_KINDS:
+        raise InputError(f"{DEVICE_VARIABLE}={choice}, but torch sees no {choice} device here; choose {' or '.join(available)}")
+    hint = nearest(choice, DEVICE_KINDS) or f"; it is one of {', '.join(DEVICE_KINDS)}"
+    raise InputError(f"{DEVICE_VARIABLE}={choice} is no kind of device{hint} (which card: CUDA_VISIBLE_DEVICES)")
 
 
 def device() -> torch.device:
-    """The device that computes (see `device_kind`). With several processes on a node, each takes its own card.
+    """The device that computes (see `device_kind`). Of several processes on a node, each takes its own GPU.
 
-    Errors: `InputError` for a LIMNER_DEVICE that is not here.
+    Errors: `InputError` where LIMNER_DEVICE names a device that this machine lacks.
     """
     kind = device_kind()
     if kind == "cpu":
@@ -72,7 +72,7 @@ def device() -> torch.device:
 
 
 def _cpu_flags() -> frozenset[str]:
-    """The kernel's own list; empty where there is none (other systems), which means "nothing special"."""
+    """Instruction sets of the CPU, as Linux lists them; empty on other systems, where none is assumed."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("flags"):
@@ -80,107 +80,108 @@ def _cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
-def choose(where: torch.device | None = None) -> Precision:
+def choose(target: torch.device | None = None) -> Precision:
     """bf16 where the hardware multiplies it (avx512_bf16 or amx on a CPU, Ampere and later on a GPU); emulated it is slow.
 
-    On mps float32: which operations take bfloat16 there depends on the chip and on macOS, and none was tried.
+    On mps fp32: which operations support bfloat16 there depends on the chip and on macOS, and none was tested. `target` is
+    `device()` where it is None.
     """
-    where = where or device()
-    if where.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(where)[0] >= 8 else "fp32"
-    if where.type == "xpu":
+    target = target or device()
+    if target.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(target)[0] >= 8 else "fp32"
+    if target.type == "xpu":
         return "bf16" if torch.xpu.is_bf16_supported(including_emulation=False) else "fp32"
-    if where.type == "mps":
+    if target.type == "mps":
         return "fp32"
     return "bf16" if {"avx512_bf16", "amx_bf16"} & _cpu_flags() else "fp32"
 
 
-def autocast(where: torch.device, precision: Precision) -> torch.autocast:
-    """The forward pass in `precision`; weights, gradients and optimiser stay in float32."""
-    return torch.autocast(where.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+def autocast(target: torch.device, precision: Precision) -> torch.autocast:
+    """A context in which forward passes compute in `precision`; weights, gradients and optimiser state stay in float32."""
+    return torch.autocast(target.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def float64_home(device: torch.device) -> torch.device:
-    """Where numbers of float64 are kept that belong to tensors on `device`: there, or on the CPU where it has none (mps)."""
-    lacking = device.type == "mps" or (device.type == "xpu" and not torch.xpu.get_device_properties(device).has_fp64)
-    return torch.device("cpu") if lacking else device
+def float64_device(device: torch.device) -> torch.device:
+    """The device for float64 results about tensors on `device`: that device, or the CPU if it has no float64 (mps)."""
+    lacks_float64 = device.type == "mps" or (device.type == "xpu" and not torch.xpu.get_device_properties(device).has_fp64)
+    return torch.device("cpu") if lacks_float64 else device
 
 
 def in_float64(x: Tensor) -> Tensor:
-    """`x` in float64, on its `float64_home`."""
-    return x.to(float64_home(x.device), torch.float64)
+    """`x` in float64, on the `float64_device` of its device."""
+    return x.to(float64_device(x.device), torch.float64)
 
 
 @contextlib.contextmanager
 def repeatable() -> Iterator[None]:
-    """The same bits each time, and float32 that is IEEE's: no TF32, no bf16 behind one's back. On a CPU it changes nothing.
+    """A context in which the same computation gives the same bits, and float32 means IEEE float32: no TF32, no hidden bfloat16.
 
-    On a GPU, cuDNN, cuBLAS and the sums behind an index otherwise take whichever order is ready first, and a run that was
-    killed and resumed is another run. Two gradients may be summed in any order even so: that of `grid_sample` (the `adaptive`
-    augmentation; seen), and that of PyTorch's memory-efficient attention (it warns; priors resumed to the bit at the sizes
-    that were tried). What it costs: docs/benchmarks.md.
+    On a CPU it changes nothing. On a GPU, cuDNN, cuBLAS and scatter-like sums otherwise add in whatever order is ready first,
+    so that a run that was killed and resumed would differ. Two gradients may still be summed in any order: that of
+    `grid_sample` (in the `adaptive` augmentation; observed), and that of PyTorch's memory-efficient attention (torch warns of
+    it; priors resumed to the bit at every size that was tested). What it costs: docs/benchmarks.md.
     """
-    # One switch per operation (torch ≥ 2.9), each read and put back: the old global ones refuse to be read when mixed.
-    switches = (
+    # One setting per operation (torch ≥ 2.9), each restored: the old global ones cannot be read once these differ.
+    settings = (
         torch.backends.cuda.matmul,
         torch.backends.cudnn.conv,  # type: ignore[attr-defined]
         torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
         torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
     )
-    before = [switch.fp32_precision for switch in switches]
+    before = [setting.fp32_precision for setting in settings]
     try:
-        for switch in switches:
-            switch.fp32_precision = "ieee"
-        with _in_order() if device_kind() != "cpu" else contextlib.nullcontext():
+        for setting in settings:
+            setting.fp32_precision = "ieee"
+        with _deterministic() if device_kind() != "cpu" else contextlib.nullcontext():
             yield
     finally:
-        for switch, old in zip(switches, before, strict=True):
-            switch.fp32_precision = old
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
 
 
 @contextlib.contextmanager
-def _in_order() -> Iterator[None]:
-    """A GPU sums in one order inside."""
-    configure_process("ordered sums")
-    before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+def _deterministic() -> Iterator[None]:
+    """A context in which a GPU adds up in a fixed order, where torch has an implementation that does."""
+    configure_for_ordered_sums()
+    enabled, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fills_memory = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*determinis")  # of those two
+        warnings.filterwarnings("ignore", message=".*determinis")  # about the two operations that `repeatable` names
         try:
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
             yield
         finally:
-            torch.use_deterministic_algorithms(before, warn_only=warns)
-            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+            torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+            torch.utils.deterministic.fill_uninitialized_memory = fills_memory  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
 def exact(device_type: str) -> Iterator[None]:
-    """`repeatable`, and nothing but float32: no autocast. And no gradients. For whatever ends in a reported number."""
+    """A context for computations that end in a reported number: `repeatable`, float32 without autocast, and no gradients."""
     with repeatable(), torch.no_grad(), torch.autocast(device_type, enabled=False):
         yield
 
 
 def processor() -> str:
-    """A name for the record, such as ``AMD EPYC (avx512_bf16)``."""
-    where = device()
-    if where.type == "cuda":
-        return torch.cuda.get_device_name(where)
-    if where.type == "xpu":
-        return torch.xpu.get_device_name(where)
+    """The name of the device that computes, such as ``AMD EPYC (avx512_bf16)``."""
+    current = device()
+    if current.type == "cuda":
+        return torch.cuda.get_device_name(current)
+    if current.type == "xpu":
+        return torch.xpu.get_device_name(current)
     name = platform.processor() or platform.machine()
-    if where.type == "mps":
+    if current.type == "mps":
         return f"{name} (mps)"
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("model name"):
                 name = line.split(":", 1)[1].strip()
                 break
-    special = sorted({"avx2", "avx512f", "avx512_bf16", "amx_bf16"} & _cpu_flags())
-    return f"{name} ({', '.join(special)})" if special else name
+    extensions = sorted({"avx2", "avx512f", "avx512_bf16", "amx_bf16"} & _cpu_flags())
+    return f"{name} ({', '.join(extensions)})" if extensions else name
 
 
 def prepare_module(module: nn.Module, device: torch.device) -> None:
-    """Moves a network to the device with its convolution weights channels last."""
+    """Moves a network to `device`, in place, with the weights of its convolutions in channels-last memory format."""
     module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,8 +1,8 @@
-"""Randomness is a function of where we are.
+"""Random numbers as a function of the position in a run.
 
-No generator state is ever saved: before each chunk the generators are seeded from (seed, images seen, phase, chunk), so that a
-resumed run draws what the uninterrupted one would have drawn. One seed is one image: sampling noise is drawn on the CPU, seed
-by seed, whatever the batch, the device or the number of processes.
+No generator state is ever saved. Before each chunk of a batch, torch's generators are seeded from (seed, images seen, phase,
+chunk), so that a resumed run draws the same numbers as one without interruption. One seed is one image: the noise of a sample
+is drawn on the CPU for each seed by itself, so that it depends on neither batch, device nor number of processes.
 """
 
 from __future__ import annotations
@@ -21,15 +21,20 @@ from limner.core.precision import accelerator
 
 
 def fold(*parts: int | str) -> int:
-    """A 63-bit seed from any number of parts; the same parts give the same seed on every machine."""
+    """A seed, 0 … 2⁶³-1, from any number of parts; the same parts give the same seed on every machine.
+
+    >>> fold(7, "latent", 0) == fold(7, "latent", 0), fold(7, "latent", 0) == fold(7, "latent", 1)
+    (True, False)
+    """
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def seed_all(*parts: int | str) -> None:
-    """Seeds torch's own generators (CPU and accelerator) from `parts`.
+    """Seeds torch's global generators, of the CPU and of the accelerator, from `fold(*parts)`.
 
-    `torch.manual_seed` does the same and notes a traceback for every accelerator that is not there: a percent of a small step.
+    `torch.manual_seed` does the same, but records a traceback for each kind of accelerator that is absent, which costs a
+    percent of a small training step.
     """
     seed = fold(*parts)
     torch.default_generator.manual_seed(seed)
@@ -43,12 +48,9 @@ def seed_all(*parts: int | str) -> None:
 
 
 @contextmanager
-def generators_kept(device: torch.device) -> Iterator[None]:
-    """Within the block torch's own generators may be seeded and drawn from; after it they stand where they stood before.
-
-    Those of the CPU and of `device`.
-    """
-    if device.type == "mps":  # `fork_rng` hands its generator a number of a device, and it takes none
+def preserve_generators(device: torch.device) -> Iterator[None]:
+    """A context that restores torch's global generators, of the CPU and of `device`, when it ends."""
+    if device.type == "mps":  # `fork_rng` passes a device number to its generator, which does not accept one
         before = torch.mps.get_rng_state()
         with torch.random.fork_rng([]):
             try:
@@ -61,7 +63,7 @@ def generators_kept(device: torch.device) -> Iterator[None]:
 
 
 def noise(seeds: Sequence[int], *shape: int, stream: str = "latent") -> Tensor:
-    """[len(seeds), *shape] float32 standard normal on the CPU: row i depends on seeds[i] and on nothing else."""
+    """[len(seeds), *shape] float32, standard normal, on the CPU: row i depends only on `seeds[i]` and `stream`."""
     rows = [torch.randn(shape, generator=torch.Generator().manual_seed(fold("sample", stream, seed))) for seed in seeds]
     return torch.stack(rows) if rows else torch.empty(0, *shape)
 
@@ -72,17 +74,20 @@ def _permutation(seed: int, stream: int, epoch: int, count: int) -> NDArray[np.i
 
 
 def order(seed: int, stream: int, start: int, size: int, count: int) -> NDArray[np.int64]:
-    """Which of `count` training images stand at places start … start+size-1 of an endless shuffled reading.
+    """[size] int64: the images, 0 … count-1, at positions start … start+size-1 of an endless sequence of shuffled epochs.
 
-    Every epoch is a fresh permutation: each image is seen once before any is seen twice. A batch may straddle two epochs.
+    Each epoch is a fresh permutation of all images; a batch may span two epochs. Each `stream` has a sequence of its own.
+
+    >>> sorted(order(seed=7, stream=0, start=0, size=5, count=5).tolist())
+    [0, 1, 2, 3, 4]
     """
-    places = np.arange(start, start + size, dtype=np.int64)
+    positions = np.arange(start, start + size, dtype=np.int64)
     rows = np.empty(size, dtype=np.int64)
-    for epoch in range(int(places[0] // count), int(places[-1] // count) + 1):
-        inside = places // count == epoch
-        rows[inside] = _permutation(seed, stream, epoch, count)[places[inside] % count]
+    for epoch in range(int(positions[0] // count), int(positions[-1] // count) + 1):
+        inside = positions // count == epoch
+        rows[inside] = _permutation(seed, stream, epoch, count)[positions[inside] % count]
     return rows
 
 
 SCORED_SEEDS = 1_000_000
-"""Samples are scored on seeds from here on, pictures for people are on small ones."""
+"""Scores are computed from samples of seeds from here on; pictures for people have small seeds."""

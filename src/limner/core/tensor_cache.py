@@ -1,7 +1,7 @@
-"""A cache of tensors on disk: files that can be made anew, and that are not believed unless they are whole.
+"""Tensors cached in files, which are checked when they are read and computed again where they are damaged.
 
-A file is safetensors (nothing is pickled) with a checksum, in its metadata, of its tensors and of the JSON that goes with them.
-Whatever the values depend on belongs into the file's name, so that a file is never stale.
+A file is in safetensors format (nothing is pickled). Its metadata hold a JSON value and a checksum of that and the tensors. The
+caller puts everything that the values depend on into the file's name, so that a file is never out of date.
 """
 
 from __future__ import annotations
@@ -19,36 +19,35 @@ from limner.core.digest import digest
 from limner.core.errors import InputError
 from limner.core.files import atomic
 
-KEY = "limner.cache"
+METADATA_KEY = "limner.cache"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Any = None) -> None:
-    """Writes `tensors`, and `about` as JSON, to `path`, atomically: of several writers the last one's whole file stays.
+    """Writes `tensors`, and `about` as JSON, to `path`, atomically: of several concurrent writers, the last one wins.
 
-    Errors: `InputError` where the disk is full or may not be written.
+    Errors: `InputError` where the disk is full or not writable; `TypeError` where `about` cannot be written as JSON.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    told = {"about": about, "digest": digest(plain, about)}
+    metadata = {"about": about, "digest": digest(plain, about)}
     with atomic(path) as temporary:
         try:
-            save_file(plain, temporary, {KEY: json.dumps(told)})
-        except SafetensorError as error:  # how it says that the disk is full
+            save_file(plain, temporary, {METADATA_KEY: json.dumps(metadata)})
+        except SafetensorError as error:  # of safetensors for a full disk
             raise InputError(f"cannot write {path}: {error}") from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any] | None:
-    """What `write_tensors` left at `path`: the tensors, and what JSON makes of `about` (lists for tuples).
+    """The tensors and the JSON value `about` that `write_tensors` wrote to `path` (its tuples have become lists).
 
-    None where there is no such file, and where it is damaged, cut short or of another format.
+    None where there is no such file, or where it is damaged, incomplete or of another format.
     """
     try:
-        # Read in one go: `safe_open` opens a file twice, and another process may replace it in between; and its tensors are
-        # views of the mapped file, with which this process would die if the file were cut short later.
+        # Not with `safe_open`: it opens the file twice, and another process may replace it in between. And its tensors are
+        # views of the mapped file, so that this process would crash if the file were truncated later.
         content = path.read_bytes()
         length = int.from_bytes(content[:8], "little")
-        told = json.loads(content[8 : 8 + length])["__metadata__"][KEY]
-        about, checksum = (json.loads(told)[key] for key in ("about", "digest"))
-        tensors = load(content)
-        return (tensors, about) if digest(tensors, about) == checksum else None
+        metadata = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
+        tensors, about = load(content), metadata["about"]
+        return (tensors, about) if digest(tensors, about) == metadata["digest"] else None
     except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError):
         return None

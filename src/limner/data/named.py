@@ -173,7 +173,7 @@ def _download(name: str, tell: OnProgress) -> Path:
             continue
         urls = [mirror + file for mirror in known.mirrors]
         try:
-            download(urls, folder / file, checksum=f"md5:{checksum}", most=_LARGEST_FILE, tell=tell)
+            download(urls, folder / file, checksum=f"md5:{checksum}", max_bytes=_LARGEST_FILE, on_progress=tell)
         except DownloadError as error:
             raise InputError(
                 f"{name} is neither in LIMNER_DATA nor to be had from the network ({error}); "

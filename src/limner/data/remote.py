@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
 from limner.core.address import public_address, public_text
-from limner.core.download import DownloadError, NoAnswerError, download, headers, length
+from limner.core.download import DownloadError, NoAnswerError, content_length, download, fetch_headers
 from limner.core.errors import InputError, nearest
 from limner.core.files import atomic_folder, cache_folder, os_errors_as_input_errors, write_json
 from limner.core.progress import OnProgress, Progress
@@ -242,7 +242,7 @@ class HttpPlace:
         for one in files:
             most = LARGEST if one.size is None else one.size
             try:
-                download([one.place], folder / one.name, checksum=None, most=most, tell=tell)
+                download([one.place], folder / one.name, checksum=None, max_bytes=most, on_progress=tell)
             except DownloadError as error:
                 raise InputError(f"cannot fetch {error}; check the network, then run the same command again") from error
 
@@ -265,10 +265,10 @@ def _http_file(url: str, name: str) -> RemoteFile:
     `InputError` for one whose changes could not be noticed.
     """
     shown = public_address(url)
-    said = headers(url)
+    said = fetch_headers(url)
     if said.get("Content-Type", "").startswith("text/html"):
         raise _UnusableError(f"{shown} is a web page and no {name}; give the address of the file itself")
-    size = length(said)
+    size = content_length(said)
     version = said.get("ETag") or said.get("Last-Modified") or ""
     if not version and size is None:
         raise InputError(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from limner.core.images import grid, picture, side_by_side
+from limner.core.images import grid, side_by_side, to_pillow
 from limner.evaluation.report_page import called, meaning
 from limner.metrics.scores import ALL_METRICS
 from limner.metrics.stats.intervals import NONE
@@ -44,7 +44,7 @@ def _named(name: str, image: Pixels) -> Pixels:
     shown = next(
         (text for text in (name, *(f"…{name[cut:]}" for cut in range(1, len(name)))) if font.getlength(text) <= width - 4), ""
     )
-    strip = Image.new(picture(image).mode, (width, LETTERS + 10), "white")
+    strip = Image.new(to_pillow(image).mode, (width, LETTERS + 10), "white")
     ImageDraw.Draw(strip).text((2, 3), shown, fill="black", font=font)
     return np.concatenate([np.asarray(strip).reshape(LETTERS + 10, width, image.shape[2]), image])
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from limner.core import parallel
 from limner.core.capabilities import Autoencoder, LikelihoodBound
 from limner.core.errors import InputError, nearest, require
-from limner.core.files import writable, write_json, write_text
+from limner.core.files import check_writable, write_json, write_text
 from limner.core.images import grid, save_png
 from limner.core.progress import OnProgress, Progress, named_progress, silent
 from limner.data import prepare
@@ -138,7 +138,7 @@ def _check(request: EvaluateRequest, model: Loaded | None) -> None:
             raise InputError(
                 f"{folder} holds what is judged, and a report's pictures would be judged next time; give another --out"
             )
-        writable(folder)
+        check_writable(folder)
 
 
 def _blank_report(request: EvaluateRequest, model: Loaded | None, dataset: Dataset, asked_for: Sequence[str]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def figure(image: NDArray[np.uint8], words: str, caption: str) -> Figure:
     from limner.core import images  # torch comes with it, and reports of a run's files do without
 
     buffer = io.BytesIO()
-    images.picture(image).save(buffer, format="PNG")
+    images.to_pillow(image).save(buffer, format="PNG")
     return Figure(buffer.getvalue(), words, caption)
 
 

@@ -20,7 +20,7 @@ from limner.core.errors import InputError, nearest
 from limner.core.images import batches_of, to_tensor, to_uint8
 from limner.core.method import Method, averaged
 from limner.core.precision import prepare_module
-from limner.core.process import configure_process
+from limner.core.process import configure_for_computation
 from limner.core.sampling import generate
 from limner.data import prepare_source
 from limner.data.dataset import Dataset
@@ -209,7 +209,7 @@ def load(run: Path | str, checkpoint: str = "last") -> Loaded:
     recipe = opened.recipe()
     chosen = opened.checkpoint(checkpoint)
     stage = chosen.state()["stage"]
-    configure_process("work")
+    configure_for_computation()
     height, width = (int(side) for side in str(recipe.data.size).split("x"))
     method = build_method(recipe, (height, width, recipe.data.channels or 3), recipe.data.classes, stage)
     load_weights(method, chosen.tensors("ema"), chosen.path, averaged(method))

@@ -24,7 +24,7 @@ from limner.core.method import Method
 from limner.core.passes import fixed_passes
 from limner.core.progress import OnProgress, Progress, silent
 from limner.core.sampling import latents_of, render
-from limner.core.seeds import fold, generators_kept, seed_all
+from limner.core.seeds import fold, preserve_generators, seed_all
 from limner.nets.convae import ConvEncoder, ConvSize
 from limner.runs.model import Loaded
 
@@ -213,7 +213,7 @@ def _guess(method: Method, classes: Sequence[int], target: Tensor, seed: int) ->
     assert isinstance(method, LatentDecoder)
     device, dim = target.device, method.latents([0]).shape[1]
     shape = (target.shape[1], target.shape[2], target.shape[3])
-    with generators_kept(device):
+    with preserve_generators(device):
         seed_all("encoder", seed)
         encoder = ConvEncoder(shape, dim + len(classes), ConvSize(width=32, widest=128, blocks=1)).to(device)
     adam = torch.optim.Adam(encoder.parameters(), betas=(0.9, 0.99))

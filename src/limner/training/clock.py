@@ -1,4 +1,8 @@
-"""Turns a budget in minutes into images, and corrects that at fixed fractions of it by the speed measured so far."""
+"""A budget in minutes as a number of images, corrected on the way by the measured speed.
+
+The unit of time in a run is the image. After a warm-up the speed is measured and the budget becomes a total of images, which is
+corrected at fixed fractions of it, the `CORRECTION_POINTS`. Each correction is a row of the plan (`runs.plan.Plan`).
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,8 @@ from dataclasses import dataclass
 
 from limner.runs.plan import Plan
 
-MARKS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
-"""Fractions of the budget at which a plan in minutes is corrected."""
+CORRECTION_POINTS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
+"""Fractions of a stage at which the total of images is corrected."""
 
 
 @dataclass
@@ -15,33 +19,42 @@ class Clock:
     """Turns a budget in seconds into rows of a plan."""
 
     budget: float
-    since: tuple[float, int] = (0.0, 0)
-    """Seconds and images since when the speed is measured: the start, then the end of the warm-up, which is slower."""
+    """Seconds of training, from the beginning of the run to its end."""
+    measured_from: tuple[float, int] = (0.0, 0)
+    """(seconds, images) from which on the speed is measured: at first the start, then the end of the warm-up, which is slow."""
     reserve: float = 0.0
     """Seconds that the end of the run will take: the last preview, score and checkpoint."""
-    began: int = 0
-    """Images at which the stage began: each has all its marks before it, or a short last one would never be corrected."""
-    restarted: bool = False
-    """Whether the speed became another one, and no row has said so yet."""
+    stage_start: int = 0
+    """Images at which the stage began. Each stage has its own correction points, so that a short last stage has some too."""
+    needs_row: bool = False
+    """Whether a new stage began, of unknown speed, and no row has accounted for it yet."""
 
     def restart(self, seconds: float, images: int) -> None:
-        """From here on something else is trained, at a speed of its own: it is measured anew, and soon written down."""
-        self.since, self.restarted, self.began = (seconds, images), True, images
+        """A new stage begins here. Its speed is measured from here on, and corrects the plan as soon as it is known."""
+        self.measured_from, self.needs_row, self.stage_start = (seconds, images), True, images
 
     def correct(self, plan: Plan, images: int, seconds: float, batch: int) -> tuple[int, int] | None:
-        """The row to write down at `images` or None where nothing is due."""
-        if plan.decided(images - 1):  # at `images` itself included: what was decided here is replayed, not decided twice
+        """The row (images, new total of images) to add to `plan` at `images` and `seconds`; None where no correction is due.
+
+        `batch`: images per step; the new total lies a whole number of steps ahead.
+        """
+        if plan.decided(images - 1):  # a resumed run replays the rows that it has, also one at `images` itself
             return None
-        measured = images >= self.since[1] + 3 * batch and seconds - self.since[0] >= min(10.0, max(1.0, 0.02 * self.budget))
+        start_seconds, start_images = self.measured_from
+        min_seconds = min(10.0, max(1.0, 0.02 * self.budget))
+        is_measured = images >= start_images + 3 * batch and seconds - start_seconds >= min_seconds
         total = plan.total(images)
-        known = total is not None
-        way = (images - self.began) / (total - self.began) if total is not None and total > self.began else 1.0
-        marked = any(plan.settled(self.began) < mark <= way for mark in MARKS)
-        if not measured or (known and not marked and not self.restarted):
+        if not is_measured or not (total is None or self.needs_row or self._is_correction_point(plan, images, total)):
             return None
-        speed = (images - self.since[1]) / max(seconds - self.since[0], 1e-6)
-        left = max(self.budget - seconds - self.reserve, 0.0)
-        row = images, images + max(round(speed * left / batch), 1 if plan.total(images) is None else 0) * batch
-        if plan.total(images) is None or self.restarted:
-            self.since, self.restarted = (seconds, images), False  # what was measured so far was the slower beginning
-        return row
+        speed = (images - start_images) / max(seconds - start_seconds, 1e-6)
+        seconds_left = max(self.budget - seconds - self.reserve, 0.0)
+        steps_left = max(round(speed * seconds_left / batch), 1 if total is None else 0)
+        if total is None or self.needs_row:
+            self.measured_from, self.needs_row = (seconds, images), False  # the warm-up, measured so far, was slower
+        return images, images + steps_left * batch
+
+    def _is_correction_point(self, plan: Plan, images: int, total: int) -> bool:
+        """Whether the stage has passed a correction point that has led to no row yet."""
+        start = self.stage_start
+        progress = (images - start) / (total - start) if total > start else 1.0
+        return any(plan.settled(start) < point <= progress for point in CORRECTION_POINTS)

@@ -1,6 +1,6 @@
-"""What reaches a training run from outside: signals, files in ``control/``, and the clock of a budget in minutes.
+"""What influences a run while it trains: signals, files in the run's folder ``control/``, and the clock of a budget in minutes.
 
-The main process decides. The others learn of it by one small tensor of integers, every few steps.
+The main process decides, and sends its decision to the other processes as one small tensor of integers, every few steps.
 """
 
 from __future__ import annotations
@@ -19,49 +19,51 @@ from limner.training.logger import NotFiniteError, Stopwatch
 from limner.training.stages import Training
 
 POLL_SECONDS = 0.5
-"""Between two looks into ``control/``."""
+"""Time between two checks of the folder ``control/``."""
 EXCHANGE_SECONDS = 0.25
-"""About so much time lies between two exchanges among several processes."""
+"""Time between two exchanges of several processes, approximately."""
 MAX_STEPS_APART = 64
-"""At most so many steps lie between two of them."""
+"""Steps between two exchanges, at most."""
 ORDERS = ("stop", "save-now", "sample-now")
-"""Names of files in ``control/``, in the order of their bits in the tensor. A pause concerns the main process alone."""
-NONE = -1
+"""Names of files in ``control/``, in the order of their bits in the tensor. Only the main process handles ``pause``: the others
+wait for its next message."""
+NO_VALUE = -1
+"""Stands for None in the tensor; all its values are zero or more."""
 
 
 @dataclass
 class Decision:
-    """What the main process tells the others; integers, so that it travels as one tensor."""
+    """What the main process sends to the others. All are integers, so that one tensor holds them."""
 
     orders: int = 0
-    """Bits, in the order of `ORDERS`."""
-    plan: int = NONE
-    """The new total of images, where the plan is corrected."""
-    not_finite: int = NONE
-    """Images at which the main process met a value that is not finite."""
+    """A bit for each of `ORDERS`, the first one the lowest."""
+    plan: int = NO_VALUE
+    """The new total of images where the plan is corrected, else `NO_VALUE`."""
+    not_finite: int = NO_VALUE
+    """Images at which the main process met a loss or weight that is not finite, else `NO_VALUE`."""
     steps: int = 1
-    """Until the next exchange."""
+    """Steps until the next exchange."""
 
 
 class Control:
-    """Collects orders, corrects plans in minutes, and keeps all processes in agreement."""
+    """Collects orders, corrects a plan in minutes, and sends both to all processes."""
 
-    def __init__(self, training: Training, stopwatch: Stopwatch, request: StopRequest) -> None:
-        self.training, self.stopwatch, self.request = training, stopwatch, request
+    def __init__(self, training: Training, stopwatch: Stopwatch, stop_request: StopRequest) -> None:
+        self.training, self.stopwatch, self.stop_request = training, stopwatch, stop_request
         self.run: Run = training.run
         self.clock = _clock(training)
         self.reserve = 0.0
         """Seconds that the last preview, score and checkpoint will take."""
-        self._polled = 0.0
+        self._polled_at = 0.0
         self._next_exchange = training.state.iteration
         self._steps = 1
         self._not_finite: NotFiniteError | None = None
         self._exchanged_at = stopwatch.seconds(), training.state.iteration
 
     def exchange(self) -> set[str]:
-        """After a step: the orders (of `ORDERS`) that every process follows now. A corrected plan is known to all as well.
+        """After a step: the orders, some of `ORDERS`, that every process follows now; empty where no exchange is due.
 
-        Errors: `NotFiniteError`, on every process alike.
+        Every process also adds a corrected total to its plan. Errors: `NotFiniteError`, on all processes together.
         """
         state = self.training.state
         state.seconds = self.stopwatch.seconds()
@@ -72,14 +74,17 @@ class Control:
         )
         self._steps = decision.steps
         self._next_exchange = state.iteration + self._steps
-        if decision.plan != NONE:
+        if decision.plan != NO_VALUE:
             self.training.plan.rows.append((state.images, decision.plan))
-        self._raise_if_met(decision.not_finite)
+        self._raise_if_not_finite(decision.not_finite)
         return {name for bit, name in enumerate(ORDERS) if decision.orders >> bit & 1}
 
     @contextmanager
     def raise_together(self) -> Iterator[None]:
-        """Around what the main process does alone: that it met a value that is not finite is told at the next exchange."""
+        """A context for work of the main process alone: its `NotFiniteError` is raised on all processes at the next exchange.
+
+        With one process it is raised at once.
+        """
         try:
             yield
         except NotFiniteError as error:
@@ -90,47 +95,50 @@ class Control:
 
     @property
     def broken(self) -> bool:
-        """Whether the main process waits for the next exchange with a value that is not finite."""
+        """Whether the main process met a value that is not finite and waits for the next exchange to raise the error."""
         return self._not_finite is not None
 
     def close(self) -> None:
-        """The last exchange. Errors: `NotFiniteError`, on every process alike."""
+        """The last exchange. Errors: `NotFiniteError`, on all processes together."""
         (images,) = parallel.broadcast_integers([self._not_finite_images()])
-        self._raise_if_met(images)
+        self._raise_if_not_finite(images)
 
     def _not_finite_images(self) -> int:
-        """Where the main process met a value that is not finite, or `NONE`."""
-        return NONE if self._not_finite is None or self._not_finite.images is None else self._not_finite.images
+        """Images at which the main process met a value that is not finite, or `NO_VALUE`."""
+        return NO_VALUE if self._not_finite is None or self._not_finite.images is None else self._not_finite.images
 
-    def _raise_if_met(self, images: int) -> None:
-        """On every process the same `NotFiniteError`, where the main process met a value that is not finite at `images`."""
-        if images != NONE:
+    def _raise_if_not_finite(self, images: int) -> None:
+        """Raises the main process's `NotFiniteError` on every process, unless `images` is `NO_VALUE`."""
+        if images != NO_VALUE:
             raise NotFiniteError(parallel.broadcast_object(str(self._not_finite)), images)
 
     def exchange_soon(self) -> None:
-        """The steps that follow may be far slower: exchange after the next one, and after few from there on."""
+        """Exchanges after the next step, and then at a distance that grows from one step, since steps may be slower now."""
         self._steps = 1
         self._next_exchange = self.training.state.iteration
 
     def restart_clock(self) -> None:
-        """A new stage trains at a speed of its own."""
+        """Measures the speed anew, for a stage that begins here."""
         self.exchange_soon()
         if self.clock is not None:
             self.clock.restart(self.stopwatch.seconds(), self.training.state.images)
 
     def _decide(self) -> Decision:
-        """On the main process."""
+        """The decision of this moment, made on the main process."""
         plan = self._correct_plan()
         orders = self._collect_orders()
         return Decision(
             orders=sum(1 << bit for bit, name in enumerate(ORDERS) if name in orders),
-            plan=NONE if plan is None else plan,
+            plan=NO_VALUE if plan is None else plan,
             not_finite=self._not_finite_images(),
             steps=self._steps_apart(),
         )
 
     def _correct_plan(self) -> int | None:
-        """The new total of images, where a plan in minutes is due for a correction; it is written down before it is used."""
+        """The new total of images where a plan in minutes is due for a correction, else None.
+
+        It is written to the run folder before it is used, so that a resumed run replays it.
+        """
         if self.clock is None:
             return None
         state = self.training.state
@@ -142,9 +150,9 @@ class Control:
         return row[1]
 
     def _steps_apart(self) -> int:
-        """One process exchanges nothing and looks after every step; several at about equal times.
+        """Steps until the next exchange: 1 for a single process, for which it costs nothing; else about `EXCHANGE_SECONDS`.
 
-        The distance doubles at most, so that a run whose steps become slow is not left without orders for long.
+        The number at most doubles, so that a run whose steps become slow still follows orders soon.
         """
         if parallel.process_count() == 1:
             return 1
@@ -154,26 +162,29 @@ class Control:
         return max(1, min(MAX_STEPS_APART, 2 * self._steps, int(EXCHANGE_SECONDS / step_seconds)))
 
     def _collect_orders(self) -> set[str]:
-        """Of a signal, and of the files in ``control/``, which are looked for twice a second."""
-        orders = {"stop"} if self.request.made else set()
+        """The orders of a signal, and of the files in ``control/``, which are checked every `POLL_SECONDS`."""
+        orders = {"stop"} if self.stop_request.is_set else set()
         now = self.stopwatch.seconds()
-        if now - self._polled > POLL_SECONDS:
-            self._polled = now
+        if now - self._polled_at > POLL_SECONDS:
+            self._polled_at = now
             orders |= self.run.asked()
             if "pause" in orders:
                 orders |= self._pause(now)
         return orders
 
     def _pause(self, now: float) -> set[str]:
-        """Waits at second `now` until ``control/pause`` is gone or somebody asks to stop; gives what else was asked for."""
-        state, orders, beat = self.training.state, set[str](), -math.inf
+        """Waits until ``control/pause`` is removed or a person asks to stop; returns the orders that arrived in the meantime.
+
+        `now`: seconds of training, at which the stopwatch continues afterwards.
+        """
+        state, orders, status_at = self.training.state, set[str](), -math.inf
         while True:
-            if time.monotonic() - beat > 5:
-                beat = time.monotonic()
+            if time.monotonic() - status_at > 5:  # so that other processes see that it is alive
+                status_at = time.monotonic()
                 self.run.write_status("paused", images=state.images, seconds=now)
             time.sleep(0.2)
             files = self.run.asked()
-            orders |= files | ({"stop"} if self.request.made else set())
+            orders |= files | ({"stop"} if self.stop_request.is_set else set())
             if "pause" not in files or "stop" in orders:
                 break
         self.stopwatch.set(now)  # the pause is not training time
@@ -184,14 +195,15 @@ class Control:
 
 
 def _integers(decision: Decision) -> list[int]:
+    """The fields in their order, as `Decision(*integers)` takes them."""
     return [decision.orders, decision.plan, decision.not_finite, decision.steps]
 
 
 def _clock(training: Training) -> Clock | None:
-    """What corrects a plan in minutes; None for one in images, also where the run was resumed with such a plan."""
+    """The clock of a budget in minutes; None for a budget in images. The newest segment of a resumed run says which it is."""
     recipe, state = training.recipe, training.state
     minutes = recipe.budget.minutes if recipe.budget.images is None else None
     for segment in recipe.segments:
         if segment.images is not None or segment.minutes is not None:
             minutes = segment.minutes
-    return None if minutes is None else Clock(60 * minutes, (state.seconds, state.images), began=state.stage_start)
+    return None if minutes is None else Clock(60 * minutes, (state.seconds, state.images), stage_start=state.stage_start)

@@ -11,7 +11,7 @@ from pathlib import Path
 from limner.core import precision
 from limner.core.environment import peak_memory
 from limner.core.method import StepContext
-from limner.core.process import configure_process
+from limner.core.process import configure_for_computation
 from limner.core.progress import silent
 from limner.runs.run import Run
 from limner.training.resolve import MINUTES, resolve_request
@@ -59,7 +59,7 @@ TIMED_STEPS = 8
 def estimate_training(request: TrainRequest, steps: int = TIMED_STEPS) -> DryRunResult:
     """What training would do: the resolved recipe, parameters, and memory and time from a few timed steps. Leaves nothing."""
     recipe, dataset, why = resolve_request(request, silent)
-    configure_process("work")
+    configure_for_computation()
     training = Training(Run(Path("dry-run")), recipe, dataset)
     first = training.state.stage
     stages = []

@@ -1,4 +1,7 @@
-"""The moving average of the weights, counted in images (Karras et al. 2020, StyleGAN2-ADA: beta = 0.5^(batch / half-life))."""
+"""The exponential moving average of the weights, its half-life counted in images.
+
+β = 0.5^(batch / half-life), as in StyleGAN2-ADA (Karras et al. 2020, arXiv:2006.06676).
+"""
 
 from __future__ import annotations
 
@@ -11,29 +14,31 @@ from limner.core.method import Method
 
 
 class Ema:
-    """A second, averaged copy of the Method, for sampling; it is never trained and always in evaluation mode.
+    """A copy of the Method with averaged weights, to sample from; it is never trained and always in evaluation mode.
 
-    Running moments of normalisation layers are averaged along with the weights, so that they fit each other.
+    Buffers such as the running moments of batch norm are averaged too, so that they fit the averaged weights; counters, which
+    are integers, are copied. Players that are not averaged (`Player.averaged`) keep the weights that they had at first.
     """
 
     def __init__(self, method: Method) -> None:
         self.method = copy.deepcopy(method).eval().requires_grad_(False)
         modules = [player.module for player in method.players().values() if player.averaged]
-        live, mine = dict(_state(method, modules)), dict(_state(self.method, modules))
-        floating = [name for name in live if live[name].is_floating_point()]
-        self._live, self._mine = [live[name] for name in floating], [mine[name] for name in floating]
-        self._counters = [(mine[name], live[name]) for name in live if not live[name].is_floating_point()]
+        live, mean = dict(_state(method, modules)), dict(_state(self.method, modules))
+        names = [name for name in live if live[name].is_floating_point()]
+        self._live, self._mean = [live[name] for name in names], [mean[name] for name in names]
+        self._counters = [(mean[name], live[name]) for name in live if not live[name].is_floating_point()]
 
     @torch.no_grad()
     def update(self, batch: int, half_life: float) -> None:
-        """Moves towards the live weights after `batch` more images; `half_life` in images, 0 copies."""
+        """Moves the average towards the live weights after a step of `batch` images. `half_life` is in images; 0 copies."""
         beta = 0.5 ** (batch / half_life) if half_life > 0 else 0.0
-        torch._foreach_lerp_(self._mine, self._live, 1 - beta)
-        for mine, live in self._counters:
-            mine.copy_(live)
+        torch._foreach_lerp_(self._mean, self._live, 1 - beta)
+        for counter, live in self._counters:
+            counter.copy_(live)
 
 
 def _state(method: Method, modules: list[str]) -> list[tuple[str, Tensor]]:
+    """(name, tensor) of every parameter and buffer of the named sub-modules."""
     return [
         (f"{module}.{name}", tensor)
         for module in modules

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and on Windows Ctrl-Break as a request that the training loop looks at after each step, to save and leave."""
+"""Ctrl-C, SIGTERM and on Windows Ctrl-Break as a request to stop: the training loop ends after the step, its state saved."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from types import FrameType
 
 
 class StopRequest:
-    """Whether somebody asked the process to stop."""
+    """A signal handler that remembers whether the process was asked to stop."""
 
     def __init__(self) -> None:
-        self.made = False
+        self.is_set = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler. A second signal leaves at once, with `KeyboardInterrupt`; the last checkpoint stands."""
-        if self.made:
+        """Handles one signal. A second one ends at once, with `KeyboardInterrupt`; checkpoints on disk stay valid."""
+        if self.is_set:
             raise KeyboardInterrupt
-        self.made = True
+        self.is_set = True
 
 
 @contextmanager
 def handle_signals() -> Iterator[StopRequest]:
-    """Within the block, signals make the `StopRequest` instead of ending the process.
+    """A context in which signals set the `StopRequest` that it yields, instead of ending the process.
 
-    Outside the main thread, where Python handles no signals, none is ever made.
+    Outside the main thread, where Python cannot handle signals, the request is never set.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGBREAK"):  # Windows alone: Ctrl-Break, which also reaches a process without a terminal of its own
+    if hasattr(signal, "SIGBREAK"):  # only on Windows: Ctrl-Break, which also reaches a process without a console
         numbers.append(signal.SIGBREAK)
     handlers = {number: signal.signal(number, request) for number in numbers}
     try:

@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: rows of metrics, its status, and progress for whoever waits."""
+"""What a run reports while it trains: rows of metrics, its status, its log, and progress events."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from limner.training.monitor import Monitor
 from limner.training.stages import Training
 
 STATUS_SECONDS = 5.0
-"""Between two writes of status.json."""
+"""Time between two writes of status.json."""
 PROGRESS_SECONDS = 0.2
-"""Between two reports to whoever waits."""
+"""Time between two progress events."""
 
 
 class NotFiniteError(Exception):
-    """A loss or a weight, whose name is the message, is infinite or not a number."""
+    """A loss or a weight is infinite or not a number. The message is its name."""
 
     def __init__(self, name: str, images: int | None = None) -> None:
-        """`images`: how far the run was, where that is known only to whoever met the value."""
+        """`images`: images seen when it happened, where they are not those of the run's current state."""
         super().__init__(name)
         self.images = images
 
@@ -39,15 +39,16 @@ class Stopwatch:
         self._started = time.monotonic() - seconds
 
     def seconds(self) -> float:
+        """Seconds of training until now."""
         return time.monotonic() - self._started
 
     def set(self, seconds: float) -> None:
-        """Goes on from `seconds`."""
+        """Continues from `seconds`, as if no time had passed since they were read."""
         self._started = time.monotonic() - seconds
 
 
 class Logger:
-    """Averages the losses between two rows of metrics. Only the main process writes."""
+    """Averages the losses between two rows of metrics, and writes what the run reports. Only the main process writes."""
 
     def __init__(self, training: Training, stopwatch: Stopwatch, on_progress: OnProgress) -> None:
         self.training, self.stopwatch, self.on_progress = training, stopwatch, on_progress
@@ -60,13 +61,13 @@ class Logger:
         self._progress_seconds = 0.0
         self._progress = training.progress()
         if parallel.is_main_process():
-            self.monitor.recall(self.training.stage.method, self.state.stage, self.state.stage_start)
+            self.monitor.update_warnings(self.training.stage.method, self.state.stage, self.state.stage_start)
             self.write_status()
 
     def add(self, logs: Mapping[str, Tensor]) -> None:
-        """The losses and logs of one step. Errors: `NotFiniteError`, on a CPU.
+        """Adds the losses and logs of one step to the next row's means. Errors: `NotFiniteError`, on a CPU.
 
-        Elsewhere reading a value makes the host wait, so there they are checked with every row.
+        On a GPU, reading a value would make the host wait in every step, so losses are checked only with each row.
         """
         for name, value in logs.items():
             total, count = self._sums.get(name, (None, 0))
@@ -74,19 +75,19 @@ class Logger:
         if self.training.device.type == "cpu":
             _check_finite({name: value for name, value in logs.items() if "/" not in name})
 
-    def announce_phases(self) -> bool:
-        """Logs the note of every phase that starts in the next step. Whether one starts or ends there."""
+    def log_phase_changes(self) -> bool:
+        """Logs the note of every phase that starts in the next step. Returns whether a phase starts or ends there."""
         before, self._progress = self._progress, self.training.progress()
         phases = self.training.stage.stepper.phases
         for phase in phases:
             if phase.note and before < phase.start <= self._progress and parallel.is_main_process():
                 self.run.log(f"at {self.state.images} images: {phase.note}")
-        return any(before < border <= self._progress for phase in phases for border in (phase.start, phase.stop))
+        return any(before < limit <= self._progress for phase in phases for limit in (phase.start, phase.stop))
 
     def take_row(self, due: bool) -> dict[str, Any] | None:
-        """A row of metrics where one is `due` or it is time: often at first, then about two hundred over the run.
+        """A row of metrics, with means since the last one; None where it is not time for a row and it need not be `due`.
 
-        Errors: `NotFiniteError`.
+        By time there is a row every half second at first, then about two hundred over the run. Errors: `NotFiniteError`.
         """
         seconds, images = self.state.seconds, self.state.images
         if not self._sums or (not due and seconds - self._row_seconds < max(0.5, seconds / 200)):
@@ -110,16 +111,17 @@ class Logger:
         return row
 
     def write_row(self, row: Mapping[str, Any]) -> None:
+        """Appends `row` to the run's metrics.jsonl."""
         self.run.append_metrics(row)
 
     def write_warnings(self) -> None:
-        """Tells of what the newest row of metrics shows to go wrong."""
+        """Reports warnings that the newest row of metrics gives rise to, and writes the status with all active ones."""
         for warning in self.monitor.warn(self.training.stage.method, self.state.stage, self.state.stage_start):
             self.on_progress(replace(self.progress(), note=warning.text))
         self.write_status()
 
     def report(self) -> None:
-        """Status and progress, where it is time for them."""
+        """Writes the status and sends a progress event, where it is time for them."""
         seconds = self.state.seconds
         if seconds - self._status_seconds > STATUS_SECONDS:
             self.write_status()
@@ -128,7 +130,7 @@ class Logger:
             self.on_progress(self.progress())
 
     def write_status(self) -> None:
-        """status.json, by which other processes see that the run is alive."""
+        """Writes status.json, by which other processes see that the run is alive."""
         self._status_seconds, images = self.state.seconds, self.state.images
         total = self.training.plan.total(images)
         self.run.write_status(
@@ -136,6 +138,7 @@ class Logger:
         )
 
     def progress(self) -> Progress:
+        """The progress event of this moment."""
         images, seconds = self.state.images, self.state.seconds
         total = self.training.plan.total(images) or 0
         speed = images / seconds if seconds else 0.0
@@ -146,13 +149,14 @@ class Logger:
 
 
 def _check_finite(values: Mapping[str, Tensor | float]) -> None:
+    """Errors: `NotFiniteError` for the first value that is infinite or not a number."""
     for name, value in values.items():
         if not math.isfinite(float(value)):
             raise NotFiniteError(name)
 
 
 def check_weights(training: Training) -> None:
-    """A finite loss can have had a gradient that was not. Errors: `NotFiniteError`."""
+    """Checks every weight, since a finite loss may have a gradient that is not finite. Errors: `NotFiniteError`."""
     for name, weight in training.stage.method.named_parameters():
         if not bool(torch.isfinite(weight).all()):
             raise NotFiniteError(name)

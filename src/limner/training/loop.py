@@ -1,4 +1,13 @@
-"""The one training loop: every method, device and number of processes goes through it."""
+"""The one training loop: every method, device and number of processes goes through it.
+
+One round of it is one step:
+
+1. *Draw.* `Feed.draw` gathers the images at the positions images … images + batch - 1 of an endless shuffled sequence.
+2. *Step.* `Stepper.step` (training/step.py) runs the method's losses forward, differentiates, and moves each player's weights.
+3. *Orders.* `Control.exchange` reads signals and the files in ``control/``, and corrects the plan of a budget in minutes.
+4. *Average.* `Training.update_average` moves the averaged weights, from which samples are drawn.
+5. *Log.* `Milestones.after_step` writes metrics, status and progress, and at chosen points previews, scores and checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -16,48 +25,49 @@ from limner.training.stages import Training
 def train_to_end(
     training: Training, scorer: Scorer | None, on_progress: OnProgress
 ) -> tuple[Literal["done", "stopped"], dict[str, float]]:
-    """Trains until the budget is used up, or somebody asks to stop. The state is saved either way.
+    """Trains until the budget is used up, or until a person asks to stop. The state is saved in both cases.
 
-    Returns how it ended, and the last row's losses. Errors: `NotFiniteError` where a loss or a weight is infinite or not a
-    number; nothing of it is saved.
+    `scorer` computes the scores of the averaged method; None for a run without scores, and on all but the main process.
+    Returns how training ended, and the mean losses of the last row of metrics. Errors: `NotFiniteError` where a loss or a
+    weight is infinite or not a number; such a state is never saved.
     """
     state, batch = training.state, training.recipe.batch.size
-    with handle_signals() as request:
+    with handle_signals() as stop_request:
         stopwatch = Stopwatch(state.seconds)
-        control = Control(training, stopwatch, request)
+        control = Control(training, stopwatch, stop_request)
         logger = Logger(training, stopwatch, on_progress)
         milestones = Milestones(training, logger, control, scorer)
         training.remember_latents()
         stopped = False
         while not training.finished() and not stopped:
-            # Before the step, so that a run resumed on the border of two stages crosses it as well.
+            # Before the step, so that a run that was saved at the end of a stage begins the next one when it is resumed.
             if training.stage_finished():
                 training.start_next_stage()
                 training.remember_latents()
                 control.restart_clock()
 
-            # Draw and step. What is drawn depends on the images seen, not on what was drawn before.
-            before, position = state.images, training.position()
-            if logger.announce_phases():
-                control.exchange_soon()
-            logs = training.stage.stepper.step(training.feed.draw, position, state.iteration)
+            # Draw and step. Both are functions of the number of images seen, so a resumed run continues to the bit.
+            images_before, position = state.images, training.position()
+            if logger.log_phase_changes():
+                control.exchange_soon()  # steps may be slower from here on
+            losses = training.stage.stepper.step(training.feed.draw, position, state.iteration)
             state.images += batch
             state.iteration += 1
-            logger.add(logs)
+            logger.add(losses)
 
-            # Look at the orders. A corrected plan comes before the average, whose half-life depends on it.
+            # A corrected plan comes before the average, whose half-life is a share of the plan.
             orders = control.exchange()
             training.update_average()
 
-            # Log, preview, score, save.
+            # Log, preview, score, save: the main process alone.
             if parallel.is_main_process() and not control.broken:
                 with control.raise_together():
-                    milestones.visit(before, orders)
+                    milestones.after_step(images_before, orders)
             stopped = "stop" in orders
         if parallel.is_main_process() and not control.broken and not stopped:
             newest = training.run.checkpoints()[-1:]
-            if not newest or newest[0].images < state.images:  # a resumed run whose plan was used up already
+            if not newest or newest[0].images < state.images:  # a resumed run whose budget was used up already
                 with control.raise_together():
-                    milestones.visit(state.images, {"save-now"})
+                    milestones.after_step(state.images, {"save-now"})
         control.close()
     return ("stopped" if stopped else "done"), logger.losses

@@ -1,4 +1,4 @@
-"""What happens at chosen points of a run, on the main process alone: previews, held-out losses, scores, checkpoints."""
+"""Previews, losses on held-out pictures, scores and checkpoints: at chosen points of a run, on the main process alone."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from limner.training.logger import Logger, check_weights
 from limner.training.stages import Training
 
 Scorer = Callable[[Method], dict[str, float]]
+"""Averaged method -> its scores, with at least ``frechet`` and ``null`` (`training.scorer`)."""
 
 
 @dataclass(frozen=True)
-class Due:
-    """What is to be done after a step."""
+class Actions:
+    """What to do after a step."""
 
     save: bool
     score: bool
     preview: bool
-    last: bool
-    """Whether the budget is used up."""
+    is_last: bool
+    """Whether the budget is used up with this step."""
 
     def __bool__(self) -> bool:
         return self.save or self.score or self.preview
 
 
 class Milestones:
-    """Decides after each step what is due, and does it."""
+    """Decides after each step which actions are due, and carries them out."""
 
     def __init__(self, training: Training, logger: Logger, control: Control, scorer: Scorer | None) -> None:
         self.training, self.logger, self.control, self.scorer = training, logger, control, scorer
@@ -39,72 +40,85 @@ class Milestones:
         self._save_seconds = self.state.seconds
         self._score_seconds = 0.0
 
-    def visit(self, before: int, orders: Set[str]) -> None:
-        """After the step that began at `before` images. Errors: `NotFiniteError`."""
+    def after_step(self, images_before: int, orders: Set[str]) -> None:
+        """Logs the step that began at `images_before` images, and does what is due after it, by schedule or by `orders`.
+
+        Errors: `NotFiniteError`.
+        """
         self.state.seconds = self.stopwatch.seconds()
-        due = self._due(before, orders)
-        row = self.logger.take_row(bool(due) or self.training.stage_finished())  # no row is of two stages
+        actions = self._choose_actions(images_before, orders)
+        row = self.logger.take_row(bool(actions) or self.training.stage_finished())  # no row spans two stages
         self.logger.report()
-        if due:
-            self._act(due, row)
+        if actions:
+            self._carry_out(actions, row)
         elif row is not None:
             self.logger.write_row(row)
 
     def save(self) -> None:
-        """A checkpoint at the second it is written."""
+        """Writes a checkpoint; its seconds are those at which it is written, previews and scores included."""
         self.state.seconds = self.stopwatch.seconds()
         self.training.save()
         self._save_seconds = self.state.seconds
 
-    def _due(self, before: int, orders: Set[str]) -> Due:
+    def _choose_actions(self, images_before: int, orders: Set[str]) -> Actions:
         recipe, plan, images = self.training.recipe, self.training.plan, self.state.images
         finished = self.training.finished()
-        now, then = plan.progress(images), plan.progress(before)
+        progress, progress_before = plan.progress(images), plan.progress(images_before)
 
-        def passed(every: float) -> bool:
-            return finished or math.floor(now / every + 1e-9) > math.floor(then / every + 1e-9)
+        def has_passed(every: float) -> bool:
+            """Whether this step reached a multiple of `every`, a share of the budget, or its end."""
+            return finished or math.floor(progress / every + 1e-9) > math.floor(progress_before / every + 1e-9)
 
         by_clock = self.state.seconds - self._save_seconds > 60 * recipe.checkpoints.minutes
-        first = before < recipe.previews.first <= images
+        is_first_preview = images_before < recipe.previews.first <= images
         scores = self.scorer is not None and recipe.score.points > 0 and self.training.stage.method.generates
-        return Due(
-            save=bool(orders & {"stop", "save-now"}) or passed(recipe.checkpoints.every) or by_clock,
-            score=scores and passed(1 / recipe.score.points),
-            preview="sample-now" in orders or first or passed(recipe.previews.every),
-            last=finished,
+        return Actions(
+            save=bool(orders & {"stop", "save-now"}) or has_passed(recipe.checkpoints.every) or by_clock,
+            score=scores and has_passed(1 / recipe.score.points),
+            preview="sample-now" in orders or is_first_preview or has_passed(recipe.previews.every),
+            is_last=finished,
         )
 
-    def _act(self, due: Due, row: dict[str, Any] | None) -> None:
-        """`row` is written on the way, with what there is to see; there is none where nothing was trained since the last."""
+    def _carry_out(self, actions: Actions, row: dict[str, Any] | None) -> None:
+        """Does what is due, and writes `row` with what previews and held-out pictures show.
+
+        `row` is None where nothing was trained since the last one.
+        """
         training, began = self.training, time.monotonic()
         check_weights(training)
         averaged = training.stage.ema.method
-        score = due.score and self._affordable(due.last)
-        if due.save or score:
+        score = actions.score and self._can_afford_score(actions.is_last)
+        if actions.save or score:
             averaged.fit(training.fit_batches(), "checkpoint")
         monitor = self.logger.monitor
-        observations = monitor.preview(averaged, self.state.images) if due.preview else {}
-        if due.score or due.preview:
+        observations = monitor.preview(averaged, self.state.images) if actions.preview else {}
+        if actions.score or actions.preview:
             position = training.position()
-            observations |= monitor.held_out(training.stage.stepper, position, self.state.seconds, due.last)
+            observations |= monitor.held_out(training.stage.stepper, position, self.state.seconds, actions.is_last)
         if row is not None:
             row["watch"] |= observations
             self.logger.write_row(row)
             self.logger.write_warnings()
         best = score and self._score(averaged, began)
-        if due.save or best:
+        if actions.save or best:
             self.save()
-        if due.save and score:
+        if actions.save and score:
             self.control.reserve = max(self.control.reserve, time.monotonic() - began)
 
-    def _affordable(self, last: bool) -> bool:
-        """Scores may take their share of the time, room for the last one left; that one and the first are always made."""
-        spent = self.state.scoring_seconds
+    def _can_afford_score(self, is_last: bool) -> bool:
+        """Whether scores stay within their share of the time, with one more reserved for the end.
+
+        The first score and the last one are always computed.
+        """
+        scoring_seconds = self.state.scoring_seconds
         share = self.training.recipe.score.share
-        return last or spent == 0 or spent + 2 * self._score_seconds <= share * self.state.seconds
+        return is_last or scoring_seconds == 0 or scoring_seconds + 2 * self._score_seconds <= share * self.state.seconds
 
     def _score(self, averaged: Method, began: float) -> bool:
-        """Writes a row of scores; whether it is the best so far. What was prepared for it since `began` counts as its cost."""
+        """Writes a row of scores. Returns whether it is the best so far.
+
+        Its cost is counted from `began`, a time of `time.monotonic`, before the method was prepared for it.
+        """
         assert self.scorer is not None
         run, images = self.training.run, self.state.images
         row = {"images": images, "seconds": round(self.state.seconds, 3), **self.scorer(averaged)}

@@ -1,7 +1,7 @@
-"""What a run looks at beside its own losses: pictures of the same seeds, how varied they are, and pictures held out.
+"""What a run observes beside its training losses: previews, how varied they are, losses on held-out pictures, warnings.
 
-The rules that judge it are the method's (`Method.diagnosis`). Only the leading process looks, and nothing that trains is moved
-by it.
+The rules behind the warnings are the method's (`Method.diagnosis`). Only the main process observes, and observing changes
+nothing that is trained.
 """
 
 from __future__ import annotations
@@ -23,29 +23,32 @@ from limner.recipes.recipe import Recipe
 from limner.runs.run import Run
 from limner.training.step import Stepper
 
-MOST_HELD_OUT, FEWEST_HELD_OUT = 256, 8
-"""Held-out pictures that the losses are taken on, where there are so many; fewer than the least say nothing."""
-SHARE = 0.01
-"""At most this share of the time goes to them; the first and the last look are always taken."""
+MAX_HELD_OUT_IMAGES, MIN_HELD_OUT_IMAGES = 256, 8
+"""Losses are computed on at most so many held-out pictures, and not at all where the validation split has fewer than the second
+number, since their mean would be noise."""
+MAX_TIME_SHARE = 0.01
+"""The share of the training time that losses on held-out pictures may take; the first and the last are always computed."""
 
 
 class Monitor:
-    """Looks, and remembers which warnings stand."""
+    """Makes the observations of one run, and remembers which warnings are active."""
 
     def __init__(self, run: Run, recipe: Recipe, dataset: Dataset, train: Feed) -> None:
         self.run, self.dataset, self.train = run, dataset, train
         self.recipe = recipe
         self.count = recipe.previews.count
-        self.split = "val" if len(dataset.splits.get("val", ())) >= FEWEST_HELD_OUT else "train"
+        self.split = "val" if len(dataset.splits.get("val", ())) >= MIN_HELD_OUT_IMAGES else "train"
         self.feed: Feed | None = None
         if parallel.is_main_process() and self.split == "val":
             self.feed = Feed(dataset, "val", train.device, train.seed, train.mirror)
-        self.standing: list[diagnosis.Warning] = []
-        self.spent = self.last = 0.0
+        self.active_warnings: list[diagnosis.Warning] = []
+        self.seconds_spent = self.last_seconds = 0.0
 
     def preview(self, method: Method, images: int) -> dict[str, float]:
-        """Draws the same seeds every time (or reconstructs, where it cannot draw yet), beside real pictures; gives how varied
-        they are."""
+        """Writes a preview, a grid of pictures of the same seeds every time, and returns how varied they are (`diversity`).
+
+        A method that cannot generate yet reconstructs real pictures instead.
+        """
         folder = self.run.path / "previews"
         rows = self.dataset.indices(self.split)
         real = self.dataset.images.gather(rows[:: max(1, len(rows) // self.count)][: self.count])
@@ -61,37 +64,41 @@ class Monitor:
     def held_out(self, stepper: Stepper, at: StepContext, seconds: float, always: bool) -> dict[str, float]:
         """``held_out_<name>``: the losses on held-out pictures; ``gap_<name>``: by how much they exceed those on training ones.
 
-        Both with the same weights and draws, since a game's losses swing from step to step. Nothing where there are too few
-        pictures, or where it costs too much of the `seconds` so far and need not be `always`.
+        Both are computed with the same weights and random numbers, since the losses of a game fluctuate from step to step. The
+        result is empty without enough held-out pictures, or, unless `always`, where it would cost too much of the `seconds` of
+        training so far.
         """
-        if self.feed is None or (self.last > 0 and self.spent + self.last > SHARE * seconds and not always):
+        if self.feed is None:
             return {}
-        began, count = time.monotonic(), min(MOST_HELD_OUT, len(self.feed))
-        held_out, known = (stepper.look(feed.draw, at, count) for feed in (self.feed, self.train))
-        self.last = time.monotonic() - began
-        self.spent += self.last
-        seen = {f"held_out_{name}": value for name, value in held_out.items()}
-        seen |= {f"gap_{name}": value - known[name] for name, value in held_out.items()}
-        return {name: value for name, value in seen.items() if math.isfinite(value)} | {"pictures_held_out": count}
+        if not always and self.last_seconds > 0 and self.seconds_spent + self.last_seconds > MAX_TIME_SHARE * seconds:
+            return {}
+        began, count = time.monotonic(), min(MAX_HELD_OUT_IMAGES, len(self.feed))
+        held_out, training = (stepper.evaluate_losses(feed.draw, at, count) for feed in (self.feed, self.train))
+        self.last_seconds = time.monotonic() - began
+        self.seconds_spent += self.last_seconds
+        values = {f"held_out_{name}": value for name, value in held_out.items()}
+        values |= {f"gap_{name}": value - training[name] for name, value in held_out.items()}
+        return {name: value for name, value in values.items() if math.isfinite(value)} | {"pictures_held_out": count}
 
-    def recall(self, method: Method, stage: int, since: int) -> None:
-        """What stands already, by the rows from `since` images on, where `stage` began: `warn` does not give it again."""
-        rows = [row for row in self.run.metrics() if row["images"] > since]
+    def update_warnings(self, method: Method, stage: int, stage_start: int) -> None:
+        """Finds the active warnings by the rows of metrics after `stage_start`, the images at which `stage` began."""
+        rows = [row for row in self.run.metrics() if row["images"] > stage_start]
         name, _, config = stage_configs(self.recipe)[stage]
         tree = self.recipe.model_dump(mode="json") | {"method": config.model_dump(mode="json")}
         key = "method" if stage == len(self.recipe.stages) else f"stages.{name}.method"
-        self.standing = diagnosis.warnings(rows, tree, method.diagnosis(), key)
+        self.active_warnings = diagnosis.warnings(rows, tree, method.diagnosis(), key)
 
-    def warn(self, method: Method, stage: int, since: int) -> list[diagnosis.Warning]:
-        """What did not stand before, and does by the rows from `since` images on; it goes to the log as well."""
-        before = {warning.kind for warning in self.standing}
-        self.recall(method, stage, since)
-        fresh = [warning for warning in self.standing if warning.kind not in before]
-        for warning in fresh:
+    def warn(self, method: Method, stage: int, stage_start: int) -> list[diagnosis.Warning]:
+        """Updates the active warnings, logs which ones are new and which are no longer active, and returns the new ones."""
+        before = {warning.kind for warning in self.active_warnings}
+        self.update_warnings(method, stage, stage_start)
+        new = [warning for warning in self.active_warnings if warning.kind not in before]
+        for warning in new:
             self.run.log(f"warning ({warning.kind}): {warning.text}")
-        for kind in sorted(before - {warning.kind for warning in self.standing}):
+        for kind in sorted(before - {warning.kind for warning in self.active_warnings}):
             self.run.log(f"no more {kind}")
-        return fresh
+        return new
 
     def status(self) -> list[dict[str, Any]]:
-        return [asdict(warning) for warning in self.standing]
+        """The active warnings as JSON, for status.json."""
+        return [asdict(warning) for warning in self.active_warnings]

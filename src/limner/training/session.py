@@ -17,7 +17,7 @@ from limner.core import parallel, precision
 from limner.core.address import public_address, public_text, public_word
 from limner.core.errors import InputError
 from limner.core.files import write_json
-from limner.core.process import configure_process
+from limner.core.process import configure_for_computation
 from limner.core.progress import OnProgress, Progress
 from limner.data.dataset import Dataset
 from limner.recipes.recipe import Recipe, Segment
@@ -76,7 +76,7 @@ def _alone(run: Run) -> AbstractContextManager[None]:
 
 def _train(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> TrainResult:
     """Trains, and leaves the run's status, log and report telling the truth, whatever happens."""
-    configure_process("work")
+    configure_for_computation()
     try:
         if parallel.is_main_process():
             run.sweep()

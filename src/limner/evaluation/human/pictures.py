@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from limner.core.images import batches_of, picture
+from limner.core.images import batches_of, to_pillow
 from limner.core.seeds import SCORED_SEEDS, fold
 from limner.data.dataset import Dataset
 from limner.data.npz import Pixels
@@ -127,5 +127,5 @@ def masks(shown: Pixels, seed: int) -> Pixels:
 def png(image: Pixels) -> bytes:
     """[H, W, C] as PNG with nothing but its pixels: the one encoder for real and generated pictures alike."""
     buffer = io.BytesIO()
-    picture(image).save(buffer, format="PNG")
+    to_pillow(image).save(buffer, format="PNG")
     return buffer.getvalue()

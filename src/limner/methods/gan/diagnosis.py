@@ -41,8 +41,8 @@ def find_collapse(trace: Trace, standing: bool, advice: Sequence[Advice]) -> str
 
 def find_saturation(trace: Trace, standing: bool, advice: Sequence[Advice]) -> str | None:
     """A discriminator that is right about everything, at a loss whose slope teaches the generator nothing."""
-    real, fake = trace.now("right_on_real"), trace.now("right_on_fake")
-    loss, against = trace.now("discriminator"), trace.now("generator")
+    real, fake = trace.recent_mean("right_on_real"), trace.recent_mean("right_on_fake")
+    loss, against = trace.recent_mean("discriminator"), trace.recent_mean("generator")
     if real is None or fake is None or loss is None or against is None or len(trace.events) < 4:
         return None
     # Being right is no harm while there is a slope to learn from. Every loss with a floor (cross-entropy, least squares, hinge,
@@ -76,7 +76,7 @@ def find_memorising_discriminator(trace: Trace, standing: bool, advice: Sequence
 
 def find_explosion(trace: Trace, standing: bool, advice: Sequence[Advice]) -> str | None:
     """A discriminator whose loss is far above what guessing would cost; else a player whose gradients explode."""
-    losses, loss = trace.curve("discriminator"), trace.now("discriminator")
+    losses, loss = trace.curve("discriminator"), trace.recent_mean("discriminator")
     high, times = (2.5, 1.5) if standing else (4, 3)  # who tosses a coin has log 2 (relativistic) to 2 (hinge)
     if loss is not None and len(trace.events) > 3 and loss > max(high, times * median(losses)):
         return (

@@ -22,7 +22,7 @@ from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
 from limner.core.method import Losses, Method, MethodConfig, Phase, Player, RunContext, StepContext
 from limner.core.optim import Clip, Optimiser
-from limner.core.precision import float64_home
+from limner.core.precision import float64_device
 from limner.core.schedule import Schedule
 from limner.core.seeds import noise
 from limner.methods.labels import count_labels, draw_labels
@@ -114,7 +114,7 @@ class Prior(Method, Autoencoder):
     ) -> Tensor:
         """`temperature`, `top_k` and `top_p` as `pick` has them: lower ones give more typical, less varied pictures."""
         normal = noise(seeds, self.transformer.length, stream="codes").double()
-        uniform = torch.special.ndtr(normal).to(float64_home(self.device))
+        uniform = torch.special.ndtr(normal).to(float64_device(self.device))
         codes = self.transformer.draw(
             len(seeds),
             self.labels(seeds, cond.label),

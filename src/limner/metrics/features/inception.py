@@ -187,7 +187,7 @@ def _cached() -> dict[str, Tensor]:
 def _download(path: Path) -> None:
     """Fetches the weights to `path`. Errors: `InputError` where no address gives the published file."""
     try:
-        download(WEIGHTS.urls, path, checksum=f"sha256:{WEIGHTS.sha256}", most=WEIGHTS.size)
+        download(WEIGHTS.urls, path, checksum=f"sha256:{WEIGHTS.sha256}", max_bytes=WEIGHTS.size)
     except DownloadError as error:
         raise InputError(
             f"the FID network's weights are to be had neither from the cache nor from the network ({error}); "
