@@ -85,7 +85,7 @@ def test_looking_moves_nothing_and_sees_the_same_twice(preset: str, settings: tu
     after = _moved(stepper)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert not any(layer.noted for layer in stepper.method.modules() if isinstance(layer, BatchNorm))
+    assert not any(layer.pass_moments for layer in stepper.method.modules() if isinstance(layer, BatchNorm))
     assert all(weight.grad is None for weight in stepper.method.parameters())
     logs = [one.step(draw, StepContext(8, 0.3), one.method.phases()[-1].every) for one in (stepper, other)]
     assert all(torch.equal(logs[0][name], logs[1][name]) for name in logs[1])
