@@ -24,7 +24,7 @@ import raters
 from limner.cli import main
 from limner.evaluation.human.pictures import RATED_SEEDS, SEEDS_EACH
 from limner.evaluation.human.records import read_judgement, read_key
-from limner.pages.numbers import digits
+from limner.pages.numbers import format_number
 from limner.runs.model import load
 from raters import Rater
 
@@ -165,7 +165,7 @@ def test_what_came_out_as_a_page(ask: Ask, runs: list[Path], tmp_path: Path) -> 
     assert f"{two} is harder to tell from real pictures than {one}" in text
     for row in answer["table"]:
         shown = row["strength"] if row["task"] == "pairs" else row["d_prime"]
-        assert f"[{digits(shown['low'])}, {digits(shown['high'])}]" in text
+        assert f"[{format_number(shown['low'])}, {format_number(shown['high'])}]" in text
     assert text.count("<figure") == 3 * 2 + 1, "three numbers of either way to look, and strengths"
 
     few = tmp_path / "few"

@@ -20,8 +20,8 @@ from limner.evaluation import compare_page, report_page
 from limner.evaluation.human import page as study_page
 from limner.evaluation.human import results
 from limner.evaluation.human.records import Key
-from limner.pages.charts import Curve, chart, shares, whiskers
-from limner.pages.html import Figure, Table, Tile, render
+from limner.pages.charts import Curve, interval_chart, line_chart, share_chart
+from limner.pages.html import Figure, PageTable, Tile, render
 from limner.runs import report as run_report
 from parsed_page import Page
 
@@ -252,9 +252,9 @@ def test_charts_escape_what_they_name() -> None:
     evil = Hostile()
     interval = [(evil("run")[-28:], 1.0, 0.5, 1.5)]
     charts = [
-        chart(evil("title"), [Curve(evil("curve"), [(0, 1), (1, 2)], dots=True)]),
-        whiskers(evil("heading"), interval, (evil("mark"), 1.0)),
-        shares({evil("class"): 0.5}, {evil.texts[-1]: 0.5}),
+        line_chart(evil("title"), [Curve(evil("curve"), [(0, 1), (1, 2)], dots=True)]),
+        interval_chart(evil("heading"), interval, (evil("mark"), 1.0)),
+        share_chart({evil("class"): 0.5}, {evil.texts[-1]: 0.5}),
     ]
     for one in charts:
         assert {tag for tag, _ in Page(one).tags} <= {
@@ -282,7 +282,7 @@ def test_parts_of_pages(tmp_path: Path) -> None:
     facts = {
         "tiles": [Tile("n", "1", "of two", "hint"), Tile("m", "2")],
         "figure": Figure(b"PNG", "words", "caption"),
-        "table": Table(["", "head"], [["name", "cell"]]),
+        "table": PageTable(["", "head"], [["name", "cell"]]),
         "share": 0.5,
     }
     text = render("mine.html", facts, folder=tmp_path)

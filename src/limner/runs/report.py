@@ -16,9 +16,9 @@ import yaml
 
 from limner.core.address import is_address, public_address, public_name, public_text
 from limner.core.files import write_text
-from limner.pages.charts import Curve, chart
+from limner.pages.charts import Curve, line_chart
 from limner.pages.html import Figure, Tile, render
-from limner.pages.numbers import count, number
+from limner.pages.numbers import finite_number, format_count
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -94,7 +94,7 @@ def _rows(path: Path) -> list[Row]:
             row = json.loads(line)
         except ValueError:
             continue
-        if isinstance(row, dict) and number(row.get("images")) is not None:
+        if isinstance(row, dict) and finite_number(row.get("images")) is not None:
             rows.append(row)
     return rows
 
@@ -153,16 +153,18 @@ def _figure(path: Path, words: str, caption: str) -> list[Figure]:
 
 def _tiles(status: Row, metrics: Sequence[Row], scores: Sequence[Row]) -> list[Tile]:
     """How far the run is, how long it took, and its best score."""
-    images = number(status.get("images"))
+    images = finite_number(status.get("images"))
     if images is None and metrics:
-        images = number(metrics[-1]["images"])
-    seconds = number(status.get("seconds")) or (number(metrics[-1].get("seconds")) if metrics else None)
-    tiles = [Tile("images seen", count(images)), Tile("time", _span(seconds))]
-    judged = [(score, row) for row in scores if (score := number(row.get("frechet"))) is not None]
+        images = finite_number(metrics[-1]["images"])
+    seconds = finite_number(status.get("seconds")) or (finite_number(metrics[-1].get("seconds")) if metrics else None)
+    tiles = [Tile("images seen", format_count(images)), Tile("time", _span(seconds))]
+    judged = [(score, row) for row in scores if (score := finite_number(row.get("frechet"))) is not None]
     if judged:
         score, row = min(judged, key=lambda pair: pair[0])
-        null = number(row.get("null"))
-        note = f"at {count(number(row['images']))} images" + (f"; real pictures get {null:.3g}" if null is not None else "")
+        null = finite_number(row.get("null"))
+        note = f"at {format_count(finite_number(row['images']))} images" + (
+            f"; real pictures get {null:.3g}" if null is not None else ""
+        )
         tiles.append(Tile("best Fréchet distance", f"{score:.3g}", note, "in the judge's features"))
     return [tile for tile in tiles if tile.value]
 
@@ -176,7 +178,7 @@ def _warnings(status: Row) -> list[str]:
 def _newest_beside_reals(reals: Path, previews: Sequence[tuple[int, Path]]) -> list[Figure]:
     figures = []
     for images, path in previews[-1:]:
-        what = f"made by the model, after {count(images)} images"
+        what = f"made by the model, after {format_count(images)} images"
         figures += _figure(path, f"made by the model after {images:,} images", what)
     return [*figures, *_figure(reals, "real pictures", "real pictures")]
 
@@ -185,17 +187,17 @@ def _through_time(previews: Sequence[tuple[int, Path]]) -> list[Figure]:
     """All previews, where there is more than one."""
     if len(previews) < 2:
         return []
-    return [one for images, path in previews for one in _figure(path, f"after {images:,} images", count(images))]
+    return [one for images, path in previews for one in _figure(path, f"after {images:,} images", format_count(images))]
 
 
 def _facts(recipe: Row, status: Row, provenance: Row, metrics: Sequence[Row]) -> list[tuple[str, str]]:
     last = metrics[-1] if metrics else {}
-    seconds = number(last.get("seconds"))
+    seconds = finite_number(last.get("seconds"))
     parameters = _mapping(status.get("parameters")) or _mapping(provenance.get("parameters"))
     facts = [
-        ("parameters", ", ".join(f"{name} {count(number(value))}" for name, value in parameters.items())),
+        ("parameters", ", ".join(f"{name} {format_count(finite_number(value))}" for name, value in parameters.items())),
         ("speed", f"{last['images'] / seconds:,.0f} images/s over all" if seconds else ""),
-        ("memory", f"{memory / 2**30:.2f} GiB" if (memory := number(last.get("memory"))) else ""),
+        ("memory", f"{memory / 2**30:.2f} GiB" if (memory := finite_number(last.get("memory"))) else ""),
         ("seed", str(recipe["seed"]) if isinstance(recipe.get("seed"), int) else ""),
         ("precision", _text(provenance.get("precision")) or _text(recipe.get("precision"))),
         ("hardware", _flat(provenance.get("hardware"))),
@@ -249,13 +251,13 @@ def _charts(metrics: Sequence[Row], scores: Sequence[Row]) -> list[Markup]:
         Curve("coverage", _points(scores, "coverage"), dots=True),
     ]
     return [
-        chart("Losses", both(name for name in names if name in players)),
-        chart("Score (lower is better)", judged, zero=True),
-        chart("Classes and coverage", shares, zero=True),
-        *(chart(title, both(group)) for title, group in _together(name for name in names if name not in players).items()),
-        chart("Variety of previews (real pictures: 1 and 0)", varied, zero=True),
-        chart("Norm of the gradient", norms, zero=True),
-        chart("Images per second", [Curve("images/s", _points(metrics, "images_per_second"))], zero=True),
+        line_chart("Losses", both(name for name in names if name in players)),
+        line_chart("Score (lower is better)", judged, zero=True),
+        line_chart("Classes and coverage", shares, zero=True),
+        *(line_chart(title, both(group)) for title, group in _together(name for name in names if name not in players).items()),
+        line_chart("Variety of previews (real pictures: 1 and 0)", varied, zero=True),
+        line_chart("Norm of the gradient", norms, zero=True),
+        line_chart("Images per second", [Curve("images/s", _points(metrics, "images_per_second"))], zero=True),
     ]
 
 
@@ -274,7 +276,7 @@ def _points(rows: Iterable[Row], *keys: Any) -> list[tuple[float, float]]:
         value: Any = row
         for key in keys:
             value = _mapping(value).get(key)
-        if (known := number(value)) is not None:
+        if (known := finite_number(value)) is not None:
             points.append((float(row["images"]), known))
     points.sort(key=lambda point: point[0])
     step = math.ceil(len(points) / POINTS)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from limner.evaluation.human.records import Key, Task
-from limner.pages.html import render, source
+from limner.pages.html import read_asset, render
 
 Practice = dict[Task, list[tuple[list[bytes], str]]]
 
@@ -40,7 +40,7 @@ def page(
             [[key.tasks.index(trial.task), *map(place.__getitem__, trial.shown)] for trial in form] for form in key.forms
         ],
     }
-    script = source("evaluation/human/page.js")
+    script = read_asset("evaluation/human/page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return render("evaluation/human/page.html", {"study": study, "script": script, "digest": digest})
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limner.pages.charts import whiskers
-from limner.pages.html import Table, Tile, render
-from limner.pages.numbers import count, digits
+from limner.pages.charts import interval_chart
+from limner.pages.html import PageTable, Tile, render
+from limner.pages.numbers import format_count, format_number
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -33,10 +33,10 @@ class Part:
 
     title: str
     claims: list[str]
-    estimates: Table
+    estimates: PageTable
     ties: float | None
     charts: list[Markup]
-    differences: Table | None
+    differences: PageTable | None
 
 
 def page(answer: Row) -> str:
@@ -55,7 +55,7 @@ def _tiles(answer: Row) -> list[Tile]:
     people, reals = answer["people"], answer["reals"]
     return [
         Tile("people", f"{people['kept']} of {people['answered']}"),
-        Tile("judgements", count(answer["judgements"]["kept"])),
+        Tile("judgements", format_count(answer["judgements"]["kept"])),
         Tile("compared", str(len(answer["runs"]))),
         Tile("real pictures", f"{reals['data']} ({reals['split']})"),
     ]
@@ -82,31 +82,38 @@ def _part(task: str, answer: Row) -> Part:
         estimates=estimates,
         ties=answer["ties"]["share"] if task == "pairs" else None,
         charts=charts,
-        differences=Table(["difference", "value", "what may be said"], pairs) if pairs else None,
+        differences=PageTable(["difference", "value", "what may be said"], pairs) if pairs else None,
     )
 
 
-def _told_apart(rows: Sequence[Row]) -> tuple[Table, list[Markup]]:
+def _told_apart(rows: Sequence[Row]) -> tuple[PageTable, list[Markup]]:
     """How well people tell each run from real pictures."""
     lines = [
-        [row["run"], str(row["people"]), count(row["judgements"]), *(_with_ends(row[name]) for name in ESTIMATES), row["words"]]
+        [
+            row["run"],
+            str(row["people"]),
+            format_count(row["judgements"]),
+            *(_with_ends(row[name]) for name in ESTIMATES),
+            row["words"],
+        ]
         for row in rows
     ]
     charts = [
-        whiskers(title, [(row["run"], *_three(row[name])) for row in rows], mark) for name, (title, mark) in ESTIMATES.items()
+        interval_chart(title, [(row["run"], *_three(row[name])) for row in rows], mark)
+        for name, (title, mark) in ESTIMATES.items()
     ]
     names = [name for name, _ in ESTIMATES.values()]
-    return Table(["", "people", "judgements", *names, "what may be said"], lines), charts
+    return PageTable(["", "people", "judgements", *names, "what may be said"], lines), charts
 
 
-def _strengths(rows: Sequence[Row]) -> tuple[Table, list[Markup]]:
+def _strengths(rows: Sequence[Row]) -> tuple[PageTable, list[Markup]]:
     """Which runs people prefer, and by how much."""
     lines = [
-        [row["run"], *(count(row[name]) for name in ("people", "won", "tied", "lost")), _with_ends(row["strength"]), ""]
+        [row["run"], *(format_count(row[name]) for name in ("people", "won", "tied", "lost")), _with_ends(row["strength"]), ""]
         for row in rows
     ]
-    chart = whiskers("Log strength (Bradley–Terry, with ties)", [(row["run"], *_three(row["strength"])) for row in rows])
-    return Table(["", "people", "won", "tied", "lost", "log strength", ""], lines), [chart]
+    chart = interval_chart("Log strength (Bradley–Terry, with ties)", [(row["run"], *_three(row["strength"])) for row in rows])
+    return PageTable(["", "people", "won", "tied", "lost", "log strength", ""], lines), [chart]
 
 
 def _three(estimate: Row) -> tuple[float, float | None, float | None]:
@@ -115,4 +122,4 @@ def _three(estimate: Row) -> tuple[float, float | None, float | None]:
 
 def _with_ends(estimate: Row) -> str:
     value, low, high = _three(estimate)
-    return digits(value) if low is None else f"{digits(value)} [{digits(low)}, {digits(high)}]"
+    return format_number(value) if low is None else f"{format_number(value)} [{format_number(low)}, {format_number(high)}]"
