@@ -63,15 +63,15 @@ from limner.runs.run import Run
 
 run = Run.open(folder / "runs" / "0001")
 assert run.metrics()[-1]["images"] == run.status()["images"] == 96
-assert not run.busy()
+assert not run.is_training()
 with run.locked():
-    assert run.busy()
+    assert run.is_training()
     try:
         with run.locked():
             raise AssertionError("locked twice")
     except InputError as error:
         assert "another process" in str(error)
-assert not run.busy()
+assert not run.is_training()
 
 row = Judgement(
     version=1, study="0" * 16, person="1" * 16, form=0, trial=0, task="untimed", shown=["00000000"], answer="real", ms=5

@@ -78,7 +78,7 @@ def page_of_a_run(evil: Hostile, folder: Path) -> str:
     losses = {evil("loss of a player"): 0.5, evil("logged beside"): 0.7}
     rows = [{"images": 1000 * i, "seconds": i, "losses": losses, "lr": {next(iter(losses)): 1.0}} for i in range(3)]
     (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return run_report.page(run)
+    return run_report.render_report(run)
 
 
 def scores(name: str) -> dict[str, Any]:

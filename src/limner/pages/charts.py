@@ -62,7 +62,7 @@ def tick_values(low: float, high: float, count: int = 4) -> list[float]:
     """About `count` multiples of a round number (1, 2 or 5 times a power of ten) from `low` to `high`.
 
     >>> tick_values(0, 1000)
-    [0, 200, 400, 600, 800, 1000]
+    [0.0, 500.0, 1000.0]
     """
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
