@@ -22,7 +22,7 @@ from PIL import Image
 
 import raters
 from limner.cli import main
-from limner.evaluation.human.pictures import RATED_SEEDS, SEEDS_EACH
+from limner.evaluation.human.pictures import FIRST_STUDY_SEED, SEEDS_PER_STUDY
 from limner.evaluation.human.records import read_judgement, read_key
 from limner.pages.numbers import format_number
 from limner.runs.model import load
@@ -109,7 +109,7 @@ def test_samples_are_of_seeds_that_nobody_was_shown(runs: list[Path], study: Pat
     for number, run in enumerate(runs):
         model = load(run)
         seen = {name: one.number for name, one in key.pictures.items() if one.run == number}
-        assert all(RATED_SEEDS <= seed < RATED_SEEDS + SEEDS_EACH for seed in seen.values())
+        assert all(FIRST_STUDY_SEED <= seed < FIRST_STUDY_SEED + SEEDS_PER_STUDY for seed in seen.values())
         assert key.runs[number].checkpoint == model.checkpoint.images
         assert key.runs[number].digest == model.checkpoint.digest()
         drawn = model.sample(list(seen.values()))

@@ -58,7 +58,7 @@ ask("resume", folder / "runs" / "0001", "--images", "96", "--json")
 ask("sample", folder / "runs" / "0001", "--count", "4", "--out", folder / "made", "--json")
 
 from limner.core.errors import InputError
-from limner.evaluation.human.records import Judgement, append, read_judgement
+from limner.evaluation.human.records import Judgement, append_judgement, read_judgement
 from limner.runs.run import Run
 
 run = Run.open(folder / "runs" / "0001")

@@ -19,7 +19,7 @@ import limner
 from limner.evaluation import compare_page, report_page
 from limner.evaluation.human import page as study_page
 from limner.evaluation.human import results
-from limner.evaluation.human.records import Key
+from limner.evaluation.human.records import StudyKey
 from limner.pages.charts import Curve, interval_chart, line_chart, share_chart
 from limner.pages.html import Figure, PageTable, Tile, render
 from limner.runs import report as run_report
@@ -203,7 +203,7 @@ def page_of_results(evil: Hostile, folder: Path) -> str:
             "least_catch": 3,
         },
     }
-    return results.page(answer)
+    return results.render_results_page(answer)
 
 
 PAGES: dict[str, Callable[[Hostile, Path], str]] = {
@@ -234,8 +234,8 @@ def test_no_text_of_a_person_becomes_markup(make: Callable[[Hostile, Path], str]
 
 def test_the_page_that_people_see_runs_one_script_whatever_a_study_is_called() -> None:
     evil = Hostile()
-    key = Key.model_construct(study=evil("study"), exposure=500, tasks=["pairs"], forms=[])
-    text = study_page.page(key, 9, {evil("picture"): b"PNG"}, [], [], {"pairs": []})
+    key = StudyKey.model_construct(study=evil("study"), exposure=500, tasks=["pairs"], forms=[])
+    text = study_page.render_study_page(key, 9, {evil("picture"): b"PNG"}, [], [], {"pairs": []})
     page = Page(text)
     assert page.count("script") == 2, "one is data"
     held = re.search(r'<script id="study" type="application/json">(.*?)</script>', text)
