@@ -183,6 +183,7 @@ def test_for_a_person(runs: list[Path], study: Path, tmp_path: Path, capsys: pyt
     out = capsys.readouterr().out
     assert "study.html" in out
     assert "about 3 minutes" in out
+    assert "Ctrl-C" not in out, "nothing is served"
     files = sorted(answered(study, Rater((2.0, 0.0), (-1.0, 1.0)), 10, seed=1).glob("1-*.jsonl"))
     lazy = [row | {"answer": "generated"} for row in map(json.loads, files[0].read_text().splitlines())]
     files[0].write_text("".join(json.dumps(row) + "\n" for row in lazy if row["task"] != "pairs") + "{\n")
