@@ -378,7 +378,7 @@ def test_a_judgement_is_one_line(made, served: StudyServer) -> None:
     for row in rows:
         assert post(served, row, Origin=served.url.rstrip("/"))[0] == 204
     assert lines(served) == rows
-    assert served.added == 3
+    assert served.judgement_count == 3
 
 
 @pytest.mark.parametrize("name", BAD)

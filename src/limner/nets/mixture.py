@@ -81,11 +81,11 @@ class GaussianMixture(nn.Module):
 
 
 def _kmeans_plus_plus(x: Tensor, components: int, generator: torch.Generator) -> Tensor:
-    """[N, dim] -> centres [components, dim] (Arthur & Vassilvitskii 2007): each next centre is a point of `x`, chosen with a
+    """[N, dim] -> centres [components, dim] (Arthur & Vassilvitskii 2007): each next centre is a point of `x`, selected with a
     probability proportional to its squared distance from the nearest centre so far."""
     centres = [x[int(torch.randint(len(x), (1,), generator=generator))]]
     for _ in range(components - 1):
         distance = torch.cdist(x, torch.stack(centres)).square().min(1).values.cpu()
-        chosen = torch.multinomial(distance + 1e-12, 1, generator=generator)
-        centres.append(x[int(chosen)])
+        index = torch.multinomial(distance + 1e-12, 1, generator=generator)
+        centres.append(x[int(index)])
     return torch.stack(centres)

@@ -130,11 +130,11 @@ class VectorQuantiser(_Quantiser):
         nearly one of them.
         """
         z = self._rows(latents).flatten(0, 2)
-        offered = z[(uniform[0] * len(z)).long().clamp(max=len(z) - 1)]
+        candidates = z[(uniform[0] * len(z)).long().clamp(max=len(z) - 1)]
         weights = torch.exp(OFFER_INVERSE_TEMPERATURE * (uniform[1].float() - 0.5))
         counts, vectors = _counts_and_sums(z, indices.flatten(), self.vocabulary)
         images = torch.full_like(weights[:1], len(latents))
-        offers = {"offers": weights[:, None] * offered, "weights": weights}
+        offers = {"offers": weights[:, None] * candidates, "weights": weights}
         return {"images": images, "counts": counts, "vectors": vectors, **offers}
 
     @torch.no_grad()
@@ -147,10 +147,10 @@ class VectorQuantiser(_Quantiser):
         self.sums.lerp_(sums["vectors"] / sums["images"], weight)
         mean = self.counts.mean()
         dead = self.counts < DEAD_CODE_USAGE * mean
-        offered = sums["offers"] / sums["weights"][:, None]
+        candidates = sums["offers"] / sums["weights"][:, None]
         # Counts and sums alike: otherwise the code would be dead again at the next move, and its vector a mixture.
         self.counts.copy_(torch.where(dead, mean, self.counts))
-        self.sums.copy_(torch.where(dead[:, None], mean * offered, self.sums))
+        self.sums.copy_(torch.where(dead[:, None], mean * candidates, self.sums))
         self._update_codes()
 
     def _update_codes(self, eps: float = 1e-5) -> None:

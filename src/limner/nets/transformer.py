@@ -105,8 +105,8 @@ class CausalTransformer(nn.Module):
             if (
                 weight.dim() > 1
             ):  # layers that add to the residual stream: scaled down by its depth (Radford et al. 2019, section 2.3)
-                added = name.endswith(("out.weight", "down.weight"))
-                nn.init.normal_(weight, 0.0, INIT_STD / (2 * depth) ** 0.5 if added else INIT_STD)
+                is_residual = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(weight, 0.0, INIT_STD / (2 * depth) ** 0.5 if is_residual else INIT_STD)
             elif name.endswith("bias"):
                 nn.init.zeros_(weight)
 

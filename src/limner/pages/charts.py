@@ -19,8 +19,8 @@ from limner.pages.numbers import format_number, format_percent
 
 WIDTH, HEIGHT = 560, 210
 """Of a chart of curves, in CSS pixels."""
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 26
-"""Margins around the curves, in CSS pixels."""
+LEFT_MARGIN, RIGHT_MARGIN, TOP_MARGIN, BOTTOM_MARGIN = 52, 12, 10, 26
+"""Around the curves, in CSS pixels."""
 EMPTY = Markup("")
 RULE = Markup('<line class="rule" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>')
 LABEL = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
@@ -104,13 +104,15 @@ def line_chart(title: str, curves: Sequence[Curve], *, zero: bool = False) -> Ma
 
     def at(x: float, y: float) -> tuple[float, float]:
         share = min(1.0, max(0.0, (y - low) / (high - low)))
-        return LEFT + x / last * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+        return LEFT_MARGIN + x / last * (WIDTH - LEFT_MARGIN - RIGHT_MARGIN), HEIGHT - BOTTOM_MARGIN - share * (
+            HEIGHT - TOP_MARGIN - BOTTOM_MARGIN
+        )
 
     parts = []
     for tick in tick_values(low, high):
         y = at(0, tick)[1]
-        parts.append(RULE.format(LEFT, WIDTH - RIGHT, y, y))
-        parts.append(LABEL.format(LEFT - 7, y + 3.5, "end", format_tick(tick)))
+        parts.append(RULE.format(LEFT_MARGIN, WIDTH - RIGHT_MARGIN, y, y))
+        parts.append(LABEL.format(LEFT_MARGIN - 7, y + 3.5, "end", format_tick(tick)))
     for tick in tick_values(0, last):
         parts.append(LABEL.format(at(tick, low)[0], HEIGHT - 8, "middle", format_tick(tick)))
     for i, curve in enumerate(curves):
@@ -145,7 +147,7 @@ def interval_chart(
     height = row_height * len(rows)
 
     def at(x: float) -> float:
-        return left + (x - low + room) / (high - low + 2 * room) * (WIDTH - left - RIGHT)
+        return left + (x - low + room) / (high - low + 2 * room) * (WIDTH - left - RIGHT_MARGIN)
 
     parts = []
     for tick in tick_values(low - room, high + room):

@@ -120,8 +120,8 @@ def _public_recipe(run: Path, recipe: JsonObject) -> str:
     source, data = _source(recipe), _mapping(recipe.get("data"))
     if not (is_address(source) and data):
         return public_text(_read(run / "recipe.yaml"))
-    shown = {**recipe, "data": {**data, "source": public_address(source)}}
-    return public_text(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), source)
+    public = {**recipe, "data": {**data, "source": public_address(source)}}
+    return public_text(yaml.safe_dump(public, sort_keys=False, allow_unicode=True), source)
 
 
 def _data_name(recipe: JsonObject) -> str:

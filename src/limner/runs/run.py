@@ -45,8 +45,8 @@ class Run:
         name = slug(name, ascii_only=True).strip("-.") or "run"
         with os_errors_as_input_errors(parent):
             parent.mkdir(parents=True, exist_ok=True)
-            taken = [int(match[1]) for entry in parent.iterdir() if (match := re.match(r"(\d{4,})-", entry.name))]
-            number = max(taken, default=0) + 1
+            numbers = [int(match[1]) for entry in parent.iterdir() if (match := re.match(r"(\d{4,})-", entry.name))]
+            number = max(numbers, default=0) + 1
             while True:
                 path = parent / f"{number:04d}-{name}"
                 try:
@@ -168,9 +168,9 @@ class Run:
             raise InputError(f"{self.path} has no complete checkpoint yet; let it train, or `limner resume {self.path}`")
         if which == "last":
             return available[-1]
-        wanted = self.best() if which == "best" else int(which) if which.isdigit() else None
+        images = self.best() if which == "best" else int(which) if which.isdigit() else None
         for checkpoint in available:
-            if checkpoint.images == wanted:
+            if checkpoint.images == images:
                 return checkpoint
         numbers = ", ".join(str(c.images) for c in available)
         raise InputError(f"{self.path} has no checkpoint '{which}'; there are: last, best, {numbers}")

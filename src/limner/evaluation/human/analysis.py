@@ -225,13 +225,13 @@ def _add_detection(
     answer: StudyAnalysis, key: StudyKey, task: Literal["timed", "untimed"], judgements: Sequence[Judgement], seed: int
 ) -> None:
     """Adds to the table how well people tell each run from real pictures, and every pair of runs to the comparisons."""
-    called, shown = _count_generated(key, judgements)
-    if not len(shown):
+    hits, trials = _count_hits(key, judgements)
+    if not len(trials):
         return
-    measures = detection_measures(called, shown, bootstrap_weights(len(shown), seed=seed))
+    measures = detection_measures(hits, trials, bootstrap_weights(len(trials), seed=seed))
     for number, run in enumerate(key.runs):
         accuracy, d_prime, criterion = (
-            bootstrap_estimate(values[:, number], len(shown))
+            bootstrap_estimate(values[:, number], len(trials))
             for values in (measures.accuracy, measures.d_prime, measures.criterion)
         )
         told_apart = d_prime.low is not None and d_prime.high is not None and (d_prime.low > 0 or d_prime.high < 0)
@@ -239,10 +239,10 @@ def _add_detection(
             {
                 "run": run.name,
                 "task": task,
-                "people": len(shown),
-                "judgements": int(shown[:, 1 + number].sum()),
-                "hit_rate": float(called[:, 1 + number].sum() / shown[:, 1 + number].sum()),
-                "false_alarm_rate": float(called[:, 0].sum() / shown[:, 0].sum()),
+                "people": len(trials),
+                "judgements": int(trials[:, 1 + number].sum()),
+                "hit_rate": float(hits[:, 1 + number].sum() / trials[:, 1 + number].sum()),
+                "false_alarm_rate": float(hits[:, 0].sum() / trials[:, 0].sum()),
                 "accuracy": accuracy.to_dict(),
                 "d_prime": d_prime.to_dict(),
                 "criterion": criterion.to_dict(),
@@ -251,24 +251,24 @@ def _add_detection(
             }
         )
     better = "is harder to tell from real pictures than"
-    answer["comparisons"] += _comparison_rows(key, task, measures.d_prime, len(shown), better, lower_is_better=True)
+    answer["comparisons"] += _comparison_rows(key, task, measures.d_prime, len(trials), better, lower_is_better=True)
 
 
-def _count_generated(key: StudyKey, judgements: Sequence[Judgement]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many pictures each person called generated, and how many they were shown, both [people, 1 + runs] (column 0: real).
+def _count_hits(key: StudyKey, judgements: Sequence[Judgement]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Answers "generated" of each person, and pictures that they saw, both [people, 1 + runs]; column 0 is of real pictures.
 
-    People are left out who were shown no picture of some kind, because they stopped early.
+    People are left out who saw no picture of some kind, because they stopped early.
     """
     people = list(dict.fromkeys(one.person for one in judgements))
     row = {person: number for number, person in enumerate(people)}
-    called, shown = np.zeros((2, len(people), 1 + len(key.runs)), np.int64)
+    hits, trials = np.zeros((2, len(people), 1 + len(key.runs)), np.int64)
     for one in judgements:
         run = key.pictures[one.shown[0]].run
         place = row[one.person], 0 if run is None else 1 + run
-        shown[place] += 1
-        called[place] += one.answer == "generated"
-    is_complete = (shown > 0).all(1)
-    return called[is_complete], shown[is_complete]
+        trials[place] += 1
+        hits[place] += one.answer == "generated"
+    is_complete = (trials > 0).all(1)
+    return hits[is_complete], trials[is_complete]
 
 
 # ---- preference ---------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def render_study_page(
         "masks": [_base64(data) for data in masks],
         "examples": [_base64(data) for data in examples],
         "practice": {
-            task: [[[_base64(data) for data in shown], right] for shown, right in practice[task]] for task in key.tasks
+            task: [[[_base64(data) for data in images], right] for images, right in practice[task]] for task in key.tasks
         },
         "forms": [
             [[key.tasks.index(trial.task), *map(place.__getitem__, trial.shown)] for trial in form] for form in key.forms

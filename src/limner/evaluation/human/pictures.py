@@ -99,8 +99,8 @@ def real_source(dataset: Dataset, seed: int) -> tuple[PictureSource, RealPicture
     rows = dataset.indices(split)
 
     def draw(count: int) -> tuple[Pixels, list[int]]:
-        chosen = rows[study_generator(seed, "reals").choice(len(rows), count, replace=False)]
-        return dataset.images.gather(chosen), [int(row) for row in chosen]
+        sample = rows[study_generator(seed, "reals").choice(len(rows), count, replace=False)]
+        return dataset.images.gather(sample), [int(row) for row in sample]
 
     reals = RealPictures(data=dataset.name, fingerprint=dataset.fingerprint, split=split)
     return PictureSource(ComparedSource(name="real", path=str(dataset.path)), len(rows), draw), reals
@@ -111,12 +111,12 @@ def noise_pictures(count: int, shape: tuple[int, int, int], seed: int) -> Pixels
     return study_generator(seed, "noise").integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
-def make_masks(shown: Pixels, seed: int) -> Pixels:
-    """[MASK_COUNT, H, W, C]: tiles from random places of random pictures of `shown`, real and generated.
+def make_masks(images: Pixels, seed: int) -> Pixels:
+    """[MASK_COUNT, H, W, C]: tiles from random places of random `images`, real and generated.
 
     A mask follows a timed picture and erases its afterimage, so that the picture is seen for the set time only.
     """
-    _, height, width, channels = shown.shape
+    _, height, width, channels = images.shape
     high, wide = max(1, height // TILES_PER_SIDE), max(1, width // TILES_PER_SIDE)
     draw = study_generator(seed, "masks")
     masks = np.empty((MASK_COUNT, height, width, channels), np.uint8)
@@ -127,7 +127,7 @@ def make_masks(shown: Pixels, seed: int) -> Pixels:
                 y, x = (
                     int(draw.integers(0, side - part + 1)) for side, part in zip((height, width), place.shape, strict=False)
                 )
-                origin = shown[draw.integers(len(shown))]
+                origin = images[draw.integers(len(images))]
                 place[:] = origin[y : y + place.shape[0], x : x + place.shape[1]]
     return masks
 

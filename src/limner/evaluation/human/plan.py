@@ -187,8 +187,8 @@ def _new_folder(out: Path | None, data: str) -> Path:
     name = slug(data, ascii_only=True).strip("-.") or "study"
     with os_errors_as_input_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        taken = [int(match[1]) for entry in parent.iterdir() if (match := re.match(r"(\d{4,})-", entry.name))]
-    return parent / f"{max(taken, default=0) + 1:04d}-{name}"
+        numbers = [int(match[1]) for entry in parent.iterdir() if (match := re.match(r"(\d{4,})-", entry.name))]
+    return parent / f"{max(numbers, default=0) + 1:04d}-{name}"
 
 
 # ---- the pictures -------------------------------------------------------------------------------------------------------

@@ -56,17 +56,17 @@ def fit_strengths(counts: Floats, penalty: float = PENALTY) -> Strengths:
     samples, runs = counts.shape[:2]
     table = design_matrix(runs).reshape(runs * runs, 3, runs + 2)
     counts = counts.reshape(samples, runs * runs, 3)
-    shown = counts.sum(-1)
-    observed = np.einsum("rmc,mcq->rq", counts, table)
+    trials = counts.sum(-1)
+    sums = np.einsum("rmc,mcq->rq", counts, table)
     parameters = np.zeros((samples, runs + 2))
     for _ in range(100):
         log_odds = np.einsum("rq,mcq->rmc", parameters, table)
         probability = np.exp(log_odds - log_odds.max(-1, keepdims=True))
         probability /= probability.sum(-1, keepdims=True)
         expected = np.einsum("rmc,mcq->rmq", probability, table)
-        gradient = observed - np.einsum("rm,rmq->rq", shown, expected) - penalty * parameters
+        gradient = sums - np.einsum("rm,rmq->rq", trials, expected) - penalty * parameters
         covariance = np.einsum("rmc,mcp,mcq->rmpq", probability, table, table) - expected[..., :, None] * expected[..., None, :]
-        information = np.einsum("rm,rmpq->rpq", shown, covariance) + penalty * np.eye(runs + 2)
+        information = np.einsum("rm,rmpq->rpq", trials, covariance) + penalty * np.eye(runs + 2)
         step = np.linalg.solve(information, gradient[..., None])[..., 0]
         step /= np.maximum(1, np.abs(step).max(-1, keepdims=True))  # at most 1: far from the maximum Newton's step is too long
         parameters += step

@@ -144,6 +144,6 @@ def serve_study(result: StudyResult | AnalysisResult) -> None:
     try:
         server.serve_forever()
     except KeyboardInterrupt:  # the usual end
-        print(f"stopped; {server.added} judgements added to {server.file}", file=sys.stderr, flush=True)
+        print(f"stopped; {server.judgement_count} judgements added to {server.file}", file=sys.stderr, flush=True)
     finally:
         server.server_close()

@@ -61,7 +61,7 @@ def _tiles(answer: StudyAnalysis) -> list[Tile]:
     return [
         Tile("people", f"{people['kept']} of {people['answered']}"),
         Tile("judgements", format_count(answer["judgements"]["kept"])),
-        Tile("compared", str(len(answer["runs"]))),
+        Tile("comparisons", str(len(answer["runs"]))),
         Tile("real pictures", f"{reals['data']} ({reals['split']})"),
     ]
 
@@ -77,8 +77,8 @@ def _notes(answer: StudyAnalysis) -> list[str]:
 
 
 def _section(task: Task, answer: StudyAnalysis) -> ResultSection:
-    compared = [row for row in answer["comparisons"] if row["task"] == task]
-    pairs = [[f"{row['a']} − {row['b']}", _with_interval(row["difference"]), row["words"]] for row in compared]
+    comparisons = [row for row in answer["comparisons"] if row["task"] == task]
+    pairs = [[f"{row['a']} − {row['b']}", _with_interval(row["difference"]), row["words"]] for row in comparisons]
     if task == "pairs":
         estimates, charts = _preference_results([row for row in answer["table"] if row["task"] == "pairs"])
     else:
@@ -86,7 +86,7 @@ def _section(task: Task, answer: StudyAnalysis) -> ResultSection:
         estimates, charts = _detection_results([row for row in rows if row["task"] == task])
     return ResultSection(
         title=SECTION_TITLES[task],
-        claims=[row["words"] for row in compared],
+        claims=[row["words"] for row in comparisons],
         estimates=estimates,
         ties=answer["ties"]["share"] if task == "pairs" else None,
         charts=charts,

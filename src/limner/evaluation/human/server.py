@@ -50,7 +50,8 @@ class StudyServer(ThreadingHTTPServer):
     def __init__(self, folder: Path, port: int = PORT) -> None:
         self.key = read_key(folder)
         self.file = folder / ANSWERS_FOLDER / SERVED_FILE
-        self.added = 0
+        self.judgement_count = 0
+        """Judgements that were written since the server started."""
         self.lock = threading.Lock()
         try:
             self.page = (folder / PAGE_FILE).read_bytes()
@@ -143,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
             except OSError as error:
                 print(f"limner: {self.server.file} cannot be written: {error.strerror}", file=sys.stderr, flush=True)
                 raise _RequestError(HTTPStatus.INSUFFICIENT_STORAGE, "it could not be written down") from error
-            self.server.added += 1
+            self.server.judgement_count += 1
 
     def _refuse(self, error: _RequestError) -> None:
         self.close_connection = True  # the rest of the request is not read

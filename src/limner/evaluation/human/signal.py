@@ -30,17 +30,17 @@ class Detection:
     criterion: Floats
 
 
-def detection_measures(called: NDArray[np.int64], shown: NDArray[np.int64], weights: Floats) -> Detection:
-    """The measures from how many of the `shown` pictures each person `called` generated, both [people, 1 + runs].
+def detection_measures(hits: NDArray[np.int64], trials: NDArray[np.int64], weights: Floats) -> Detection:
+    """The measures from counts [people, 1 + runs]: answers "generated" (`hits`), and pictures (`trials`).
 
-    Column 0 counts the real pictures; everybody must have seen some of each kind. `weights` [draws, people] are those of
-    `resampling.bootstrap_weights`.
+    Column 0 counts real pictures, for which a "hit" is a false alarm; everybody must have seen some of each kind. `weights`
+    [draws, people] are those of `resampling.bootstrap_weights`.
 
     d′ and c are means over people, not those of the pooled answers: pooled shares lie nearer to one half than those of the
     single people, the more so the more people differ, and make d′ too small by a tenth at usual differences.
     """
-    rates = (weights @ called) / (weights @ shown)
-    z = mean_z(called.astype(np.float64), shown.astype(np.float64), weights)
+    rates = (weights @ hits) / (weights @ trials)
+    z = mean_z(hits.astype(np.float64), trials.astype(np.float64), weights)
     return Detection(
         accuracy=(rates[:, 1:] + 1 - rates[:, :1]) / 2,
         d_prime=z[:, 1:] - z[:, :1],
@@ -48,18 +48,18 @@ def detection_measures(called: NDArray[np.int64], shown: NDArray[np.int64], weig
     )
 
 
-def corrected_share(called: Floats, shown: Floats) -> Floats:
-    """(called + ½) / (shown + 1): a share that is never 0 or 1, the log-linear correction (Hautus 1995, Behavior Research
+def corrected_share(hits: Floats, trials: Floats) -> Floats:
+    """(hits + ½) / (trials + 1): a share that is never 0 or 1, the log-linear correction (Hautus 1995, Behavior Research
     Methods 27).
 
     >>> float(corrected_share(np.array(10.0), np.array(10.0)))
     0.9545454545454546
     """
-    share: Floats = (called + 0.5) / (shown + 1)
+    share: Floats = (hits + 0.5) / (trials + 1)
     return share
 
 
-def mean_z(called: Floats, shown: Floats, weights: Floats) -> Floats:
+def mean_z(hits: Floats, trials: Floats, weights: Floats) -> Floats:
     """[draws, columns]: the mean over people of z, where a person says "generated" with probability Φ(z) and z ~ N(mean, τ²).
 
     The share of "generated" among all answers is Φ(a) with a = mean / √(1 + τ²). Two answers of one person are both
@@ -67,12 +67,12 @@ def mean_z(called: Floats, shown: Floats, weights: Floats) -> Floats:
     the mean, a / √(1 − ρ). Unlike the mean of each person's own d′, this needs no large number of answers per person: that mean
     is biased towards 0 by any correction for shares of 0 and 1.
     """
-    total, out_of = weights @ called, weights @ shown
+    total, out_of = weights @ hits, weights @ trials
     a = normal_quantile(corrected_share(total, out_of))
-    pairs = weights @ (shown * (shown - 1))
+    pairs = weights @ (trials * (trials - 1))
     is_determined = (pairs > 0) & (total > 0) & (total < out_of)
     share = np.where(is_determined, total / np.maximum(out_of, 1), 0.5)
-    agree = np.where(is_determined, (weights @ (called * (called - 1))) / np.maximum(pairs, 1), 0.25)
+    agree = np.where(is_determined, (weights @ (hits * (hits - 1))) / np.maximum(pairs, 1), 0.25)
     return np.where(is_determined, a / np.sqrt(1 - solve_correlation(share, agree)), a)
 
 
