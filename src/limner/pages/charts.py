@@ -104,9 +104,8 @@ def line_chart(title: str, curves: Sequence[Curve], *, zero: bool = False) -> Ma
 
     def at(x: float, y: float) -> tuple[float, float]:
         share = min(1.0, max(0.0, (y - low) / (high - low)))
-        return LEFT_MARGIN + x / last * (WIDTH - LEFT_MARGIN - RIGHT_MARGIN), HEIGHT - BOTTOM_MARGIN - share * (
-            HEIGHT - TOP_MARGIN - BOTTOM_MARGIN
-        )
+        left = LEFT_MARGIN + x / last * (WIDTH - LEFT_MARGIN - RIGHT_MARGIN)
+        return left, HEIGHT - BOTTOM_MARGIN - share * (HEIGHT - TOP_MARGIN - BOTTOM_MARGIN)
 
     parts = []
     for tick in tick_values(low, high):
