@@ -208,24 +208,24 @@ class League:
 
         from limner.core.images import grid
         from limner.judges.judge import ordered
-        from limner.pages.html import Table, figure, render
+        from limner.pages.html import PageTable, make_figure, render
 
         real = self.dataset.images.gather(ordered(self.dataset, self.split)[:SHOWN])
-        figures = [figure(grid(real), "real pictures", f"real pictures ({self.split} split)")]
+        figures = [make_figure(grid(real), "real pictures", f"real pictures ({self.split} split)")]
         for entry in report["table"]:
             first = next(row for row in report["rows"] if row["row"] == entry["row"])
             sheet = np.asarray(Image.open(self.out / first["pictures"]))
             sheet = sheet if sheet.ndim == 3 else sheet[..., None]
             caption = f"{entry['row']} · Fréchet distance {first['scores'][ORDER]['value']:.3g} (seed {first['seed']})"
-            figures.append(figure(sheet, f"samples of {entry['row']}", caption))
+            figures.append(make_figure(sheet, f"samples of {entry['row']}", caption))
         page = {
             "title": f"{report['data']} · {report['minutes']:g} minutes",
             "conditions": facts(report),
-            "over_seeds": Table(*over_seeds(report)),
+            "over_seeds": PageTable(*over_seeds(report)),
             "read_as": READ_AS,
             "pictures": figures,
-            "other_scores": Table(*other_scores(report)),
-            "every_run": Table(*every_run(report)),
+            "other_scores": PageTable(*other_scores(report)),
+            "every_run": PageTable(*every_run(report)),
         }
         return render("league.html", page, folder=Path(__file__).resolve().parent)
 
@@ -279,7 +279,7 @@ Cells = tuple[list[str], list[list[str]]]
 
 def over_seeds(report: Mapping[str, Any]) -> Cells:
     """The order, and beside the distance what it does not see."""
-    from limner.pages.numbers import count, digits
+    from limner.pages.numbers import format_count, format_number
 
     heads = [
         "",
@@ -295,39 +295,39 @@ def over_seeds(report: Mapping[str, Any]) -> Cells:
     rows = []
     for entry in report["table"]:
         rank = "–" if entry["rank"] is None else str(entry["rank"])
-        size = [str(len(entry["seeds"])), count(entry["images"]), count(entry["parameters"])]
-        beside = [digits(entry["scores"].get(score, {}).get("mean")) for score in BESIDE]
-        distance = _mean(entry["scores"][ORDER], digits)
-        rows.append([entry["row"], rank, *size, distance, digits(entry["z"]), *beside, entry["below"] or ""])
+        size = [str(len(entry["seeds"])), format_count(entry["images"]), format_count(entry["parameters"])]
+        beside = [format_number(entry["scores"].get(score, {}).get("mean")) for score in BESIDE]
+        distance = _mean(entry["scores"][ORDER], format_number)
+        rows.append([entry["row"], rank, *size, distance, format_number(entry["z"]), *beside, entry["below"] or ""])
     return heads, rows
 
 
 def other_scores(report: Mapping[str, Any]) -> Cells:
     """With their intervals."""
-    from limner.pages.numbers import digits
+    from limner.pages.numbers import format_number
 
     rest = [score for score in SCORES if score != ORDER and any(score in entry["scores"] for entry in report["table"])]
-    rows = [[entry["row"], *(_mean(entry["scores"].get(s), digits) for s in rest)] for entry in report["table"]]
+    rows = [[entry["row"], *(_mean(entry["scores"].get(s), format_number) for s in rest)] for entry in report["table"]]
     return ["", *(SCORES[score] for score in rest)], rows
 
 
-def _mean(score: Mapping[str, Any] | None, digits: Any) -> str:
+def _mean(score: Mapping[str, Any] | None, spell: Any) -> str:
     if score is None:
         return "–"
-    return digits(score["mean"]) + ("" if score["half"] is None else f" ± {digits(score['half'])}")
+    return spell(score["mean"]) + ("" if score["half"] is None else f" ± {spell(score['half'])}")
 
 
 def every_run(report: Mapping[str, Any]) -> Cells:
-    from limner.pages.numbers import count, digits
+    from limner.pages.numbers import format_count, format_number
 
     rest = [score for score in SCORES if score != ORDER and any(score in row["scores"] for row in report["rows"])]
     heads = ["", "seed", "seconds", "images", SCORES[ORDER], "± error", "null", "z", *(SCORES[s] for s in rest), "pictures"]
     rows = []
     for row in report["rows"]:
         distance = row["scores"][ORDER]
-        values = [digits(row["scores"].get(score, {}).get("value")) for score in rest]
-        cells = [str(row["seed"]), f"{row['seconds']:.0f}", count(row["images"])]
-        cells += [digits(distance[key]) for key in ("value", "error", "null", "z")]
+        values = [format_number(row["scores"].get(score, {}).get("value")) for score in rest]
+        cells = [str(row["seed"]), f"{row['seconds']:.0f}", format_count(row["images"])]
+        cells += [format_number(distance[key]) for key in ("value", "error", "null", "z")]
         rows.append([row["row"], *cells, *values, row["pictures"]])
     return heads, rows
 

@@ -26,7 +26,7 @@ from limner.methods.vq.vqvae import VqVae
 from limner.nets import transformer
 from limner.nets.cpu import Conv2d, ConvTranspose2d, Dropout
 from limner.nets.layers import BatchNorm
-from limner.nets.spectral import Spectral
+from limner.nets.spectral import SpectralNorm
 
 CPU = torch.device("cpu")
 
@@ -59,12 +59,12 @@ def torch_layers(method: nn.Module) -> None:
             layer.forward = MethodType(usual.forward, layer)
         if isinstance(layer, Dropout):
             layer.forward = MethodType(lambda self, x: F.dropout(x, self.rate, self.training), layer)
-        if isinstance(layer, transformer.Block):
+        if isinstance(layer, transformer.TransformerBlock):
             layer.forward = MethodType(_block, layer)
 
 
 def _block(block: Any, x: Tensor) -> Tensor:
-    """`transformer.Block` with torch's own attention."""
+    """`transformer.TransformerBlock` with torch's own attention."""
     q, k, v = block.qkv(block.norm1(x)).view(*x.shape[:2], 3, block.heads, -1).permute(2, 0, 3, 1, 4)
     seen = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     x = x + block.drop(block.out(seen.transpose(1, 2).flatten(2)))
@@ -74,7 +74,7 @@ def _block(block: Any, x: Tensor) -> Tensor:
 def iterate(module: nn.Module) -> None:
     """One power iteration of every spectrally normalised weight inside."""
     for layer in module.modules():
-        if isinstance(layer, Spectral):
+        if isinstance(layer, SpectralNorm):
             layer.move_state({})
 
 

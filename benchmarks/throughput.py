@@ -47,7 +47,7 @@ def described(method: Any) -> dict[str, list[Layer]]:
 
     from limner.nets.cpu import Dropout
     from limner.nets.dcgan import DcganGenerator, DcganTrunk
-    from limner.nets.layers import BatchNorm, Plain
+    from limner.nets.layers import BatchNorm, NoNorm
 
     def one(layer: nn.Module) -> list[Layer]:
         if isinstance(layer, nn.Linear):
@@ -62,7 +62,7 @@ def described(method: Any) -> dict[str, list[Layer]]:
             return [["leaky", layer.negative_slope]]
         if isinstance(layer, Dropout):
             return [["dropout", layer.rate]]
-        if isinstance(layer, Plain):
+        if isinstance(layer, NoNorm):
             return []
         raise SystemExit(f"the benchmark does not know the layer {layer}; teach `described`")
 

@@ -11,8 +11,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from limner.evaluation.human.preference import features
-from limner.evaluation.human.records import Key
+from limner.evaluation.human.preference import design_matrix
+from limner.evaluation.human.records import StudyKey
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Rater:
 
 def chances(log_strength: NDArray[np.float64], log_ties: float, log_left: float) -> NDArray[np.float64]:
     """[i on the left, j on the right, (left, tie, right)] for one set of Davidson's parameters."""
-    scores = features(len(log_strength)) @ np.concatenate([log_strength, [log_ties, log_left]])
+    scores = design_matrix(len(log_strength)) @ np.concatenate([log_strength, [log_ties, log_left]])
     chance = np.exp(scores - scores.max(-1, keepdims=True))
     return chance / chance.sum(-1, keepdims=True)
 
 
-def sitting(key: Key, rater: Rater, rng: Generator, form: int | None = None) -> Iterator[dict[str, Any]]:
+def sitting(key: StudyKey, rater: Rater, rng: Generator, form: int | None = None) -> Iterator[dict[str, Any]]:
     """The rows that a person's browser would send, trial by trial."""
     person = f"{rng.integers(2**63):016x}"
     form = int(rng.integers(len(key.forms))) if form is None else form

@@ -19,7 +19,7 @@ from limner.cli import main
 from limner.core.images import grid
 from limner.judges.judge import ordered
 from limner.metrics.representation.reconstruction import psnr, ssim
-from limner.pages.html import figure
+from limner.pages.html import make_figure
 from limner.runs.model import Loaded, load
 from made import encoded, textured, write
 
@@ -71,7 +71,7 @@ def test_a_codec_is_judged_by_what_it_reconstructs(
         (shown, "real pictures (test split)"),
         (model.reconstruct(shown), "the same pictures, reconstructed"),
     ):
-        address = figure(grid(images), words, words).source
+        address = make_figure(grid(images), words, words).data_url
         assert f'<img alt="{words}" src="{address}"></label><figcaption>{words}</figcaption>' in page
 
 

@@ -165,7 +165,7 @@ def test_a_fault_in_a_known_run_goes_to_its_log(ask: Ask, monkeypatch: pytest.Mo
     run = tmp_path / "0007-digits-dcgan"
     run.mkdir()
     (run / "recipe.yaml").write_text("preset: dcgan\n")
-    monkeypatch.setattr(report, "page", broken)
+    monkeypatch.setattr(report, "render_report", broken)
     for name in ("0007-digits-dcgan", "0007"):
         code, _, err = ask("report", str(tmp_path / name))
         assert code == 1

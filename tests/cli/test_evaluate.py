@@ -27,7 +27,7 @@ from limner.metrics.features import inception
 from limner.metrics.memorisation.memorisation import contact_sheet, suspects
 from limner.metrics.memorisation.nearest import nearest
 from limner.metrics.scores import ASKED, OF_SAMPLES
-from limner.pages.numbers import digits
+from limner.pages.numbers import format_number
 from limner.runs.run import Run
 from made import folder, textured, tree_bytes, write
 from made_inception import published_weights
@@ -440,7 +440,7 @@ def test_the_page_holds_every_number_and_nothing_that_runs(judge: Ask, tmp_path:
     rows = dict(re.findall(r"<tr><th>([a-z_]+)</th>(.*?)</tr>", page))
     for name, one in answer["metrics"].items():
         cells = re.findall(r"<td>(.*?)</td>", rows[name])
-        assert cells[:5] == [digits(one[key]) for key in ("value", "error", "null", "z", "p")], name
+        assert cells[:5] == [format_number(one[key]) for key in ("value", "error", "null", "z", "p")], name
         assert cells[5], f"nothing says what {name} means"
     assert page.count("data:image/png;base64,") >= 2
     for heading in ("Scores", "Classes", "Precision and recall", "Facts", "Before you believe the numbers"):

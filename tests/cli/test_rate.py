@@ -22,9 +22,9 @@ from PIL import Image
 
 import raters
 from limner.cli import main
-from limner.evaluation.human.pictures import RATED_SEEDS, SEEDS_EACH
+from limner.evaluation.human.pictures import FIRST_STUDY_SEED, SEEDS_PER_STUDY
 from limner.evaluation.human.records import read_judgement, read_key
-from limner.pages.numbers import digits
+from limner.pages.numbers import format_number
 from limner.runs.model import load
 from raters import Rater
 
@@ -109,7 +109,7 @@ def test_samples_are_of_seeds_that_nobody_was_shown(runs: list[Path], study: Pat
     for number, run in enumerate(runs):
         model = load(run)
         seen = {name: one.number for name, one in key.pictures.items() if one.run == number}
-        assert all(RATED_SEEDS <= seed < RATED_SEEDS + SEEDS_EACH for seed in seen.values())
+        assert all(FIRST_STUDY_SEED <= seed < FIRST_STUDY_SEED + SEEDS_PER_STUDY for seed in seen.values())
         assert key.runs[number].checkpoint == model.checkpoint.images
         assert key.runs[number].digest == model.checkpoint.digest()
         drawn = model.sample(list(seen.values()))
@@ -165,7 +165,7 @@ def test_what_came_out_as_a_page(ask: Ask, runs: list[Path], tmp_path: Path) -> 
     assert f"{two} is harder to tell from real pictures than {one}" in text
     for row in answer["table"]:
         shown = row["strength"] if row["task"] == "pairs" else row["d_prime"]
-        assert f"[{digits(shown['low'])}, {digits(shown['high'])}]" in text
+        assert f"[{format_number(shown['low'])}, {format_number(shown['high'])}]" in text
     assert text.count("<figure") == 3 * 2 + 1, "three numbers of either way to look, and strengths"
 
     few = tmp_path / "few"
@@ -183,6 +183,7 @@ def test_for_a_person(runs: list[Path], study: Path, tmp_path: Path, capsys: pyt
     out = capsys.readouterr().out
     assert "study.html" in out
     assert "about 3 minutes" in out
+    assert "Ctrl-C" not in out, "nothing is served"
     files = sorted(answered(study, Rater((2.0, 0.0), (-1.0, 1.0)), 10, seed=1).glob("1-*.jsonl"))
     lazy = [row | {"answer": "generated"} for row in map(json.loads, files[0].read_text().splitlines())]
     files[0].write_text("".join(json.dumps(row) + "\n" for row in lazy if row["task"] != "pairs") + "{\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from limner.core.errors import InputError
-from limner.runs.report import STRIP, page, write_report
+from limner.runs.report import MAX_PREVIEWS, render_report, write_report
 from parsed_page import Page
 
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
@@ -66,7 +66,7 @@ def test_everything_is_on_the_page(tmp_path: Path) -> None:
 
 def test_warnings_stand_in_a_box(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    assert 'class="warnings"' not in page(run)
+    assert 'class="warnings"' not in render_report(run)
     for told, shown in (
         ([{"kind": "collapse", "text": EVIL}], True),
         ([], False),
@@ -74,9 +74,9 @@ def test_warnings_stand_in_a_box(tmp_path: Path) -> None:
         ([3, {"text": 4}, {}], False),
     ):
         (run / "status.json").write_text(json.dumps({"state": "done", "images": 5, "warnings": told}))
-        seen = Page(page(run))
+        seen = Page(render_report(run))
         assert (EVIL in seen.text) == shown
-        assert ('class="warnings"' in page(run)) == shown
+        assert ('class="warnings"' in render_report(run)) == shown
         assert seen.count("script") == 0
 
 
@@ -86,7 +86,7 @@ def test_what_was_watched_is_drawn_beside_what_was_trained(tmp_path: Path) -> No
     watch = {"held_out_right_on_real": 0.5, "held_out_generator": 1.1, "diversity": 0.9, "gradient_norm/generator": 2.0}
     rows = [{"images": 10 * i, "lr": {"generator": 1.0}, "losses": losses, "watch": watch} for i in range(5)]
     (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    charts = {chart.partition("</strong>")[0].rpartition(">")[2]: chart for chart in page(run).split("<figure")}
+    charts = {chart.partition("</strong>")[0].rpartition(">")[2]: chart for chart in render_report(run).split("<figure")}
     assert "held_out_generator" in charts["Losses"]
     for name in ("right_on_real", "right_on_fake", "held_out_right_on_real"):
         assert f">{name} <b>" in charts["right on"]
@@ -95,7 +95,7 @@ def test_what_was_watched_is_drawn_beside_what_was_trained(tmp_path: Path) -> No
 
 
 def test_it_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
-    text = page(make_run(tmp_path / "run"))
+    text = render_report(make_run(tmp_path / "run"))
     seen = Page(text)
     assert seen.count("script") == seen.count("link") == seen.count("iframe") == 0
     links = [value for _, attributes in seen.tags for name, value in attributes.items() if name in ("src", "href")]
@@ -110,9 +110,9 @@ def test_names_never_become_markup(tmp_path: Path) -> None:
     status = {"state": EVIL, "images": 5, "parameters": {EVIL: 3}}
     (run / "status.json").write_text(json.dumps(status))
     (run / "provenance.json").write_text(json.dumps({"command": EVIL, "hardware": {EVIL: EVIL}, "precision": EVIL}))
-    seen = Page(page(run))
+    seen = Page(render_report(run))
     assert seen.count("script") == 0
-    assert seen.count("b") == len(re.findall("<b>", page(run)))  # only the page's own, which have no attributes
+    assert seen.count("b") == len(re.findall("<b>", render_report(run)))  # only the page's own, which have no attributes
     assert not [name for _, attributes in seen.tags for name in attributes if name.startswith("on")]
     assert "<script>alert(1)</script>" in seen.text  # shown, as text
 
@@ -128,7 +128,7 @@ def test_what_is_missing_is_left_out(missing: str, tmp_path: Path) -> None:
         (run / missing).rmdir()
     else:
         (run / missing).unlink()
-    Page(page(run))
+    Page(render_report(run))
 
 
 @pytest.mark.parametrize("broken", FILES)
@@ -136,17 +136,17 @@ def test_what_is_missing_is_left_out(missing: str, tmp_path: Path) -> None:
 def test_what_is_broken_is_left_out(broken: str, content: bytes, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     (run / broken).write_bytes(content)
-    Page(page(run))
+    Page(render_report(run))
 
 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("preset: vae\n")
-    assert "vae" in Page(page(tmp_path)).text
+    assert "vae" in Page(render_report(tmp_path)).text
 
 
 def test_long_runs_stay_small(tmp_path: Path) -> None:
-    seen = Page(text := page(make_run(tmp_path / "run", previews=200, rows=20_000)))
-    assert seen.count("img") == 2 + STRIP
+    seen = Page(text := render_report(make_run(tmp_path / "run", previews=200, rows=20_000)))
+    assert seen.count("img") == 2 + MAX_PREVIEWS
     assert len(text) < 150_000
     assert "199,000" in seen.text  # the newest is among those kept
 
@@ -156,7 +156,7 @@ def test_curves_of_any_values(values: list[float], tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     rows = [json.dumps({"images": 10 * i, "losses": {"a": value}}) for i, value in enumerate(values)]
     (run / "metrics.jsonl").write_text("\n".join(rows))
-    text = page(run)
+    text = render_report(run)
     assert "nan" not in "".join(re.findall(r'points="[^"]*"', text))
 
 

@@ -31,7 +31,7 @@ from limner.data.feed import Feed
 from limner.methods.gan.gan import Gan
 from limner.nets.layers import BatchNorm
 from limner.recipes.build import build_method
-from limner.runs.report import page
+from limner.runs.report import render_report
 from limner.training.monitor import Monitor
 from limner.training.step import NORMS_EVERY, Stepper
 from limner.training.train import Progress, resume
@@ -85,7 +85,7 @@ def test_looking_moves_nothing_and_sees_the_same_twice(preset: str, settings: tu
     after = _moved(stepper)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert not any(layer.noted for layer in stepper.method.modules() if isinstance(layer, BatchNorm))
+    assert not any(layer.pass_moments for layer in stepper.method.modules() if isinstance(layer, BatchNorm))
     assert all(weight.grad is None for weight in stepper.method.parameters())
     logs = [one.step(draw, StepContext(8, 0.3), one.method.phases()[-1].every) for one in (stepper, other)]
     assert all(torch.equal(logs[0][name], logs[1][name]) for name in logs[1])
@@ -126,7 +126,7 @@ def test_what_is_seen_is_in_the_rows(preset: str, tmp_path: Path) -> None:
     assert last["watch"]["diversity"] > 0
     if "right_on_real" in last["losses"]:
         assert 0 <= last["watch"]["held_out_right_on_real"] <= 1
-        chart = next(part for part in page(run.path).split("<figure") if "held_out_right_on_real" in part)
+        chart = next(part for part in render_report(run.path).split("<figure") if "held_out_right_on_real" in part)
         assert "right_on_fake" in chart
         assert ">right_on_real" in chart
 
@@ -182,7 +182,7 @@ def test_a_generator_that_knows_one_picture_is_reported_once(tmp_path: Path) -> 
     assert text == notes[0]
     assert "method.r1_gamma" in text
     assert log.count("warning (collapse)") == 1
-    shown = page(run.path)
+    shown = render_report(run.path)
     assert 'class="warnings"' in shown
     assert text.partition(":")[0] in shown
 
@@ -197,7 +197,7 @@ def test_what_clears_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     log = (run.path / "log.txt").read_text()
     assert log.index("warning (collapse)") < log.index("no more collapse")
     assert run.status()["warnings"] == []
-    assert 'class="warnings"' not in page(run.path)
+    assert 'class="warnings"' not in render_report(run.path)
 
 
 def test_the_monitor_asks_the_method_that_trains_and_names_where_it_is_set(tmp_path: Path) -> None:

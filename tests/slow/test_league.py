@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from limner.pages.numbers import digits
+from limner.pages.numbers import format_number
 
 pytestmark = pytest.mark.slow
 LEAGUE = Path(__file__).resolve().parents[2] / "benchmarks" / "league.py"
@@ -64,7 +64,7 @@ def test_the_table_holds_the_numbers_of_the_reports(done: Path) -> None:
         half = 12.7062 * statistics.stdev(values) / 2**0.5
         assert entry["scores"]["frechet"]["mean"] == pytest.approx(statistics.fmean(values))
         assert entry["scores"]["frechet"]["half"] == pytest.approx(half, rel=1e-4)
-        cell = f"{digits(statistics.fmean(values))} ± {digits(entry['scores']['frechet']['half'])}"
+        cell = f"{format_number(statistics.fmean(values))} ± {format_number(entry['scores']['frechet']['half'])}"
         assert f"| {cell} |" in next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
         assert f"<td>{cell}</td>" in page
     assert page.count("data:image/png") == 3  # real pictures, and each row's

@@ -21,7 +21,7 @@ from limner.metrics.scores import measure
 from limner.metrics.sides import Labels, Sides
 from limner.metrics.stats.intervals import Estimate, difference, holm, mean, student, tails
 from limner.metrics.stats.score import Score
-from limner.pages.charts import whiskers
+from limner.pages.charts import interval_chart
 
 # ---- Student, Welch, Holm
 
@@ -231,8 +231,10 @@ def spots(svg: str) -> Sequence[float]:
     return [float(x) for x in re.findall(r'<circle[^>]* cx="([\d.]+)"', svg)]
 
 
-def test_whiskers() -> None:
-    found = whiskers("Score", [("<b>", 1.0, 0.0, 2.0), ("B", 3.0, 2.5, 3.5), ("C", 2.0, None, None)], ("real & true", 0.5))
+def test_interval_chart() -> None:
+    found = interval_chart(
+        "Score", [("<b>", 1.0, 0.0, 2.0), ("B", 3.0, 2.5, 3.5), ("C", 2.0, None, None)], ("real & true", 0.5)
+    )
     assert "<b>" not in found.replace("<b>0.5</b>", "")
     assert "&lt;b&gt;: 1 [0, 2]" in found
     assert "real &amp; true" in found

@@ -17,7 +17,7 @@ MODULES = {
     "pyyaml": {"yaml"},
     "scikit-learn": {"sklearn"},
     "jinja2": {"jinja2", "markupsafe"},
-    "pydantic": {"pydantic", "pydantic_core"},
+    "pydantic": {"pydantic", "pydantic_core", "typing_extensions"},
     "requests": {"requests", "urllib3"},
 }
 """What a distribution brings that is imported, where it is not its own name alone."""

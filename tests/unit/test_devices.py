@@ -22,7 +22,7 @@ from limner.methods.vae.vae import Vae, VaeConfig
 from limner.methods.vq import prior
 from limner.methods.vq.vqvae import VqVae, VqVaeConfig
 from limner.nets.mixture import GaussianMixture
-from limner.nets.transformer import pick
+from limner.nets.transformer import sample_categorical
 from limner.recipes.recipe import Recipe
 from limner.tasks.interpolate import _between
 from limner.training.resolve import _facts
@@ -352,7 +352,7 @@ def test_a_mixture_without_float64_on_the_device(meta: torch.device) -> None:
 def test_codes_are_picked_without_float64_on_the_device(meta: torch.device) -> None:
     with WithoutFloat64():
         for knobs in ({}, {"top_k": 3, "top_p": 0.5}):
-            codes = pick(torch.zeros(5, 7, device=meta), torch.full((5,), 0.3, dtype=torch.float64), **knobs)  # type: ignore[arg-type]
+            codes = sample_categorical(torch.zeros(5, 7, device=meta), torch.full((5,), 0.3, dtype=torch.float64), **knobs)  # type: ignore[arg-type]
             assert (codes.shape, codes.device.type, codes.dtype) == ((5,), "meta", torch.int64)
 
 

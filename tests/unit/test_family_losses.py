@@ -288,7 +288,8 @@ def test_a_codec_weighs_error_commitment_and_verdict(preset: str, phase: str) ->
     if preset == "vqgan":
         expected["codec"] = expected["codec"] + 0.3 * (x - decoded).abs().mean((1, 2, 3)) / 0.37**0.5
     if phase == "adversarial":
-        (real, of_real), (fake, of_fake) = method.discriminator.verdict(x), method.discriminator.verdict(decoded)  # type: ignore[operator]
+        discriminate = method.discriminator.logits_and_features
+        (real, of_real), (fake, of_fake) = discriminate(x), discriminate(decoded)  # type: ignore[operator]
         apart = sum((a.detach() - b).abs().mean((1, 2, 3)) for a, b in zip(of_real, of_fake, strict=True)) / len(of_real)
         expected["codec"] = expected["codec"] - 0.2 * fake.mean((1, 2)) + 0.6 * apart
         expected["discriminator"] = F.relu(1 - real).mean((1, 2)) + F.relu(1 + fake).mean((1, 2))

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from limner.core import seeds as randomness
 from limner.methods.gan.conditioning import Discriminator
 from limner.methods.gan.losses import GAMES, Turned
-from limner.nets.cpu import MANY, Conv2d, ConvTranspose2d, Dropout
+from limner.nets.cpu import MIN_GEMM_CHANNELS, Conv2d, ConvTranspose2d, Dropout
 from limner.nets.dcgan import DcganGenerator, DcganSize, DcganTrunk
-from limner.nets.layers import flat
+from limner.nets.layers import flatten_channels_last
 from limner.nets.quantise import _nearest
 from limner.nets.transformer import attend
 
@@ -24,9 +24,9 @@ CASES = [
     (Conv2d, 4, 8, 5, 2, 2),
     (Conv2d, 8, 16, 4, 2, 1),
     (Conv2d, 8, 16, 3, 1, 1),
-    (Conv2d, MANY, 6, 4, 2, 1),
-    (Conv2d, MANY, 6, 5, 2, 2),
-    (Conv2d, MANY, 6, 1, 2, 0),
+    (Conv2d, MIN_GEMM_CHANNELS, 6, 4, 2, 1),
+    (Conv2d, MIN_GEMM_CHANNELS, 6, 5, 2, 2),
+    (Conv2d, MIN_GEMM_CHANNELS, 6, 1, 2, 0),
     (Conv2d, 3, 8, 1, 1, 0),
     (Conv2d, 8, 16, 1, 1, 0),
     (Conv2d, 8, 16, 1, 2, 0),
@@ -164,7 +164,7 @@ def test_flat_is_a_view_of_channels_last_memory(shape: tuple[int, int, int]) -> 
     network = critic_of(shape).double().to(memory_format=torch.channels_last)
     x = torch.randn(4, *shape, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
     features = network.trunk(x)
-    assert flat(features).data_ptr() == features.data_ptr()
+    assert flatten_channels_last(features).data_ptr() == features.data_ptr()
     weights = network.head.weight.view(*features.shape[2:], features.shape[1])
     by_hand = torch.einsum("bchw,hwc->b", features, weights) + network.head.bias
     torch.testing.assert_close(network(x), by_hand)

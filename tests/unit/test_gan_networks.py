@@ -15,7 +15,7 @@ from limner.methods.gan.gan import Gan
 from limner.nets import spectral
 from limner.nets.cpu import Conv2d
 from limner.nets.dcgan import DcganGenerator, DcganSize, DcganTrunk
-from limner.nets.layers import BatchNorm, rows_of
+from limner.nets.layers import BatchNorm, rows_for_labels
 from limner.nets.resnet import ResnetGenerator, ResnetTrunk
 from limner.recipes.build import build_method
 from limner.recipes.settings import compose
@@ -140,8 +140,8 @@ def test_auxiliary_classifier_learns_from_real_images_and_steers_the_generator()
 
 def test_rows_of_an_unknown_label_are_the_mean() -> None:
     table = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
-    assert rows_of(table, torch.tensor([1, -1, 0])).tolist() == [[3, 6], [2, 4], [1, 2]]
-    assert rows_of(table, None).tolist() == [[2, 4]]
+    assert rows_for_labels(table, torch.tensor([1, -1, 0])).tolist() == [[3, 6], [2, 4], [1, 2]]
+    assert rows_for_labels(table, None).tolist() == [[2, 4]]
 
 
 def test_conditional_batch_norm_is_batch_norm_per_class() -> None:
@@ -164,7 +164,7 @@ def test_conditional_batch_norm_is_batch_norm_per_class() -> None:
 def iterate(module: nn.Module) -> None:
     """One power iteration of every weight inside."""
     for layer in module.modules():
-        if isinstance(layer, spectral.Spectral):
+        if isinstance(layer, spectral.SpectralNorm):
             layer.move_state({})
 
 
@@ -187,9 +187,9 @@ def test_spectral_norm_equals_torchs_own() -> None:
     torch.manual_seed(0)
     mine, theirs = Conv2d(6, 5, 3, 1, 1), nn.Conv2d(6, 5, 3, 1, 1)
     theirs.load_state_dict(mine.state_dict())
-    spectral.normalise(mine)
+    spectral.add_spectral_norm(mine)
     nn.utils.parametrizations.spectral_norm(theirs)
-    state = next(m for m in mine.modules() if isinstance(m, spectral.Spectral))
+    state = next(m for m in mine.modules() if isinstance(m, spectral.SpectralNorm))
     twin = theirs.parametrizations.weight[0]  # type: ignore[index,union-attr]
     for _ in range(60):
         iterate(mine)
@@ -205,18 +205,18 @@ def test_spectral_norm_equals_torchs_own() -> None:
 
 def test_spectral_norm_follows_its_own_weight_through_copies_and_conversions() -> None:
     layer = Conv2d(6, 5, 3, 1, 1)
-    spectral.normalise(layer)
+    spectral.add_spectral_norm(layer)
     twin = copy.deepcopy(layer).double()
     twin.to(memory_format=torch.channels_last)
     for module in (layer, twin):
-        state = next(m for m in module.modules() if isinstance(m, spectral.Spectral))
+        state = next(m for m in module.modules() if isinstance(m, spectral.SpectralNorm))
         assert state._weight[0] is module.parametrizations.weight.original  # type: ignore[union-attr]
         assert [name for name, _ in state.named_parameters()] == []
-    before = next(m for m in layer.modules() if isinstance(m, spectral.Spectral)).u.clone()
+    before = next(m for m in layer.modules() if isinstance(m, spectral.SpectralNorm)).u.clone()
     with torch.no_grad():
         twin.parametrizations.weight.original.mul_(torch.linspace(1, 9, 5).view(-1, 1, 1, 1))  # type: ignore[union-attr,operator]
     iterate(twin)
-    state = next(m for m in twin.modules() if isinstance(m, spectral.Spectral))
+    state = next(m for m in twin.modules() if isinstance(m, spectral.SpectralNorm))
     assert not torch.allclose(state.u.float(), before, atol=1e-2), "it looks at the changed weight of the copy"
 
 
@@ -227,7 +227,7 @@ def test_spectral_vectors_move_only_with_the_discriminators_step() -> None:
     stepper, draw = stepper_of(method, 8), drawer(pictures_like(8, (8, 8, 1), device=method.device))
 
     def vectors() -> list[torch.Tensor]:
-        return [m.u.clone() for m in method.modules() if isinstance(m, spectral.Spectral)]
+        return [m.u.clone() for m in method.modules() if isinstance(m, spectral.SpectralNorm)]
 
     before = vectors()
     method.discriminator(pictures_like(4, (8, 8, 1), device=method.device))

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from limner.methods.gan.conditioning import Discriminator
-from limner.nets.convae import Broadcast, ConvDecoder, ConvEncoder, ConvSize
-from limner.nets.cpu import Dropout, dense
+from limner.nets.convae import ConvDecoder, ConvEncoder, ConvSize, SpatialBroadcast
+from limner.nets.cpu import Dropout, is_dense
 from limner.nets.dcgan import DcganGenerator, DcganSize, DcganTrunk
 from limner.nets.layers import BatchNorm, halvings, init_normal
 
@@ -47,7 +47,7 @@ def test_batch_norm_equals_torchs_own(shape: tuple[int, ...]) -> None:
     mine.eval(), twin.eval()
     x = torch.randn(shape)
     torch.testing.assert_close(mine(x), twin(x))
-    assert mine.noted == [], "a pass in evaluation mode notes nothing"
+    assert mine.pass_moments == [], "a pass in evaluation mode notes nothing"
 
 
 def test_moments_of_chunks_add_up() -> None:
@@ -80,7 +80,7 @@ def test_dropout_drops_at_its_rate_and_keeps_the_expectation(rate: float, dtype:
     y = Dropout(rate)(x)
     assert y.dtype == dtype
     assert y.shape == x.shape
-    assert y.stride() == x.stride() or not dense(x)
+    assert y.stride() == x.stride() or not is_dense(x)
     rounded = round(256 * rate) / 256
     dropped = (y == 0).double()
     assert float(dropped.mean()) == pytest.approx(rounded, abs=5 / x.numel() ** 0.5)
@@ -154,7 +154,7 @@ def test_networks_fit_every_shape_and_use_every_pixel(shape: tuple[int, int, int
 def test_broadcast_is_one_network_of_latent_and_place() -> None:
     """As Watters et al. 2019 draw it: the latent tiled over the map, coordinates from -1 to 1 beside it, layers of 1x1."""
     torch.manual_seed(0)
-    seed = Broadcast(3, 8, 5, (4, 7))
+    seed = SpatialBroadcast(3, 8, 5, (4, 7))
     z = torch.randn(2, 3)
     rows, columns = torch.linspace(-1, 1, 4), torch.linspace(-1, 1, 7)
     tiled = z[:, :, None, None].expand(2, 3, 4, 7)

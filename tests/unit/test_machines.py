@@ -58,20 +58,20 @@ ask("resume", folder / "runs" / "0001", "--images", "96", "--json")
 ask("sample", folder / "runs" / "0001", "--count", "4", "--out", folder / "made", "--json")
 
 from limner.core.errors import InputError
-from limner.evaluation.human.records import Judgement, append, read_judgement
+from limner.evaluation.human.records import Judgement, append_judgement, read_judgement
 from limner.runs.run import Run
 
 run = Run.open(folder / "runs" / "0001")
 assert run.metrics()[-1]["images"] == run.status()["images"] == 96
-assert not run.busy()
+assert not run.is_training()
 with run.locked():
-    assert run.busy()
+    assert run.is_training()
     try:
         with run.locked():
             raise AssertionError("locked twice")
     except InputError as error:
         assert "another process" in str(error)
-assert not run.busy()
+assert not run.is_training()
 
 row = Judgement(
     version=1, study="0" * 16, person="1" * 16, form=0, trial=0, task="untimed", shown=["00000000"], answer="real", ms=5

@@ -70,7 +70,7 @@ def test_expectation_maximisation_ends_where_scikit_learns_does() -> None:
     keeps ours from collapsing is worth .3 of the 12,000 points.)"""
     x = touching(12_000)
     mine = GaussianMixture(3, 3)
-    mine.fit(x, seed=0, rounds=500)
+    mine.fit(x, seed=0, iterations=500)
     covariances = (mine.factors @ mine.factors.mT).double()
     given = {
         "weights_init": mine.shares.double().numpy() / float(mine.shares.double().sum()),
@@ -92,8 +92,8 @@ def test_one_round_of_expectation_maximisation_is_scikit_learns() -> None:
     """From the same start, which is far from the end: shares, means and covariances."""
     x = touching(12_000)
     start, mine = GaussianMixture(3, 3), GaussianMixture(3, 3)
-    start.fit(x, seed=0, rounds=0)
-    mine.fit(x, seed=0, rounds=1)
+    start.fit(x, seed=0, iterations=0)
+    mine.fit(x, seed=0, iterations=1)
     theirs = Oracle(
         3,
         max_iter=1,

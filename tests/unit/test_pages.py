@@ -19,9 +19,9 @@ import limner
 from limner.evaluation import compare_page, report_page
 from limner.evaluation.human import page as study_page
 from limner.evaluation.human import results
-from limner.evaluation.human.records import Key
-from limner.pages.charts import Curve, chart, shares, whiskers
-from limner.pages.html import Figure, Table, Tile, render
+from limner.evaluation.human.records import StudyKey
+from limner.pages.charts import Curve, interval_chart, line_chart, share_chart
+from limner.pages.html import Figure, PageTable, Tile, render
 from limner.runs import report as run_report
 from parsed_page import Page
 
@@ -78,7 +78,7 @@ def page_of_a_run(evil: Hostile, folder: Path) -> str:
     losses = {evil("loss of a player"): 0.5, evil("logged beside"): 0.7}
     rows = [{"images": 1000 * i, "seconds": i, "losses": losses, "lr": {next(iter(losses)): 1.0}} for i in range(3)]
     (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return run_report.page(run)
+    return run_report.render_report(run)
 
 
 def scores(name: str) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def page_of_results(evil: Hostile, folder: Path) -> str:
             "least_catch": 3,
         },
     }
-    return results.page(answer)
+    return results.render_results_page(answer)
 
 
 PAGES: dict[str, Callable[[Hostile, Path], str]] = {
@@ -234,8 +234,8 @@ def test_no_text_of_a_person_becomes_markup(make: Callable[[Hostile, Path], str]
 
 def test_the_page_that_people_see_runs_one_script_whatever_a_study_is_called() -> None:
     evil = Hostile()
-    key = Key.model_construct(study=evil("study"), exposure=500, tasks=["pairs"], forms=[])
-    text = study_page.page(key, 9, {evil("picture"): b"PNG"}, [], [], {"pairs": []})
+    key = StudyKey.model_construct(study=evil("study"), exposure=500, tasks=["pairs"], forms=[])
+    text = study_page.render_study_page(key, 9, {evil("picture"): b"PNG"}, [], [], {"pairs": []})
     page = Page(text)
     assert page.count("script") == 2, "one is data"
     held = re.search(r'<script id="study" type="application/json">(.*?)</script>', text)
@@ -252,9 +252,9 @@ def test_charts_escape_what_they_name() -> None:
     evil = Hostile()
     interval = [(evil("run")[-28:], 1.0, 0.5, 1.5)]
     charts = [
-        chart(evil("title"), [Curve(evil("curve"), [(0, 1), (1, 2)], dots=True)]),
-        whiskers(evil("heading"), interval, (evil("mark"), 1.0)),
-        shares({evil("class"): 0.5}, {evil.texts[-1]: 0.5}),
+        line_chart(evil("title"), [Curve(evil("curve"), [(0, 1), (1, 2)], dots=True)]),
+        interval_chart(evil("heading"), interval, (evil("mark"), 1.0)),
+        share_chart({evil("class"): 0.5}, {evil.texts[-1]: 0.5}),
     ]
     for one in charts:
         assert {tag for tag, _ in Page(one).tags} <= {
@@ -282,7 +282,7 @@ def test_parts_of_pages(tmp_path: Path) -> None:
     facts = {
         "tiles": [Tile("n", "1", "of two", "hint"), Tile("m", "2")],
         "figure": Figure(b"PNG", "words", "caption"),
-        "table": Table(["", "head"], [["name", "cell"]]),
+        "table": PageTable(["", "head"], [["name", "cell"]]),
         "share": 0.5,
     }
     text = render("mine.html", facts, folder=tmp_path)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limner.nets.quantise import DEAD, FiniteScalars, VectorQuantiser, perplexity, usage
+from limner.nets.quantise import DEAD_CODE_USAGE, FiniteScalars, VectorQuantiser, perplexity, usage
 
 
 def made(*shape: int, step: int = 37, modulus: int = 101, over: float = 25.0) -> Tensor:
@@ -213,7 +213,7 @@ def trained(quantiser: VectorQuantiser, steps: int, batch: int = 8, forgotten: s
         quantiser.move_state(sums)
         if forgotten:
             getattr(quantiser, forgotten).copy_(plain)
-            quantiser._follow()
+            quantiser._update_codes()
         alive.append(len(torch.unique(found.indices)))
     return alive
 
@@ -245,7 +245,7 @@ def test_a_revived_code_needs_both_its_count_and_its_average(forgotten: str) -> 
 
 
 def test_whether_a_code_is_dead_does_not_depend_on_the_batch() -> None:
-    """From a fair share down to a dead one takes log2(1/DEAD) half-lives in images, in batches of 4 and of 64."""
+    """From a fair share down to a dead one takes log2(1/DEAD_CODE_USAGE) half-lives in images, in batches of 4 and of 64."""
     found = []
     for batch in (4, 64):
         quantiser, images = cornered(half_life=200.0), 0
@@ -253,7 +253,7 @@ def test_whether_a_code_is_dead_does_not_depend_on_the_batch() -> None:
             trained(quantiser, 1, batch)
             images += batch
         found.append(images)
-    expected = 200 * math.log2(1 / DEAD)
+    expected = 200 * math.log2(1 / DEAD_CODE_USAGE)
     assert all(expected - 1 <= images <= expected + 64 for images in found), (found, expected)
 
 
@@ -280,13 +280,13 @@ def test_it_starts_from_the_data() -> None:
     which = torch.arange(25 * 16) % 8
     z = (centres[which] + 0.1 * torch.randn(400, 4, generator=generator)).view(25, 4, 4, 4).permute(0, 3, 1, 2)
     quantiser, again = VectorQuantiser(24, 4, 100.0), VectorQuantiser(24, 4, 100.0)
-    quantiser.start(z, 0)
-    again.start(z, 0)
+    quantiser.initialise(z, 0)
+    again.initialise(z, 0)
     assert torch.equal(quantiser.codes, again.codes)
     assert float(torch.cdist(centres, quantiser.codes).amin(1).max()) < 0.2
     assert float(quantiser.counts.sum()) == pytest.approx(16)
     assert float(quantiser(z).commitment.mean()) < 0.02
-    quantiser.start(z[:1], 0)
+    quantiser.initialise(z[:1], 0)
     assert bool(quantiser.codes.isfinite().all())
     quantiser.move_state(quantiser.statistics(z, quantiser(z).indices, draws(24)))
     assert bool(quantiser.codes.isfinite().all())

@@ -131,7 +131,7 @@ def test_forget_what_is_about_to_be_lived_again(run: Run) -> None:
         run.append_score({"images": images, "frechet": 1.0})
         (run.path / "previews" / f"{images:09d}.png").write_bytes(b"x")
     (run.path / "previews" / "reals.png").write_bytes(b"x")
-    run.forget_after(20)
+    run.delete_after(20)
     assert [row["images"] for row in run.metrics()] == [row["images"] for row in run.scores()] == [10, 20]
     assert sorted(path.name for path in (run.path / "previews").iterdir()) == ["000000010.png", "000000020.png", "reals.png"]
 
@@ -147,11 +147,11 @@ def test_replan(run: Run) -> None:
 
 
 def test_orders_are_taken_away_by_asking(run: Run) -> None:
-    assert run.asked() == set()
+    assert run.take_orders() == set()
     for name in ("pause", "stop", "save-now", "nonsense"):
         (run.path / "control" / name).touch()
-    assert run.asked() == {"pause", "stop", "save-now"}
-    assert run.asked() == {"pause"}
+    assert run.take_orders() == {"pause", "stop", "save-now"}
+    assert run.take_orders() == {"pause"}
 
 
 def test_status_of_a_new_and_of_a_silent_run(run: Run) -> None:
@@ -182,15 +182,15 @@ HOLDERS = {
 def test_one_process_trains_a_run_and_a_dead_one_does_not(holder: str, run: Run) -> None:
     head = "import sys\nfrom pathlib import Path\ndef hold():\n    print('held', flush=True)\n    sys.stdin.read()\n"
     words = [sys.executable, "-c", head + HOLDERS[holder], str(run.path)]
-    assert not run.busy()
+    assert not run.is_training()
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        assert run.busy()
+        assert run.is_training()
         with pytest.raises(InputError, match="is being trained by another process; wait for it, or stop it first"):
             run.locked().__enter__()
         other.kill()
-    assert not run.busy()
+    assert not run.is_training()
     with run.locked():
         pass
 
@@ -202,8 +202,8 @@ def test_a_limner_of_before_is_kept_out(run: Run) -> None:
     with run.locked(), (run.path / ".lock").open("w") as handle:
         with pytest.raises(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        assert run.busy(), "within one process as well"
-    assert not run.busy()
+        assert run.is_training(), "within one process as well"
+    assert not run.is_training()
 
 
 def test_a_lock_that_may_not_be_written_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +222,7 @@ def test_a_fault_lets_go_of_the_lock(run: Run) -> None:
 
     with pytest.raises(RuntimeError, match="on purpose"):
         fail()
-    assert not run.busy()
+    assert not run.is_training()
 
 
 def test_prune_of_a_folder_leaves_a_run_in_training_alone(run: Run) -> None:

@@ -26,12 +26,17 @@ from limner.core.errors import InputError
 from limner.data import prepare
 from limner.evaluation.human import plan as planning
 from limner.evaluation.human import records, server
-from limner.evaluation.human.pictures import MASKS, masks
-from limner.evaluation.human.plan import FORMS, parts_of, plan
-from limner.evaluation.human.records import Key, append, read_judgement, read_key
+from limner.evaluation.human.forms import FORMS, study_parts
+from limner.evaluation.human.pictures import MASK_COUNT, make_masks
+from limner.evaluation.human.plan import StudySettings, plan_study
+from limner.evaluation.human.records import StudyKey, append_judgement, read_judgement, read_key
 from limner.evaluation.human.server import StudyServer
 
 COUNT = 4
+
+
+def plan(words: Any, *, data: str | None, out: Path, **settings: Any) -> dict[str, Any]:
+    return dict(plan_study(words, StudySettings(**settings), data=data, out=out))
 
 
 def altered(folder: Path, name: str, noise: float, count: int = 200) -> Path:
@@ -44,7 +49,7 @@ def altered(folder: Path, name: str, noise: float, count: int = 200) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Key, dict[str, Any]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyKey, dict[str, Any]]:
     """(folder, key, what the page holds)"""
     folder = tmp_path_factory.mktemp("study")
     few = altered(folder, "wobbly", 8)
@@ -197,7 +202,7 @@ def test_one_run_and_chosen_tasks(made, tmp_path: Path) -> None:
 
 
 def test_what_a_person_sees_in_numbers() -> None:
-    timed, pairs = parts_of(["timed", "pairs"], runs=3, count=10)
+    timed, pairs = study_parts(["timed", "pairs"], runs=3, count=10)
     assert (timed.trials, timed.reals, timed.of_each, timed.catch) == (60, 30, 10, 6)
     assert (pairs.trials, pairs.reals, pairs.of_each, pairs.catch) == (30, 4, 20, 4)
 
@@ -215,8 +220,8 @@ def test_a_folder_is_brought_to_the_shape_of_the_data(made, tmp_path: Path) -> N
 
 def test_masks_are_tiles_of_what_is_shown() -> None:
     shown = np.stack([np.full((13, 9, 3), value, np.uint8) for value in (10, 200)])
-    found = masks(shown, 0)
-    assert found.shape == (MASKS, 13, 9, 3)
+    found = make_masks(shown, 0)
+    assert found.shape == (MASK_COUNT, 13, 9, 3)
     assert set(np.unique(found)) == {10, 200}
     assert all(len(np.unique(mask)) == 2 for mask in found)
 
@@ -273,7 +278,7 @@ def test_two_of_one_name_are_told_apart_by_their_folders(made, tmp_path: Path) -
 
 
 def test_a_page_too_large_for_a_phone_is_refused(made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "MOST_PAGE", 1000)
+    monkeypatch.setattr(planning, "MAX_PAGE_BYTES", 1000)
     with pytest.raises(InputError, match="smaller --count"):
         plan([made[0].parent / "wobbly.npz"], data="digits", count=COUNT, out=tmp_path / "no")
 
@@ -290,7 +295,7 @@ def test_a_damaged_key_is_said_in_one_line(made, tmp_path: Path) -> None:
 # ---- judgements
 
 
-def good(key: Key, trial: int = 0, **other: Any) -> dict[str, Any]:
+def good(key: StudyKey, trial: int = 0, **other: Any) -> dict[str, Any]:
     rater = raters.Rater((1.0,) * len(key.runs), (0.0,) * len(key.runs))
     rows = list(raters.sitting(key, rater, np.random.default_rng(0), form=2))
     return rows[trial] | other
@@ -373,7 +378,7 @@ def test_a_judgement_is_one_line(made, served: StudyServer) -> None:
     for row in rows:
         assert post(served, row, Origin=served.url.rstrip("/"))[0] == 204
     assert lines(served) == rows
-    assert served.added == 3
+    assert served.judgement_count == 3
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -390,7 +395,7 @@ def test_what_is_no_request_of_ours_is_refused(made, served: StudyServer) -> Non
     row = good(made[1])
     for body in (b"", b"{", b"[]", b"null", b'{"version": NaN}', b"\xff\xfe", b"[" * 3000):
         assert post(served, body)[0] == 400, body[:20]
-    assert post(served, json.dumps(row).encode() + b" " * records.MOST_BYTES)[0] == 413
+    assert post(served, json.dumps(row).encode() + b" " * records.MAX_JUDGEMENT_BYTES)[0] == 413
     assert post(served, row, Content_Length="99999999999")[0] == 413
     assert post(served, row, Content_Length="-1")[0] == 411
     assert post(served, row, Content_Type="text/plain")[0] == 415
@@ -429,17 +434,17 @@ def test_a_full_disk_is_told_and_nothing_half_written_stays(
         assert post(served, good(made[1], 1))[0] == 507
     assert served.file.read_bytes() == before
     assert "cannot be written" in capsys.readouterr().err
-    monkeypatch.setattr(server, "MOST_FILE", 10)
+    monkeypatch.setattr(server, "MAX_ANSWERS_BYTES", 10)
     assert post(served, good(made[1], 1))[0] == 507
     assert served.file.read_bytes() == before
 
 
 def test_a_line_cut_off_by_a_crash_spoils_no_other(made, tmp_path: Path) -> None:
     file = tmp_path / "answers" / "served.jsonl"
-    append(file, read_judgement(json.dumps(good(made[1]))))
+    append_judgement(file, read_judgement(json.dumps(good(made[1]))))
     with file.open("ab") as handle:
         handle.write(b'{"version":1,"stu')
-    append(file, read_judgement(json.dumps(good(made[1], 1))))
+    append_judgement(file, read_judgement(json.dumps(good(made[1], 1))))
     found = file.read_text().splitlines()
     assert [json.loads(found[0]), json.loads(found[2])] == [good(made[1]), good(made[1], 1)]
     assert len(found) == 3

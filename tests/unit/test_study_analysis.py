@@ -12,16 +12,16 @@ import pytest
 
 import raters
 from limner.core.errors import InputError
-from limner.evaluation.human.analysis import analyse, conclude, hear
-from limner.evaluation.human.plan import FORMS, Names, _form, parts_of
-from limner.evaluation.human.records import Key, Picture, Rated, Reals
+from limner.evaluation.human.analysis import analyse_answers, analyse_judgements, collect_judgements
+from limner.evaluation.human.forms import FORMS, BlindNames, make_form, study_parts
+from limner.evaluation.human.records import ComparedSource, Picture, RealPictures, StudyKey
 from limner.metrics.stats.intervals import NONE
 from raters import Rater
 
 
-def made(runs: int = 2, count: int = 15) -> Key:
+def made(runs: int = 2, count: int = 15) -> StudyKey:
     """A key without pictures: the analysis never looks at any."""
-    parts = parts_of(["timed", "untimed", "pairs"] if runs > 1 else ["timed", "untimed"], runs, count)
+    parts = study_parts(["timed", "untimed", "pairs"] if runs > 1 else ["timed", "untimed"], runs, count)
     reals = [f"{n:08x}" for n in range(400)]
     noise = [f"{n:08x}" for n in range(1000, 1100)]
     samples = [[f"{n:08x}" for n in range(2000 + 1000 * run, 2300 + 1000 * run)] for run in range(runs)]
@@ -29,16 +29,16 @@ def made(runs: int = 2, count: int = 15) -> Key:
     pictures |= {name: Picture(kind="noise", number=n) for n, name in enumerate(noise)}
     for run, names in enumerate(samples):
         pictures |= {name: Picture(kind="sample", run=run, number=n) for n, name in enumerate(names)}
-    forms = [list(_form(parts, Names(reals, samples, noise), runs, 0, number)) for number in range(FORMS)]
-    named = [Rated(name=f"run-{'abc'[run]}", path=f"runs/{run}") for run in range(runs)]
-    return Key(
+    forms = [list(make_form(parts, BlindNames(reals, samples, noise), runs, 0, number)) for number in range(FORMS)]
+    named = [ComparedSource(name=f"run-{'abc'[run]}", path=f"runs/{run}") for run in range(runs)]
+    return StudyKey(
         study="ab" * 8,
         seed=0,
         count=count,
         tasks=[part.task for part in parts],
         exposure=500,
         runs=named,
-        reals=Reals(data="digits", fingerprint="", split="test"),
+        reals=RealPictures(data="digits", fingerprint="", split="test"),
         pictures=pictures,
         forms=forms,
     )
@@ -47,7 +47,9 @@ def made(runs: int = 2, count: int = 15) -> Key:
 KEY = made()
 
 
-def sat(key: Key, rater: Rater, people: int, seed: int = 0, spread: tuple[float, float] = (0.3, 0.4)) -> list[dict[str, Any]]:
+def sat(
+    key: StudyKey, rater: Rater, people: int, seed: int = 0, spread: tuple[float, float] = (0.3, 0.4)
+) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
     return [row for _ in range(people) for row in raters.sitting(key, rater.differing(rng, *spread), rng)]
 
@@ -56,8 +58,8 @@ def encoded(rows: list[dict[str, Any]]) -> list[bytes]:
     return [json.dumps(row).encode() for row in rows]
 
 
-def concluded(key: Key, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return conclude(key, hear(key, encoded(rows)))
+def concluded(key: StudyKey, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return analyse_judgements(key, collect_judgements(key, encoded(rows)))
 
 
 def near(estimate: dict[str, float], truth: float) -> bool:
@@ -151,7 +153,7 @@ def test_lines_that_do_not_count_are_counted() -> None:
         json.dumps(timed | {"exposure": 200}).encode(),
     ]
     again = encoded([rest[0] | {"answer": "real"}, rest[0] | {"answer": "generated"}])
-    heard = hear(KEY, [*encoded(rest), *strange, *again])
+    heard = collect_judgements(KEY, [*encoded(rest), *strange, *again])
     assert heard.read == len(rest) + 8
     assert heard.repeated == 2
     assert len(heard.judgements) == len(rest)
@@ -218,21 +220,21 @@ def test_files_find_their_study(study: Path, tmp_path: Path) -> None:
     rows = encoded(sat(KEY, Rater((1.0, 1.0), (0.0, 0.0)), 6))
     (study / "answers" / "one.jsonl").write_bytes(b"\n".join(rows[:300]) + b"\n\n")
     (study / "answers" / "two.jsonl").write_bytes(b"\n".join(rows[300:]))
-    whole = analyse([study])
+    whole = analyse_answers([study])
     assert whole["judgements"]["read"] == len(rows)
     assert json.loads((study / "analysis.json").read_text())["table"] == whole["table"]
-    by_name = analyse(sorted((study / "answers").glob("*.jsonl")))
+    by_name = analyse_answers(sorted((study / "answers").glob("*.jsonl")))
     assert by_name["table"] == whole["table"]
     elsewhere = tmp_path / "sent.jsonl"
     elsewhere.write_bytes(b"\n".join(rows))
-    assert analyse([study, elsewhere])["table"] == whole["table"]
+    assert analyse_answers([study, elsewhere])["table"] == whole["table"]
     with pytest.raises(InputError, match="no study to go with"):
-        analyse([elsewhere])
+        analyse_answers([elsewhere])
 
 
 def test_what_cannot_be_analysed_is_said_in_one_line(study: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no answers in"):
-        analyse([study])
+        analyse_answers([study])
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "strange.jsonl").write_bytes(b"\x00\xff\n{}\n")
     for given, words in (
@@ -244,5 +246,5 @@ def test_what_cannot_be_analysed_is_said_in_one_line(study: Path, tmp_path: Path
         ([study, tmp_path / "strange.jsonl"], "2 not a judgement"),
     ):
         with pytest.raises(InputError, match=words) as told:
-            analyse(given)
+            analyse_answers(given)
         assert "\n" not in str(told.value)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from limner.nets.transformer import CausalTransformer, TransformerSize, pick
+from limner.nets.transformer import CausalTransformer, TransformerSize, sample_categorical
 
 
 def network(vocabulary: int = 11, size: tuple[int, int] = (3, 4), classes: int = 3, **more: int) -> CausalTransformer:
@@ -80,7 +80,7 @@ def test_a_tiny_distribution_sums_to_one() -> None:
         logs = net(every, label).log_softmax(2).gather(2, every[:, :, None]).sum((1, 2))
     assert float(logs.exp().sum()) == pytest.approx(1.0, abs=1e-12)
     uniform = torch.rand(20_000, 4, generator=torch.Generator().manual_seed(2))
-    drawn = net.draw(20_000, torch.full((20_000,), 1), lambda place, logits: pick(logits, uniform[:, place]))
+    drawn = net.draw(20_000, torch.full((20_000,), 1), lambda place, logits: sample_categorical(logits, uniform[:, place]))
     counted = Counter(map(tuple, drawn.tolist()))
     for row, log in zip(every.tolist(), logs.tolist(), strict=True):
         chance = torch.tensor(log).exp().item()
@@ -103,7 +103,7 @@ LOGITS = torch.tensor([0.4, 0.3, 0.2, 0.1])[[2, 0, 3, 1]].log()
 def shares(count: int = 100_001, **knobs: float) -> list[float]:
     """How often each of the four codes is drawn."""
     uniform = (torch.arange(count) + 0.5) / count
-    drawn = pick(LOGITS.expand(count, -1), uniform, **knobs)  # type: ignore[arg-type]
+    drawn = sample_categorical(LOGITS.expand(count, -1), uniform, **knobs)  # type: ignore[arg-type]
     return (torch.bincount(drawn, minlength=4) / count).tolist()
 
 
@@ -133,16 +133,16 @@ def test_what_is_drawn(knobs: dict[str, float], expected: list[float]) -> None:
 def test_what_has_no_chance_is_never_drawn() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
     for draw in (0.0, 1e-30, 0.5, 1 - 1e-16, 1.0):
-        assert int(pick(logits, torch.tensor([draw], dtype=torch.float64))) in (1, 3)
-        assert int(pick(logits, torch.tensor([draw], dtype=torch.float64), top_k=2)) in (1, 3)
+        assert int(sample_categorical(logits, torch.tensor([draw], dtype=torch.float64))) in (1, 3)
+        assert int(sample_categorical(logits, torch.tensor([draw], dtype=torch.float64), top_k=2)) in (1, 3)
 
 
 def test_rows_have_knobs_of_their_own_distribution() -> None:
     """top-k and top-p look at each row by itself, and a row's draw does not depend on the others."""
     logits = torch.randn(50, 20, generator=torch.Generator().manual_seed(0))
     uniform = torch.rand(50, generator=torch.Generator().manual_seed(1))
-    together = pick(logits, uniform, 0.9, 5, 0.8)
-    alone = torch.cat([pick(logits[i : i + 1], uniform[i : i + 1], 0.9, 5, 0.8) for i in range(50)])
+    together = sample_categorical(logits, uniform, 0.9, 5, 0.8)
+    alone = torch.cat([sample_categorical(logits[i : i + 1], uniform[i : i + 1], 0.9, 5, 0.8) for i in range(50)])
     assert torch.equal(together, alone)
     ranks = (logits > logits.gather(1, together[:, None])).sum(1)
     assert int(ranks.max()) < 5

@@ -31,7 +31,8 @@ def make_command(verb: Verb) -> Command:
 
     def command(as_json: bool, **values: Any) -> None:
         typed = _typed_values(fields, values)
-        run = Path(typed[run_field]) if run_field is not None and run_field in typed else None
+        run = typed.get(run_field) if run_field is not None else None
+        run = Path(run) if isinstance(run, str | Path) else None  # a request may be about many runs, as rate's is
         answer_verb(verb, typed, as_json=as_json, run=run)
 
     parameters = [_parameter(verb.request, name, field) for name, field in fields.items()]

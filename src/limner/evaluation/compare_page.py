@@ -14,9 +14,9 @@ from limner.core.images import grid, side_by_side, to_pillow
 from limner.evaluation.report_page import called, meaning
 from limner.metrics.scores import ALL_METRICS
 from limner.metrics.stats.intervals import NONE
-from limner.pages.charts import Curve, chart, whiskers
-from limner.pages.html import Table, Tile, figure, render
-from limner.pages.numbers import count, digits, number
+from limner.pages.charts import Curve, interval_chart, line_chart
+from limner.pages.html import PageTable, Tile, make_figure, render
+from limner.pages.numbers import finite_number, format_count, format_number
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -58,7 +58,7 @@ def page(answer: Row, grids: Mapping[str, Pixels], scores: Mapping[str, Sequence
         "tiles": _tiles(answer),
         "notes": answer["notes"],
         "claims": sentences(answer["differences"], features),
-        "pictures": [figure(grid(images), f"pictures of {name}", name) for name, images in grids.items()],
+        "pictures": [make_figure(grid(images), f"pictures of {name}", name) for name, images in grids.items()],
         "seeds": max(map(len, grids.values()), default=0),
         "groups": groups,
         "group_claims": sentences(answer["group_differences"], features) if groups else [],
@@ -79,7 +79,7 @@ def _tiles(answer: Row) -> list[Tile]:
         Tile("against", f"{reference['count']:,} of {reference['data']} ({reference['split']})"),
     ]
     if answer["features"]:
-        tiles += [Tile("pictures of each", count(answer["count"])), Tile("features", answer["features"]["name"])]
+        tiles += [Tile("pictures of each", format_count(answer["count"])), Tile("features", answer["features"]["name"])]
     return tiles
 
 
@@ -107,36 +107,36 @@ def sentences(differences: Sequence[Row], features: str | None) -> list[tuple[st
     return claims
 
 
-def _runs(rows: Sequence[Row]) -> Table:
+def _runs(rows: Sequence[Row]) -> PageTable:
     """What was compared: how each run was trained, dashes where nobody knows."""
     cells = [
         [
             row["name"],
             row["preset"] or "–",
-            count(row["images"]) or "–",
+            format_count(row["images"]) or "–",
             "–" if row["seed"] is None else str(row["seed"]),
             "–" if row["seconds"] is None else f"{row['seconds']:,.0f} s",
             row["path"],
         ]
         for row in rows
     ]
-    return Table(["", "preset", "images seen", "seed", "training", "path"], cells)
+    return PageTable(["", "preset", "images seen", "seed", "training", "path"], cells)
 
 
-def _scores(rows: Sequence[Row], features: str | None) -> Table:
+def _scores(rows: Sequence[Row], features: str | None) -> PageTable:
     """Every score of everything that was compared."""
     lines = []
     for metric in dict.fromkeys(name for row in rows for name in row["metrics"]):
         there = [row["metrics"].get(metric) for row in rows]
         null = next((one["null"] for one in there if one is not None and one["null"] is not None), None)
-        lines.append([called(metric, features), *map(_cell, there), digits(null), meaning(metric)])
-    return Table(["", *(row["name"] for row in rows), "real pictures", "what it says"], lines)
+        lines.append([called(metric, features), *map(_cell, there), format_number(null), meaning(metric)])
+    return PageTable(["", *(row["name"] for row in rows), "real pictures", "what it says"], lines)
 
 
 def _cell(one: Row | None) -> str:
     if one is None:
         return "–"
-    return digits(one["value"]) + ("" if one["error"] is None else f" ± {digits(one['error'])}")
+    return format_number(one["value"]) + ("" if one["error"] is None else f" ± {format_number(one['error'])}")
 
 
 def _intervals(rows: Sequence[Row], features: str | None) -> list[Markup]:
@@ -150,22 +150,24 @@ def _intervals(rows: Sequence[Row], features: str | None) -> list[Markup]:
         ]
         null = next(row["metrics"][metric]["null"] for row in rows if metric in row["metrics"])
         if shown:
-            charts.append(whiskers(called(metric, features), shown, None if null is None else ("real pictures", null)))
+            charts.append(interval_chart(called(metric, features), shown, None if null is None else ("real pictures", null)))
     return charts
 
 
-def _group_means(groups: Sequence[Row], features: str | None) -> Table:
+def _group_means(groups: Sequence[Row], features: str | None) -> PageTable:
     """Of every score its mean over the trainings of each group."""
     metrics = list(dict.fromkeys(name for group in groups for name in group["metrics"]))
     lines = [
         [called(name, features), *(_with_ends(group["metrics"].get(name)) for group in groups), meaning(name)]
         for name in metrics
     ]
-    return Table(["", *(group["name"] for group in groups), "what it says"], lines)
+    return PageTable(["", *(group["name"] for group in groups), "what it says"], lines)
 
 
 def _with_ends(over: Row | None) -> str:
-    return "–" if over is None else f"{digits(over['mean'])} [{digits(over['low'])}, {digits(over['high'])}]"
+    return (
+        "–" if over is None else f"{format_number(over['mean'])} [{format_number(over['low'])}, {format_number(over['high'])}]"
+    )
 
 
 def _curves(scores: Mapping[str, Sequence[Row]]) -> list[Markup]:
@@ -177,25 +179,25 @@ def _curves(scores: Mapping[str, Sequence[Row]]) -> list[Markup]:
             for place, (name, rows) in enumerate(scores.items())
             if (points := _points(rows, key))
         ]
-        charts.append(chart(f"{title} over images seen", curves, zero=True))
+        charts.append(line_chart(f"{title} over images seen", curves, zero=True))
     return [chart for chart in charts if chart]
 
 
 def _points(rows: Sequence[Row], key: str) -> list[tuple[float, float]]:
-    return [(float(row["images"]), value) for row in rows if (value := number(row.get(key))) is not None]
+    return [(float(row["images"]), value) for row in rows if (value := finite_number(row.get(key))) is not None]
 
 
-def _differences(differences: Sequence[Row]) -> Table:
+def _differences(differences: Sequence[Row]) -> PageTable:
     """Every pair in every score."""
     lines = [
         [
             row["metric"],
             f"{row['a']} − {row['b']}",
-            digits(row["difference"]),
-            f"{digits(row['low'])} to {digits(row['high'])}",
-            digits(row["p"]),
+            format_number(row["difference"]),
+            f"{format_number(row['low'])} to {format_number(row['high'])}",
+            format_number(row["p"]),
             row["words"],
         ]
         for row in differences
     ]
-    return Table(["", "of", "difference", "95 % interval", "p (Holm)", "what may be said"], lines)
+    return PageTable(["", "of", "difference", "95 % interval", "p (Holm)", "what may be said"], lines)

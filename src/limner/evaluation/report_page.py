@@ -17,9 +17,9 @@ from limner.evaluation.sample_scores import Found
 from limner.metrics.distribution.coverage import PRECISION_K, radii
 from limner.metrics.memorisation.memorisation import contact_sheet, memorisation
 from limner.metrics.scores import ALL_METRICS
-from limner.pages.charts import Curve, chart, cloud, shares
-from limner.pages.html import Figure, Table, Tile, figure, render
-from limner.pages.numbers import count, digits, number
+from limner.pages.charts import Curve, line_chart, scatter_chart, share_chart
+from limner.pages.html import Figure, PageTable, Tile, make_figure, render
+from limner.pages.numbers import finite_number, format_count, format_number
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -54,9 +54,9 @@ def page(report: Row, shown: Mapping[str, NDArray[np.uint8]], found: Found | Non
         "warnings": report.get("warnings", ()),
         "scores": _scores(report),
         "of_samples": any(one["null"] is not None for one in report["metrics"].values()),
-        "pictures": [figure(grid(images), what, what) for what, images in shown.items()],
+        "pictures": [make_figure(grid(images), what, what) for what, images in shown.items()],
         "nearest": _nearest(found) if found else None,
-        "classes": shares(classes["samples"], classes["real"]) if classes else None,
+        "classes": share_chart(classes["samples"], classes["real"]) if classes else None,
         "overlap": _overlap(found) if found and {"precision", "recall"} & set(report["metrics"]) else None,
         "factors": _factors(report.get("factors")),
         "facts": _facts(report),
@@ -73,8 +73,8 @@ def page_over_time(answer: Row) -> str:
     cells = [
         [
             called(name, features),
-            *(digits((row["metrics"].get(name) or {}).get("value")) for row in rows),
-            digits((rows[-1]["metrics"].get(name) or {}).get("null")),
+            *(format_number((row["metrics"].get(name) or {}).get("value")) for row in rows),
+            format_number((rows[-1]["metrics"].get(name) or {}).get("null")),
         ]
         for name in names
     ]
@@ -84,9 +84,9 @@ def page_over_time(answer: Row) -> str:
         "tiles": _tiles(answer),
         "warnings": answer.get("warnings", ()),
         "charts": [chart for chart in charts if chart],
-        "scores": Table(["at images", *(f"{row['images']:,}" for row in rows), "real pictures"], cells),
+        "scores": PageTable(["at images", *(f"{row['images']:,}" for row in rows), "real pictures"], cells),
         "samples": [
-            figure(np.asarray(Image.open(path).convert("RGB")), f"samples at {images:,} images", f"at {images:,} images")
+            make_figure(np.asarray(Image.open(path).convert("RGB")), f"samples at {images:,} images", f"at {images:,} images")
             for images, path in sheets
             if path.is_file()
         ],
@@ -99,11 +99,11 @@ def _over_time(rows: Sequence[Row], name: str, title: str) -> Markup:
     """The curve of one score, and that of real pictures."""
 
     def points(key: str) -> list[tuple[float, float]]:
-        values = [(row["images"], number(row["metrics"].get(name, {}).get(key))) for row in rows]
+        values = [(row["images"], finite_number(row["metrics"].get(name, {}).get(key))) for row in rows]
         return [(float(images), value) for images, value in values if value is not None]
 
     curves = [Curve(title, points("value"), dots=True), Curve("real pictures", points("null"), dashed=True)]
-    return chart(title, curves)
+    return line_chart(title, curves)
 
 
 def _title(report: Row) -> str:
@@ -113,35 +113,35 @@ def _title(report: Row) -> str:
 def _tiles(report: Row) -> list[Tile]:
     reference = report["reference"]
     tiles = [
-        Tile("pictures judged", count(report["count"])),
+        Tile("pictures judged", format_count(report["count"])),
         Tile("against", f"{reference['count']:,} of {reference['data']}"),
     ]
     if report.get("images_seen") is not None:
-        tiles.append(Tile("after training images", count(report["images_seen"])))
+        tiles.append(Tile("after training images", format_count(report["images_seen"])))
     frechet = report["metrics"].get("frechet")
     if frechet:
         name = "FID" if report["features"]["name"] == "inception" else f"Fréchet distance ({report['features']['name']})"
-        note = "" if frechet["null"] is None else f"real pictures get {digits(frechet['null'])}"
-        tiles.append(Tile(name, digits(frechet["value"]), note))
+        note = "" if frechet["null"] is None else f"real pictures get {format_number(frechet['null'])}"
+        tiles.append(Tile(name, format_number(frechet["value"]), note))
     return tiles
 
 
-def _scores(report: Row) -> Table:
+def _scores(report: Row) -> PageTable:
     """Every score of a report."""
     features = (report["features"] or {}).get("name")
     rows = []
     for name, one in report["metrics"].items():
-        cells = [digits(one[key]) for key in ("value", "error", "null", "z", "p")]
+        cells = [format_number(one[key]) for key in ("value", "error", "null", "z", "p")]
         rows.append([called(name, features), *cells, meaning(name)])
-    return Table(["", "value", "± error", "null", "z", "p", "what it says"], rows)
+    return PageTable(["", "value", "± error", "null", "z", "p", "what it says"], rows)
 
 
-def _factors(factors: Row | None) -> Table | None:
+def _factors(factors: Row | None) -> PageTable | None:
     """What is known of each factor, where disentanglement was measured."""
     if not factors:
         return None
     heads = list(next(iter(factors.values())))
-    return Table(["", *heads], [[name, *(digits(one[head]) for head in heads)] for name, one in factors.items()])
+    return PageTable(["", *heads], [[name, *(format_number(one[head]) for head in heads)] for name, one in factors.items()])
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _nearest(found: Found) -> Nearest | None:
     sheet = contact_sheet(found.judged.images, found.reference.dataset.images, copies.samples)
     known = memorisation(copies.samples, copies.held_out)
     return Nearest(
-        figure(sheet, "samples beside the nearest training pictures", "samples | nearest training pictures"),
+        make_figure(sheet, "samples beside the nearest training pictures", "samples | nearest training pictures"),
         sought=len(copies.samples.distance),
         near=len({*known.relative.rows, *known.double.rows}),
         mirrored=known.mirrored,
@@ -195,8 +195,12 @@ def _overlap(found: Found) -> Overlap | None:
     low, high = np.quantile(both, 0.005, axis=0), np.quantile(both, 0.995, axis=0)
     unit = [np.clip((place - low) / np.maximum(high - low, 1e-12), 0, 1) for place in places]
     charts = [
-        cloud("Precision", unit[1], unit[0], precise.numpy(), ("samples among real pictures", "samples that lie apart")),
-        cloud("Recall", unit[0], unit[1], recalled.numpy(), ("real pictures that samples reach", "real pictures out of reach")),
+        scatter_chart(
+            "Precision", unit[1], unit[0], precise.numpy(), ("samples among real pictures", "samples that lie apart")
+        ),
+        scatter_chart(
+            "Recall", unit[0], unit[1], recalled.numpy(), ("real pictures that samples reach", "real pictures out of reach")
+        ),
     ]
     return Overlap(charts, len(samples), len(real))
 
@@ -209,7 +213,7 @@ def _facts(report: Row) -> list[tuple[str, str]]:
     facts = [
         ("features", what),
         *((name, str(text)) for name, text in features.get("about", {}).items()),
-        (f"splits of the Inception Score ({len(parts)})", ", ".join(map(digits, parts))),
+        (f"splits of the Inception Score ({len(parts)})", ", ".join(map(format_number, parts))),
         ("likelihoods", "" if likelihood is None else f"of {likelihood['of']}; draws for each: {likelihood['draws']}"),
         ("weights", str(report.get("checkpoint", ""))),
         ("reference", f"{reference['data']}, {reference['split']} split, {reference['count']:,} pictures"),

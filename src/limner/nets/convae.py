@@ -1,7 +1,7 @@
-"""A convolutional encoder and decoder pair for any height and width, mirror images of each other.
+"""A convolutional encoder and decoder for any height and width, mirror images of each other.
 
-Between the halvings stand blocks: residual ones (He et al. 2016), or densely connected ones (Huang et al. 2017). The latent is
-a vector, or a map of the smallest size.
+Strided convolutions halve the image; after each stand blocks, residual ones (He et al. 2016, arXiv:1603.05027) or densely
+connected ones (Huang et al. 2017, arXiv:1608.06993). The latent is a vector, or a map of the smallest size.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from limner.nets.layers import halvings
 
 Block = Literal["residual", "dense"]
 DENSE_LAYERS = 2
+"""Layers of a `DenseBlock`."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class ConvSize:
     """Units of a further layer between the smallest map and a latent vector; 0 is no such layer."""
 
 
-class Residual(nn.Module):
-    """Pre-activation residual block (He et al. 2016) without normalisation; its last convolution starts at zero."""
+class ResidualBlock(nn.Module):
+    """[B, C, H, W] -> the same: a pre-activation residual block without normalisation; its last convolution starts at zero."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -53,9 +54,12 @@ class Residual(nn.Module):
         return x + y
 
 
-class Dense(nn.Module):
-    """A dense block (Huang et al. 2017, arXiv:1608.06993) of two 3x3 layers, each of half as many channels as come in and each
-    seeing all before it; a 1x1 transition brings them back to `channels`."""
+class DenseBlock(nn.Module):
+    """[B, C, H, W] -> the same: a dense block of two 3x3 layers and a 1x1 transition.
+
+    Each layer adds half of `channels` and takes the block's input together with the outputs of the layers before it; the
+    transition brings them back to `channels`.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -70,40 +74,45 @@ class Dense(nn.Module):
         return x
 
 
-def _blocks(kind: Block, channels: int, count: int) -> list[nn.Module]:
-    return [Residual(channels) if kind == "residual" else Dense(channels) for _ in range(count)]
+def _make_blocks(kind: Block, channels: int, count: int) -> list[nn.Module]:
+    return [ResidualBlock(channels) if kind == "residual" else DenseBlock(channels) for _ in range(count)]
 
 
-def _sizes(height: int, width: int, down: int | None) -> list[tuple[int, int]]:
-    """From the image's size down: `down` halvings, or as many as leave 4 pixels."""
+def _map_sizes(height: int, width: int, down: int | None) -> list[tuple[int, int]]:
+    """(height, width) of the image and of every smaller map: `down` halvings, or where None as many as leave 4 pixels."""
     return halvings(height, width)[: None if down is None else down + 1]
 
 
 class ConvEncoder(nn.Module):
-    """[B, C, H, W] -> [B, out], or [B, out, h, w] where `size.spatial`; `shape` is (C, H, W)."""
+    """[B, C, H, W] -> [B, out], or [B, out, h, w] where `size.spatial`; `shape` is (C, H, W).
+
+    >>> encoder = ConvEncoder((3, 32, 32), 10, ConvSize(width=8, widest=16, blocks=1))
+    >>> encoder(torch.zeros(2, 3, 32, 32)).shape, encoder.map_size
+    (torch.Size([2, 10]), (4, 4))
+    """
 
     def __init__(self, shape: tuple[int, int, int], out: int, size: ConvSize) -> None:
         super().__init__()
         channels, height, width = shape
-        sizes = _sizes(height, width, size.down)
+        sizes = _map_sizes(height, width, size.down)
         layers: list[nn.Module] = []
         for place in range(len(sizes) - 1):
-            after = min(size.widest, size.width * 2**place)
+            out_channels = min(size.widest, size.width * 2**place)
             odd = (sizes[place][0] % 2, sizes[place][1] % 2)
-            if any(odd):  # rounded up by a further row or column on the far side, so that none is lost
+            if any(odd):  # a row or column of zeros at the far edge, so that halving an odd side rounds up
                 layers.append(nn.ZeroPad2d((0, odd[1], 0, odd[0])))
-            layers.append(Conv2d(channels, after, 4, 2, 1))
-            layers += _blocks(size.block, after, size.blocks)
+            layers.append(Conv2d(channels, out_channels, 4, 2, 1))
+            layers += _make_blocks(size.block, out_channels, size.blocks)
             layers.append(nn.SiLU())
-            channels = after
+            channels = out_channels
         self.layers = nn.Sequential(*layers)
         self.map_size = sizes[-1]
         """(h, w) of the smallest map."""
         self.spatial = size.spatial
         entries = channels * sizes[-1][0] * sizes[-1][1]
-        between = [nn.Linear(entries, size.hidden), nn.SiLU()] if size.hidden else []
+        hidden = [nn.Linear(entries, size.hidden), nn.SiLU()] if size.hidden else []
         self.head: nn.Module = (
-            Conv2d(channels, out, 1) if size.spatial else nn.Sequential(*between, nn.Linear(size.hidden or entries, out))
+            Conv2d(channels, out, 1) if size.spatial else nn.Sequential(*hidden, nn.Linear(size.hidden or entries, out))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,9 +121,12 @@ class ConvEncoder(nn.Module):
         return out
 
 
-class Broadcast(nn.Module):
-    """[B, latent] -> [B, channels, h, w]: at every place the same small network of the latent and of the place, so that
-    position is a number of its own from the start (Watters et al. 2019, "Spatial Broadcast Decoder", arXiv:1901.07017)."""
+class SpatialBroadcast(nn.Module):
+    """[B, latent] -> [B, channels, h, w]: one small network computes every pixel of the map from the latent and the pixel's
+    coordinates in [-1, 1] (Watters et al. 2019, "Spatial Broadcast Decoder", arXiv:1901.07017).
+
+    The network need not learn what position is, which helps it to separate position from the other factors.
+    """
 
     places: Tensor
 
@@ -136,13 +148,13 @@ class Broadcast(nn.Module):
 class ConvDecoder(nn.Module):
     """[B, latent], or [B, latent, h, w] where `size.spatial`, -> [B, C, H, W], unbounded; `shape` is (C, H, W).
 
-    The mirror image of `ConvEncoder`, except that a vector is broadcast (`Broadcast`) where there are `size.hidden` units.
+    The mirror image of `ConvEncoder`, except that with `size.hidden` > 0 a vector enters by a `SpatialBroadcast`.
     """
 
     def __init__(self, latent: int, shape: tuple[int, int, int], size: ConvSize) -> None:
         super().__init__()
         channels, height, width = shape
-        self.sizes = _sizes(height, width, size.down)[::-1]
+        self.sizes = _map_sizes(height, width, size.down)[::-1]
         steps = len(self.sizes) - 1
         widths = [min(size.widest, size.width * 2**place) for place in range(steps)][::-1]
         self.seed_shape = (widths[0], *self.sizes[0])
@@ -151,14 +163,14 @@ class ConvDecoder(nn.Module):
         if size.spatial:
             self.seed = Conv2d(latent, widths[0], 1)
         elif size.hidden:
-            self.seed = Broadcast(latent, size.hidden, widths[0], self.sizes[0])
+            self.seed = SpatialBroadcast(latent, size.hidden, widths[0], self.sizes[0])
         else:
             self.seed = nn.Linear(latent, seed)
         self.ups = nn.ModuleList()
         for place in range(steps):
-            after = channels if place == steps - 1 else widths[place + 1]
-            blocks = _blocks(size.block, widths[place], size.blocks)
-            self.ups.append(nn.Sequential(*blocks, nn.SiLU(), ConvTranspose2d(widths[place], after, 4, 2, 1)))
+            out_channels = channels if place == steps - 1 else widths[place + 1]
+            blocks = _make_blocks(size.block, widths[place], size.blocks)
+            self.ups.append(nn.Sequential(*blocks, nn.SiLU(), ConvTranspose2d(widths[place], out_channels, 4, 2, 1)))
 
     def forward(self, z: Tensor) -> Tensor:
         x: Tensor = self.seed(z)

@@ -1,4 +1,4 @@
-"""Layers that keep the loop's promises: state moves once per phase, and draws repeat."""
+"""Layers and small tensor functions that several networks share."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from limner.core.layer_state import StatefulLayer
 
 
 class BatchNorm(StatefulLayer):
-    """Batch normalisation (Ioffe & Szegedy 2015) over [B, C] or [B, C, H, W] whose running moments do not move in forward.
+    """Batch normalisation (Ioffe & Szegedy 2015) over [B, C] or [B, C, H, W] whose running moments do not change in `forward`.
 
-    A training pass only notes its moments; the running ones move once per phase, towards the mean over all passes. With
-    `classes`, each class has a gain and a bias of its own (de Vries et al. 2017, arXiv:1707.00683).
+    A training pass only records its mean and variance; `move_state` moves the running ones once per phase, towards the mean
+    over all passes, so that the result does not depend on how a batch is cut into chunks and processes. With `classes` > 0
+    each class has a gain and a bias of its own (de Vries et al. 2017, arXiv:1707.00683).
     """
 
     weight: nn.Parameter
@@ -33,12 +34,14 @@ class BatchNorm(StatefulLayer):
         self.bias = nn.Parameter(torch.zeros(shape))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
-        self.noted: list[tuple[Tensor, Tensor]] = []
+        self.pass_moments: list[tuple[Tensor, Tensor]] = []
+        """(mean [C], variance [C]) of each training pass since `take_statistics` was last called."""
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """`label` [B] chooses gain and bias; -1 (or none at all) takes their means over the classes.
+        """[B, C] or [B, C, H, W], and class numbers [B] int64 -> the shape of `x`.
 
-        Errors: `InputError` for a single row in training, which has no spread.
+        The label selects gain and bias; -1, or no label at all, uses their means over the classes. Errors: `InputError` for a
+        single row [1, C] in training, whose variance is not defined.
         """
         if self.training and x.dim() == 2 and len(x) == 1:
             raise InputError("batch norm needs two images or more in a chunk; raise batch.size, or lower batch.chunks")
@@ -48,30 +51,33 @@ class BatchNorm(StatefulLayer):
         else:  # with momentum 1 the kernel writes the batch's own moments into these two, at no cost
             mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
             y = F.batch_norm(x, mean, var, gain, bias, True, 1.0, self.eps)
-            self.noted.append((mean, var))
+            self.pass_moments.append((mean, var))
         if gain is not None:
             return y
         ends = (-1, x.shape[1], *[1] * (x.dim() - 2))
-        return y * rows_of(self.weight, label).view(ends).to(y.dtype) + rows_of(self.bias, label).view(ends).to(y.dtype)
+        return y * rows_for_labels(self.weight, label).view(ends).to(y.dtype) + rows_for_labels(self.bias, label).view(ends).to(
+            y.dtype
+        )
 
     def take_statistics(self) -> dict[str, Tensor]:
-        """Sums of means [C] and of variances [C] over the passes, and how many these were [1]; empty where there was none."""
-        if not self.noted:
+        """Sums of means [C] and variances [C] over the passes since the last call, and their number [1]; empty without any."""
+        if not self.pass_moments:
             return {}
-        means, variances = (torch.stack(rows).sum(0) for rows in zip(*self.noted, strict=True))
-        passes = torch.full((1,), float(len(self.noted)), device=self.running_mean.device)
-        self.noted.clear()
+        means, variances = (torch.stack(rows).sum(0) for rows in zip(*self.pass_moments, strict=True))
+        passes = torch.full((1,), float(len(self.pass_moments)), device=self.running_mean.device)
+        self.pass_moments.clear()
         return {"mean": means, "var": variances, "passes": passes}
 
     @torch.no_grad()
     def move_state(self, sums: Mapping[str, Tensor]) -> None:
+        """Moves the running moments by `momentum` towards the mean over all passes of the phase."""
         if "passes" in sums:
             self.running_mean.lerp_(sums["mean"] / sums["passes"], self.momentum)
             self.running_var.lerp_(sums["var"] / sums["passes"], self.momentum)
 
 
-class Plain(nn.Identity):
-    """No normalisation, called like one."""
+class NoNorm(nn.Identity):
+    """The identity, for networks without normalisation; it takes a label as `BatchNorm` does."""
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return x
@@ -80,12 +86,17 @@ class Plain(nn.Identity):
 Norm = Literal["batch", "none"]
 
 
-def norm_of(kind: Norm, channels: int, classes: int = 0) -> nn.Module:
-    return BatchNorm(channels, classes=classes) if kind == "batch" else Plain()
+def make_norm(kind: Norm, channels: int, classes: int = 0) -> nn.Module:
+    """A normalisation of `channels` that is called with (x, label); with `classes` > 0 it is conditional."""
+    return BatchNorm(channels, classes=classes) if kind == "batch" else NoNorm()
 
 
-def rows_of(table: Tensor, label: Tensor | None) -> Tensor:
-    """[classes, d] and [B] labels -> [B, d]; "no label" (-1, or None: [1, d]) is the mean of all rows."""
+def rows_for_labels(table: Tensor, label: Tensor | None) -> Tensor:
+    """The row of a table [classes, d] for each label [B] -> [B, d]; -1 gives the mean of all rows, and None that as [1, d].
+
+    >>> rows_for_labels(torch.tensor([[1.0], [3.0]]), torch.tensor([1, -1])).tolist()
+    [[3.0], [2.0]]
+    """
     mean = table.mean(0, keepdim=True)
     if label is None:
         return mean
@@ -93,7 +104,7 @@ def rows_of(table: Tensor, label: Tensor | None) -> Tensor:
 
 
 def init_normal(module: nn.Module, std: float = 0.02) -> None:
-    """Radford et al. 2015: all weights from N(0, 0.02); normalisation scales from N(1, 0.02); biases zero."""
+    """Initial weights as in Radford et al. 2015: weights from N(0, std²), scales of batch norm from N(1, std²), biases zero."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, std)
@@ -103,26 +114,30 @@ def init_normal(module: nn.Module, std: float = 0.02) -> None:
             nn.init.normal_(layer.weight, 1.0, std)
 
 
-def flat(x: Tensor) -> Tensor:
-    """[B, C, H, W] -> [B, H·W·C] in the order in which channels-last memory lies; [B, C] as it is."""
+def flatten_channels_last(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, H·W·C], channels fastest, which needs no copy of channels-last memory; [B, C] is returned as is."""
     return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x
 
 
-def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Nearest neighbours, to a size that is at most twice as large."""
+def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, C, h, w] -> [B, C, *size] by nearest neighbours; `size` is (h, w), or up to twice that, cropped where it is odd."""
     if x.shape[2:] == size:
         return x
     y = F.interpolate(x, scale_factor=2.0, mode="nearest")
     return y[:, :, : size[0], : size[1]]
 
 
-def pooled(x: Tensor) -> Tensor:
-    """Means of 2x2 pixels; of what there is at an odd edge."""
+def average_pool(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, C, ⌈H/2⌉, ⌈W/2⌉]: means of 2x2 pixels; at an odd edge, of the pixels that exist."""
     return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
 
 
 def halvings(height: int, width: int, smallest: int = 4) -> list[tuple[int, int]]:
-    """Sizes from the image down, halving (rounding up) while both sides stay at `smallest` or more: 28 -> 28, 14, 7."""
+    """(height, width) of the image and of every map below it, halved (rounding up) while both sides stay `smallest` or more.
+
+    >>> halvings(28, 28)
+    [(28, 28), (14, 14), (7, 7)]
+    """
     sizes = [(height, width)]
     while min(sizes[-1]) >= 2 * smallest:
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))

@@ -1,7 +1,7 @@
-"""A Gaussian mixture with full covariances, fitted by expectation-maximisation and kept in buffers.
+"""A Gaussian mixture with full covariances, fitted by expectation-maximisation and stored in buffers.
 
-As a prior fitted to an autoencoder's latents after training it beats most choices of model (Ghosh et al. 2020, "From
-Variational to Deterministic Autoencoders"; Chadebec et al. 2022, pythae).
+Fitted to the latents of an autoencoder after training, it is a prior that gives better samples than most changes of the
+autoencoder itself (Ghosh et al. 2020, "From Variational to Deterministic Autoencoders"; Chadebec et al. 2022, pythae).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from limner.core.precision import in_float64
 
 
 class GaussianMixture(nn.Module):
-    """`components` Gaussians over [dim]. Before `fit` it is one standard normal, whatever component is drawn."""
+    """A mixture of `components` Gaussians over vectors [dim]. Before `fit` every component is the standard normal."""
 
     shares: Tensor
     means: Tensor
@@ -30,7 +30,7 @@ class GaussianMixture(nn.Module):
 
     def log_densities(self, x: Tensor) -> Tensor:
         """[N, dim] -> [N, components]: log share + log density of each component, in the number format of `x`."""
-        # One small inverse and a matrix product per component: ten times faster than as many triangular solves.
+        # One small inverse and a matrix product per component: ten times faster than a triangular solve per component.
         shares, means, factors = self.shares.to(x), self.means.to(x), self.factors.to(x)
         whiteners = torch.linalg.solve_triangular(factors, torch.eye(x.shape[1]).to(x), upper=False)
         whitened = torch.matmul(whiteners, (x[None] - means[:, None]).mT)
@@ -40,8 +40,11 @@ class GaussianMixture(nn.Module):
         return joint
 
     @torch.no_grad()
-    def fit(self, x: Tensor, seed: int, rounds: int = 20) -> None:
-        """[N, dim]; at most `rounds` of EM from k-means++ centres, in float64. Seeded; the same x gives the same mixture."""
+    def fit(self, x: Tensor, seed: int, iterations: int = 20) -> None:
+        """Fits the mixture to `x` [N, dim] by at most `iterations` of EM from k-means++ centres, in float64.
+
+        The result is a function of `x` and `seed`. It stops early where the mean log-likelihood gains less than 1e-4 nats.
+        """
         device, dtype = self.means.device, self.means.dtype
         x = in_float64(x)
         self.to(x)
@@ -49,11 +52,11 @@ class GaussianMixture(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         total = torch.cov(x.T).reshape(dim, dim)
         floor = 1e-3 * total.diagonal().mean().clamp(min=1e-8) * torch.eye(dim, dtype=x.dtype, device=x.device)
-        self.means.copy_(_spread_centres(x, len(self.means), generator))
+        self.means.copy_(_kmeans_plus_plus(x, len(self.means), generator))
         self.shares.fill_(1 / len(self.shares))
         self.factors.copy_(torch.linalg.cholesky(total / 4 + floor).expand_as(self.factors))
         before = -math.inf
-        for _ in range(rounds):
+        for _ in range(iterations):
             joint = self.log_densities(x)
             evidence = float(torch.logsumexp(joint, 1).mean())
             if evidence - before < 1e-4:
@@ -66,22 +69,23 @@ class GaussianMixture(nn.Module):
             scatter = torch.stack(
                 [((x - mean) * weight[:, None]).T @ (x - mean) for mean, weight in zip(self.means, weights.T, strict=True)]
             )
-            # A prior worth `dim`/10 points of the data's own spread keeps a thin component from collapsing on a few images.
+            # A prior of dim/10 pseudo-observations with the data's covariance keeps a component from collapsing on few points.
             covariances = (scatter + 0.1 * dim * total) / (sums + 0.1 * dim)[:, None, None]
-            self.factors.copy_(torch.linalg.cholesky(covariances + floor))  # all at once: a GPU is waited for at each call
+            self.factors.copy_(torch.linalg.cholesky(covariances + floor))  # one call for all: each one waits for the GPU
         self.to(device, dtype)
 
     def sample(self, uniform: Tensor, normal: Tensor) -> Tensor:
-        """[N] uniform in 0..1 chooses the component, [N, dim] standard normal the place -> [N, dim]."""
-        which = torch.searchsorted(self.shares.cumsum(0), uniform).clamp(max=len(self.shares) - 1)
-        return self.means[which] + torch.einsum("nij,nj->ni", self.factors[which], normal)
+        """[N, dim] samples: `uniform` [N] in [0, 1) selects the component, `normal` [N, dim] the point within it."""
+        component = torch.searchsorted(self.shares.cumsum(0), uniform).clamp(max=len(self.shares) - 1)
+        return self.means[component] + torch.einsum("nij,nj->ni", self.factors[component], normal)
 
 
-def _spread_centres(x: Tensor, components: int, generator: torch.Generator) -> Tensor:
-    """k-means++ (Arthur & Vassilvitskii 2007): each next centre is drawn in proportion to its squared distance."""
+def _kmeans_plus_plus(x: Tensor, components: int, generator: torch.Generator) -> Tensor:
+    """[N, dim] -> centres [components, dim] (Arthur & Vassilvitskii 2007): each next centre is a point of `x`, selected with a
+    probability proportional to its squared distance from the nearest centre so far."""
     centres = [x[int(torch.randint(len(x), (1,), generator=generator))]]
     for _ in range(components - 1):
         distance = torch.cdist(x, torch.stack(centres)).square().min(1).values.cpu()
-        chosen = torch.multinomial(distance + 1e-12, 1, generator=generator)
-        centres.append(x[int(chosen)])
+        index = torch.multinomial(distance + 1e-12, 1, generator=generator)
+        centres.append(x[int(index)])
     return torch.stack(centres)

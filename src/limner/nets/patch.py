@@ -1,5 +1,5 @@
-"""A discriminator of patches (Isola et al. 2017, "Image-to-Image Translation with Conditional Adversarial Networks",
-arXiv:1611.07004): it judges every part of an image by itself, and so teaches texture rather than content.
+"""A patch discriminator (Isola et al. 2017, "Image-to-Image Translation with Conditional Adversarial Networks",
+arXiv:1611.07004): each logit depends on one small patch of the image, so that it judges texture rather than content.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from limner.nets.cpu import Conv2d
 
 
 class PatchDiscriminator(nn.Module):
-    """[B, C, H, W] -> logits [B, h, w] in float32, about a quarter as high and wide; every logit sees a patch of 18 pixels.
+    """[B, C, H, W] -> logits [B, h, w] in float32, h ≈ H/4 and w ≈ W/4; every logit depends on 18x18 pixels.
 
     Two halvings with `width` and 2·`width` channels and a layer at the smallest size, spectrally normalised.
     """
@@ -24,17 +24,17 @@ class PatchDiscriminator(nn.Module):
             [Conv2d(channels, width, 4, 2, 1), Conv2d(width, 2 * width, 4, 2, 1), Conv2d(2 * width, 2 * width, 3, 1, 1)]
         )
         self.head = Conv2d(2 * width, 1, 1)
-        spectral.normalise(self)
+        spectral.add_spectral_norm(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.verdict(images)[0]
+        return self.logits_and_features(images)[0]
 
-    def verdict(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The logits, and what each layer found."""
-        found: list[Tensor] = []
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """[B, C, H, W] -> logits [B, h, w], and the features of each hidden layer, for a feature-matching loss."""
+        features: list[Tensor] = []
         for layer in self.layers:
             images = F.leaky_relu(layer(images), 0.2)
-            found.append(images)
-        with torch.autocast(images.device.type, enabled=False):  # as every verdict: too coarse in bfloat16
+            features.append(images)
+        with torch.autocast(images.device.type, enabled=False):  # logits in bfloat16 would be too coarse for the loss
             logits: Tensor = self.head(images.float())
-        return logits[:, 0], found
+        return logits[:, 0], features

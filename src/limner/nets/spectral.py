@@ -1,7 +1,7 @@
 """Spectral normalisation (Miyato et al. 2018, arXiv:1802.05957): every weight matrix is divided by its largest singular value.
 
-The vector of the power iteration is layer state: it moves once per phase that names its module, after the weights have moved,
-and never in the forward pass, so that chunks, processes and repeated passes all see the same function.
+The vector of the power iteration is layer state: it moves once in each phase that names its module, after the optimisers'
+step, and never in the forward pass, so that all chunks, processes and repeated passes of a phase use the same function.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ from torch.nn.utils import parametrize
 
 from limner.core.layer_state import StatefulLayer
 
-FIRST = 15
-"""Power iterations on the first weights, so that even the first pass divides by nearly the right value."""
+INITIAL_ITERATIONS = 15
+"""Power iterations at construction, so that σ is nearly right from the first pass on."""
 
 
-class Spectral(StatefulLayer):
+class SpectralNorm(StatefulLayer):
     """W -> W / σ(W), with W as a matrix [out, everything else] and σ ≈ uᵀ W v."""
 
     u: Tensor
 
     def __init__(self, weight: nn.Parameter) -> None:
-        """`weight` is the parameter that it divides; it stays the owner's, and only a reference is kept."""
+        """`weight` is the parameter to divide; it stays registered in its own layer, and is only referred to here."""
         super().__init__()
         self._weight = (weight,)  # in a tuple, so that it is not registered as a parameter of this module as well
         self.register_buffer("u", F.normalize(torch.randn(len(weight)), dim=0))
-        for _ in range(FIRST):
+        for _ in range(INITIAL_ITERATIONS):
             self.move_state({})
 
     def forward(self, weight: Tensor) -> Tensor:
-        kind = "cpu" if weight.is_meta else weight.device.type  # autocast knows no tensors without memory
+        """The weight over its largest singular value, of the same shape and number format, also under autocast."""
+        kind = "cpu" if weight.is_meta else weight.device.type  # autocast does not know the device "meta"
         with torch.autocast(kind, enabled=False):
             matrix = _matrix(weight)
             with torch.no_grad():
@@ -52,14 +53,15 @@ class Spectral(StatefulLayer):
 
 
 def _matrix(weight: Tensor) -> Tensor:
-    """[out, …] -> [out, rest]; the order of columns does not matter, so that of channels-last memory, which needs no copy."""
+    """[out, …] -> [out, all other axes]. Singular values do not depend on the order of the columns: convolutions use that
+    of channels-last memory, which needs no copy."""
     return weight.permute(0, 2, 3, 1).flatten(1) if weight.dim() == 4 else weight.flatten(1)
 
 
-def normalise(module: nn.Module) -> None:
-    """Puts it on every linear layer, convolution and embedding inside `module`."""
+def add_spectral_norm(module: nn.Module) -> None:
+    """Normalises the weight of every linear layer, convolution and embedding inside `module`, in place."""
     for layer in list(module.modules()):
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding):
             weight = layer.weight
             assert isinstance(weight, nn.Parameter)
-            parametrize.register_parametrization(layer, "weight", Spectral(weight))
+            parametrize.register_parametrization(layer, "weight", SpectralNorm(weight))

@@ -1,9 +1,9 @@
 """HTML pages by Jinja2. A template lies beside the code that fills it: `runs/report.html` beside `runs/report.py`.
 
-A page opens anywhere: what it shows is in it (pictures as data, curves as SVG), and nothing in it runs. Its content policy
-forbids scripts and the network, so that a page from a stranger opens safely. ``base.html`` holds this policy and the style,
-``macros.html`` the parts that several pages have. Python code prepares texts, numbers and the classes below; templates escape
-whatever text they are given, and fail on a name that nobody gave them.
+A page opens without a network: everything it shows is inside it (pictures as data, curves as SVG). Its content policy forbids
+scripts and requests, so that a page from a stranger opens safely. ``base.html`` holds the policy and the style, ``macros.html``
+the parts that several pages have. Python code prepares texts, numbers and the classes below. Templates escape every text, and
+an undefined name is an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.pages.numbers import count, digits, percent
+from limner.pages.numbers import format_count, format_number, format_percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -29,49 +29,56 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tile:
-    """One of the few facts at the head of a page. `note` follows the value in small letters; `hint` explains the note."""
+    """One of the facts at the top of a page."""
 
     name: str
     value: str
     note: str = ""
+    """Follows the value in small letters."""
     hint: str = ""
+    """Explains the note where the pointer rests on it."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """Texts: the first of each row is its name, the others stand below `columns[1:]`, numbers to the right."""
+class PageTable:
+    """A table of texts."""
 
     columns: Sequence[str]
+    """The heads; that of the first column, which names the rows, is often empty."""
     rows: Sequence[Sequence[str]]
+    """Each with one text per column; all but the first and the last are aligned to the right, as numbers are."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture as the bytes of a PNG file, with `words` for who cannot see it and a line below it."""
+    """A picture with a line of text below it."""
 
     png: bytes
-    words: str
+    """The bytes of a PNG file."""
+    alt_text: str
+    """Describes the picture to people who cannot see it."""
     caption: str
 
     @property
-    def source(self) -> str:
-        """The picture as an address that holds it whole."""
+    def data_url(self) -> str:
+        """The picture as a ``data:`` URL."""
         return f"data:image/png;base64,{base64.b64encode(self.png).decode('ascii')}"
 
 
-def figure(image: NDArray[np.uint8], words: str, caption: str) -> Figure:
-    """A figure of the picture [H, W, C]."""
-    from limner.core import images  # torch comes with it, and reports of a run's files do without
+def make_figure(image: NDArray[np.uint8], alt_text: str, caption: str) -> Figure:
+    """A figure of the picture `image` [H, W, C]."""
+    from limner.core import images  # it imports torch, which the report of a run does without
 
     buffer = io.BytesIO()
     images.to_pillow(image).save(buffer, format="PNG")
-    return Figure(buffer.getvalue(), words, caption)
+    return Figure(buffer.getvalue(), alt_text, caption)
 
 
 def render(template: str, facts: Mapping[str, Any], folder: Path | None = None) -> str:
-    """The page that `template` (a path below the package, or a name in `folder`) makes of `facts`.
+    """The page that `template` makes of `facts`, the names that it uses.
 
-    Errors: `jinja2.TemplateNotFound`, and `jinja2.UndefinedError` where the template names what is not in `facts`.
+    `template` is a path below the package, or the name of a file in `folder`. Errors: `jinja2.TemplateNotFound`;
+    `jinja2.UndefinedError` where the template uses a name that `facts` lacks.
     """
     environment = _environment()
     if folder is not None:
@@ -82,8 +89,8 @@ def render(template: str, facts: Mapping[str, Any], folder: Path | None = None) 
     return environment.get_template(template).render(facts)
 
 
-def source(path: str) -> Markup:
-    """The text of a style sheet or a script of this package, by its path below it. It is our own, and goes in unescaped."""
+def read_asset(path: str) -> Markup:
+    """The text of a style sheet or script of this package, by its path below the package. A page contains it unescaped."""
     from markupsafe import Markup
 
     return Markup(resources.files("limner").joinpath(path).read_text(encoding="utf-8"))
@@ -101,8 +108,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"count": count, "digits": digits, "percent": percent, "sentence": _sentence}
-    environment.globals["source"] = source
+    environment.filters |= {"count": format_count, "digits": format_number, "percent": format_percent, "sentence": _sentence}
+    environment.globals["read_asset"] = read_asset
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment
 

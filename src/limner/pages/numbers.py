@@ -1,4 +1,4 @@
-"""How pages and tables spell numbers."""
+"""How pages and tables write numbers."""
 
 from __future__ import annotations
 
@@ -6,23 +6,35 @@ import math
 from typing import Any
 
 
-def count(value: float | None) -> str:
-    """A whole number with a comma between thousands; nothing for None."""
+def finite_number(value: Any) -> float | None:
+    """`value` as a float where it is a finite number, else None. True and False are not numbers here."""
+    is_finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_finite else None
+
+
+def format_count(value: float | None) -> str:
+    """A whole number with commas between thousands; an empty text for None.
+
+    >>> format_count(12345.0)
+    '12,345'
+    """
     return "" if value is None else f"{value:,.0f}"
 
 
-def number(value: Any) -> float | None:
-    """`value` where it is a finite number, else None. True and False are none."""
-    finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if finite else None
+def format_number(value: Any) -> str:
+    """Three significant digits, whole numbers from 1,000 on; a dash for what is not a finite number.
+
+    >>> format_number(0.12345), format_number(1234.5), format_number(None)
+    ('0.123', '1,234', '–')
+    """
+    number = finite_number(value)
+    return "–" if number is None else f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
 
 
-def digits(value: Any) -> str:
-    """Three significant digits; a dash for what is no number."""
-    known = number(value)
-    return "–" if known is None else f"{known:,.0f}" if abs(known) >= 1000 else f"{known:.3g}"
+def format_percent(share: float) -> str:
+    """A share from 0 to 1 in whole percent.
 
-
-def percent(share: float) -> str:
-    """A share from 0 to 1 in whole percent."""
+    >>> format_percent(0.255)
+    '26%'
+    """
     return f"{share:.0%}"

@@ -1,1 +1,1 @@
-"""The run folder: what a run was told, did and made; its checkpoints, its codec, its model, its report."""
+"""The run folder, with its checkpoints, its codec, its model and its report."""

@@ -1,4 +1,4 @@
-"""All runs of a folder: listing them, and freeing the space of old checkpoints."""
+"""All runs of a folder: a list of them, and the removal of old checkpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from limner.runs.run import Run
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:
-    """Every run in `folder`, with what one wants to know at a glance."""
+    """One row for each run in `folder`: its path, preset, data, state, images seen, budget, score, best and checkpoints.
+
+    `score` is the latest Fréchet distance, `best` the images at the best checkpoint. A run whose recipe cannot be read has its
+    path and the reason alone. Errors: `InputError` where there is no such folder.
+    """
     if not folder.is_dir():
         raise InputError(f"no folder at {folder}; give the folder that holds your runs")
     rows: list[dict[str, Any]] = []
@@ -25,7 +29,7 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
             continue
         status, scores = run.status(), run.scores()
         state = status["state"]
-        if state in {"starting", "training", "paused"} and not run.busy():
+        if state in {"starting", "training", "paused"} and not run.is_training():
             state = "interrupted"
         plan = run.plan()
         rows.append(
@@ -45,11 +49,14 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
 
 
 def prune(folder: Path, keep: int = 0) -> dict[str, Any]:
-    """Frees the space of old checkpoints in every run of `folder` that is not being trained: last and best stay."""
+    """Removes old checkpoints of every run in `folder` that no process trains, but the last, the best and `keep` others.
+
+    It returns the paths of the runs, and of the removed folders.
+    """
     rows = list_runs(folder)
-    gone: list[str] = []
+    removed: list[str] = []
     for row in rows:
         run = Run(Path(row["run"]))
         with suppress(InputError), run.locked():
-            gone += [str(path) for path in run.prune(keep)]
-    return {"runs": [row["run"] for row in rows], "removed": gone}
+            removed += [str(path) for path in run.prune(keep)]
+    return {"runs": [row["run"] for row in rows], "removed": removed}

@@ -1,4 +1,7 @@
-"""The run folder: everything a run was told, did and made. Files are the truth, and the interface between processes."""
+"""The run folder: the recipe of a run, and everything that it did and made.
+
+The files are the only record, and the only interface between the process that trains and others.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +26,27 @@ from limner.recipes.recipe import Recipe
 from limner.recipes.settings import read_recipe
 from limner.runs.checkpoint import Checkpoint, read_json
 
-CONTROLS = ("pause", "stop", "sample-now", "save-now")
+CONTROL_FILES = ("pause", "stop", "sample-now", "save-now")
+"""Names of files in ``control/`` by which another process gives orders to the one that trains."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A handle on a run folder."""
+    """A run folder, read and written through its files; the object itself holds the path alone."""
 
     path: Path
 
     @staticmethod
     def create(parent: Path, name: str, recipe: Recipe) -> Run:
-        """A new folder ``parent/0007-name`` with the next free number, holding `recipe`."""
+        """Makes the folder ``parent/0007-name`` with the next free number, and writes `recipe` into it.
+
+        Errors: `InputError` where `parent` cannot be written.
+        """
         name = slug(name, ascii_only=True).strip("-.") or "run"
         with os_errors_as_input_errors(parent):
             parent.mkdir(parents=True, exist_ok=True)
-            taken = [int(match[1]) for entry in parent.iterdir() if (match := re.match(r"(\d{4,})-", entry.name))]
-            number = max(taken, default=0) + 1
+            numbers = [int(match[1]) for entry in parent.iterdir() if (match := re.match(r"(\d{4,})-", entry.name))]
+            number = max(numbers, default=0) + 1
             while True:
                 path = parent / f"{number:04d}-{name}"
                 try:
@@ -55,113 +62,133 @@ class Run:
 
     @staticmethod
     def open(path: Path | str) -> Run:
-        """A run by its folder, by a unique beginning of it such as ``runs/0007``, or by its name, such as ``runs/demo``."""
+        """The run at `path`: its folder, a unique beginning of the folder's name such as ``runs/0007``, or the run's name, such
+        as ``runs/demo``. Errors: `InputError` where there is none, or more than one.
+        """
         path = Path(path)
         if not (path / "recipe.yaml").is_file():
             siblings = [p for p in path.parent.glob("*") if (p / "recipe.yaml").is_file()] if path.parent.is_dir() else []
-            begins = [p for p in siblings if p.name.startswith(path.name) or p.name.partition("-")[2] == path.name]
-            if len(begins) != 1:
+            matches = [p for p in siblings if p.name.startswith(path.name) or p.name.partition("-")[2] == path.name]
+            if len(matches) != 1:
                 hint = nearest(path.name, [p.name for p in siblings])
-                several = f" (several begin so: {', '.join(sorted(p.name for p in begins))})" if begins else ""
+                several = f" (several begin so: {', '.join(sorted(p.name for p in matches))})" if matches else ""
                 raise InputError(f"no run at {path}{several}{hint}; `limner runs {path.parent}` lists what is there")
-            path = begins[0]
+            path = matches[0]
         return Run(path)
 
-    # What the run was told.
+    # The recipe and the budget.
 
     def recipe(self) -> Recipe:
+        """The recipe in ``recipe.yaml``. Errors: `InputError` where it is missing or not valid."""
         return read_recipe(self.path / "recipe.yaml")
 
     def write_recipe(self, recipe: Recipe) -> None:
+        """Writes ``recipe.yaml``."""
         write_text(self.path / "recipe.yaml", recipe.to_yaml())
 
     def provenance(self) -> dict[str, Any]:
+        """``provenance.json``: command, versions, hardware and data. Errors: `InputError` where it is missing or damaged."""
         return read_json(self.path / "provenance.json")
 
     def plan(self) -> list[tuple[int, int]]:
-        """(from this many images on, the budget is so many images), as it was written down before it was used."""
+        """Rows (images, budget) in order: from so many images on, the budget is so many images. A row is written before use."""
         return [(row["at"], row["images"]) for row in self._rows("plan.jsonl")]
 
     def add_plan(self, at: int, images: int) -> None:
+        """Adds a row of `plan`: from `at` images on, the budget is `images`."""
         self._append("plan.jsonl", {"at": at, "images": images})
 
     def replan(self, start: int, images: int | None) -> None:
-        """From `start` on the budget is `images` (None: minutes, yet to be measured); later plans are forgotten."""
+        """Replaces all rows of the plan after `start` images by a budget of `images`; None: by nothing, for a budget in minutes
+        whose speed has not been measured yet."""
         rows = [row for row in self.plan() if row[0] < start or (row[0] == start and images is not None)]
         rows += [(start, images)] if images is not None else []
         write_text(self.path / "plan.jsonl", "".join(json.dumps({"at": at, "images": total}) + "\n" for at, total in rows))
 
-    # What it did.
+    # What the run does.
 
     def status(self) -> dict[str, Any]:
+        """``status.json``: `state`, `images` and more; of a new run, where there is no such file."""
         try:
             return read_json(self.path / "status.json")
         except InputError:
             return {"state": "new", "images": 0}
 
     def write_status(self, state: str, **more: Any) -> None:
-        """`warnings` stay until others, or none, are given."""
+        """Writes ``status.json`` with `state`, the fields `more`, the time and the process id.
+
+        Without `warnings` among the fields, those of the last status stay.
+        """
         more.setdefault("warnings", self.status().get("warnings", []))
         write_json(self.path / "status.json", {"state": state, "heartbeat": time.time(), "pid": os.getpid(), **more})
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Adds a row to ``metrics.jsonl``, without waiting until it is on disk."""
         self._append("metrics.jsonl", row, durable=False)
 
     def metrics(self) -> list[dict[str, Any]]:
+        """Rows of training (images, seconds, losses, …), oldest first."""
         return self._rows("metrics.jsonl")
 
     def append_score(self, row: Mapping[str, Any]) -> None:
+        """Adds a row to ``scores.jsonl``."""
         self._append("scores.jsonl", row)
 
     def scores(self) -> list[dict[str, Any]]:
+        """Scores on the validation split while training (images, frechet, …), oldest first."""
         return self._rows("scores.jsonl")
 
     def log(self, text: str) -> None:
+        """Adds `text` with the time to ``log.txt``."""
         with os_errors_as_input_errors(self.path), (self.path / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}\n")
 
-    def forget_after(self, images: int) -> None:
-        """Drops rows and previews of a future that is about to be lived again from `images` on."""
+    def delete_after(self, images: int) -> None:
+        """Deletes metrics, scores and previews of later than `images`, because training goes on from a checkpoint there."""
         for name in ("metrics.jsonl", "scores.jsonl"):
             rows = self._rows(name)
-            kept = [row for row in rows if row["images"] <= images]
-            if len(kept) < len(rows):
-                write_text(self.path / name, "".join(json.dumps(row) + "\n" for row in kept))
+            earlier = [row for row in rows if row["images"] <= images]
+            if len(earlier) < len(rows):
+                write_text(self.path / name, "".join(json.dumps(row) + "\n" for row in earlier))
         for preview in (self.path / "previews").glob("[0-9]*.png"):
             if int(preview.stem) > images:
                 preview.unlink()
 
-    # What it made.
+    # Checkpoints.
 
     def checkpoints(self) -> list[Checkpoint]:
-        """Complete ones, oldest first."""
+        """The complete checkpoints, oldest first."""
         folders = (self.path / "checkpoints").glob("[0-9]*")
         return sorted((Checkpoint(p, int(p.name)) for p in folders if (p / "COMPLETE").is_file()), key=lambda c: c.images)
 
     def checkpoint(self, which: str = "last") -> Checkpoint:
-        """`last`, `best` or a number of images. Errors: `InputError` that says which there are."""
-        there = self.checkpoints()
-        if not there:
+        """The checkpoint `which`: ``last``, ``best`` or a number of images. Errors: `InputError` that names those there are."""
+        available = self.checkpoints()
+        if not available:
             raise InputError(f"{self.path} has no complete checkpoint yet; let it train, or `limner resume {self.path}`")
         if which == "last":
-            return there[-1]
-        wanted = self.best() if which == "best" else int(which) if which.isdigit() else None
-        for checkpoint in there:
-            if checkpoint.images == wanted:
+            return available[-1]
+        images = self.best() if which == "best" else int(which) if which.isdigit() else None
+        for checkpoint in available:
+            if checkpoint.images == images:
                 return checkpoint
-        numbers = ", ".join(str(c.images) for c in there)
+        numbers = ", ".join(str(c.images) for c in available)
         raise InputError(f"{self.path} has no checkpoint '{which}'; there are: last, best, {numbers}")
 
     def best(self) -> int | None:
-        """Images at the checkpoint with the lowest score, among those still there; the last where nothing was scored."""
-        there = {c.images for c in self.checkpoints()}
-        scored = [(row["frechet"], row["images"]) for row in self.scores() if row["images"] in there]
-        return min(scored)[1] if scored else max(there, default=None)
+        """Images at the checkpoint with the lowest Fréchet distance; at the last one where none has a score; else None."""
+        available = {c.images for c in self.checkpoints()}
+        scores = [(row["frechet"], row["images"]) for row in self.scores() if row["images"] in available]
+        return min(scores)[1] if scores else max(available, default=None)
 
     def save(
         self, images: int, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], recipe: Recipe
     ) -> Checkpoint:
-        """Writes a whole checkpoint or none; one that is there already under this number is taken to be the same."""
+        """Writes a complete checkpoint or none. One that exists already for `images` is returned as it is.
+
+        `parts` are named tensors by file (`model`, `ema`, `optim`), `state` is the JSON beside them. Errors: `InputError` where
+        the folder cannot be written.
+        """
         path = self.path / "checkpoints" / f"{images:09d}"
         if (path / "COMPLETE").is_file():
             return Checkpoint(path, images)
@@ -169,25 +196,25 @@ class Run:
             shutil.rmtree(path, ignore_errors=True)
         with atomic_folder(path) as folder:
             for name, tensors in parts.items():
-                own = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-                metadata = {"recipe": recipe.portable()}  # one key: safetensors writes several in an order of chance
-                (folder / f"{name}.safetensors").write_bytes(safetensors.torch.save(own, metadata))
+                on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+                metadata = {"recipe": recipe.portable()}  # one key alone: safetensors writes several in no fixed order
+                (folder / f"{name}.safetensors").write_bytes(safetensors.torch.save(on_cpu, metadata))
             (folder / "state.json").write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", encoding="utf-8")
             (folder / "COMPLETE").write_text("", encoding="utf-8")
         return Checkpoint(path, images)
 
     def prune(self, keep: int) -> list[Path]:
-        """Removes all checkpoints but the last, the best and the `keep` newest others; gives what went."""
-        there = self.checkpoints()
-        others = [c for c in there if c.images not in {there[-1].images, self.best()}] if there else []
-        gone = others[: max(0, len(others) - keep)]
-        for checkpoint in gone:
-            (checkpoint.path / "COMPLETE").unlink()  # from here on it does not exist, even if we are killed half-way
+        """Removes all checkpoints but the last, the best and the `keep` newest others, and returns the removed folders."""
+        available = self.checkpoints()
+        others = [c for c in available if c.images not in {available[-1].images, self.best()}] if available else []
+        old = others[: max(0, len(others) - keep)]
+        for checkpoint in old:
+            (checkpoint.path / "COMPLETE").unlink()  # first: without this file a half-removed checkpoint does not count
             shutil.rmtree(checkpoint.path, ignore_errors=True)
-        return [checkpoint.path for checkpoint in gone]
+        return [checkpoint.path for checkpoint in old]
 
-    def sweep(self) -> None:
-        """Removes what a killed process left half-written."""
+    def remove_leftovers(self) -> None:
+        """Removes temporary files and incomplete checkpoints that a killed process left behind."""
         for leftover in [
             *self.path.glob(".*.tmp"),
             *(self.path / "checkpoints").glob("*"),
@@ -198,21 +225,21 @@ class Run:
             elif leftover.suffix == ".tmp" or not (leftover / "COMPLETE").is_file():
                 shutil.rmtree(leftover, ignore_errors=True)
 
-    # How others speak to it.
+    # Other processes.
 
-    def asked(self) -> set[str]:
-        """Which of `CONTROLS` somebody has put into ``control/``; all but `pause` are taken away by asking."""
-        there = {name for name in CONTROLS if (self.path / "control" / name).exists()}
-        for name in there - {"pause"}:
+    def take_orders(self) -> set[str]:
+        """The `CONTROL_FILES` that lie in ``control/``. All but `pause`, which holds as long as it lies there, are removed."""
+        orders = {name for name in CONTROL_FILES if (self.path / "control" / name).exists()}
+        for name in orders - {"pause"}:
             with suppress(FileNotFoundError):
                 (self.path / "control" / name).unlink()
-        return there
+        return orders
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One process trains a run at a time. Errors: `InputError` where another one does.
+        """Holds the lock by which one process at a time trains the run. Errors: `InputError` where another process holds it.
 
-        On Linux and macOS it is flock on ``.lock``, so that a limner of before, which called that itself, is kept out as well.
+        On Linux and macOS it is `flock` on ``.lock``, as in earlier versions of limner, which are kept out by it as well.
         """
         lock = filelock.FileLock(self.path / ".lock", timeout=0)
         try:
@@ -225,8 +252,8 @@ class Run:
         finally:
             lock.release()
 
-    def busy(self) -> bool:
-        """Whether a process trains it just now: the kernel lets go of a dead one's lock."""
+    def is_training(self) -> bool:
+        """Whether a process trains the run now. The kernel releases the lock of a process that died."""
         try:
             with self.locked():
                 return False
@@ -234,18 +261,19 @@ class Run:
             return True
 
     def _append(self, name: str, row: Mapping[str, Any], durable: bool = True) -> None:
+        """Adds a row to a JSON-lines file; with `durable` it is on disk when this returns."""
         with os_errors_as_input_errors(self.path / name), (self.path / name).open("a+b") as file:
             file.seek(0, os.SEEK_END)
             if file.tell():
                 file.seek(-1, os.SEEK_END)
-            whole = file.read(1) in (b"\n", b"")  # a row cut short by a kill or a full disk must not swallow the next one
-            file.write((b"" if whole else b"\n") + json.dumps(row).encode() + b"\n")
+            is_complete = file.read(1) in (b"\n", b"")  # a row cut short by a kill or a full disk gets a line of its own
+            file.write((b"" if is_complete else b"\n") + json.dumps(row).encode() + b"\n")
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
 
     def _rows(self, name: str) -> list[dict[str, Any]]:
-        """All whole rows; a last one cut short by a kill is as good as not written."""
+        """All complete rows of a JSON-lines file; one that was cut short by a kill is left out."""
         try:
             lines = (self.path / name).read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:

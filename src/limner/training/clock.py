@@ -38,7 +38,7 @@ class Clock:
 
         `batch`: images per step; the new total lies a whole number of steps ahead.
         """
-        if plan.decided(images - 1):  # a resumed run replays the rows that it has, also one at `images` itself
+        if plan.has_row_after(images - 1):  # a resumed run replays the rows that it has, also one at `images` itself
             return None
         start_seconds, start_images = self.measured_from
         min_seconds = min(10.0, max(1.0, 0.02 * self.budget))
@@ -57,4 +57,4 @@ class Clock:
         """Whether the stage has passed a correction point that has led to no row yet."""
         start = self.stage_start
         progress = (images - start) / (total - start) if total > start else 1.0
-        return any(plan.settled(start) < point <= progress for point in CORRECTION_POINTS)
+        return any(plan.corrected_progress(start) < point <= progress for point in CORRECTION_POINTS)

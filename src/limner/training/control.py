@@ -167,7 +167,7 @@ class Control:
         now = self.stopwatch.seconds()
         if now - self._polled_at > POLL_SECONDS:
             self._polled_at = now
-            orders |= self.run.asked()
+            orders |= self.run.take_orders()
             if "pause" in orders:
                 orders |= self._pause(now)
         return orders
@@ -183,7 +183,7 @@ class Control:
                 status_at = time.monotonic()
                 self.run.write_status("paused", images=state.images, seconds=now)
             time.sleep(0.2)
-            files = self.run.asked()
+            files = self.run.take_orders()
             orders |= files | ({"stop"} if self.stop_request.is_set else set())
             if "pause" not in files or "stop" in orders:
                 break

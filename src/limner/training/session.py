@@ -79,7 +79,7 @@ def _train(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) 
     configure_for_computation()
     try:
         if parallel.is_main_process():
-            run.sweep()
+            run.remove_leftovers()
         with precision.repeatable():
             return _train_in_memory(run, recipe, dataset, on_progress)
     except BaseException as error:
@@ -115,7 +115,7 @@ def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: 
     newest = run.checkpoints()[-1:]
     training = Training(run, recipe, dataset, newest[0] if newest else None)
     if parallel.is_main_process():
-        run.forget_after(training.state.images)
+        run.delete_after(training.state.images)
     if not training.plan.rows and recipe.budget.images is not None:
         if parallel.is_main_process():
             run.add_plan(0, recipe.budget.images)
@@ -175,7 +175,7 @@ def _train_with_rollback(
             training.restore(newest[0])
             training.draw_otherwise()
             if parallel.is_main_process():
-                run.forget_after(training.state.images)
+                run.delete_after(training.state.images)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

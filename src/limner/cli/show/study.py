@@ -24,7 +24,7 @@ def show_study(answer: Answer) -> None:
     print()
     rows = [[part["task"], part["trials"], part["catch"], part["practice"]] for part in answer["table"]]
     print_table(["part", "trials", "catch", "practice"], rows)
-    if "url" in answer:
+    if answer.get("url"):
         print("\nCtrl-C ends it", flush=True)
 
 

@@ -1,1 +1,1 @@
-"""The human eye as a judge: pictures shown blind to people, what they answered, and what may be concluded from it."""
+"""Studies in which people judge pictures that they see blind: making them, serving them, and analysing the answers."""

@@ -1,9 +1,9 @@
 "use strict";
-// One person's sitting: welcome, then part by part (what to do, practice, trials), then the answers. The study knows only blind
-// names; what is real stands in no part of this page but the practice.
+// What one person does: welcome screen, then for each part the instructions, practice and trials, then the answers. Pictures have
+// blind names; only the practice says which of its pictures are real.
 const study = JSON.parse(document.getElementById("study").textContent);
 const $ = (id) => document.getElementById(id);
-const PLACE = "limner-study-" + study.study;
+const STORAGE_KEY = "limner-study-" + study.study;
 const MASKED = 300, CROSS = 500, PAUSE = 200; // milliseconds
 const TITLES = {
   timed: ["A brief look", "Look at the cross. A picture appears there for " + seconds(study.exposure) +
@@ -14,7 +14,7 @@ const TITLES = {
 const NAMES = { real: "Real", generated: "Generated" };
 let state = null; // {person, form, next, calm, practised, answers, sent}
 let online = location.protocol === "http:" || location.protocol === "https:";
-let answered = null; // what waits for the person's next answer
+let onAnswer = null; // called with the person's next answer; null while none is expected
 
 function seconds(ms) {
   return ms === 500 ? "half a second" : ms === 1000 ? "a second" : ms + " milliseconds";
@@ -22,7 +22,7 @@ function seconds(ms) {
 
 function load() {
   try {
-    return JSON.parse(localStorage.getItem(PLACE));
+    return JSON.parse(localStorage.getItem(STORAGE_KEY));
   } catch {
     return null;
   }
@@ -30,21 +30,21 @@ function load() {
 
 function save() {
   try {
-    localStorage.setItem(PLACE, JSON.stringify(state));
-  } catch { /* a browser that keeps nothing from disk pages: answers stay in this page until they are downloaded */ }
+    localStorage.setItem(STORAGE_KEY, JSON.stringify(state));
+  } catch { /* a browser that stores nothing for pages from disk: answers stay in this page until they are downloaded */ }
 }
 
 function forget() {
   try {
-    localStorage.removeItem(PLACE);
+    localStorage.removeItem(STORAGE_KEY);
   } catch { /* nothing was kept */ }
   location.reload();
 }
 
 function fresh(calm) {
-  const drawn = crypto.getRandomValues(new Uint32Array(3));
-  const person = [drawn[0], drawn[1]].map((part) => part.toString(16).padStart(8, "0")).join("");
-  return { person, form: drawn[2] % study.forms.length, next: 0, calm, practised: [], answers: [], sent: 0 };
+  const random = crypto.getRandomValues(new Uint32Array(3));
+  const person = [random[0], random[1]].map((part) => part.toString(16).padStart(8, "0")).join("");
+  return { person, form: random[2] % study.forms.length, next: 0, calm, practised: [], answers: [], sent: 0 };
 }
 
 function screen(id) {
@@ -58,15 +58,14 @@ const data = (text) => "data:image/png;base64," + text;
 const click = (id) => new Promise((done) => { $(id).onclick = done; });
 const frame = () => new Promise((done) => requestAnimationFrame(done));
 
-// Waits whole frames until `ms` have gone by since `start`, at most half a frame early; the time of that frame.
+// Waits for whole frames until `ms` have passed since `start`, at most half a frame less; returns the time of the last frame.
 async function until(start, ms) {
   let now = start;
   while (now - start < ms - 8) now = await frame();
   return now;
 }
 
-// Whole multiples (in the screen's own pixels) for small pictures, so that every pixel is as large as its neighbour; large ones
-// shrink to fit.
+// Enlarges small pictures by a whole number of screen pixels, so that all pixels have the same size; shrinks large ones to fit.
 function fit(image, wide, high) {
   const zoom = Math.min(wide / image.naturalWidth, high / image.naturalHeight), fine = devicePixelRatio || 1;
   image.style.width = image.naturalWidth * (zoom >= 1 ? Math.floor(zoom * fine) / fine : zoom) + "px";
@@ -124,9 +123,9 @@ function ready(yes) {
 function choice(task, start) {
   return new Promise((done) => {
     ready(true);
-    answered = (place) => {
+    onAnswer = (place) => {
       if (place === "tie" && task !== "pairs") return;
-      answered = null;
+      onAnswer = null;
       ready(false);
       const word = place === "tie" ? "tie" : sides(task)[place === "a" ? 0 : 1];
       done({ answer: word, ms: Math.round(performance.now() - start) });
@@ -135,7 +134,7 @@ function choice(task, start) {
 }
 
 function answer(place) {
-  if (answered) answered(place);
+  if (onAnswer) onAnswer(place);
 }
 
 // Shows `shown` (PNGs as text) and waits for the answer: {answer, ms, exposure}.
@@ -156,8 +155,8 @@ async function trial(task, shown, number) {
   show("one"); // what a frame's callback changes is seen at the end of that frame, here and below
   const end = await until(start, study.exposure);
   show("two");
-  const [given] = await Promise.all([choice(task, start), until(end, MASKED).then(() => show())]);
-  return { ...given, exposure: Math.round(end - start) };
+  const [reply] = await Promise.all([choice(task, start), until(end, MASKED).then(() => show())]);
+  return { ...reply, exposure: Math.round(end - start) };
 }
 
 // ---- parts
@@ -187,8 +186,8 @@ async function instruct(task) {
   screen("trial");
   for (const [number, [shown, right]] of tries.entries()) {
     progress("Practice " + (number + 1) + " of " + tries.length, number / tries.length);
-    const given = await trial(task, shown, number);
-    await feedback(task, shown, given.answer, right);
+    const reply = await trial(task, shown, number);
+    await feedback(task, shown, reply.answer, right);
   }
   state.practised.push(task);
   save();
@@ -199,12 +198,12 @@ async function instruct(task) {
   await click("start");
 }
 
-async function feedback(task, shown, given, right) {
+async function feedback(task, shown, answer, right) {
   if (task === "timed") await put("one", shown[0], "the picture to judge");
   show("one", ...(task === "pairs" ? ["two"] : []));
-  const told = task === "pairs" ? "the " + right + " one is real, the other is noise" :
+  const truth = task === "pairs" ? "the " + right + " one is real, the other is noise" :
     right === "real" ? "this picture is real" : "this picture was generated";
-  $("feedback").textContent = (given === right ? "Right: " : "No: ") + told + ".";
+  $("feedback").textContent = (answer === right ? "Right: " : "No: ") + truth + ".";
   $("on").hidden = false;
   $("on").focus();
   await click("on");
@@ -230,10 +229,10 @@ async function sit() {
     ask(task);
     if ($("trial").hidden) screen("trial");
     progress(state.answers.length + 1 + " of " + all, state.answers.length / all);
-    const given = await trial(task, shown.map((place) => study.pictures[place]), at);
+    const reply = await trial(task, shown.map((place) => study.pictures[place]), at);
     state.answers.push({
       version: 1, study: study.study, person: state.person, form: state.form, trial: at, task,
-      shown: shown.map((place) => study.names[place]), ...given,
+      shown: shown.map((place) => study.names[place]), ...reply,
     });
     state.next = at + 1;
     save();
@@ -277,7 +276,7 @@ async function finish() {
   $("download").href = URL.createObjectURL(new Blob([text], { type: "application/x-ndjson" }));
   $("download").download = "limner-" + study.study + "-" + state.person + ".jsonl";
   $("download").classList.toggle("main", !arrived);
-  $("another").hidden = !arrived; // nobody's answers are thrown away before they were taken along
+  $("another").hidden = !arrived; // answers that have not arrived must be downloaded or copied first
   $("download").onclick = $("text").onfocus = () => { $("another").hidden = false; };
   screen("done");
 }
@@ -285,8 +284,8 @@ async function finish() {
 // ---- beginning
 
 function welcome() {
-  const kept = load(), form = study.forms[0];
-  state = kept && study.forms[kept.form] ? kept : null;
+  const stored = load(), form = study.forms[0];
+  state = stored && study.forms[stored.form] ? stored : null;
   if (state && state.next >= study.forms[state.form].length) return finish();
   const timed = form.filter(([task]) => study.tasks[task] === "timed").length;
   $("minutes").textContent = "about " + study.minutes + " minutes";

@@ -1,4 +1,4 @@
-"""The page that people see: one file with its pictures inside, which opens from a disk and asks nothing of the network."""
+"""The page that people see: one HTML file with its pictures inside, which opens from a disk and needs no network."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from limner.evaluation.human.records import Key, Task
-from limner.pages.html import render, source
+from limner.evaluation.human.records import StudyKey, Task
+from limner.pages.html import read_asset, render
 
-Practice = dict[Task, list[tuple[list[bytes], str]]]
+PracticeTrials = dict[Task, list[tuple[list[bytes], str]]]
+"""By task: the pictures as PNG and the right answer of each practice trial."""
 
 
-def page(
-    key: Key,
+def render_study_page(
+    key: StudyKey,
     minutes: int,
     pictures: Mapping[str, bytes],
     masks: Sequence[bytes],
     examples: Sequence[bytes],
-    practice: Practice,
+    practice: PracticeTrials,
 ) -> str:
-    """The page as text. Of the key it holds only what is shown where: blind names, never what they stand for.
+    """The page as HTML.
 
-    Its content policy allows its one script by hash, pictures as data, and sending answers to where the page came from.
+    `pictures` are the PNG files by blind name, `masks` and `examples` PNG files. Of the key the page contains blind names and
+    what is shown in which trial, never what a name stands for. Its content policy allows the one script (by its hash), pictures
+    as data, and requests to the server that the page came from.
     """
     place = {name: number for number, name in enumerate(pictures)}
     study: dict[str, Any] = {
@@ -32,18 +35,20 @@ def page(
         "minutes": minutes,
         "tasks": key.tasks,
         "names": list(pictures),
-        "pictures": [_text(data) for data in pictures.values()],
-        "masks": [_text(data) for data in masks],
-        "examples": [_text(data) for data in examples],
-        "practice": {task: [[[_text(data) for data in shown], right] for shown, right in practice[task]] for task in key.tasks},
+        "pictures": [_base64(data) for data in pictures.values()],
+        "masks": [_base64(data) for data in masks],
+        "examples": [_base64(data) for data in examples],
+        "practice": {
+            task: [[[_base64(data) for data in images], right] for images, right in practice[task]] for task in key.tasks
+        },
         "forms": [
             [[key.tasks.index(trial.task), *map(place.__getitem__, trial.shown)] for trial in form] for form in key.forms
         ],
     }
-    script = source("evaluation/human/page.js")
+    script = read_asset("evaluation/human/page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return render("evaluation/human/page.html", {"study": study, "script": script, "digest": digest})
 
 
-def _text(data: bytes) -> str:
+def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")

@@ -1,4 +1,4 @@
-"""What a study shows: samples of runs on seeds that nobody has seen, pictures of folders and arrays, and real ones."""
+"""The pictures of a study: samples of runs on seeds used nowhere else, pictures of folders and arrays, real ones and noise."""
 
 from __future__ import annotations
 
@@ -14,118 +14,126 @@ from limner.core.images import batches_of, to_pillow
 from limner.core.seeds import SCORED_SEEDS, fold
 from limner.data.dataset import Dataset
 from limner.data.npz import Pixels
-from limner.evaluation.human.records import Rated, Reals
+from limner.evaluation.human.records import ComparedSource, RealPictures
 from limner.evaluation.inputs import common_reference, held_out, model_or_none, open_images, short_names
 from limner.metrics.features import pixels
 from limner.runs.model import Loaded
 
-RATED_SEEDS = 2 * SCORED_SEEDS
-"""Samples for a study are drawn on seeds from here on; people are shown small ones elsewhere, and scores use those between."""
-SEEDS_EACH = 10_000
-"""Seeds that one study may take, so that a study with another seed shows other samples."""
-MASKS, TILES = 8, 6
-
-Progress = Callable[[int, int], None]
+FIRST_STUDY_SEED = 2 * SCORED_SEEDS
+"""Studies sample on seeds from here on. Lower ones are used elsewhere: by what people have seen, and by scores."""
+SEEDS_PER_STUDY = 10_000
+"""Seeds reserved for each study, so that a study with another seed shows other samples."""
+MASK_COUNT, TILES_PER_SIDE = 8, 6
+"""Masks of a study, and the tiles of a mask along each side."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """One of the things that are compared; ``draw(n)`` gives n pictures [n, H, W, C] at random, with their numbers."""
+class PictureSource:
+    """Something whose pictures are compared."""
 
-    rated: Rated
+    record: ComparedSource
     count: int | None
-    """How many there are; None: as many as one likes."""
+    """How many pictures it has; None: any number."""
     draw: Callable[[int], tuple[Pixels, list[int]]]
+    """``draw(n)`` returns n random pictures [n, H, W, C] and their numbers, which are seeds or rows."""
 
 
-def chance(*parts: int | str) -> np.random.Generator:
+def study_generator(*parts: int | str) -> np.random.Generator:
+    """A random generator for the purpose that `parts` name; equal parts give equal numbers."""
     return np.random.Generator(np.random.Philox(fold("study", *parts)))
 
 
-def open_sources(words: Sequence[str | Path], data: str | None, checkpoint: str, seed: int) -> tuple[list[Source], Dataset]:
-    """What `words` name (runs, folders of pictures, .npz files), and the data whose held-out pictures are the real ones.
+def open_sources(
+    words: Sequence[str | Path], data: str | None, checkpoint: str, seed: int
+) -> tuple[list[PictureSource], Dataset]:
+    """The sources that `words` name (runs, folders of pictures, .npz files), and the data set of the real pictures.
 
-    Errors: `InputError` where one of them is not there, or cannot be compared with the others.
+    Errors: `InputError` where one of them does not exist, or cannot be compared with the others.
     """
     models = [model_or_none(word, checkpoint) for word in words]
     sources, names = [], short_names(words, models)
     dataset = common_reference(words, models, data)
     for word, model, name in zip(words, models, names, strict=True):
         if model is not None:
-            sources.append(_run(model, name, seed))
+            sources.append(_open_run(model, name, seed))
         else:
-            sources.append(_files(Path(word).expanduser(), name, dataset, seed))
+            sources.append(_open_files(Path(word).expanduser(), name, dataset, seed))
     return sources, dataset
 
 
-def _run(model: Loaded, name: str, seed: int) -> Source:
-    first = RATED_SEEDS + seed * SEEDS_EACH
-    rated = Rated(name=name, path=str(model.run.path), checkpoint=model.checkpoint.images, digest=model.checkpoint.digest())
+def _open_run(model: Loaded, name: str, seed: int) -> PictureSource:
+    first = FIRST_STUDY_SEED + seed * SEEDS_PER_STUDY
+    record = ComparedSource(
+        name=name, path=str(model.run.path), checkpoint=model.checkpoint.images, digest=model.checkpoint.digest()
+    )
 
     def draw(count: int) -> tuple[Pixels, list[int]]:
         seeds = range(first, first + count)
         return model.sample(seeds), list(seeds)
 
-    return Source(rated, None, draw)
+    return PictureSource(record, None, draw)
 
 
-def _files(path: Path, name: str, dataset: Dataset, seed: int) -> Source:
-    """Pictures at random out of a folder (brought to the shape of `dataset`) or an .npz."""
+def _open_files(path: Path, name: str, dataset: Dataset, seed: int) -> PictureSource:
+    """The pictures of a folder, resized to the shape of `dataset`, or of an .npz file."""
     images = open_images(path, dataset).images
 
     def draw(count: int) -> tuple[Pixels, list[int]]:
-        rows = chance(seed, "rows", name).choice(images.shape[0], count, replace=False)
+        rows = study_generator(seed, "rows", name).choice(images.shape[0], count, replace=False)
         return pixels.take(images, rows), [int(row) for row in rows]
 
-    return Source(Rated(name=name, path=str(path), digest=_content(images)), images.shape[0], draw)
+    return PictureSource(ComparedSource(name=name, path=str(path), digest=_pixel_digest(images)), images.shape[0], draw)
 
 
-def _content(images: pixels.Source) -> str:
-    """sha256 over the shape and every pixel."""
+def _pixel_digest(images: pixels.Source) -> str:
+    """The sha256 of the shape and of every pixel."""
     total = hashlib.sha256(repr([int(size) for size in images.shape]).encode())
     for rows in batches_of(int(images.shape[0]), 256):
         total.update(pixels.take(images, rows).data)
     return total.hexdigest()
 
 
-def real_source(dataset: Dataset, seed: int) -> tuple[Source, Reals]:
-    """Real pictures at random, of the split that `evaluate` takes: test where there is one, otherwise val, otherwise train."""
+def real_source(dataset: Dataset, seed: int) -> tuple[PictureSource, RealPictures]:
+    """The real pictures, of the split that `evaluate` uses: test, or val or train where the data set lacks it."""
     split = held_out(dataset)
     rows = dataset.indices(split)
 
     def draw(count: int) -> tuple[Pixels, list[int]]:
-        chosen = rows[chance(seed, "reals").choice(len(rows), count, replace=False)]
-        return dataset.images.gather(chosen), [int(row) for row in chosen]
+        sample = rows[study_generator(seed, "reals").choice(len(rows), count, replace=False)]
+        return dataset.images.gather(sample), [int(row) for row in sample]
 
-    reals = Reals(data=dataset.name, fingerprint=dataset.fingerprint, split=split)
-    return Source(Rated(name="real", path=str(dataset.path)), len(rows), draw), reals
-
-
-def noise(count: int, shape: tuple[int, int, int], seed: int) -> Pixels:
-    """[count, H, W, C] that nobody who looks takes for real: every value of every pixel by itself."""
-    return chance(seed, "noise").integers(0, 256, (count, *shape), dtype=np.uint8)
+    reals = RealPictures(data=dataset.name, fingerprint=dataset.fingerprint, split=split)
+    return PictureSource(ComparedSource(name="real", path=str(dataset.path)), len(rows), draw), reals
 
 
-def masks(shown: Pixels, seed: int) -> Pixels:
-    """[MASKS, H, W, C]: tiles from random places of random pictures, real and generated, to end what the eye keeps of one."""
-    _, height, width, channels = shown.shape
-    high, wide = max(1, height // TILES), max(1, width // TILES)
-    draw = chance(seed, "masks")
-    found = np.empty((MASKS, height, width, channels), np.uint8)
-    for mask in found:
+def noise_pictures(count: int, shape: tuple[int, int, int], seed: int) -> Pixels:
+    """[count, H, W, C] of independent uniform values, for catch trials: nobody who looks takes them for real."""
+    return study_generator(seed, "noise").integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def make_masks(images: Pixels, seed: int) -> Pixels:
+    """[MASK_COUNT, H, W, C]: tiles from random places of random `images`, real and generated.
+
+    A mask follows a timed picture and erases its afterimage, so that the picture is seen for the set time only.
+    """
+    _, height, width, channels = images.shape
+    high, wide = max(1, height // TILES_PER_SIDE), max(1, width // TILES_PER_SIDE)
+    draw = study_generator(seed, "masks")
+    masks = np.empty((MASK_COUNT, height, width, channels), np.uint8)
+    for mask in masks:
         for top in range(0, height, high):
             for left in range(0, width, wide):
                 place = mask[top : top + high, left : left + wide]
                 y, x = (
                     int(draw.integers(0, side - part + 1)) for side, part in zip((height, width), place.shape, strict=False)
                 )
-                taken = shown[draw.integers(len(shown))]
-                place[:] = taken[y : y + place.shape[0], x : x + place.shape[1]]
-    return found
+                origin = images[draw.integers(len(images))]
+                place[:] = origin[y : y + place.shape[0], x : x + place.shape[1]]
+    return masks
 
 
-def png(image: Pixels) -> bytes:
-    """[H, W, C] as PNG with nothing but its pixels: the one encoder for real and generated pictures alike."""
+def encode_png(image: Pixels) -> bytes:
+    """[H, W, C] as PNG without metadata; real and generated pictures use the same encoder, so that the file reveals nothing."""
     buffer = io.BytesIO()
     to_pillow(image).save(buffer, format="PNG")
     return buffer.getvalue()

@@ -10,10 +10,18 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from limner.core.errors import InputError
 from limner.core.fields import Cli, Names, OutputFolder, RunOrPictures, Source
-from limner.core.progress import OnProgress, Progress
+from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
-
-DEFAULT_COUNT, DEFAULT_EXPOSURE = 15, 500
+from limner.evaluation.human.study_types import (
+    AnalysisRules,
+    ComparisonRow,
+    DetectionRow,
+    JudgementCount,
+    PartRow,
+    PeopleCount,
+    PreferenceRow,
+    RealPicturesRow,
+)
 
 
 class RateRequest(Request):
@@ -52,24 +60,27 @@ class RateRequest(Request):
 
 
 class StudyResult(Result):
-    """A study, ready for people; `url` is there where it is shown on this machine."""
+    """A study, ready for people."""
 
     study: str
     page: str
     """For people."""
     key: str
-    """Not for people: which picture is whose."""
+    """Not for people: it says which picture is which."""
     answers: str
     """The folder where answers go."""
     runs: list[str]
-    reals: dict[str, str]
+    reals: RealPicturesRow
     warnings: list[str]
     pictures: int
-    minutes: int | float
+    minutes: int
     """That one person needs."""
-    table: list[dict[str, Any]]
-    """A row for each part: `task`, and how many `trials`, `catch` trials and `practice` trials it has."""
-    url: str = ""
+    table: list[PartRow]
+    """A row for each part."""
+    megabytes: float | None = None
+    """Size of the page, where it was just made."""
+    url: str | None = None
+    """Where the page is shown on this machine; None where it is not."""
     _server: Any = PrivateAttr(None)
 
 
@@ -78,10 +89,14 @@ class AnalysisResult(Result):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    people: dict[str, Any]
-    judgements: dict[str, Any]
-    table: list[dict[str, Any]]
-    comparisons: list[dict[str, Any]]
+    people: PeopleCount
+    judgements: JudgementCount
+    rules: AnalysisRules
+    runs: list[dict[str, Any]]
+    """What is compared: `name`, `path`, and of runs `checkpoint` and `digest`."""
+    reals: RealPicturesRow
+    table: list[DetectionRow | PreferenceRow]
+    comparisons: list[ComparisonRow]
     study: str
     files: list[str]
     report: str
@@ -91,29 +106,26 @@ class AnalysisResult(Result):
 def rate(request: RateRequest, on_progress: OnProgress) -> StudyResult | AnalysisResult:
     """Makes a study, opens one to show it, or analyses the answers to one. Errors: `InputError`."""
     if request.analyse:
-        from limner.evaluation.human import analysis
+        from limner.evaluation.human.analysis import analyse_answers
 
-        return AnalysisResult(**analysis.analyse(request.what, html=request.html))
-    from limner.evaluation.human import plan, records
+        return AnalysisResult(**analyse_answers(request.what, html=request.html))
+    from limner.evaluation.human.plan import StudySettings, describe_study, plan_study
+    from limner.evaluation.human.records import KEY_FILE, read_key
 
-    is_study = len(request.what) == 1 and (Path(request.what[0]).expanduser() / records.KEY).is_file()
+    is_study = len(request.what) == 1 and (Path(request.what[0]).expanduser() / KEY_FILE).is_file()
     if is_study:
         if not request.serve:
             raise InputError(f"{request.what[0]} is a study; show it with --serve, or say what came out with --analyse")
         folder = Path(request.what[0]).expanduser()
-        answer = plan.told(folder, records.read_key(folder))
+        answer = describe_study(folder, read_key(folder))
     else:
-        answer = plan.plan(
-            request.what,
-            data=request.data,
-            count=DEFAULT_COUNT if request.count is None else request.count,
+        choices = {"count": request.count, "exposure": request.exposure, "seed": request.seed}
+        settings = StudySettings(
             tasks=request.tasks,
-            exposure=DEFAULT_EXPOSURE if request.exposure is None else request.exposure,
             checkpoint=request.checkpoint,
-            seed=request.seed or 0,
-            out=request.out,
-            progress=lambda done, total: on_progress(Progress("drawing", done, total)),
+            **{name: value for name, value in choices.items() if value is not None},
         )
+        answer = plan_study(request.what, settings, data=request.data, out=request.out, on_progress=on_progress)
     if not request.serve:
         return StudyResult(**answer)
     from limner.evaluation.human.server import PORT, StudyServer
@@ -125,13 +137,13 @@ def rate(request: RateRequest, on_progress: OnProgress) -> StudyResult | Analysi
 
 
 def serve_study(result: StudyResult | AnalysisResult) -> None:
-    """Shows the study until Ctrl-C, where it was asked for."""
+    """Serves the study until Ctrl-C, if the request said so."""
     server = result._server if isinstance(result, StudyResult) else None
     if server is None:
         return
     try:
         server.serve_forever()
-    except KeyboardInterrupt:  # how one ends it
-        print(f"stopped; {server.added} judgements added to {server.file}", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:  # the usual end
+        print(f"stopped; {server.judgement_count} judgements added to {server.file}", file=sys.stderr, flush=True)
     finally:
         server.server_close()

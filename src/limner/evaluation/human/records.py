@@ -1,7 +1,7 @@
-"""What a study keeps: its key (which picture is which, and what each person is shown), and one line per judgement.
+"""The records of a study: its key, which says what each picture is and what each person is shown, and the judgements.
 
-The page that people see holds pictures under blind names and nothing that says what they are; the key lies in a file of its own
-beside it. A judgement is checked against the key wherever it comes from: over the network, or in a file that somebody sent.
+The page that people see holds pictures under blind names (random ones, which say nothing); the key is a separate file. A
+judgement is checked against the key wherever it comes from: over the network, or in a file that somebody sent.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from limner.core.files import write_text
 Task = Literal["timed", "untimed", "pairs"]
 TASKS: tuple[Task, ...] = ("timed", "untimed", "pairs")
 Answer = Literal["real", "generated", "left", "right", "tie"]
-ANSWERS: Mapping[Task, tuple[Answer, ...]] = {
+TASK_ANSWERS: Mapping[Task, tuple[Answer, ...]] = {
     "timed": ("real", "generated"),
     "untimed": ("real", "generated"),
     "pairs": ("left", "right", "tie"),
 }
-KEY, PAGE, ANSWERED = "key.json", "study.html", "answers"
-MOST_BYTES = 4096
-"""Of one judgement as JSON; a real one takes about 250."""
+KEY_FILE, PAGE_FILE, ANSWERS_FOLDER = "key.json", "study.html", "answers"
+MAX_JUDGEMENT_BYTES = 4096
+"""Of one judgement as JSON; a usual one takes about 250."""
 
-Name = Annotated[str, Field(pattern="^[0-9a-f]{8}$")]
-Long = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-_HOUR = 3_600_000
+BlindName = Annotated[str, Field(pattern="^[0-9a-f]{8}$")]
+HexId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+_HOUR = 3_600_000  # milliseconds
 
 
 class _Record(BaseModel):
@@ -38,67 +38,76 @@ class _Record(BaseModel):
 
 
 class Judgement(_Record):
-    """One answer of one person: ``shown`` are the blind names of the picture, or of the left and the right one."""
+    """One answer of one person."""
 
     version: Literal[1]
-    study: Long
-    person: Long
+    study: HexId
+    person: HexId
     form: int = Field(ge=0)
     trial: int = Field(ge=0)
     task: Task
-    shown: list[Name] = Field(min_length=1, max_length=2)
+    shown: list[BlindName] = Field(min_length=1, max_length=2)
+    """The blind name of the picture; in `pairs`, of the left and the right one."""
     answer: Answer
     ms: int = Field(ge=0, le=_HOUR)
-    """From the moment the picture stood there to the answer."""
+    """Milliseconds from the appearance of the picture to the answer."""
     exposure: int | None = Field(default=None, ge=0, le=_HOUR)
-    """Milliseconds that a timed picture was to be seen, as the browser measured it."""
+    """Milliseconds for which a timed picture was visible, as the browser measured it."""
 
 
 class Picture(_Record):
-    """What stands behind a blind name. ``number`` is the seed of a sample, or the row of a picture."""
+    """The picture behind a blind name."""
 
     kind: Literal["real", "sample", "noise"]
     run: int | None = None
+    """The place of its source in `StudyKey.runs`, of a sample."""
     number: int
+    """The seed of a run's sample, or the row of a picture in its source."""
 
 
-class Shown(_Record):
+class Trial(_Record):
+    """One question: what is shown, by blind names."""
+
     task: Task
-    shown: list[Name]
+    shown: list[BlindName]
 
 
-class Rated(_Record):
-    """One of the things that are compared."""
+class ComparedSource(_Record):
+    """A run, folder or array whose pictures are compared with others."""
 
     name: str
     path: str
     checkpoint: int | None = None
+    """Images seen at the checkpoint of a run."""
     digest: str | None = None
-    """Of a run's weights, or of all the pictures of a folder or file."""
+    """sha256 of a run's weights, or of all pictures of a folder or file."""
 
 
-class Reals(_Record):
+class RealPictures(_Record):
+    """The prepared data set and the split from which the real pictures come."""
+
     data: str
     fingerprint: str
     split: str
 
 
-class Key(_Record):
-    """All of a study that its page must not tell. ``forms[f][t]`` is trial t of form f, and each person is given a form."""
+class StudyKey(_Record):
+    """Everything about a study that its page must not reveal."""
 
     version: Literal[1] = 1
-    study: Long
+    study: HexId
     seed: int
     count: int
     tasks: list[Task]
     exposure: int
-    runs: list[Rated]
-    reals: Reals
-    pictures: dict[Name, Picture]
-    forms: list[list[Shown]]
+    runs: list[ComparedSource]
+    reals: RealPictures
+    pictures: dict[BlindName, Picture]
+    forms: list[list[Trial]]
+    """``forms[f][t]`` is trial t of form f; each person is given one form."""
 
     def fault(self, judgement: Judgement) -> str | None:
-        """Why `judgement` is none of this study's, in words; None where it is."""
+        """Why `judgement` does not belong to this study, in words; None where it does."""
         if judgement.study != self.study:
             return "of another study"
         if judgement.form >= len(self.forms) or judgement.trial >= len(self.forms[judgement.form]):
@@ -106,43 +115,44 @@ class Key(_Record):
         trial = self.forms[judgement.form][judgement.trial]
         if (trial.task, trial.shown) != (judgement.task, judgement.shown):
             return "of other pictures than that trial shows"
-        if judgement.answer not in ANSWERS[judgement.task]:
+        if judgement.answer not in TASK_ANSWERS[judgement.task]:
             return "no answer to the question asked"
         if (judgement.exposure is None) == (judgement.task == "timed"):
             return "without the time of exposure, or with one where nothing was timed"
         return None
 
     def write(self, folder: Path) -> None:
-        write_text(folder / KEY, self.model_dump_json() + "\n")
+        """Writes the key into the folder of its study."""
+        write_text(folder / KEY_FILE, self.model_dump_json() + "\n")
 
 
-def read_key(folder: Path) -> Key:
+def read_key(folder: Path) -> StudyKey:
     """The key of the study in `folder`. Errors: `InputError` where there is none, or a damaged one."""
-    path = folder / KEY
+    path = folder / KEY_FILE
     try:
-        return Key.model_validate_json(path.read_bytes())
+        return StudyKey.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise InputError(f"no study in {folder} (it has no {KEY}); make one with `limner rate RUN…`") from error
+        raise InputError(f"no study in {folder} (it has no {KEY_FILE}); make one with `limner rate RUN…`") from error
     except ValidationError as error:
-        raise InputError(f"{path} is damaged ({reason(error)}); make the study anew with `limner rate RUN…`") from error
+        raise InputError(f"{path} is damaged ({first_fault(error)}); make the study anew with `limner rate RUN…`") from error
 
 
 def read_judgement(text: bytes | str) -> Judgement:
-    """Errors: `pydantic.ValidationError`."""
+    """The judgement in a line of JSON. Errors: `pydantic.ValidationError`."""
     return Judgement.model_validate_json(text)
 
 
-def reason(error: ValidationError) -> str:
-    """The first fault, without what was sent: `trial: Input should be a valid integer`."""
+def first_fault(error: ValidationError) -> str:
+    """The first fault, without the value that was sent: ``trial: Input should be a valid integer``."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"][:3])[:60]
     return f"{where}: {first['msg']}" if where else str(first["msg"])
 
 
-def append(path: Path, judgement: Judgement) -> None:
-    """Adds one line to `path`, whole or not at all, and on disk when this returns.
+def append_judgement(path: Path, judgement: Judgement) -> None:
+    """Adds one line to the file at `path`, completely or not at all, and on disk when this returns.
 
-    A line that a crash had cut off is closed first, so that it spoils no other. Errors: `OSError`.
+    A last line that a crash cut off is ended first, so that it does not damage the new one. Errors: `OSError`.
     """
     line: bytes = judgement.model_dump_json(exclude_none=True).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,5 +174,6 @@ def append(path: Path, judgement: Judgement) -> None:
         os.close(handle)
 
 
-def plain(record: _Record) -> dict[str, Any]:
+def to_json_fields(record: _Record) -> dict[str, Any]:
+    """The fields of a record that are not None."""
     return record.model_dump(exclude_none=True)

@@ -1,68 +1,73 @@
-"""What a study's answers say, as a page: who counts, what may be claimed, and every estimate with its interval."""
+"""The page of an analysis: whose answers count, what may be claimed, and every estimate with its interval."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from limner.pages.charts import whiskers
-from limner.pages.html import Table, Tile, render
-from limner.pages.numbers import count, digits
+from limner.evaluation.human.records import Task
+from limner.evaluation.human.study_types import DetectionRow, EstimateRow, PreferenceRow, StudyAnalysis
+from limner.pages.charts import interval_chart
+from limner.pages.html import PageTable, Tile, render
+from limner.pages.numbers import format_count, format_number
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-Row = Mapping[str, Any]
-PARTS = {
+SECTION_TITLES = {
     "timed": "Real or generated, at a glance",
-    "untimed": "Real or generated, as long as one likes",
+    "untimed": "Real or generated, without a time limit",
     "pairs": "Which of two looks more real",
 }
-ESTIMATES = {
-    "accuracy": ("Accuracy", ("guessing", 0.5)),
-    "d_prime": ("d′", ("not told apart", 0.0)),
-    "criterion": ("Criterion", None),
-}
+MEASURES: tuple[tuple[str, tuple[str, float] | None], ...] = (
+    ("Accuracy", ("guessing", 0.5)),
+    ("d′", ("not told apart", 0.0)),
+    ("Criterion", None),
+)
+"""The title of each measure, and the name and place of a line to compare it with."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """One way to look at pictures: what may be claimed, the estimates, and every difference where there are pairs."""
+class ResultSection:
+    """The results of one task."""
 
     title: str
     claims: list[str]
-    estimates: Table
+    """Sentences about pairs of runs."""
+    estimates: PageTable
     ties: float | None
+    """The share of pairs that were called equal."""
     charts: list[Markup]
-    differences: Table | None
+    differences: PageTable | None
+    """Every pair of runs; None where there is one run alone."""
 
 
-def page(answer: Row) -> str:
-    """The whole page as text, from the answer of `limner.evaluation.human.analysis.analyse`."""
+def render_results_page(answer: StudyAnalysis) -> str:
+    """The page of an analysis as HTML; `answer` has a `study`."""
     facts = {
         "title": Path(answer["study"]).name,
         "tiles": _tiles(answer),
         "notes": _notes(answer),
-        "parts": [_part(task, answer) for task in dict.fromkeys(row["task"] for row in answer["table"])],
+        "sections": [_section(task, answer) for task in dict.fromkeys(row["task"] for row in answer["table"])],
         "rules": answer["rules"],
     }
     return render("evaluation/human/results.html", facts)
 
 
-def _tiles(answer: Row) -> list[Tile]:
+def _tiles(answer: StudyAnalysis) -> list[Tile]:
     people, reals = answer["people"], answer["reals"]
     return [
         Tile("people", f"{people['kept']} of {people['answered']}"),
-        Tile("judgements", count(answer["judgements"]["kept"])),
-        Tile("compared", str(len(answer["runs"]))),
+        Tile("judgements", format_count(answer["judgements"]["kept"])),
+        Tile("comparisons", str(len(answer["runs"]))),
         Tile("real pictures", f"{reals['data']} ({reals['split']})"),
     ]
 
 
-def _notes(answer: Row) -> list[str]:
-    """Who and what was left out, and that few people say nothing."""
+def _notes(answer: StudyAnalysis) -> list[str]:
+    """Which people and judgements are left out, and why; and whether there are too few people for any claim."""
     people, rules = answer["people"], answer["rules"]
     notes = [f"left out: {one['person']} ({one['why']})" for one in people["excluded"]]
     notes += [f"set aside: {number:,} {why}" for why, number in answer["judgements"]["set_aside"].items()]
@@ -71,48 +76,64 @@ def _notes(answer: Row) -> list[str]:
     return notes
 
 
-def _part(task: str, answer: Row) -> Part:
-    rows = [row for row in answer["table"] if row["task"] == task]
-    compared = [row for row in answer["comparisons"] if row["task"] == task]
-    pairs = [[f"{row['a']} − {row['b']}", _with_ends(row["difference"]), row["words"]] for row in compared]
-    estimates, charts = _strengths(rows) if task == "pairs" else _told_apart(rows)
-    return Part(
-        title=PARTS[task],
-        claims=[row["words"] for row in compared],
+def _section(task: Task, answer: StudyAnalysis) -> ResultSection:
+    comparisons = [row for row in answer["comparisons"] if row["task"] == task]
+    pairs = [[f"{row['a']} − {row['b']}", _with_interval(row["difference"]), row["words"]] for row in comparisons]
+    if task == "pairs":
+        estimates, charts = _preference_results([row for row in answer["table"] if row["task"] == "pairs"])
+    else:
+        rows = [row for row in answer["table"] if row["task"] != "pairs"]
+        estimates, charts = _detection_results([row for row in rows if row["task"] == task])
+    return ResultSection(
+        title=SECTION_TITLES[task],
+        claims=[row["words"] for row in comparisons],
         estimates=estimates,
         ties=answer["ties"]["share"] if task == "pairs" else None,
         charts=charts,
-        differences=Table(["difference", "value", "what may be said"], pairs) if pairs else None,
+        differences=PageTable(["difference", "value", "what may be said"], pairs) if pairs else None,
     )
 
 
-def _told_apart(rows: Sequence[Row]) -> tuple[Table, list[Markup]]:
-    """How well people tell each run from real pictures."""
+def _detection_results(rows: Sequence[DetectionRow]) -> tuple[PageTable, list[Markup]]:
+    """How well people tell each run from real pictures: a table, and a chart of each measure."""
     lines = [
-        [row["run"], str(row["people"]), count(row["judgements"]), *(_with_ends(row[name]) for name in ESTIMATES), row["words"]]
+        [row["run"], str(row["people"]), format_count(row["judgements"]), *(_with_interval(one) for one in _measures(row))]
         for row in rows
     ]
+    lines = [[*line, row["words"]] for line, row in zip(lines, rows, strict=True)]
     charts = [
-        whiskers(title, [(row["run"], *_three(row[name])) for row in rows], mark) for name, (title, mark) in ESTIMATES.items()
+        interval_chart(title, [(row["run"], *_value_and_ends(_measures(row)[place])) for row in rows], mark)
+        for place, (title, mark) in enumerate(MEASURES)
     ]
-    names = [name for name, _ in ESTIMATES.values()]
-    return Table(["", "people", "judgements", *names, "what may be said"], lines), charts
+    return PageTable(["", "people", "judgements", *(title for title, _ in MEASURES), "what may be said"], lines), charts
 
 
-def _strengths(rows: Sequence[Row]) -> tuple[Table, list[Markup]]:
-    """Which runs people prefer, and by how much."""
+def _measures(row: DetectionRow) -> tuple[EstimateRow, EstimateRow, EstimateRow]:
+    """In the order of `MEASURES`."""
+    return row["accuracy"], row["d_prime"], row["criterion"]
+
+
+def _preference_results(rows: Sequence[PreferenceRow]) -> tuple[PageTable, list[Markup]]:
+    """Which runs people prefer, and by how much: a table and a chart."""
     lines = [
-        [row["run"], *(count(row[name]) for name in ("people", "won", "tied", "lost")), _with_ends(row["strength"]), ""]
+        [
+            row["run"],
+            *map(format_count, (row["people"], row["won"], row["tied"], row["lost"])),
+            _with_interval(row["strength"]),
+            "",
+        ]
         for row in rows
     ]
-    chart = whiskers("Log strength (Bradley–Terry, with ties)", [(row["run"], *_three(row["strength"])) for row in rows])
-    return Table(["", "people", "won", "tied", "lost", "log strength", ""], lines), [chart]
+    strengths = [(row["run"], *_value_and_ends(row["strength"])) for row in rows]
+    chart = interval_chart("Log strength (Bradley–Terry, with ties)", strengths)
+    return PageTable(["", "people", "won", "tied", "lost", "log strength", ""], [[*line, ""] for line in lines]), [chart]
 
 
-def _three(estimate: Row) -> tuple[float, float | None, float | None]:
+def _value_and_ends(estimate: EstimateRow) -> tuple[float, float | None, float | None]:
     return estimate["value"], estimate["low"], estimate["high"]
 
 
-def _with_ends(estimate: Row) -> str:
-    value, low, high = _three(estimate)
-    return digits(value) if low is None else f"{digits(value)} [{digits(low)}, {digits(high)}]"
+def _with_interval(estimate: EstimateRow) -> str:
+    """``0.61 [0.52, 0.7]``, or the value alone where there is no interval."""
+    value, low, high = _value_and_ends(estimate)
+    return format_number(value) if low is None else f"{format_number(value)} [{format_number(low)}, {format_number(high)}]"

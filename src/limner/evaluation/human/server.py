@@ -1,8 +1,9 @@
-"""The page on this machine, for people who sit at it: Python's own server on 127.0.0.1, which takes judgements and no more.
+"""A server for the page of a study, for people at this machine: Python's own HTTP server, on 127.0.0.1.
 
-Whatever comes in is not trusted. There are two addresses, the page and ``judgements``; no name of a file is taken from a
-request; a judgement is small, has the form of one and fits a trial of this study, or is refused with a word why. Requests that
-another site makes a browser send are refused by their Origin, and those under another name (DNS rebinding) by their Host.
+No request is trusted. There are two routes, ``/`` (the page) and ``/judgements``, and no file name is taken from a request. A
+judgement must be small, valid, and fit a trial of this study, or the answer is an error that says why. Requests that another
+site makes a browser send are refused by their Origin header, and requests under another host name (DNS rebinding) by their Host
+header.
 """
 
 from __future__ import annotations
@@ -19,32 +20,43 @@ from typing import Any
 from pydantic import ValidationError
 
 from limner.core.errors import InputError
-from limner.evaluation.human.records import ANSWERED, MOST_BYTES, PAGE, append, read_judgement, read_key, reason
+from limner.evaluation.human.records import (
+    ANSWERS_FOLDER,
+    MAX_JUDGEMENT_BYTES,
+    PAGE_FILE,
+    append_judgement,
+    first_fault,
+    read_judgement,
+    read_key,
+)
 
 HOST, PORT = "127.0.0.1", 8420
-SERVED = "served.jsonl"
-MOST_FILE = 256 << 20
-PATIENCE = 10.0
-"""Seconds that a silent connection is kept."""
+SERVED_FILE = "served.jsonl"
+"""The file of judgements that come by the server."""
+MAX_ANSWERS_BYTES = 256 << 20
+"""Size of that file at which no more judgements are accepted."""
+CONNECTION_TIMEOUT = 10.0
+"""Seconds after which a silent connection is closed."""
 
 
 class StudyServer(ThreadingHTTPServer):
-    """Serves the study in `folder`, and adds judgements to its ``answers/served.jsonl``. Port 0 takes any that is free.
+    """Serves the study in `folder`, and adds judgements to its ``answers/served.jsonl``.
 
-    Errors: `InputError` where there is no study, or the port is taken.
+    Port 0 is any free one; `url` says which. Errors: `InputError` where there is no study, or the port is not free.
     """
 
     daemon_threads = True
 
     def __init__(self, folder: Path, port: int = PORT) -> None:
         self.key = read_key(folder)
-        self.file = folder / ANSWERED / SERVED
-        self.added = 0
+        self.file = folder / ANSWERS_FOLDER / SERVED_FILE
+        self.judgement_count = 0
+        """Judgements that were written since the server started."""
         self.lock = threading.Lock()
         try:
-            self.page = (folder / PAGE).read_bytes()
+            self.page = (folder / PAGE_FILE).read_bytes()
         except OSError as error:
-            raise InputError(f"no {PAGE} in {folder}; make the study anew with `limner rate RUN…`") from error
+            raise InputError(f"no {PAGE_FILE} in {folder}; make the study anew with `limner rate RUN…`") from error
         if not 0 <= port < 65536:
             raise InputError(f"--port {port}: give 1024 to 65535, or 0 for any that is free")
         try:
@@ -56,16 +68,19 @@ class StudyServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
+        """The address of the page."""
         return f"http://{HOST}:{self.server_port}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that broke off is the browser's business; any other fault is told in one line."""
+        """Prints a fault in one line; a connection that the browser broke off is none."""
         error = sys.exception() if sys.version_info >= (3, 12) else sys.exc_info()[1]
         if not isinstance(error, ConnectionError | socket.timeout):
             print(f"limner: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
-class _Refused(Exception):
+class _RequestError(Exception):
+    """A request that is refused, with the HTTP status and the reason."""
+
     def __init__(self, status: HTTPStatus, why: str) -> None:
         super().__init__(why)
         self.status = status
@@ -75,70 +90,70 @@ class _Handler(BaseHTTPRequestHandler):
     server: StudyServer
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "limner", ""
-    timeout = PATIENCE
+    timeout = CONNECTION_TIMEOUT
 
     def do_GET(self) -> None:
         try:
-            self._known()
-        except _Refused as refused:
-            return self._refuse(refused)
-        if self.path not in ("/", f"/{PAGE}"):
-            return self._refuse(_Refused(HTTPStatus.NOT_FOUND, "there is only the page"))
-        return self._answer(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
+            self._check_sender()
+        except _RequestError as error:
+            return self._refuse(error)
+        if self.path not in ("/", f"/{PAGE_FILE}"):
+            return self._refuse(_RequestError(HTTPStatus.NOT_FOUND, "there is only the page"))
+        return self._respond(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
 
     def do_POST(self) -> None:
         try:
-            self._known()
-            self._take()
-        except _Refused as refused:
-            return self._refuse(refused)
-        return self._answer(HTTPStatus.NO_CONTENT, b"")
+            self._check_sender()
+            self._receive_judgement()
+        except _RequestError as error:
+            return self._refuse(error)
+        return self._respond(HTTPStatus.NO_CONTENT, b"")
 
-    def _known(self) -> None:
-        """Asked for by a name of ours, and by a page of ours."""
+    def _check_sender(self) -> None:
+        """Checks that the request was sent to this server by its own name, and by its own page. Errors: `_RequestError`."""
         if self.headers.get("Host") not in self.server.hosts:
-            raise _Refused(HTTPStatus.FORBIDDEN, f"this is {self.server.url}")
+            raise _RequestError(HTTPStatus.FORBIDDEN, f"this is {self.server.url}")
         origin = self.headers.get("Origin")
         if origin is not None and origin.removeprefix("http://") not in self.server.hosts:
-            raise _Refused(HTTPStatus.FORBIDDEN, "another site's page may not send anything here")
+            raise _RequestError(HTTPStatus.FORBIDDEN, "another site's page may not send anything here")
 
-    def _take(self) -> None:
-        """Reads one judgement and keeps it."""
+    def _receive_judgement(self) -> None:
+        """Reads one judgement, checks it and writes it down. Errors: `_RequestError`."""
         if self.path != "/judgements":
-            raise _Refused(HTTPStatus.NOT_FOUND, "judgements go to /judgements")
+            raise _RequestError(HTTPStatus.NOT_FOUND, "judgements go to /judgements")
         if self.headers.get_content_type() != "application/json":
-            raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a judgement is application/json")
+            raise _RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a judgement is application/json")
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
-            raise _Refused(HTTPStatus.LENGTH_REQUIRED, "Content-Length is missing")
-        if len(length) > 9 or int(length) > MOST_BYTES:
-            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a judgement has at most {MOST_BYTES} bytes")
+            raise _RequestError(HTTPStatus.LENGTH_REQUIRED, "Content-Length is missing")
+        if len(length) > 9 or int(length) > MAX_JUDGEMENT_BYTES:
+            raise _RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a judgement has at most {MAX_JUDGEMENT_BYTES} bytes")
         try:
             judgement = read_judgement(self.rfile.read(int(length)))
         except ValidationError as error:
-            raise _Refused(HTTPStatus.BAD_REQUEST, f"not a judgement: {reason(error)}") from error
+            raise _RequestError(HTTPStatus.BAD_REQUEST, f"not a judgement: {first_fault(error)}") from error
         fault = self.server.key.fault(judgement)
         if fault is not None:
-            raise _Refused(HTTPStatus.UNPROCESSABLE_ENTITY, f"a judgement {fault}")
+            raise _RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, f"a judgement {fault}")
         with self.server.lock:
             try:
                 file = self.server.file
-                if file.is_file() and file.stat().st_size > MOST_FILE:
-                    raise _Refused(HTTPStatus.INSUFFICIENT_STORAGE, f"{file.name} is full")
-                append(file, judgement)
+                if file.is_file() and file.stat().st_size > MAX_ANSWERS_BYTES:
+                    raise _RequestError(HTTPStatus.INSUFFICIENT_STORAGE, f"{file.name} is full")
+                append_judgement(file, judgement)
             except OSError as error:
                 print(f"limner: {self.server.file} cannot be written: {error.strerror}", file=sys.stderr, flush=True)
-                raise _Refused(HTTPStatus.INSUFFICIENT_STORAGE, "it could not be written down") from error
-            self.server.added += 1
+                raise _RequestError(HTTPStatus.INSUFFICIENT_STORAGE, "it could not be written down") from error
+            self.server.judgement_count += 1
 
-    def _refuse(self, refused: _Refused) -> None:
-        self.close_connection = True  # whatever else was sent is not read
-        self._answer(refused.status, json.dumps({"error": str(refused)}).encode(), "application/json")
+    def _refuse(self, error: _RequestError) -> None:
+        self.close_connection = True  # the rest of the request is not read
+        self._respond(error.status, json.dumps({"error": str(error)}).encode(), "application/json")
 
-    def _answer(self, status: HTTPStatus, body: bytes, kind: str = "") -> None:
+    def _respond(self, status: HTTPStatus, body: bytes, content_type: str = "") -> None:
         self.send_response(status)
-        if kind:
-            self.send_header("Content-Type", kind)
+        if content_type:
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("X-Frame-Options", "DENY")
@@ -149,4 +164,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: who asked for what is nobody's business."""
+        """Nothing: requests are not logged, for the sake of people's privacy."""

@@ -1,8 +1,9 @@
-"""Real or generated: how well people tell them apart (d′), and how ready they are to say "generated" (the criterion).
+"""Real or generated: how well people tell them apart (d′), and how readily they say "generated" (the criterion).
 
-Signal detection (Green & Swets 1966) with "generated" as the signal: H is the share of generated pictures called generated, F
-that of real ones. d′ = Φ⁻¹(H) − Φ⁻¹(F) is 0 where nobody tells them apart, and does not care how ready people are to say
-"generated"; c = −(Φ⁻¹(H) + Φ⁻¹(F))/2 is that readiness alone: below 0, "generated" is said too often.
+This is signal detection theory (Green & Swets 1966) with "generated" as the signal. H is the share of generated pictures that
+are called generated (hit rate), F the share of real ones (false alarm rate). d′ = Φ⁻¹(H) − Φ⁻¹(F) is 0 where people cannot tell
+them apart, and does not depend on how readily they say "generated"; the criterion c = −(Φ⁻¹(H) + Φ⁻¹(F))/2 measures that alone:
+below 0, "generated" is said too often.
 """
 
 from __future__ import annotations
@@ -12,32 +13,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.evaluation.human.resampling import Floats, normal, quantile
+from limner.evaluation.human.resampling import Floats, normal_cdf, normal_quantile
 
-_ALIKE = (-0.5, 0.8)
-"""Where the likeness of one person's answers is looked for."""
+_CORRELATION_RANGE = (-0.5, 0.8)
+"""Where `solve_correlation` looks for its solution."""
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
 
 
 @dataclass(frozen=True)
 class Detection:
-    """Each [draws, runs]."""
+    """The measures of each run, each [draws, runs]."""
 
     accuracy: Floats
-    """(H + 1 − F) / 2: .5 by guessing, whatever a person leans to."""
+    """(H + 1 − F) / 2: 0.5 by guessing, whatever the criterion."""
     d_prime: Floats
     criterion: Floats
 
 
-def detection(called: NDArray[np.int64], shown: NDArray[np.int64], weights: Floats) -> Detection:
-    """From `called` of `shown` pictures, both [people, 1 + runs] (the real ones first), called generated; `weights` as of
-    `resampling.draws` [draws, people]. Everybody must have seen something of each.
+def detection_measures(hits: NDArray[np.int64], trials: NDArray[np.int64], weights: Floats) -> Detection:
+    """The measures from counts [people, 1 + runs]: answers "generated" (`hits`), and pictures (`trials`).
 
-    d′ and c are those of a typical person, not of a crowd taken for one person: H and F of a crowd lie nearer to one half than
-    those of its members, the more so the more these differ, and its d′ is too small by a tenth at usual differences.
+    Column 0 counts real pictures, for which a "hit" is a false alarm; everybody must have seen some of each kind. `weights`
+    [draws, people] are those of `resampling.bootstrap_weights`.
+
+    d′ and c are means over people, not those of the pooled answers: pooled shares lie nearer to one half than those of the
+    single people, the more so the more people differ, and make d′ too small by a tenth at usual differences.
     """
-    rates = (weights @ called) / (weights @ shown)
-    z = typical(called.astype(np.float64), shown.astype(np.float64), weights)
+    rates = (weights @ hits) / (weights @ trials)
+    z = mean_z(hits.astype(np.float64), trials.astype(np.float64), weights)
     return Detection(
         accuracy=(rates[:, 1:] + 1 - rates[:, :1]) / 2,
         d_prime=z[:, 1:] - z[:, :1],
@@ -45,47 +48,52 @@ def detection(called: NDArray[np.int64], shown: NDArray[np.int64], weights: Floa
     )
 
 
-def log_linear(called: Floats, shown: Floats) -> Floats:
-    """A share that never is 0 or 1: half an answer more, of one picture more (Hautus 1995, Behavior Research Methods 27)."""
-    share: Floats = (called + 0.5) / (shown + 1)
+def corrected_share(hits: Floats, trials: Floats) -> Floats:
+    """(hits + ½) / (trials + 1): a share that is never 0 or 1, the log-linear correction (Hautus 1995, Behavior Research
+    Methods 27).
+
+    >>> float(corrected_share(np.array(10.0), np.array(10.0)))
+    0.9545454545454546
+    """
+    share: Floats = (hits + 0.5) / (trials + 1)
     return share
 
 
-def typical(called: Floats, shown: Floats, weights: Floats) -> Floats:
-    """[draws, columns]: mean over people of z, where a person says "generated" with probability Φ(z) and z ~ N(mean, τ²).
+def mean_z(hits: Floats, trials: Floats, weights: Floats) -> Floats:
+    """[draws, columns]: the mean over people of z, where a person says "generated" with probability Φ(z) and z ~ N(mean, τ²).
 
-    The crowd's share is Φ(mean / √(1 + τ²)). Two answers of one person agree on "generated" with probability Φ₂(a, a; ρ), where
-    a is Φ⁻¹ of that share and ρ = τ²/(1 + τ²). So the share, and that of agreeing pairs, give the mean: a / √(1 − ρ). Unlike a
-    mean over each person's own d′, it needs no large number of answers per person: that one is pulled towards 0 by any
-    correction for shares of 0 and 1.
+    The share of "generated" among all answers is Φ(a) with a = mean / √(1 + τ²). Two answers of one person are both
+    "generated" with probability Φ₂(a, a; ρ), ρ = τ²/(1 + τ²). So the share of "generated" and the share of such pairs determine
+    the mean, a / √(1 − ρ). Unlike the mean of each person's own d′, this needs no large number of answers per person: that mean
+    is biased towards 0 by any correction for shares of 0 and 1.
     """
-    total, out_of = weights @ called, weights @ shown
-    a = quantile(log_linear(total, out_of))
-    pairs = weights @ (shown * (shown - 1))
-    known = (pairs > 0) & (total > 0) & (total < out_of)
-    share = np.where(known, total / np.maximum(out_of, 1), 0.5)
-    agree = np.where(known, (weights @ (called * (called - 1))) / np.maximum(pairs, 1), 0.25)
-    return np.where(known, a / np.sqrt(1 - likeness(share, agree)), a)
+    total, out_of = weights @ hits, weights @ trials
+    a = normal_quantile(corrected_share(total, out_of))
+    pairs = weights @ (trials * (trials - 1))
+    is_determined = (pairs > 0) & (total > 0) & (total < out_of)
+    share = np.where(is_determined, total / np.maximum(out_of, 1), 0.5)
+    agree = np.where(is_determined, (weights @ (hits * (hits - 1))) / np.maximum(pairs, 1), 0.25)
+    return np.where(is_determined, a / np.sqrt(1 - solve_correlation(share, agree)), a)
 
 
-def likeness(share: Floats, agree: Floats) -> Floats:
-    """ρ with Φ₂(a, a; ρ) = `agree` and Φ(a) = `share`, by halving; Φ₂ grows with ρ."""
-    a = quantile(share)
-    low, high = np.full(share.shape, _ALIKE[0]), np.full(share.shape, _ALIKE[1])
+def solve_correlation(share: Floats, agree: Floats) -> Floats:
+    """ρ with Φ₂(a, a; ρ) = `agree` and Φ(a) = `share`, by bisection; Φ₂ increases with ρ."""
+    a = normal_quantile(share)
+    low, high = np.full(share.shape, _CORRELATION_RANGE[0]), np.full(share.shape, _CORRELATION_RANGE[1])
     for _ in range(20):
         middle = (low + high) / 2
-        above = both(a, middle) > agree
+        above = bivariate_normal_cdf(a, middle) > agree
         low, high = np.where(above, low, middle), np.where(above, middle, high)
-    found: Floats = (low + high) / 2
-    return found
+    rho: Floats = (low + high) / 2
+    return rho
 
 
-def both(a: Floats, rho: Floats) -> Floats:
-    """Φ₂(a, a; ρ): both of two standard normals with correlation ρ lie below a.
+def bivariate_normal_cdf(a: Floats, rho: Floats) -> Floats:
+    """Φ₂(a, a; ρ): the probability that two standard normal variables with correlation ρ both lie below a.
 
-    Φ(a)² + 1/(2π) ∫₀^{arcsin ρ} exp(−a²/(1 + sin t)) dt (Plackett 1954), by 12 points of Gauss and Legendre.
+    It is Φ(a)² + 1/(2π) ∫₀^{arcsin ρ} exp(−a²/(1 + sin t)) dt (Plackett 1954), by Gauss–Legendre quadrature with 12 points.
     """
-    to = np.arcsin(rho)[..., None]
-    inside = np.exp(-(a[..., None] ** 2) / (1 + np.sin(to * (_NODES + 1) / 2)))
-    found: Floats = normal(a) ** 2 + (inside * _WEIGHTS).sum(-1) * to[..., 0] / (4 * np.pi)
-    return found
+    upper = np.arcsin(rho)[..., None]
+    integrand = np.exp(-(a[..., None] ** 2) / (1 + np.sin(upper * (_NODES + 1) / 2)))
+    probability: Floats = normal_cdf(a) ** 2 + (integrand * _WEIGHTS).sum(-1) * upper[..., 0] / (4 * np.pi)
+    return probability

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.nets import spectral
-from limner.nets.layers import flat, rows_of
+from limner.nets.layers import flatten_channels_last, rows_for_labels
 
 GeneratorLabels = Literal["concat", "norm"]
 DiscriminatorLabels = Literal["concat", "projection", "auxiliary"]
@@ -42,7 +42,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         if self.embedding is not None:
-            rows = rows_of(self.embedding.weight, label)
+            rows = rows_for_labels(self.embedding.weight, label)
             z = torch.cat([z, rows.expand(len(z), -1)], 1)
         images: Tensor = self.network(z, label)
         return images
@@ -72,7 +72,7 @@ class Discriminator(nn.Module):
         if sn:  # not the planes: they are a picture of the label, not a layer
             for part in (self.trunk, self.head, self.projection, self.classifier):
                 if part is not None:
-                    spectral.normalise(part)
+                    spectral.add_spectral_norm(part)
 
     @staticmethod
     def channels(channels: int, classes: int, how: DiscriminatorLabels) -> int:
@@ -82,14 +82,14 @@ class Discriminator(nn.Module):
     def verdict(self, images: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Logits [B], and the classes' logits [B, classes] where there is an auxiliary classifier."""
         if self.planes is not None:
-            plane = rows_of(self.planes.weight, label).view(-1, 1, *self.size).to(images.dtype)
+            plane = rows_for_labels(self.planes.weight, label).view(-1, 1, *self.size).to(images.dtype)
             images = torch.cat([images, plane.expand(len(images), -1, -1, -1)], 1).contiguous(memory_format=torch.channels_last)
-        features = flat(self.trunk(images))
+        features = flatten_channels_last(self.trunk(images))
         with torch.autocast(images.device.type, enabled=False):  # a bfloat16 logit of 50 is known to ±.1: too coarse for a game
             features = features.to(self.head.weight.dtype)
             logits = self.head(features).flatten()
             if self.projection is not None:
-                logits = logits + (rows_of(self.projection.weight, label) * features).sum(1)
+                logits = logits + (rows_for_labels(self.projection.weight, label) * features).sum(1)
             return logits, None if self.classifier is None else self.classifier(features)
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:

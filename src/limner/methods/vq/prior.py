@@ -27,7 +27,7 @@ from limner.core.schedule import Schedule
 from limner.core.seeds import noise
 from limner.methods.labels import count_labels, draw_labels
 from limner.methods.vq.diagnosis import PRIOR_RULES
-from limner.nets.transformer import CausalTransformer, TransformerSize, pick
+from limner.nets.transformer import CausalTransformer, TransformerSize, sample_categorical
 
 RARE = 20
 """Training pictures below which a class is not learned by itself where nobody asks for it."""
@@ -112,13 +112,13 @@ class Prior(Method, Autoencoder):
     def sample(
         self, seeds: Sequence[int], cond: Cond, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, **knobs: Any
     ) -> Tensor:
-        """`temperature`, `top_k` and `top_p` as `pick` has them: lower ones give more typical, less varied pictures."""
+        """`temperature`, `top_k`, `top_p` as in `sample_categorical`: lower ones give more typical, less varied pictures."""
         normal = noise(seeds, self.transformer.length, stream="codes").double()
         uniform = torch.special.ndtr(normal).to(float64_device(self.device))
         codes = self.transformer.draw(
             len(seeds),
             self.labels(seeds, cond.label),
-            lambda place, logits: pick(logits, uniform[:, place], temperature, top_k, top_p),
+            lambda place, logits: sample_categorical(logits, uniform[:, place], temperature, top_k, top_p),
         )
         return self.codec.decode(codes.view(-1, *self.codec.shape))
 

@@ -197,7 +197,7 @@ class VqVae(Method, Autoencoder):
         loss of an image is its own.
         """
         assert isinstance(self.discriminator, PatchDiscriminator)
-        logits, features = self.discriminator.verdict(torch.cat([target, decoded]))
+        logits, features = self.discriminator.logits_and_features(torch.cat([target, decoded]))
         real, fake = logits.flatten(1).chunk(2)
         loss = loss - self.config.adversarial * fake.mean(1)
         if self.config.features:
@@ -219,7 +219,7 @@ class VqVae(Method, Autoencoder):
         count = math.ceil(VECTORS_PER_CODE * self.coder.quantiser.vocabulary / places / 64)
         images = torch.cat([self.codec.encode(batch.images) for batch in itertools.islice(batches, count)])
         self.variance.copy_(images.var().clamp(min=1e-6))
-        self.coder.quantiser.start(torch.cat([self.coder.encoder(part) for part in torch.split(images, 64)]), seed=0)
+        self.coder.quantiser.initialise(torch.cat([self.coder.encoder(part) for part in torch.split(images, 64)]), seed=0)
 
     def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
         """Nothing yet. Errors: `InputError`, always."""
