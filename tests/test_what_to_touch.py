@@ -13,7 +13,8 @@ import pytest
 
 from house import Package
 from limner.data.options import DataOptions
-from limner.metrics.scores import OF_SAMPLES
+from limner.metrics.measure import metrics_of
+from limner.metrics.metric import SampleMetric
 from limner.recipes.registry import PRESETS
 
 Names = Callable[[ast.AST], Iterator[str]]
@@ -105,7 +106,7 @@ SCORES: Mapping[str, int] = {
 
 
 def test_a_score_is_a_file_and_a_row() -> None:
-    assert SCORES.keys() == set(OF_SAMPLES)
+    assert SCORES.keys() == set(metrics_of(SampleMetric))
     assert differences(SCORES, LIMNER, strings) == []
 
 

@@ -20,7 +20,7 @@ from limner.evaluation.human.records import ANSWERED, KEY, Judgement, Key, Pictu
 from limner.evaluation.human.resampling import FEWEST, Floats, draws, estimate, interval
 from limner.evaluation.human.results import page
 from limner.evaluation.human.signal import detection
-from limner.metrics.stats.intervals import LEVEL, NONE
+from limner.metrics.stats.intervals import CONFIDENCE_LEVEL, NO_DIFFERENCE
 
 RIGHT = 0.8
 """Share of the catch trials below which a person is left out: of those who guess, 4 in 100 pass 8 of them, 1 in 100 pass 16."""
@@ -145,7 +145,7 @@ def conclude(key: Key, heard: Heard, seed: int = 0) -> dict[str, Any]:
             "catch_right": RIGHT,
             "least_catch": CAUGHT,
             "least_people": FEWEST,
-            "level": LEVEL,
+            "level": CONFIDENCE_LEVEL,
             "exposure": key.exposure,
             "intervals": "bootstrap, clustered by person",
         },
@@ -235,7 +235,7 @@ def _told_apart(
         ends = row["d_prime"]
         apart = ends["low"] is not None and (ends["low"] > 0 or ends["high"] < 0)
         row["told_apart"] = bool(apart)
-        row["words"] = "people tell them from real pictures" if apart else f"against real pictures, {NONE}"
+        row["words"] = "people tell them from real pictures" if apart else f"against real pictures, {NO_DIFFERENCE}"
         rows.append(row)
     compared = _compare(key, task, found.d_prime, len(shown), "lower", "is harder to tell from real pictures than")
     return rows, compared
@@ -303,7 +303,7 @@ def _compare(
             first = -first
         row["claim"] = {1: row["a"], -1: row["b"], 0: None}[first]
         other = row["b"] if first == 1 else row["a"]
-        row["words"] = f"{row['claim']} {words} {other}" if first else f"{row['a']} and {row['b']}: {NONE}"
+        row["words"] = f"{row['claim']} {words} {other}" if first else f"{row['a']} and {row['b']}: {NO_DIFFERENCE}"
         found.append(row)
     return found
 
@@ -313,7 +313,7 @@ def _claim(two: NDArray[np.float64], difference: Floats, people: int, pairs: int
     if people < FEWEST:
         return 0
     low, high = interval(two, people)
-    least, most = interval(difference, people, 1 - (1 - LEVEL) / pairs)
+    least, most = interval(difference, people, 1 - (1 - CONFIDENCE_LEVEL) / pairs)
     if low[0] > high[1] and least > 0:
         return 1
     if low[1] > high[0] and most < 0:

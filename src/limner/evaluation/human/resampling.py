@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core.seeds import fold
-from limner.metrics.stats.intervals import LEVEL, student
+from limner.metrics.stats.intervals import CONFIDENCE_LEVEL, student_t_quantile
 
 REPEATS = 2000
 FEWEST = 8
@@ -39,13 +39,13 @@ def draws(people: int, repeats: int = REPEATS, seed: int = 0) -> Floats:
     return np.concatenate([np.ones((1, people)), drawn.astype(np.float64)])
 
 
-def interval(values: Floats, people: int, level: float = LEVEL) -> tuple[Floats, Floats]:
+def interval(values: Floats, people: int, level: float = CONFIDENCE_LEVEL) -> tuple[Floats, Floats]:
     """Low and high ends from `values` [1 + repeats, …], whose row 0 is the estimate itself.
 
     Percentiles, taken further out as Student's t asks for at so few people (Hesterberg 2015, The American Statistician 69,
     section 3.3): plain percentiles are too narrow by √((n−1)/n) · z/t.
     """
-    beyond = float(normal(np.array(-math.sqrt(people / (people - 1)) * student((1 + level) / 2, people - 1))))
+    beyond = float(normal(np.array(-math.sqrt(people / (people - 1)) * student_t_quantile((1 + level) / 2, people - 1))))
     low, high = np.quantile(values[1:], [beyond, 1 - beyond], axis=0)
     return low, high
 
