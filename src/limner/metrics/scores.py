@@ -11,6 +11,7 @@ To add a metric, write its function in a file of its own and its row here. A pac
 from __future__ import annotations
 
 from limner.core.table import Table
+from limner.metrics.distribution.coverage import NEIGHBOUR_SCORES
 from limner.metrics.metric import LatentMetric, LikelihoodMetric, Metric, PairMetric, SampleMetric
 from limner.metrics.representation.disentanglement import beta_vae_score, factor_vae_score, mig, sap
 from limner.metrics.representation.reconstruction import PSNR_CEILING, mse, psnr, ssim
@@ -411,3 +412,6 @@ METRICS: Table[Metric] = Table(
 )
 """Name -> metric. In reports and tables they stand in this order: of samples against real pictures, of reconstructions, of
 likelihoods, of latents."""
+
+FEATURE_METRICS = ("frechet", *NEIGHBOUR_SCORES, "class_distance")
+"""What `limner.metrics.measure.score_outputs` measures: metrics that need nothing but a detector's output."""

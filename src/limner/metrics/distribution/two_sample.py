@@ -54,10 +54,10 @@ def two_sample_test(samples: Tensor, real: Tensor, seed: int = 0) -> TwoSample:
     half = size // 2
     train, labels = _interleave(*(x[:half] for x in chosen))
     test, truth = _interleave(*(x[half:] for x in chosen))
-    return test_result(_predictions(train, labels, test), truth)
+    return exchange_test(_predictions(train, labels, test), truth)
 
 
-def test_result(predictions: Tensor, truth: Tensor) -> TwoSample:
+def exchange_test(predictions: Tensor, truth: Tensor) -> TwoSample:
     """From predictions [n] and truth [n] of the held-out pictures, both 1 for samples and 0 for real pictures.
 
     If samples and real pictures are exchangeable, then with the number of predicted and of true samples fixed, the number of
