@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import limner
 from limner.core.errors import InputError
 from limner.core.progress import Progress
 from limner.data import prepare
-from limner.evaluation.compare import compare
-from limner.evaluation.evaluate import evaluate
 from limner.metrics.distribution.frechet import Null
 from limner.metrics.features.detectors import Detector, Shape
 from limner.metrics.features.summary import FeatureSummary
@@ -98,10 +98,10 @@ def expected_shift(path: Path, real: NDArray[np.uint8]) -> float:
 
 @pytest.mark.usefixtures("registered")
 def test_evaluate_and_its_page(places: dict[str, Path], tmp_path: Path) -> None:
-    words: list[str] = []
+    words: list[Progress] = []
     options: dict[str, Any] = {"data": "digits", "features": "brightness", "out": tmp_path / "report"}
-    report = evaluate(str(places["dark"]), metrics=["shift"], tell=words.append, **options)
-    assert "measuring shift" in words
+    report = limner.evaluate(str(places["dark"]), metrics=["shift"], on_progress=words.append, **options)
+    assert "measuring shift" in [event.what for event in words]
     assert report["features"]["name"] == "brightness"
     score = report["metrics"]["shift"]
     assert (score["error"], score["null"]) == (0.5, 2.0)
@@ -109,8 +109,8 @@ def test_evaluate_and_its_page(places: dict[str, Path], tmp_path: Path) -> None:
     assert score["value"] == pytest.approx(expected_shift(places["dark"], digits_of_the_test_split()), rel=1e-5)
     page = (tmp_path / "report" / "report.html").read_text()
     assert "lower is better: distance of the mean features" in page
-    assert report["metric_versions"] == {"shift": "shift-1"}
-    assert "shift" in evaluate(str(places["dark"]), **options)["metrics"], "it is measured by default, as its row says"
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["metric_versions"] == {"shift": "shift-1"}
+    assert "shift" in limner.evaluate(str(places["dark"]), **options)["metrics"], "it is measured by default, as its row says"
 
 
 @pytest.mark.usefixtures("registered")
@@ -126,7 +126,7 @@ def test_the_value_is_known(places: dict[str, Path]) -> None:
 
 @pytest.mark.usefixtures("registered")
 def test_compare_knows_which_is_better(places: dict[str, Path]) -> None:
-    answer = compare([places["dark"], places["bright"]], data="digits", features="brightness", metrics=["shift"])
+    answer = limner.compare([places["dark"], places["bright"]], data="digits", features="brightness", metrics=["shift"])
     values = [row["metrics"]["shift"]["value"] for row in answer["table"]]
     [difference] = answer["differences"]
     assert difference["metric"] == "shift"

@@ -51,6 +51,7 @@ class Reference:
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
+        """Of the data set."""
         return shuffled_rows(self.dataset, self.split)
 
     @cached_property

@@ -35,8 +35,8 @@ def metrics_of(kind: type[M], names: Iterable[str] | None = None) -> dict[str, M
     >>> list(metrics_of(PairMetric))[:3]
     ['mse', 'psnr', 'ssim']
     """
-    chosen = set(METRICS if names is None else names)
-    rows = {name: METRICS[name] for name in METRICS if name in chosen}
+    selection = set(METRICS if names is None else names)
+    rows = {name: METRICS[name] for name in METRICS if name in selection}
     return {name: row for name, row in rows.items() if isinstance(row, kind)}
 
 
@@ -55,10 +55,10 @@ def resolve_names(names: Sequence[str]) -> list[str]:
         elif name in METRICS:
             resolved.append(name)
         else:
-            known = [*METRICS, DISENTANGLEMENT]
-            meant = next((other for other, row in METRICS.items() if name.lower() in row.aliases), None)
-            hint = f"; did you mean '{meant}'?" if meant else nearest(name, known)
-            raise InputError(f"unknown metric '{name}'{hint} (there are: {', '.join(known)})")
+            all_names = [*METRICS, DISENTANGLEMENT]
+            by_alias = next((other for other, row in METRICS.items() if name.lower() in row.aliases), None)
+            hint = f"; did you mean '{by_alias}'?" if by_alias else nearest(name, all_names)
+            raise InputError(f"unknown metric '{name}'{hint} (there are: {', '.join(all_names)})")
     return list(dict.fromkeys(resolved))
 
 

@@ -70,6 +70,7 @@ def measure_frechet(sides: Sides) -> Measurement:
 
 
 def measure_mmd(sides: Sides) -> Measurement:
+    """KID's distance of the features in memory; its error is a jackknife over blocks of samples."""
     samples, real, (n, m) = sides.samples.features, sides.real.features, sides.feature_counts
     nulls = sides.remember("mmd", lambda: {"mmd": mmd2_null(real, n, 100, sides.seed, m=m)} if split(len(real), n, m) else {})
     return Measurement(mmd2(samples, real), mmd2_error(samples, real), nulls.get("mmd"))
@@ -88,12 +89,14 @@ def measure_neighbours(sides: Sides) -> dict[str, Measurement]:
 
 
 def measure_class_distance(sides: Sides) -> Measurement:
+    """Total variation between the shares of predicted classes; its error is a bootstrap of the samples' classes."""
     samples, real = _require(sides.samples.logits), _require(sides.real.logits)
     value, error = class_distance(samples, real), class_error(samples, real, seed=sides.seed)
     return Measurement(value, error, class_null(real, len(samples), seed=sides.seed, m=len(real)))
 
 
 def measure_inception_score(sides: Sides) -> Measurement:
+    """The mean over ten splits, which are the score's `parts`; its error is that of this mean."""
     logits, real = _require(sides.samples.logits), _require(sides.real.logits)
     score = inception_score(logits)
     nulls = sides.remember(
@@ -124,11 +127,13 @@ def measure_two_sample(sides: Sides) -> Score:
 
 
 def measure_vendi(sides: Sides) -> Measurement:
+    """The Vendi score of the samples beside that of real pictures."""
     samples = sides.samples.features
     return _diversity(sides, "vendi", vendi, vendi(samples), diversity_error(vendi, samples))
 
 
 def measure_pairwise(sides: Sides) -> Measurement:
+    """The mean distance of two samples beside that of two real pictures."""
     value, *without_block = pairwise_distances(sides.samples.features)
     return _diversity(sides, "pairwise", pairwise_distance, value, jackknife(without_block))
 
@@ -196,6 +201,7 @@ def _deviation(share: float, count: int) -> float:
 
 
 def measure_copies(sides: Sides) -> dict[str, Score]:
+    """`limner.metrics.memorisation.memorisation`: the nulls are the shares among held-out pictures, the p exact."""
     copies = _require(sides.copies)
     counts = memorisation(copies.samples, copies.held_out)
     count = len(copies.samples.distance)
@@ -207,5 +213,6 @@ def measure_copies(sides: Sides) -> dict[str, Score]:
 
 
 def measure_data_copying(sides: Sides) -> Score:
+    """C_T, which is 0 on average where nothing is copied; its z and p are the test's own."""
     test = data_copying(sides.samples.features, sides.real.features, _require(sides.training_features), seed=sides.seed)
     return Score(test.value, None, 0.0, test.z, test.p)

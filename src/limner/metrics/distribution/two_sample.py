@@ -47,13 +47,13 @@ def two_sample_test(samples: Tensor, real: Tensor, seed: int = 0) -> TwoSample:
     size = min(len(samples), len(real))
     if size < MIN_IMAGES:
         raise InputError(f"a two-sample test needs {MIN_IMAGES} images on either side, not {len(samples)} and {len(real)}")
-    chosen = []
+    subsets = []
     for name, x in (("samples", samples), ("real", real)):
         rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(fold(seed, "two-sample", name)))[:size]
-        chosen.append(finite_on_cpu(x[rows], torch.float32))
+        subsets.append(finite_on_cpu(x[rows], torch.float32))
     half = size // 2
-    train, labels = _interleave(*(x[:half] for x in chosen))
-    test, truth = _interleave(*(x[half:] for x in chosen))
+    train, labels = _interleave(*(x[:half] for x in subsets))
+    test, truth = _interleave(*(x[half:] for x in subsets))
     return exchange_test(_predictions(train, labels, test), truth)
 
 

@@ -81,6 +81,7 @@ class JudgeNet(nn.Module):
         return x.mean((2, 3)), self.embed(self.content(x).mean((2, 3)))
 
     def logits(self, embedding: Tensor) -> Tensor | None:
+        """[n, 64] -> [n, classes]; None without a classifier."""
         logits: Tensor | None = None if self.classify is None else self.classify(F.relu(embedding))
         return logits
 

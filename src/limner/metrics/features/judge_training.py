@@ -69,7 +69,7 @@ def train_judge(
     height, width, channels = (int(size) for size in images.shape[1:])
     work = work_size(height, width, WORKING_SIDE)
     pixels = _resized(images, rows, work)
-    seen = min(max(PASSES * len(rows), MIN_IMAGES_SEEN), MAX_IMAGES_SEEN)
+    images_seen = min(max(PASSES * len(rows), MIN_IMAGES_SEEN), MAX_IMAGES_SEEN)
     how = precision.choose(torch.device("cpu"))
     with (
         one_thread(work[0] * work[1] <= _ONE_THREAD_PIXELS),
@@ -81,13 +81,13 @@ def train_judge(
         net = JudgeNet(channels, work, classes if targets is not None else 0, norm=True)
         net.train()
         if targets is not None:
-            _fit(net, _classification(net, pixels, torch.from_numpy(targets[rows]), seen, seed), seen, BATCH, how)
+            _fit(net, _classification(net, pixels, torch.from_numpy(targets[rows]), images_seen, seed), images_seen, BATCH, how)
         else:
             head = nn.Sequential(nn.ReLU(), nn.Linear(net.embed.out_features, 64))
-            seen //= 2  # every picture is looked at twice
-            _fit(nn.ModuleList([net, head]), _contrast(net, head, pixels, seed), seen, PAIRS, how)
+            images_seen //= 2  # every picture is looked at twice
+            _fit(nn.ModuleList([net, head]), _contrast(net, head, pixels, seed), images_seen, PAIRS, how)
     shape = (height, width, channels)
-    card = JudgeCard(shape, work, classes if targets is not None else 0, seed, fingerprint, len(rows), seen, how)
+    card = JudgeCard(shape, work, classes if targets is not None else 0, seed, fingerprint, len(rows), images_seen, how)
     judge = Judge(card, _calibrate(net, pixels))
     if held_out is not None and targets is not None:
         judge = Judge(replace(card, held_out_accuracy=accuracy(judge, *held_out)), judge.weights)
@@ -116,9 +116,10 @@ def _resized(images: Source, rows: NDArray[np.int64], work: tuple[int, int]) -> 
     return np.concatenate(chunks)
 
 
-def _fit(net: nn.Module, loss_of: Callable[[int, int], Tensor], seen: int, batch: int, how: precision.Precision) -> None:
-    """Minimises `loss_of(first, number)` over `seen` images by AdamW, with a learning rate that rises and then falls to 0."""
-    steps = seen // batch
+def _fit(net: nn.Module, loss_of: Callable[[int, int], Tensor], images_seen: int, batch: int, how: precision.Precision) -> None:
+    """Minimises `loss_of(first, number)` over `images_seen` images by AdamW, with a learning rate that rises and then falls to
+    0."""
+    steps = images_seen // batch
     peak = 4e-3
     optimiser = torch.optim.AdamW(net.parameters(), lr=peak, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peak, total_steps=steps, pct_start=0.2)
@@ -132,7 +133,7 @@ def _fit(net: nn.Module, loss_of: Callable[[int, int], Tensor], seen: int, batch
 
 
 def _classification(
-    net: JudgeNet, pixels: NDArray[np.uint8], labels: Tensor, seen: int, seed: int
+    net: JudgeNet, pixels: NDArray[np.uint8], labels: Tensor, images_seen: int, seed: int
 ) -> Callable[[int, int], Tensor]:
     """Cross-entropy with 5 % of label smoothing.
 
@@ -140,7 +141,7 @@ def _classification(
     digit is no digit.
     """
     count, height, width, _ = pixels.shape
-    shift = (2 if min(height, width) >= 16 else 1) if seen > 8 * count else 0
+    shift = (2 if min(height, width) >= 16 else 1) if images_seen > 8 * count else 0
 
     def loss(start: int, size: int) -> Tensor:
         rows = order(fold(seed, "judge"), 0, start, size, count)

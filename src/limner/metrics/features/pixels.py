@@ -19,9 +19,11 @@ class Gatherable(Protocol):
     """Anything that gives images [n, H, W, C] at given indices, such as a data set; `shape` is (N, H, W, C)."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, C)."""
 
-    def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]: ...
+    def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The images at `indices`, in that order."""
 
 
 Images = NDArray[np.uint8] | Tensor
@@ -50,6 +52,7 @@ class ImageSubset:
         self.images, self.rows, self.shape = images, rows, (len(rows), *images.shape[1:])
 
     def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """[n, H, W, C] uint8 at `indices` into the rows of this subset."""
         return take(self.images, self.rows[indices])
 
 

@@ -71,12 +71,12 @@ def memorisation(samples: Nearest, held_out: Nearest) -> Memorisation:
         raise InputError("memorisation needs samples, and real images that were held out from training")
     near, hits = held_out.distance[:, 0], samples.index[:, 0]
     nearer = excess(samples.distance[:, 0], near, quantile(near), hits)
-    compared = relative_distance(held_out)
-    relative = excess(relative_distance(samples), compared, quantile(compared), hits)
+    relative_held_out = relative_distance(held_out)
+    relative = excess(relative_distance(samples), relative_held_out, quantile(relative_held_out), hits)
     double = excess(ratio(samples), ratio(held_out), DOUBLE_RATIO, hits, strictly=True)
     views = [VIEWS[int(samples.view[row, 0])] for row in sorted({*relative.rows, *double.rows})]
-    mirrored, moved = sum(view.mirrored for view in views), sum((view.down, view.right) != (0, 0) for view in views)
-    return Memorisation(nearer, relative, double, mirrored, moved)
+    mirror_images, shifts = sum(view.mirrored for view in views), sum((view.down, view.right) != (0, 0) for view in views)
+    return Memorisation(nearer, relative, double, mirror_images, shifts)
 
 
 def relative_distance(neighbours: Nearest) -> Tensor:
@@ -133,8 +133,8 @@ def contact_sheet(
     """
     rows = suspects(neighbours, 12) if rows is None else np.asarray(rows, dtype=np.int64)
     beside = min(beside, neighbours.index.shape[1])
-    shown = neighbours.index[torch.from_numpy(rows)][:, :beside].reshape(-1).numpy()
+    train_rows = neighbours.index[torch.from_numpy(rows)][:, :beside].reshape(-1).numpy()
     mirrored = np.array([VIEWS[int(view)].mirrored for view in neighbours.view[torch.from_numpy(rows)][:, :beside].reshape(-1)])
-    near = take(train, shown)
+    near = take(train, train_rows)
     near[mirrored] = near[mirrored][:, :, ::-1]
     return side_by_side(grid(take(samples, rows), columns=1), grid(near, columns=beside))

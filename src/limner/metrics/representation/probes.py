@@ -89,6 +89,7 @@ class Linear:
         return F.linear(x.to(self.weight), self.weight, self.bias)
 
     def accuracy(self, x: Tensor, labels: Tensor) -> float:
+        """Share of rows of `x` [N, d] whose label [N] has the largest logit."""
         return float((self.logits(x).argmax(1) == labels).double().mean())
 
 
@@ -120,8 +121,8 @@ def logistic_regression(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # after so many iterations it is near enough
         model.fit(x.numpy(), labels.numpy())
-    for rows, fitted in ((linear.weight, model.coef_), (linear.bias, model.intercept_)):
-        values = torch.from_numpy(fitted).to(x)
+    for rows, solution in ((linear.weight, model.coef_), (linear.bias, model.intercept_)):
+        values = torch.from_numpy(solution).to(x)
         rows[present] = torch.cat((-values, values)) / 2 if is_binary else values
     return linear
 
@@ -136,14 +137,14 @@ def choose_probe(
     best so far.
     """
     best: tuple[float, Linear, float] | None = None
-    fitted: Linear | None = None
+    probe: Linear | None = None
     for penalty in sorted(PENALTIES, reverse=True):
-        fitted = logistic_regression(train, labels, classes, penalty, fitted)
-        accuracy = fitted.accuracy(held_out, held_out_labels)
+        probe = logistic_regression(train, labels, classes, penalty, probe)
+        accuracy = probe.accuracy(held_out, held_out_labels)
         if best is not None and accuracy < best[0]:
             break
         if best is None or accuracy > best[0]:
-            best = accuracy, fitted, penalty
+            best = accuracy, probe, penalty
     assert best is not None
     return best[1], best[2]
 
