@@ -76,8 +76,8 @@ def main() -> None:
     from limner.core import precision
     from limner.core.seeds import SCORED_SEEDS
     from limner.judges.judge import judge_for
-    from limner.metrics.representation.reconstruction import CEILING, psnr
-    from limner.metrics.scores import score
+    from limner.metrics.measure import score_outputs
+    from limner.metrics.representation.reconstruction import PSNR_CEILING, psnr
     from limner.nets.quantise import perplexity, usage
     from limner.recipes.settings import compose
 
@@ -100,7 +100,7 @@ def main() -> None:
             trained.append(("pythae", seed, peer(arguments, seed, share)))
 
     assert judge_for(dataset).checksum == judge.checksum, "the judge changed while the others trained"
-    truth = judge.see(real)
+    truth = judge.outputs(real)
     rows = []
     for name, seed, told in trained:
         if name == "pythae":
@@ -117,11 +117,11 @@ def main() -> None:
             back, codes = model.reconstruct(real), torch.from_numpy(model.encode(real))
             counts = torch.bincount(codes.flatten(), minlength=model.method.codec.vocabulary).float()
             seen_images = stages(Path(told["run"]))
-        decibels = float(psnr(back, real).clamp(max=CEILING).mean())
+        decibels = float(psnr(back, real).clamp(max=PSNR_CEILING).mean())
         of_codec = {"psnr": decibels, "usage": float(usage(counts)), "perplexity": float(perplexity(counts))}
         for row, samples in made.items():
-            seen = judge.see(samples)
-            found = score(seen, truth)
+            seen = judge.outputs(samples)
+            found = score_outputs(seen, truth)
             about = {"row": row, "seed": seed, "seconds": told["seconds"], "images": seen_images, "drawing": drawing}
             rows.append(about | of_codec | {"codes": len(counts)} | {key: vars(found[key]) for key in SHOWN if key in found})
             file = f"{row.replace(', sampled in .', '-').strip('()')}-{arguments.minutes:g}-{seed}"

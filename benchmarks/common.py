@@ -131,8 +131,10 @@ def train(row: str, minutes: float, seed: int, data: str, out: Path, settings: S
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean, and half of the 95 % interval by Student's t; infinite for a single value."""
-    from limner.metrics.stats.intervals import student
+    from limner.metrics.stats.intervals import student_t_quantile
 
     if len(values) < 2:
         return values[0], math.inf
-    return statistics.fmean(values), student(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return statistics.fmean(values), student_t_quantile(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(
+        len(values)
+    )

@@ -147,7 +147,7 @@ def main() -> None:
     from limner.core import precision
     from limner.core.seeds import SCORED_SEEDS
     from limner.judges.judge import judge_for
-    from limner.metrics.scores import score
+    from limner.metrics.measure import score_outputs
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     dataset = prepare(arguments.data)
@@ -161,7 +161,7 @@ def main() -> None:
             trained.append((row, seed, train(*words)))
     assert judge_for(dataset).checksum == judge.checksum, "the judge changed while the others trained"
     real = dataset.images.gather(dataset.indices("test"))
-    truth = judge.see(real)
+    truth = judge.outputs(real)
     rows = []
     for row, seed, told in trained:
         model, stopped = (
@@ -172,8 +172,8 @@ def main() -> None:
                 samples = arrays["images"]
         else:
             samples = model.sample(range(SCORED_SEEDS, SCORED_SEEDS + arguments.count))
-        seen = judge.see(samples)
-        found = score(seen, truth)
+        seen = judge.outputs(samples)
+        found = score_outputs(seen, truth)
         rows.append(
             {
                 "row": row,
@@ -212,7 +212,7 @@ def _last_over_best(run: Path) -> float:
 def _asked(model: Any, judge: Any, classes: tuple[str, ...], each: int = 500) -> float:
     """Share of pictures that the judge finds to be of the class that was asked for."""
     right = [
-        float((judge.see(model.sample(range(each), label=name)).logits.argmax(1) == number).float().mean())
+        float((judge.outputs(model.sample(range(each), label=name)).logits.argmax(1) == number).float().mean())
         for number, name in enumerate(classes)
     ]
     return sum(right) / len(right)

@@ -144,7 +144,7 @@ class League:
     def _peer(self, name: str, seed: int, folder: Path) -> dict[str, Any]:
         import numpy as np
 
-        from limner.metrics.representation.reconstruction import CEILING, psnr
+        from limner.metrics.representation.reconstruction import PSNR_CEILING, psnr
 
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -162,7 +162,7 @@ class League:
         with np.load(folder / "made.npz") as arrays:
             if "reconstructions" in arrays:
                 real = self.dataset.images.gather(self.dataset.indices(self.split))
-                decibels = psnr(arrays["reconstructions"], real).clamp(max=CEILING)
+                decibels = psnr(arrays["reconstructions"], real).clamp(max=PSNR_CEILING)
                 told["scores"] = {"psnr": {"value": float(decibels.mean())}}
         return told
 
@@ -207,10 +207,10 @@ class League:
         from PIL import Image
 
         from limner.core.images import grid
-        from limner.judges.judge import ordered
+        from limner.judges.judge import shuffled_rows
         from limner.pages.html import PageTable, make_figure, render
 
-        real = self.dataset.images.gather(ordered(self.dataset, self.split)[:SHOWN])
+        real = self.dataset.images.gather(shuffled_rows(self.dataset, self.split)[:SHOWN])
         figures = [make_figure(grid(real), "real pictures", f"real pictures ({self.split} split)")]
         for entry in report["table"]:
             first = next(row for row in report["rows"] if row["row"] == entry["row"])

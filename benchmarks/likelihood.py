@@ -38,14 +38,15 @@ def main() -> None:
 
     from limner import load, prepare
     from limner.evaluation.likelihood import likelihood
-    from limner.metrics.stats.score import mean_of
+    from limner.metrics.measure import measure_likelihood
+    from limner.metrics.stats.score import mean_score
 
     model, dataset = load(told["run"]), prepare("mnist", binary=True)
     began = time.monotonic()
     for split, draws in (("train", 1), ("test", 1), ("test", arguments.draws)):
         rows = dataset.indices(split)[:10_000]
-        values = likelihood(model, dataset.images.gather(rows), draws).values()
-        found = {name: mean_of(each).told() for name, each in values.items()}
+        values = measure_likelihood(likelihood(model, dataset.images.gather(rows), draws))
+        found = {name: mean_score(each).to_dict() for name, each in values.items()}
         print(
             f"{split}, {len(rows):,} pictures, {draws} draws: nll {found['nll']['value']:.2f} ± {found['nll']['error']:.2f} "
             f"nats, {found['bits_per_dim']['value']:.4f} bits per dimension",

@@ -33,15 +33,15 @@ def main() -> None:
     from limner.core.sampling import generate
     from limner.core.seeds import SCORED_SEEDS
     from limner.judges.judge import judge_for
+    from limner.metrics.measure import score_outputs
     from limner.metrics.representation.reconstruction import psnr
-    from limner.metrics.scores import score
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     dataset = prepare(arguments.data)
     judge = judge_for(dataset)
     print(f"judge frozen before anything is trained: {judge.checksum}", file=sys.stderr, flush=True)
     real = dataset.images.gather(dataset.indices("test"))
-    truth = judge.see(real)
+    truth = judge.outputs(real)
     print("| preset | seed | images | PSNR, dB | Fréchet, mixture | Fréchet, N(0, 1) | ratio | coverage, mixture | N(0, 1) |")
     print("|---|---|---|---|---|---|---|---|---|")
     for preset in arguments.presets.split(","):
@@ -57,8 +57,8 @@ def main() -> None:
                 seeds = range(SCORED_SEEDS, SCORED_SEEDS + arguments.count)
                 samples = pictures.to_uint8(generate(model.method, seeds))
                 pictures.save_png(arguments.out / f"{preset}-{seed}-{prior}.png", pictures.grid(samples[:100]))
-                seen = judge.see(samples)
-                found[prior] = score(seen, truth)
+                seen = judge.outputs(samples)
+                found[prior] = score_outputs(seen, truth)
             distances = [found[prior]["frechet"].value for prior in ("mixture", "normal")]
             ratios.append(distances[0] / distances[1])
             coverage = [found[prior]["coverage"].value for prior in ("mixture", "normal")]

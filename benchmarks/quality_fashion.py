@@ -77,7 +77,7 @@ def main() -> None:
     from limner.core import precision
     from limner.core.seeds import SCORED_SEEDS
     from limner.judges.judge import judge_for
-    from limner.metrics.scores import score
+    from limner.metrics.measure import score_outputs
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     dataset = prepare(arguments.data)
@@ -104,11 +104,11 @@ def main() -> None:
         made.append((name, about | {"run": run}, samples))
 
     assert judge_for(dataset).checksum == checksum, "the judge changed while the others trained"
-    truth = judge.see(real)
+    truth = judge.outputs(real)
     rows = []
     for name, about, samples in made:
-        seen = judge.see(samples)
-        found = score(seen, truth)
+        seen = judge.outputs(samples)
+        found = score_outputs(seen, truth)
         rows.append({"name": name, **about, **{k: vars(found[k]) for k in SHOWN if k in found}})
         pictures.save_png(arguments.out / f"{_file_name(name)}.png", pictures.grid(samples[:100]))
     pictures.save_png(arguments.out / "real.png", pictures.grid(real[:100]))

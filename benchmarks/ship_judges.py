@@ -18,7 +18,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 sys.path.insert(0, str(SOURCE))
 
 from limner.data import prepare  # noqa: E402
-from limner.judges.judge import JUDGE_SEED, SHIPPED, trained_judge  # noqa: E402
+from limner.judges.judge import JUDGE_SEED, SHIPPED_JUDGES, train_judge_for  # noqa: E402
 from limner.metrics.features.judge import judge_key  # noqa: E402
 
 SETS = ("digits", "scenes", "scenes-1", "mnist", "fashion-mnist", "cifar-10")
@@ -29,13 +29,13 @@ MOST = 1_500_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument("--out", type=Path, default=SHIPPED)
+    parser.add_argument("--out", type=Path, default=SHIPPED_JUDGES)
     arguments = parser.parse_args()
     print("| set | shape | trained on | right on held-out pictures | checksum | bytes | seconds |")
     print("|---|---|---|---|---|---|---|")
     for name in arguments.sets.split(","):
         dataset, began = prepare(name), time.monotonic()
-        judge = trained_judge(dataset)
+        judge = train_judge_for(dataset)
         path = arguments.out / f"{judge_key(dataset.fingerprint, JUDGE_SEED)}.safetensors"
         judge.save(path)
         size, known = path.stat().st_size, judge.card.held_out_accuracy

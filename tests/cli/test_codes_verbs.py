@@ -17,7 +17,7 @@ from contract.test_codes import BARE, SMALL
 from contract.test_latents_kept import die
 from limner.cli import main
 from limner.core.images import grid
-from limner.judges.judge import ordered
+from limner.judges.judge import shuffled_rows
 from limner.metrics.representation.reconstruction import psnr, ssim
 from limner.pages.html import make_figure
 from limner.runs.model import Loaded, load
@@ -66,7 +66,7 @@ def test_a_codec_is_judged_by_what_it_reconstructs(
     assert (answer["count"], answer["features"]) == (len(real), None)
     assert json.loads(Path(answer["report"]).read_text())["metrics"] == answer["metrics"]
     page = Path(answer["page"]).read_text()
-    shown = real[ordered(dataset, "test") - dataset.splits["test"].start][:64]
+    shown = real[shuffled_rows(dataset, "test") - dataset.splits["test"].start][:64]
     for images, words in (
         (shown, "real pictures (test split)"),
         (model.reconstruct(shown), "the same pictures, reconstructed"),

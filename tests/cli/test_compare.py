@@ -157,7 +157,7 @@ def test_groups_are_compared_by_their_trainings(made: dict[str, Path], tmp_path:
     ]
     assert row["difference"] == pytest.approx(over[0].value - over[1].value)
     assert row["p"] == pytest.approx(difference(*over).p)
-    assert (row["low"], row["high"]) == pytest.approx(difference(*over).ends())
+    assert (row["low"], row["high"]) == pytest.approx(difference(*over).interval())
     assert not any("single run" in note for note in answer["notes"])
 
 

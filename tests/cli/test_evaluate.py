@@ -24,9 +24,10 @@ from limner.data.dataset import Images
 from limner.evaluation.report_page import called
 from limner.judges.judge import judge_for
 from limner.metrics.features import inception
+from limner.metrics.measure import metrics_of
 from limner.metrics.memorisation.memorisation import contact_sheet, suspects
 from limner.metrics.memorisation.nearest import nearest
-from limner.metrics.scores import ASKED, OF_SAMPLES
+from limner.metrics.metric import SampleMetric
 from limner.pages.numbers import format_number
 from limner.runs.run import Run
 from made import folder, textured, tree_bytes, write
@@ -69,7 +70,7 @@ def test_a_folder_an_array_file_and_arrays_get_the_same_numbers_to_the_last_digi
         assert answer["metrics"] == answers[0]["metrics"]
         assert answer["count"] == len(images)
         assert (answer["features"], answer["reference"]) == (answers[0]["features"], answers[0]["reference"])
-    expected = [name for name in OF_SAMPLES if name not in ASKED | {"label_accuracy"}]
+    expected = [name for name, row in metrics_of(SampleMetric).items() if row.default and name != "label_accuracy"]
     if features == "pixels":
         expected.remove("class_distance")
     assert list(answers[0]["metrics"]) == expected
@@ -337,10 +338,10 @@ def test_the_second_time_the_reference_is_read(places: dict[str, Path], judge: A
     def never(*_: object, **__: object) -> Any:
         raise AssertionError("computed anew")
 
-    for name in ("references.observe", "references.radii", "references.nearest", "judge.train_judge"):
+    for name in ("references.summarise", "references.radii", "references.nearest", "judge.train_judge"):
         monkeypatch.setattr(f"limner.judges.{name}", never)
     for name in ("frechet_null", "mmd2_null", "neighbour_null", "diversity_null", "sliced.null"):
-        monkeypatch.setattr(f"limner.metrics.scores.{name}", never)
+        monkeypatch.setattr(f"limner.metrics.sample_metrics.{name}", never)
     code, again = judge(places["plain.npz"], "--data", "digits")
     assert code == 0, again
     assert {**again, "seconds": 0} == {**first, "seconds": 0}

@@ -219,7 +219,7 @@ def test_what_waits_is_noticed() -> None:
 @every_preset
 def test_methods_that_reconstruct_overfit_eight_images(preset: str) -> None:
     from limner.core.capabilities import Autoencoder
-    from limner.metrics.representation.reconstruction import CEILING, psnr
+    from limner.metrics.representation.reconstruction import PSNR_CEILING, psnr
 
     shape = (16, 16, 1)
     # What keeps few latents apart at the cost of the picture is not what is asked for here.
@@ -232,7 +232,7 @@ def test_methods_that_reconstruct_overfit_eight_images(preset: str) -> None:
 
     def seen() -> float:
         back = method.decode(method.encode(images))
-        return float(psnr(((images + 1) / 2).cpu(), ((back + 1) / 2).cpu()).clamp(max=CEILING).mean())
+        return float(psnr(((images + 1) / 2).cpu(), ((back + 1) / 2).cpu()).clamp(max=PSNR_CEILING).mean())
 
     before = seen()
     for iteration in range(400):

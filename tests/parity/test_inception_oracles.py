@@ -51,7 +51,7 @@ def test_features_and_logits(side: int, channels: int, drawn: dict[str, Tensor],
     ours = Inception((side, side, channels), drawn, "checksum")
     with exact("cpu"):
         batch = ours.prepare(images.numpy()).contiguous(memory_format=torch.channels_last)
-        features, logits = ours.look(batch)
+        features, logits = ours.forward(batch)
         theirs, unbiased, biased = fidelity(images.permute(0, 3, 1, 2).expand(-1, 3, -1, -1).contiguous())
         torch.testing.assert_close(features, theirs, rtol=0, atol=1e-5)
         torch.testing.assert_close(logits, unbiased, rtol=0, atol=1e-5)

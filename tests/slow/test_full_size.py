@@ -79,7 +79,7 @@ def test_conditional_models_give_the_class_that_is_asked_for(preset: str, settin
     model, judge = limner.load(run), judge_for(prepare("mnist"))
     right = []
     for digit in range(10):
-        logits = judge.see(model.sample(range(200), label=str(digit))).logits
+        logits = judge.outputs(model.sample(range(200), label=str(digit))).logits
         assert logits is not None
         right.append(float((logits.argmax(1) == digit).float().mean()))
     assert sum(right) / 10 >= 0.95, right

@@ -14,7 +14,7 @@ import pytest
 
 import limner
 from limner import prepare
-from limner.metrics.representation.reconstruction import CEILING
+from limner.metrics.representation.reconstruction import PSNR_CEILING
 
 pytestmark = pytest.mark.slow
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -73,10 +73,12 @@ def test_a_peer_plays(root: Path) -> None:
         assert (row["row"], row["seed"], row["images"], row["parameters"]) == ("copier", seed, 100, seed)
         report = json.loads((place / "report.json").read_text())
         assert report["features"]["checksum"] == told["judge"]["checksum"]
-        assert row["scores"] == {k: report["metrics"][k] for k in row["scores"] if k != "psnr"} | {"psnr": {"value": CEILING}}
+        assert row["scores"] == {k: report["metrics"][k] for k in row["scores"] if k != "psnr"} | {
+            "psnr": {"value": PSNR_CEILING}
+        }
         assert abs(row["scores"]["frechet"]["z"]) < 4, "as good as real pictures"
     (entry,) = told["table"]
-    assert (entry["row"], entry["seeds"], entry["scores"]["psnr"]["mean"]) == ("copier", [3, 4], CEILING)
+    assert (entry["row"], entry["seeds"], entry["scores"]["psnr"]["mean"]) == ("copier", [3, 4], PSNR_CEILING)
     text = (root / "out" / "league.md").read_text()
     assert f"copier: copies, as nobody documents (numpy {np.__version__})." in text
     assert "| `copier` |" in text

@@ -16,10 +16,10 @@ from torch import Tensor
 from limner.evaluation.compare import Contender, Pair, _differences, claims
 from limner.evaluation.compare_page import sentences, sheet
 from limner.evaluation.evaluate import block_means
-from limner.metrics.features.observed import Observed, parts_of
-from limner.metrics.scores import measure
+from limner.metrics.features.summary import FeatureSummary, jackknife_blocks
+from limner.metrics.measure import measure
 from limner.metrics.sides import Labels, Sides
-from limner.metrics.stats.intervals import Estimate, difference, holm, mean, student, tails
+from limner.metrics.stats.intervals import Estimate, difference, holm, mean, student_t_quantile, two_sided_p
 from limner.metrics.stats.score import Score
 from limner.pages.charts import interval_chart
 
@@ -31,21 +31,25 @@ def test_students_t_as_tabulated() -> None:
     table = {1: (3.078, 12.706, 63.657), 4: (1.533, 2.776, 4.604), 9: (1.383, 2.262, 3.250), 30: (1.310, 2.042, 2.750)}
     for freedom, points in table.items():
         for share, point in zip((0.9, 0.975, 0.995), points, strict=True):
-            assert student(share, freedom) == pytest.approx(point, abs=5e-4)
-            assert tails(-point, freedom) == pytest.approx(2 * (1 - share), rel=2e-3)
+            assert student_t_quantile(share, freedom) == pytest.approx(point, abs=5e-4)
+            assert two_sided_p(-point, freedom) == pytest.approx(2 * (1 - share), rel=2e-3)
 
 
 @pytest.mark.parametrize("t", [0.0, 0.01, 0.5, 1.0, -2.3, 8.0, 40.0, 1e4])
 def test_students_t_in_closed_form(t: float) -> None:
-    """With 1, 2 and 3 degrees of freedom the tails are elementary; with very many they are the normal distribution's."""
+    """With 1, 2 and 3 degrees of freedom the two_sided_p are elementary; with very many they are the normal distribution's."""
     size = abs(t)
-    assert tails(t, 1) == pytest.approx(1 - 2 / math.pi * math.atan(size), rel=1e-8)
-    assert tails(t, 2) == pytest.approx(2 / (math.hypot(size, 2**0.5) * (math.hypot(size, 2**0.5) + size)), rel=1e-12)
+    assert two_sided_p(t, 1) == pytest.approx(1 - 2 / math.pi * math.atan(size), rel=1e-8)
+    assert two_sided_p(t, 2) == pytest.approx(2 / (math.hypot(size, 2**0.5) * (math.hypot(size, 2**0.5) + size)), rel=1e-12)
     angle = size / 3**0.5
-    assert tails(t, 3) == pytest.approx(1 - 2 / math.pi * (math.atan(angle) + angle / (1 + angle**2)), rel=1e-8, abs=1e-12)
+    assert two_sided_p(t, 3) == pytest.approx(
+        1 - 2 / math.pi * (math.atan(angle) + angle / (1 + angle**2)), rel=1e-8, abs=1e-12
+    )
     if size < 8:
-        assert tails(t, 1e9) == pytest.approx(math.erfc(size / 2**0.5), rel=1e-7)
-    assert tails(student(0.99, 4.7), 4.7) == pytest.approx(0.02, rel=1e-9), "also between whole degrees of freedom"
+        assert two_sided_p(t, 1e9) == pytest.approx(math.erfc(size / 2**0.5), rel=1e-7)
+    assert two_sided_p(student_t_quantile(0.99, 4.7), 4.7) == pytest.approx(0.02, rel=1e-9), (
+        "also between whole degrees of freedom"
+    )
 
 
 def test_welch_is_scipys() -> None:
@@ -54,7 +58,7 @@ def test_welch_is_scipys() -> None:
     found, told = difference(mean(a.tolist()), mean(b.tolist())), stats.ttest_ind(a, b, equal_var=False)
     assert found.p == pytest.approx(told.pvalue, rel=1e-9)
     assert found.freedom == pytest.approx(told.df, rel=1e-9)
-    assert found.ends() == pytest.approx(tuple(told.confidence_interval()), rel=1e-9)
+    assert found.interval() == pytest.approx(tuple(told.confidence_interval()), rel=1e-9)
 
 
 def test_without_spread_only_equal_values_are_equal() -> None:
@@ -76,9 +80,9 @@ def test_holm() -> None:
 NAMES = ("frechet", "mmd", "coverage")
 
 
-def judged(samples: Tensor, real: Observed) -> dict[str, Estimate]:
-    sides = Sides(Observed.of(samples), real, remember=lambda *_: {})
-    freedom = len(parts_of(min(sides.n, sides.m))) - 1
+def judged(samples: Tensor, real: FeatureSummary) -> dict[str, Estimate]:
+    sides = Sides(FeatureSummary.of(samples), real, remember=lambda *_: {})
+    freedom = len(jackknife_blocks(min(sides.n, sides.m))) - 1
     return {name: Estimate(one.value, float(one.error or 0), freedom) for name, one in measure(sides, NAMES).items()}
 
 
@@ -89,7 +93,7 @@ def test_an_interval_of_a_difference_holds_the_truth() -> None:
     def draw(count: int, shift: float, scale: float) -> Tensor:
         return torch.randn(count, 8, generator=random) * scale + shift
 
-    real = Observed.of(draw(400, 0, 1))
+    real = FeatureSummary.of(draw(400, 0, 1))
     found: dict[str, list[Estimate]] = {name: [] for name in NAMES}
     for _ in range(200):
         one, other = judged(draw(200, 1.0, 1.0), real), judged(draw(200, 0.7, 0.7), real)
@@ -97,7 +101,7 @@ def test_an_interval_of_a_difference_holds_the_truth() -> None:
             found[name].append(difference(one[name], other[name]))
     for name, each in found.items():
         truth = np.mean([one.value for one in each])
-        held = np.mean([low <= truth <= high for low, high in (one.ends() for one in each)])
+        held = np.mean([low <= truth <= high for low, high in (one.interval() for one in each)])
         assert 0.90 <= held <= 0.98, name
 
 
@@ -139,7 +143,7 @@ def pair(a: float, b: float, error: float = 1.0) -> Pair:
 def test_which_is_better(metric: str, claim: str | None, words: str) -> None:
     (row,) = claims(metric, [pair(20, 10)])
     assert (row["claim"], row["words"], row["sure"]) == (claim, words, True)
-    assert (row["low"], row["high"]) == pytest.approx(difference(Estimate(20, 1, 9), Estimate(10, 1, 9)).ends())
+    assert (row["low"], row["high"]) == pytest.approx(difference(Estimate(20, 1, 9), Estimate(10, 1, 9)).interval())
 
 
 def test_where_intervals_overlap_nothing_is_claimed() -> None:
@@ -203,7 +207,7 @@ def test_none_among_few_is_not_known_to_be_none() -> None:
     """Of 50 right answers of 50 the error is that of 51 of 52 (Agresti & Caffo 2000), not 0."""
     logits = torch.eye(2)[torch.arange(50) % 2]
     labels = Labels(torch.arange(50) % 2, torch.arange(50) % 2, 2)
-    seen = Observed.of(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), logits)
+    seen = FeatureSummary.of(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), logits)
     found = measure(Sides(seen, seen, labels=labels), ["label_accuracy"])["label_accuracy"]
     assert found.value == 1
     assert found.error == pytest.approx((51 / 52 * 1 / 52 / 52) ** 0.5)

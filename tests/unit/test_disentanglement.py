@@ -11,8 +11,9 @@ from sklearn.metrics import mutual_info_score
 from threadpoolctl import threadpool_limits
 
 from limner.core.errors import InputError
+from limner.metrics.measure import measure_latents
 from limner.metrics.representation import disentanglement as scores
-from limner.metrics.representation.disentanglement import World, bank, beta_vae_score, disentangled, factor_vae_score
+from limner.metrics.representation.disentanglement import FactorSampler, beta_vae_score, factor_sampler, factor_vae_score
 
 SIZES = (3, 6, 10, 8, 4)
 COUNT = 20_000
@@ -65,7 +66,7 @@ Nothing in it is drawn. absl, gin and six, which it imports, may be empty stand-
 
 def test_one_latent_for_each_factor() -> None:
     """1 by every score, but by SAP, whose linear machine on one input cannot single out a middle class."""
-    world = bank(STANDARD, FACTORS)
+    world = factor_sampler(STANDARD, FACTORS)
     assert beta_vae_score(world) == pytest.approx(1.0, abs=1e-3)
     assert factor_vae_score(world) == 1.0
     np.testing.assert_allclose(scores.mig(STANDARD, FACTORS), 1.0, atol=0.01)
@@ -81,7 +82,7 @@ def test_every_factor_twice() -> None:
     since each factor is read off two latents alike. The other scores do not mind. A tree chooses one of two equal latents by
     chance, so that of two both get about a half."""
     twice = np.concatenate([STANDARD, STANDARD], axis=1)
-    world = bank(twice, FACTORS)
+    world = factor_sampler(twice, FACTORS)
     assert factor_vae_score(world) == 1.0
     assert beta_vae_score(world) == pytest.approx(1.0, abs=1e-3)
     assert np.abs(scores.mig(twice, FACTORS)).max() < 1e-9
@@ -105,7 +106,7 @@ def test_two_latents_that_share_each_factor_are_complete_by_half() -> None:
 
 def test_noise() -> None:
     random = noise(8)
-    world = bank(random, FACTORS)
+    world = factor_sampler(random, FACTORS)
     assert factor_vae_score(world) == pytest.approx(1 / len(SIZES), abs=0.03)
     assert beta_vae_score(world) == pytest.approx(1 / len(SIZES), abs=0.03)
     assert scores.mig(random, FACTORS).mean() < 0.003
@@ -126,7 +127,7 @@ def test_one_noisy_latent_for_each_factor(kept: float) -> None:
     right, wrong = kept + (1 - kept) / size, (1 - kept) / size
     known = np.log(size) + right * np.log(right) + (size - 1) * wrong * np.log(wrong)
     np.testing.assert_allclose(scores.mig(noisy, FACTORS), known / np.log(size), atol=0.015)
-    standing_out = factor_vae_score(bank(noisy, FACTORS))  # of 64 pictures: by chance, where much is noise
+    standing_out = factor_vae_score(factor_sampler(noisy, FACTORS))  # of 64 pictures: by chance, where much is noise
     assert standing_out == pytest.approx(1.0, abs=0.01) if kept == 0.9 else 0.7 < standing_out < 0.95
     found = quick_dci(noisy)
     assert found.disentanglement > 0.85
@@ -138,7 +139,7 @@ def test_a_rotation_entangles() -> None:
     this seed, held so that a change is seen: MIG falls most, the FactorVAE score hardly."""
     turned = STANDARD @ rotation(len(SIZES))
     assert scores.mig(turned, FACTORS).mean() == pytest.approx(0.1284, abs=1e-3)
-    assert factor_vae_score(bank(turned, FACTORS)) == pytest.approx(0.935, abs=0.02)
+    assert factor_vae_score(factor_sampler(turned, FACTORS)) == pytest.approx(0.935, abs=0.02)
     np.testing.assert_allclose(scores.sap(*learn_and_test(turned)), PUBLISHED_SAP["turned"], atol=0.005)
     found = quick_dci(turned)
     assert found.disentanglement < 0.4
@@ -158,8 +159,8 @@ def test_two_factors_turned_by_45_degrees() -> None:
     as much in one latent as in the other: the β-VAE score is that of a guess. Each latent matters for both factors."""
     signs = 2.0 * COINS - 1
     turned = np.stack([signs[:, 0] + signs[:, 1], signs[:, 0] - signs[:, 1]], axis=1) / np.sqrt(2)
-    assert beta_vae_score(bank(turned, COINS)) == pytest.approx(0.5, abs=0.03)
-    assert factor_vae_score(bank(turned, COINS)) == pytest.approx(0.5, abs=0.03)
+    assert beta_vae_score(factor_sampler(turned, COINS)) == pytest.approx(0.5, abs=0.03)
+    assert factor_vae_score(factor_sampler(turned, COINS)) == pytest.approx(0.5, abs=0.03)
     assert scores.mig(turned, COINS).max() < 0.01
     assert sap_of_coins(turned).max() < 0.03
     found = scores.dci(turned[:3000], COINS[:3000], turned[3000:5000], COINS[3000:5000], rounds=20)
@@ -180,14 +181,14 @@ def test_two_factors_each_in_a_noisy_latent(kept: float) -> None:
     np.testing.assert_allclose(sap_of_coins(noisy), right - 0.5, atol=0.02)
     shared, other = (binom(64, share).pmf(np.arange(65)) for share in (2 * right * (1 - right), 0.5))
     expected = float(shared @ (1 - np.cumsum(other)) + 0.5 * shared @ other)
-    assert beta_vae_score(bank(noisy, COINS)) == pytest.approx(expected, abs=0.015)
+    assert beta_vae_score(factor_sampler(noisy, COINS)) == pytest.approx(expected, abs=0.015)
     assert expected == pytest.approx(1.0, abs=1e-3) if kept == 0.9 else 0.9 < expected < 0.95
 
 
 def test_latents_that_never_vary_have_no_vote() -> None:
     padded = np.concatenate([STANDARD, np.full((COUNT, 2), 0.7)], axis=1)
-    assert factor_vae_score(bank(padded, FACTORS)) == 1.0
-    assert factor_vae_score(bank(np.zeros((COUNT, 3)), FACTORS)) == 0.0
+    assert factor_vae_score(factor_sampler(padded, FACTORS)) == 1.0
+    assert factor_vae_score(factor_sampler(np.zeros((COUNT, 3)), FACTORS)) == 0.0
     np.testing.assert_allclose(scores.mig(padded, FACTORS), scores.mig(STANDARD, FACTORS))
     # A latent that never varies puts all pictures into one class, as good a guess as another factor's latent makes.
     np.testing.assert_allclose(scores.sap(*learn_and_test(padded)), scores.sap(*learn_and_test(STANDARD)), atol=0.01)
@@ -199,14 +200,18 @@ def test_order_and_unit_of_latents() -> None:
     order = np.random.default_rng(3).permutation(7)
     other = soft[:, order] * 2.0 ** np.arange(-3, 4)
     np.testing.assert_allclose(scores.mig(other, FACTORS), scores.mig(soft, FACTORS), atol=1e-9)
-    assert factor_vae_score(bank(other, FACTORS)) == pytest.approx(factor_vae_score(bank(soft, FACTORS)), abs=1e-9)
+    assert factor_vae_score(factor_sampler(other, FACTORS)) == pytest.approx(
+        factor_vae_score(factor_sampler(soft, FACTORS)), abs=1e-9
+    )
     one, two = quick_dci(soft), quick_dci(other)
     # Among latents that split a few pictures equally well chance decides, and it meets them in another order.
     np.testing.assert_allclose(two.importances, one.importances[order], atol=0.01)
     assert two.informativeness == pytest.approx(one.informativeness, abs=0.01)
     # These two weigh their weights, as published, so they heed the unit but not the order.
     moved = soft[:, order]
-    assert beta_vae_score(bank(moved, FACTORS)) == pytest.approx(beta_vae_score(bank(soft, FACTORS)), abs=1e-3)
+    assert beta_vae_score(factor_sampler(moved, FACTORS)) == pytest.approx(
+        beta_vae_score(factor_sampler(soft, FACTORS)), abs=1e-3
+    )
     np.testing.assert_allclose(scores.sap(*learn_and_test(moved)), scores.sap(*learn_and_test(soft)), atol=1e-9)
 
 
@@ -226,7 +231,7 @@ def test_a_bank_scores_as_fresh_draws_do() -> None:
         return encode(factors)
 
     representations = encode(FACTORS)
-    fresh, again = World(SIZES, draw, representations.var(axis=0, ddof=1)), bank(representations, FACTORS)
+    fresh, again = FactorSampler(SIZES, draw, representations.var(axis=0, ddof=1)), factor_sampler(representations, FACTORS)
     factor_vae, beta_vae = factor_vae_score(fresh), beta_vae_score(fresh)
     # Means of four runs of disentanglement_lib (commit 76f41e3, scikit-learn 1.9.1), of .431 to .452 and of .523 to .540. Their
     # seeds were not noted. Made again with release 1.4: `compute_factor_vae` is .4356 and .4478 with RandomState(0) and (1),
@@ -241,13 +246,13 @@ def test_a_bank_scores_as_fresh_draws_do() -> None:
 
 
 def test_all_of_them_with_their_null() -> None:
-    found = disentangled(STANDARD[:, :4], FACTORS[:, :4], ("mig", "factor_vae", "sap"))
+    found = measure_latents(STANDARD[:, :4], FACTORS[:, :4], ("mig", "factor_vae", "sap"))
     assert list(found.scores) == ["factor_vae", "mig", "sap"]
     assert found.scores["mig"] > 0.99
     assert found.null["mig"] < 0.01
     assert found.null["factor_vae"] == pytest.approx(1 / 4, abs=0.03)
     assert found.of_factors["mig"].shape == (4,)
-    again = disentangled(STANDARD[:, :4], FACTORS[:, :4], ("factor_vae",))
+    again = measure_latents(STANDARD[:, :4], FACTORS[:, :4], ("factor_vae",))
     assert again.scores["factor_vae"] == found.scores["factor_vae"], "seeded"
 
 
@@ -341,7 +346,7 @@ def test_trees_on_two_classes_and_on_one() -> None:
 
 
 def test_scores_do_not_depend_on_the_number_of_threads() -> None:
-    world, few = bank(NOISY, FACTORS), (NOISY[:400], FACTORS[:400], NOISY[400:800], FACTORS[400:800])
+    world, few = factor_sampler(NOISY, FACTORS), (NOISY[:400], FACTORS[:400], NOISY[400:800], FACTORS[400:800])
     found = []
     for threads in (1, 2):
         with threadpool_limits(limits=threads):
@@ -356,14 +361,14 @@ def test_scores_do_not_depend_on_the_number_of_threads() -> None:
 
 def test_bad_arrays_are_named() -> None:
     with pytest.raises(InputError, match="as many pictures"):
-        bank(STANDARD[:10], FACTORS[:9])
+        factor_sampler(STANDARD[:10], FACTORS[:9])
     with pytest.raises(InputError, match="whole numbers"):
-        bank(STANDARD, FACTORS - 1)
+        factor_sampler(STANDARD, FACTORS - 1)
     with pytest.raises(InputError, match="not a finite number"):
-        bank(np.full_like(STANDARD, np.nan), FACTORS)
+        factor_sampler(np.full_like(STANDARD, np.nan), FACTORS)
     with pytest.raises(InputError, match="two values or more"):
-        bank(STANDARD, FACTORS * 0)
+        factor_sampler(STANDARD, FACTORS * 0)
     with pytest.raises(InputError, match="two values or more"):
-        bank(STANDARD, FACTORS * 2)
+        factor_sampler(STANDARD, FACTORS * 2)
     with pytest.raises(InputError, match="15,000"):
-        disentangled(STANDARD[:5000], FACTORS[:5000])
+        measure_latents(STANDARD[:5000], FACTORS[:5000])

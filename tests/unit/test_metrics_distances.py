@@ -16,9 +16,9 @@ from limner.metrics.distribution import mmd, sliced
 from limner.metrics.distribution.inception_score import inception_score, inception_score_null
 from limner.metrics.distribution.mmd import mmd2, mmd2_error, mmd2_null
 from limner.metrics.distribution.sliced import directions, project, wasserstein2_squared
-from limner.metrics.distribution.two_sample import examined, two_sample_test
-from limner.metrics.features.detectors import untrained
-from limner.metrics.stats.exact_tests import LEAST, hypergeometric_tail
+from limner.metrics.distribution.two_sample import exchange_test, two_sample_test
+from limner.metrics.features.detectors import RandomConv
+from limner.metrics.stats.exact_tests import MIN_P, hypergeometric_tail
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -57,8 +57,8 @@ def test_the_tail_s_ends() -> None:
     assert hypergeometric_tail(10, 9, 5, 4) == 1.0  # five draws cannot miss more than one
     assert hypergeometric_tail(10, 5, 5, 6) == 0.0
     assert hypergeometric_tail(10, 5, 5, 5) == pytest.approx(1 / 252, rel=1e-12)
-    assert hypergeometric_tail(4000, 2000, 2000, 2000) == LEAST
-    with pytest.raises(ValueError, match="cannot be"):
+    assert hypergeometric_tail(4000, 2000, 2000, 2000) == MIN_P
+    with pytest.raises(ValueError, match="impossible"):
         hypergeometric_tail(5, 6, 2, 1)
 
 
@@ -141,7 +141,7 @@ def test_a_small_null_is_corrected_in_its_spread() -> None:
     wide = mmd2_null(real, 500, repeats=150)
     narrow = mmd2_null(real[:200], 500, repeats=150)
     assert narrow.sizes == (100, 100)
-    assert narrow.shrunk == pytest.approx(0.2)
+    assert narrow.size_correction == pytest.approx(0.2)
     assert narrow.std == pytest.approx(wide.std, rel=0.35)  # five times as wide without the correction
     with pytest.raises(InputError, match="too few"):
         mmd2_null(real[:3], 10)
@@ -240,19 +240,19 @@ def test_sliced_null_and_error() -> None:
 def test_what_was_examined_is_fisher_s_exact_test() -> None:
     truth = torch.tensor([1] * 30 + [0] * 30)
     said = torch.tensor([1] * 22 + [0] * 8 + [1] * 12 + [0] * 18)
-    found = examined(said, truth)
+    found = exchange_test(said, truth)
     assert found.accuracy.value == pytest.approx(40 / 60)
     assert found.p == pytest.approx(stats.fisher_exact([[22, 8], [12, 18]], alternative="greater").pvalue, rel=1e-9)
     shuffled = [int((said * truth[torch.randperm(60, generator=torch.Generator().manual_seed(i))]).sum()) for i in range(4000)]
     assert found.z == pytest.approx((22 - np.mean(shuffled)) / np.std(shuffled), abs=0.15)
     assert found.p == pytest.approx(np.mean(np.array(shuffled) >= 22), abs=0.01)
-    same = examined(torch.ones(60, dtype=torch.int64), truth)  # whoever calls everything a sample has said nothing
+    same = exchange_test(torch.ones(60, dtype=torch.int64), truth)  # whoever calls everything a sample has said nothing
     assert (same.accuracy.value, same.z, same.p) == (0.5, 0.0, 1.0)
 
 
 def test_equal_sets_are_called_different_as_often_as_chance_would() -> None:
     found = [two_sample_test(normal(60, 3, seed=2 * seed), normal(90, 3, seed=2 * seed + 1)) for seed in range(120)]
-    assert {one.examined for one in found} == {60}
+    assert {one.images for one in found} == {60}
     p = np.array([one.p for one in found])
     assert np.mean(p <= 0.05) <= 0.11  # two and a half deviations above 5 %
     assert np.mean(p <= 0.5) == pytest.approx(0.4, abs=0.2)  # exact tests of few pictures say less than they might
@@ -348,7 +348,7 @@ def test_faults_planted_in_digits() -> None:
     kid: dict[str, float] = {}
     moved: dict[str, float] = {}
     told: dict[str, float] = {}
-    see, pixels = untrained("random-conv", (8, 8, 1)).features, torch.from_numpy(images).flatten(1)
+    see, pixels = RandomConv((8, 8, 1)).features, torch.from_numpy(images).flatten(1)
     real_features, features = see(real), see(images)
     # Scaled so that a typical feature is about 1: the kernel's constant is 1.
     scale = float(features.std())

@@ -17,7 +17,7 @@ from limner.core.errors import InputError
 from limner.core.precision import exact
 from limner.metrics.features import inception
 from limner.metrics.features.detectors import Shape
-from limner.metrics.features.inception import WEIGHTS, Inception, Published, load_inception, resize
+from limner.metrics.features.inception import WEIGHTS, Inception, PublishedFile, load_inception, resize
 from limner.metrics.features.inception_net import folded
 from made_inception import pictures, published_weights
 from served import Endless, serve, watch_reads
@@ -45,7 +45,7 @@ def detector(drawn: dict[str, torch.Tensor], shape: Shape) -> Inception:
 def test_golden_features_and_logits(drawn: dict[str, torch.Tensor]) -> None:
     batch = [detector(drawn, (side, side, channels)).prepare(pictures(side, channels)[1:].numpy()) for side, channels in GOLDEN]
     with exact("cpu"):
-        features, logits = detector(drawn, (28, 28, 3)).look(torch.cat(batch).contiguous(memory_format=torch.channels_last))
+        features, logits = detector(drawn, (28, 28, 3)).forward(torch.cat(batch).contiguous(memory_format=torch.channels_last))
     assert logits is not None
     for row, (some, mean, few) in enumerate(GOLDEN.values()):
         assert features[row, [3, 320, 704, 1088, 1472, 1856]].tolist() == pytest.approx(some, abs=1e-5)
@@ -59,9 +59,9 @@ def test_features_are_exact_and_depend_neither_on_company_nor_order(drawn: dict[
     net = detector(drawn, (28, 28, 1))
     net.chunk = 2
     three = torch.cat((pictures(28, 1), 255 - pictures(28, 1)[1:]))
-    seen = net.see(three)
+    seen = net.outputs(three)
     with torch.autocast("cpu", dtype=torch.bfloat16):  # a caller's shortcuts stay outside
-        back = net.see(three.flip(0))
+        back = net.outputs(three.flip(0))
     assert torch.equal(back.features.flip(0), seen.features)
     assert seen.logits is not None
     assert back.logits is not None
@@ -116,8 +116,8 @@ def test_prepared_pixels(drawn: dict[str, torch.Tensor]) -> None:
 def test_what_is_said_beside_the_numbers(drawn: dict[str, torch.Tensor]) -> None:
     net = detector(drawn, (28, 28, 1))
     assert (net.name, net.dim, net.checksum) == ("inception", 2048, "checksum")
-    assert net.about["resize"] == "TensorFlow 1 bilinear to 299×299, not antialiased"
-    assert detector(drawn, (299, 299, 3)).about["resize"] == "none"
+    assert net.preprocessing["resize"] == "TensorFlow 1 bilinear to 299×299, not antialiased"
+    assert detector(drawn, (299, 299, 3)).preprocessing["resize"] == "none"
 
 
 # The file of the weights: another stands in for the published one, with its own size and sha256.
@@ -130,12 +130,12 @@ def file(tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, torch.Tensor
     return path
 
 
-def as_published(path: Path, *urls: str) -> Published:
-    return Published("weights.pth", path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), urls)
+def as_published(path: Path, *urls: str) -> PublishedFile:
+    return PublishedFile("weights.pth", path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), urls)
 
 
 @pytest.fixture
-def known(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Published:
+def known(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PublishedFile:
     """The stand-in is what limner expects; nothing is in the cache and there is no network."""
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("LIMNER_INCEPTION", raising=False)
@@ -156,7 +156,7 @@ def test_the_constant_is_the_published_file() -> None:
 
 @pytest.mark.parametrize("way", ["argument", "variable"])
 def test_weights_by_path(
-    way: str, known: Published, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: dict[str, torch.Tensor]
+    way: str, known: PublishedFile, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: dict[str, torch.Tensor]
 ) -> None:
     if way == "variable":
         monkeypatch.setenv("LIMNER_INCEPTION", str(file))
@@ -166,12 +166,12 @@ def test_weights_by_path(
     assert cached(tmp_path) == []
 
 
-def test_the_argument_wins_over_the_variable(known: Published, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_argument_wins_over_the_variable(known: PublishedFile, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIMNER_INCEPTION", str(file) + ".not")
     assert load_inception((28, 28, 1), file).checksum == known.sha256
 
 
-def test_other_files_are_refused(known: Published, file: Path, tmp_path: Path) -> None:
+def test_other_files_are_refused(known: PublishedFile, file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.pth"
     with pytest.raises(InputError, match=f"cannot read .*other.pth.*{known.sha256}"):
         load_inception((28, 28, 1), other)
@@ -196,7 +196,7 @@ class Harm:
         return os.mkdir, (str(self.path),)
 
 
-def test_a_pickle_never_runs(tmp_path: Path, known: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_never_runs(tmp_path: Path, known: PublishedFile, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"fc.weight": Harm(tmp_path / "harm")}, path)
     monkeypatch.setattr(inception, "WEIGHTS", as_published(path))  # even where size and sha256 are right
@@ -206,7 +206,7 @@ def test_a_pickle_never_runs(tmp_path: Path, known: Published, monkeypatch: pyte
 
 
 def test_the_download_is_checked_converted_and_kept(
-    known: Published, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: dict[str, torch.Tensor]
+    known: PublishedFile, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: dict[str, torch.Tensor]
 ) -> None:
     data = file.read_bytes()
     with serve(short=data[:-5], long=data + bytes(2**22), right=data) as site:  # the first two give less, and more
@@ -228,17 +228,19 @@ def test_the_download_is_checked_converted_and_kept(
             load_inception((28, 28, 1))
 
 
-def test_a_place_that_never_stops_sending_is_left(known: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_never_stops_sending_is_left(
+    known: PublishedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blocks = watch_reads(monkeypatch)
     with serve(weights=Endless()) as site:
         monkeypatch.setattr(inception, "WEIGHTS", replace(known, urls=(f"{site.url}/weights",)))
-        with pytest.raises(InputError, match="neither from the cache nor from the network"):
+        with pytest.raises(InputError, match="not in the cache and cannot be downloaded"):
             load_inception((28, 28, 1))
     assert known.size < sum(blocks) <= known.size + 2**20  # it stops at the block, of at most a MiB, that goes beyond
     assert cached(tmp_path) == []
 
 
-def test_a_file_left_in_the_cache_is_no_more_trusted(known: Published, file: Path, tmp_path: Path) -> None:
+def test_a_file_left_in_the_cache_is_no_more_trusted(known: PublishedFile, file: Path, tmp_path: Path) -> None:
     left = tmp_path / "cache" / "downloads" / "inception" / known.name
     left.parent.mkdir(parents=True)
     left.write_bytes(file.read_bytes()[:-1] + b"?")
@@ -248,7 +250,9 @@ def test_a_file_left_in_the_cache_is_no_more_trusted(known: Published, file: Pat
     assert load_inception((28, 28, 1)).checksum == known.sha256
 
 
-def test_without_a_network_one_line_says_what_to_get(known: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_one_line_says_what_to_get(
+    known: PublishedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:  # a place that refuses, once it is closed
         closed = f"http://127.0.0.1:{server.getsockname()[1]}/weights.pth"
     monkeypatch.setattr(inception, "WEIGHTS", replace(known, urls=(*known.urls, closed)))

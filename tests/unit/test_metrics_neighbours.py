@@ -12,10 +12,11 @@ from limner.core.errors import InputError
 from limner.metrics.distribution.classes import class_distance, class_error, class_null, class_shares, total_variation
 from limner.metrics.distribution.coverage import COVERAGE_K, PRECISION_K, neighbour_counts, neighbour_null, neighbours, radii
 from limner.metrics.distribution.frechet import Null
-from limner.metrics.features.detectors import Seen
+from limner.metrics.features.detectors import DetectorOutput
+from limner.metrics.measure import score_outputs
 from limner.metrics.representation.reconstruction import psnr, ssim
-from limner.metrics.scores import score, scored
-from limner.metrics.stats.score import Score
+from limner.metrics.scores import METRICS
+from limner.metrics.stats.score import Measurement, Score, compare_with_null
 
 
 def line(*places: float) -> torch.Tensor:
@@ -170,6 +171,10 @@ def test_ssim_of_equals_of_flat_ones_and_of_small_ones() -> None:
         ssim(dark, light[:, :11])
 
 
+def scored(name: str, value: float, error: float | None, null: Null) -> Score:
+    return compare_with_null(METRICS[name].better, Measurement(value, error, null))
+
+
 def test_scored_counts_the_value_itself() -> None:
     null = Null((1.0, 2.0, 3.0), (10, 10))
     assert scored("frechet", 10.0, 0.1, null) == Score(10.0, 0.1, 2.0, 8.0, 0.25)
@@ -181,28 +186,28 @@ def test_scored_counts_the_value_itself() -> None:
 def test_score_tells_real_from_shifted_and_from_collapsed() -> None:
     reference, real = normal(600, 8), normal(600, 8, seed=1)
     logits = normal(600, 3, seed=3)
-    fair = score(Seen(real, logits), Seen(reference, logits))
+    fair = score_outputs(DetectorOutput(real, logits), DetectorOutput(reference, logits))
     assert set(fair) == {"frechet", "precision", "recall", "density", "coverage", "class_distance"}
     assert all(abs(one.z or 0) < 5 for one in fair.values())
     assert fair["class_distance"].value == 0
-    shifted = score(Seen(real + 0.5, None), Seen(reference, None))
+    shifted = score_outputs(DetectorOutput(real + 0.5, None), DetectorOutput(reference, None))
     assert "class_distance" not in shifted
     assert (shifted["frechet"].z or 0) > 20
     assert shifted["frechet"].p == pytest.approx(1 / 11)
-    collapsed = score(Seen(real[:20].repeat(30, 1), None), Seen(reference, None))
+    collapsed = score_outputs(DetectorOutput(real[:20].repeat(30, 1), None), DetectorOutput(reference, None))
     assert (collapsed["coverage"].z or 0) < -10
     assert (collapsed["recall"].z or 0) < -10
     assert collapsed["precision"].value > 0.5
-    small = score(Seen(real, None), Seen(reference[:8], None))
+    small = score_outputs(DetectorOutput(real, None), DetectorOutput(reference[:8], None))
     assert small["frechet"].null is not None
     assert small["coverage"].null is None
-    assert set(score(Seen(real, None), Seen(reference[:5], None))) == {"frechet"}
+    assert set(score_outputs(DetectorOutput(real, None), DetectorOutput(reference[:5], None))) == {"frechet"}
 
 
 def test_many_samples_cover_no_more_than_as_many_as_there_are_real_pictures() -> None:
     real, samples = normal(100, 4), normal(5000, 4, seed=1) * 4
-    found = score(Seen(samples, None), Seen(real, None))
-    few = score(Seen(samples[:100], None), Seen(real, None))
+    found = score_outputs(DetectorOutput(samples, None), DetectorOutput(real, None))
+    few = score_outputs(DetectorOutput(samples[:100], None), DetectorOutput(real, None))
     assert found["coverage"].value == few["coverage"].value < 0.6
     assert found["coverage"].null is not None
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from limner.core.errors import InputError
-from limner.metrics.features.choice import resolve
 from limner.metrics.features.detectors import Detector, Pixels
 from limner.metrics.features.onnx import Onnx
+from limner.metrics.features.table import open_detector
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -60,7 +60,7 @@ def images(count: int, height: int, width: int, channels: int) -> np.ndarray[Any
 def test_the_network_sees_the_pictures_in_its_range(told: str | None, low: int, high: int, tmp_path: Path) -> None:
     path = write(tmp_path / "same.onnx", model(["N", 3, 4, 5], IDENTITY, metadata={"limner.range": told} if told else None))
     pictures = images(40, 4, 5, 3)  # more than one chunk, the last not full
-    seen = Onnx(path, (4, 5, 3)).see(pictures)
+    seen = Onnx(path, (4, 5, 3)).outputs(pictures)
     expected = pictures.transpose(0, 3, 1, 2).reshape(40, 60) / 255 * (high - low) + low
     np.testing.assert_allclose(seen.features.numpy(), expected, rtol=0, atol=1e-6 * (high - low))
     assert seen.logits is None
@@ -71,17 +71,17 @@ def test_what_is_said_beside_the_numbers(tmp_path: Path) -> None:
     found = Onnx(path, (9, 9, 1))
     assert (found.name, found.dim) == ("Mine.onnx", 48)
     assert found.checksum == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert found.about == {"resize": "antialiased bilinear to 4×4", "range": "0..255", "output": "y"}
+    assert found.preprocessing == {"resize": "antialiased bilinear to 4×4", "range": "0..255", "output": "y"}
 
 
 def test_grey_goes_into_three_channels_and_sizes_are_brought_to_the_network_s(tmp_path: Path) -> None:
     path = write(tmp_path / "same.onnx", model(["N", 3, 2, 4], IDENTITY))
     pictures = images(3, 8, 8, 1)
-    found = Onnx(path, (8, 8, 1)).see(pictures).features.view(3, 3, 2, 4)
+    found = Onnx(path, (8, 8, 1)).outputs(pictures).features.view(3, 3, 2, 4)
     small = Pixels((8, 8, 1))
     small.work, small.dim = (2, 4), 8
     for channel in range(3):
-        torch.testing.assert_close(found[:, channel].flatten(1), small.see(pictures).features, rtol=0, atol=1e-6)
+        torch.testing.assert_close(found[:, channel].flatten(1), small.outputs(pictures).features, rtol=0, atol=1e-6)
 
 
 def test_a_layer_by_hand_with_a_fixed_number_of_pictures(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_layer_by_hand_with_a_fixed_number_of_pictures(tmp_path: Path) -> None
     pictures = images(5, 4, 4, 1)
     assert (found.chunk, found.dim) == (2, 3)
     expected = np.maximum(pictures.reshape(5, 16) / 255 @ weight, 0)
-    np.testing.assert_allclose(found.see(pictures).features.numpy(), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.outputs(pictures).features.numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_numbers_depend_neither_on_company_nor_order(tmp_path: Path) -> None:
@@ -99,9 +99,9 @@ def test_numbers_depend_neither_on_company_nor_order(tmp_path: Path) -> None:
     nodes = [("Conv", ["x", "w"], ["y"], {"pads": [1, 1, 1, 1]})]
     found = Onnx(write(tmp_path / "conv.onnx", model(["N", 3, 8, 8], nodes, {"w": weight})), (8, 8, 3))
     pictures = images(35, 8, 8, 3)
-    together = found.see(pictures).features
-    assert torch.equal(found.see(pictures[::-1]).features.flip(0), together)
-    assert torch.equal(found.see(pictures[33:]).features, together[33:])
+    together = found.outputs(pictures).features
+    assert torch.equal(found.outputs(pictures[::-1]).features.flip(0), together)
+    assert torch.equal(found.outputs(pictures[33:]).features, together[33:])
     assert found.to("meta").device == torch.device("cpu")  # it stays
     assert found.session.get_providers() == ["CPUExecutionProvider"]
     assert found.session.get_session_options().intra_op_num_threads == torch.get_num_threads()
@@ -177,5 +177,5 @@ def test_without_onnxruntime_the_line_says_how_to_get_it(tmp_path: Path, monkeyp
 
 def test_chosen_by_its_file(tmp_path: Path) -> None:
     path = write(tmp_path / "same.ONNX", model(["N", 3, 4, 4], IDENTITY))
-    found: Detector = resolve(str(path), (4, 4, 3), lambda: pytest.fail("no judge was asked for"))
+    found: Detector = open_detector(str(path), (4, 4, 3), lambda: pytest.fail("no judge was asked for"))
     assert found.name == "same.ONNX"

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from limner.core.errors import InputError
-from limner.metrics.distribution.frechet import Split, factor, frechet_distance, frechet_null, jackknife, split
-from limner.metrics.features.observed import Observed
-from limner.metrics.scores import measure
+from limner.metrics.distribution.frechet import Split, covariance_factor, frechet_distance, frechet_null, jackknife, split
+from limner.metrics.features.summary import FeatureSummary
+from limner.metrics.measure import measure
 from limner.metrics.sides import Sides
 from limner.metrics.stats.moments import Moments
 
@@ -97,7 +97,7 @@ def test_the_distance_by_another_formula(n: int, m: int, d: int) -> None:
 def test_the_quick_factor_gives_the_distance_of_the_eigendecomposition(n: int, d: int, monkeypatch: pytest.MonkeyPatch) -> None:
     scale = torch.logspace(0, -3, d)
     a, b = Moments.of(normal(n, d) * scale), Moments.of((normal(n, d, seed=1) + 0.2) * scale)
-    quick, shape = frechet_distance(a, b), factor(b.covariance).shape
+    quick, shape = frechet_distance(a, b), covariance_factor(b.covariance).shape
     monkeypatch.setattr(torch.linalg, "cholesky_ex", lambda covariance: (covariance, torch.tensor(1)))
     assert quick == pytest.approx(frechet_distance(a, b), rel=1e-7)
     assert shape == (d, min(d, n - 1))
@@ -109,7 +109,7 @@ def test_the_null_splits_into_disjoint_sets() -> None:
     few = split(30, 2000, 30)  # many samples, a small reference
     assert few is not None
     assert (few.n, few.m) == (23, 7)
-    assert few.shrunk == pytest.approx((1 / 2000 + 1 / 30) / (1 / 23 + 1 / 7))
+    assert few.size_correction == pytest.approx((1 / 2000 + 1 / 30) / (1 / 23 + 1 / 7))
     lopsided = split(500, 10, 1000)
     assert lopsided is not None
     assert (lopsided.n, lopsided.m) == (10, 490)
@@ -127,16 +127,16 @@ def test_a_null_of_too_few_images_is_corrected_to_the_size_asked_for() -> None:
     assert wide.sizes == (2000, 2000)
     narrow = frechet_null(x[:1000], 2000, repeats=6, seed=0)
     assert narrow.sizes == (500, 500)
-    assert narrow.shrunk == 0.25
+    assert narrow.size_correction == 0.25
     assert narrow.mean == pytest.approx(wide.mean, rel=0.15)  # four times as high without the correction
     assert frechet_null(x, 2000, repeats=2, seed=0).scores == wide.scores[:2]
 
 
 def test_the_error_is_the_spread_over_other_draws() -> None:
-    reference = Observed.of(normal(20_000, 4), None)
+    reference = FeatureSummary.of(normal(20_000, 4), None)
     draws = [normal(1000, 4, seed=seed) + 0.3 for seed in range(1, 41)]
     spread = torch.tensor([frechet_distance(Moments.of(draw), reference.moments) for draw in draws]).std()
-    sides = [Sides(Observed.of(draw, None), reference, remember=lambda *_: {}) for draw in draws]
+    sides = [Sides(FeatureSummary.of(draw, None), reference, remember=lambda *_: {}) for draw in draws]
     told = torch.tensor([measure(side, ["frechet"])["frechet"].error for side in sides]).mean()
     assert 0.8 < float(told / spread) < 1.25
     assert jackknife([1.0, 1.0, 1.0]) == 0.0

@@ -18,8 +18,8 @@ from limner.metrics.distribution.utility import (
     label_accuracy,
     pairwise_distance,
     pairwise_distances,
-    taught,
-    taught_null,
+    probe_accuracy,
+    probe_accuracy_null,
     vendi,
 )
 from limner.metrics.memorisation.data_copying import data_copying
@@ -53,42 +53,42 @@ def test_gan_train_and_gan_test_are_not_each_other() -> None:
     real, labels = blobs(1500)
     test, test_labels = blobs(1000, seed=1)
     fair, fair_labels = blobs(600, seed=2)
-    null = taught_null(real, labels, 600, 5)
+    null = probe_accuracy_null(real, labels, 600, 5)
     assert null.sizes == (600, 900)
-    assert taught(fair, fair_labels, test, test_labels, 5).value == pytest.approx(null.mean, abs=0.03)
+    assert probe_accuracy(fair, fair_labels, test, test_labels, 5).value == pytest.approx(null.mean, abs=0.03)
     # Few in kind: the middle of each class, and one class never. What there is is right, and teaches less.
     narrow, narrow_labels = blobs(600, spread=0.2, seed=3)
     kept = narrow_labels != 4
     narrow, narrow_labels = narrow[kept], narrow_labels[kept]
-    gan_test = taught(real, labels, narrow, narrow_labels, 5)
-    in_gan_train = taught(narrow, narrow_labels, test, test_labels, 5)
+    gan_test = probe_accuracy(real, labels, narrow, narrow_labels, 5)
+    in_gan_train = probe_accuracy(narrow, narrow_labels, test, test_labels, 5)
     assert gan_test.value > 0.99
     assert in_gan_train.value < null.mean - 0.1
     assert in_gan_train.high < null.mean
     # Labels ignored: neither is better than a guess.
     guess = fair_labels[torch.randperm(600, generator=torch.Generator().manual_seed(0))]
-    assert taught(real, labels, fair, guess, 5).value == pytest.approx(0.2, abs=0.08)
-    assert taught(fair, guess, test, test_labels, 5).value < 0.5
-    assert taught(fair, fair_labels, test, test_labels, 5) == taught(fair, fair_labels, test, test_labels, 5)
+    assert probe_accuracy(real, labels, fair, guess, 5).value == pytest.approx(0.2, abs=0.08)
+    assert probe_accuracy(fair, guess, test, test_labels, 5).value < 0.5
+    assert probe_accuracy(fair, fair_labels, test, test_labels, 5) == probe_accuracy(fair, fair_labels, test, test_labels, 5)
 
 
 def test_pictures_without_a_label_teach_nothing() -> None:
     x, labels = blobs(400)
     test, test_labels = blobs(300, seed=1)
     some = torch.where(torch.arange(400) < 200, labels, -1)
-    assert taught(x, some, test, test_labels, 5) == taught(x[:200], labels[:200], test, test_labels, 5)
+    assert probe_accuracy(x, some, test, test_labels, 5) == probe_accuracy(x[:200], labels[:200], test, test_labels, 5)
     hidden = torch.where(torch.arange(300) < 100, test_labels, -1)
-    assert taught(x, labels, test, hidden, 5) == taught(x, labels, test[:100], test_labels[:100], 5)
+    assert probe_accuracy(x, labels, test, hidden, 5) == probe_accuracy(x, labels, test[:100], test_labels[:100], 5)
     with pytest.raises(InputError, match="no image has a label"):
-        taught(x, torch.full((400,), -1), test, test_labels, 5)
+        probe_accuracy(x, torch.full((400,), -1), test, test_labels, 5)
     with pytest.raises(InputError, match="one label below 3"):
-        taught(x, labels, test, test_labels, 3)
+        probe_accuracy(x, labels, test, test_labels, 3)
     with pytest.raises(InputError, match="at least two"):
-        taught(x[:1], labels[:1], test, test_labels, 5)
+        probe_accuracy(x[:1], labels[:1], test, test_labels, 5)
 
 
 def test_gan_train_with_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limner.metrics.features.judge_training.LEAST_SEEN", 8000)
+    monkeypatch.setattr("limner.metrics.features.judge_training.MIN_IMAGES_SEEN", 8000)
     monkeypatch.setattr("limner.metrics.features.judge_training.PASSES", 8)
     found = load_digits()
     images = np.round(found.images * (255 / 16)).astype(np.uint8)[..., None]
@@ -98,7 +98,7 @@ def test_gan_train_with_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert good.value > 0.85
     few = labels[:900] < 5
     half = gan_train(images[:900][few], labels[:900][few], images[900:], labels[900:], 10)
-    assert half.value < 0.55  # five of ten classes were never taught
+    assert half.value < 0.55  # five of ten classes were never probe_accuracy
     with pytest.raises(InputError, match="two classes"):
         gan_train(images[:50], np.full(50, 3), images[900:], labels[900:], 10)
 
@@ -139,7 +139,7 @@ def test_what_is_no_number_is_refused() -> None:
     for score in (
         lambda: vendi(x),
         lambda: pairwise_distance(x),
-        lambda: taught(good, labels, x, labels, 5),
+        lambda: probe_accuracy(good, labels, x, labels, 5),
         lambda: two_sample_test(x, good),
         lambda: data_copying(good, x, good),
     ):

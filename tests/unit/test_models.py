@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.evaluation import model_scores
-from limner.metrics.representation.reconstruction import CEILING, mse, psnr, ssim
-from limner.metrics.scores import PAIR_TABLE
+from limner.metrics.measure import metrics_of
+from limner.metrics.metric import PairMetric
+from limner.metrics.representation.reconstruction import PSNR_CEILING, mse, psnr, ssim
+from limner.metrics.scores import METRICS
 from limner.runs.model import ENCODED, Loaded
 
 Pixels = NDArray[np.uint8]
@@ -45,12 +47,13 @@ def test_a_few_at_a_time_and_the_numbers_of_all_at_once(
     back = Blunt().reconstruct(real)
     ratio = psnr(back, real)
     torch.testing.assert_close(mse(back, real), 10 ** (-ratio / 10))
-    expected = {"mse": mse(back, real), "psnr": ratio.clamp(max=CEILING), "ssim": ssim(back, real)}
-    table = tuple(replace(row, of=watched(row.of)) for row in PAIR_TABLE)
-    monkeypatch.setattr(model_scores, "PAIR_TABLE", table)
+    expected = {"mse": mse(back, real), "psnr": ratio.clamp(max=PSNR_CEILING), "ssim": ssim(back, real)}
+    rows = metrics_of(PairMetric)
+    for name, row in rows.items():
+        monkeypatch.setitem(METRICS.own, name, replace(row, measure=watched(row.measure)))
     found = model_scores.reconstruction(cast(Loaded, Blunt()), real)
     assert max(seen, default=0) <= 256
-    assert sum(seen) == 2 * len(table) * count
+    assert sum(seen) == 2 * len(rows) * count
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert found[name].tobytes() == values.numpy().tobytes(), name

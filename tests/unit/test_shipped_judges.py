@@ -9,11 +9,11 @@ import pytest
 from limner.core.errors import InputError
 from limner.data import prepare
 from limner.judges import judge as judge_module
-from limner.judges.judge import JUDGE_SEED, SHIPPED, judge_for
+from limner.judges.judge import JUDGE_SEED, SHIPPED_JUDGES, judge_for
 from limner.metrics.features.judge import judge_key, load_judge
 from limner.metrics.features.judge_training import accuracy
 
-FILES = sorted(SHIPPED.glob("*.safetensors"))
+FILES = sorted(SHIPPED_JUDGES.glob("*.safetensors"))
 
 
 def test_there_is_one_for_every_set_known_by_name() -> None:

@@ -15,7 +15,7 @@ from limner.core.errors import InputError
 from limner.evaluation.human.analysis import analyse_answers, analyse_judgements, collect_judgements
 from limner.evaluation.human.forms import FORMS, BlindNames, make_form, study_parts
 from limner.evaluation.human.records import ComparedSource, Picture, RealPictures, StudyKey
-from limner.metrics.stats.intervals import NONE
+from limner.metrics.stats.intervals import NO_DIFFERENCE
 from raters import Rater
 
 
@@ -104,7 +104,7 @@ def test_where_nothing_differs_nothing_is_claimed() -> None:
         answer = concluded(KEY, sat(KEY, Rater(d_prime=(0.0, 0.0), strength=(0.0, 0.0)), 16, seed, (0.0, 0.4)))
         wrong += sum(row["claim"] is not None for row in answer["comparisons"])
         wrong += sum(row.get("told_apart", False) for row in answer["table"])
-        assert all(NONE in row["words"] or row["claim"] for row in answer["comparisons"])
+        assert all(NO_DIFFERENCE in row["words"] or row["claim"] for row in answer["comparisons"])
     assert wrong <= 8, "of 70 claims that would all be false; 1 in 20 would be 3 or 4"
 
 
@@ -116,7 +116,7 @@ def test_a_claim_needs_intervals_that_do_not_overlap() -> None:
     compared = answer["comparisons"][0]
     assert compared["difference"]["high"] < 0, "although the difference is known"
     assert compared["claim"] is None
-    assert compared["words"] == f"run-a and run-b: {NONE}"
+    assert compared["words"] == f"run-a and run-b: {NO_DIFFERENCE}"
 
 
 def test_who_does_not_look_is_left_out_and_named() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from limner import prepare
-from limner.metrics.features.detectors import untrained
+from limner.metrics.features.detectors import Pixels
 from limner.training import scorer
 from made import folder
 
@@ -20,7 +20,7 @@ def test_a_handful_of_pictures_has_no_neighbourhoods(
     pictures: int, scores: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = prepare(folder(tmp_path / "raw", {"a": pictures}, height=8, width=8), split="none", out=tmp_path / "packed")
-    monkeypatch.setattr(scorer, "judge_for", lambda dataset: untrained("pixels", dataset.shape))
+    monkeypatch.setattr(scorer, "judge_for", lambda dataset: Pixels(dataset.shape))
     method: Any = SimpleNamespace(
         chunk=16, device=torch.device("cpu"), sample=lambda seeds, cond: torch.rand(len(seeds), 3, 8, 8) * 2 - 1
     )

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from limner.core.images import grid, side_by_side, to_pillow
 from limner.evaluation.report_page import called, meaning
-from limner.metrics.scores import ALL_METRICS
-from limner.metrics.stats.intervals import NONE
+from limner.metrics.scores import METRICS
+from limner.metrics.stats.intervals import NO_DIFFERENCE
 from limner.pages.charts import Curve, interval_chart, line_chart
 from limner.pages.html import PageTable, Tile, make_figure, render
 from limner.pages.numbers import finite_number, format_count, format_number
@@ -95,14 +95,14 @@ def sentences(differences: Sequence[Row], features: str | None) -> list[tuple[st
                 claimed.setdefault(first, []).append(row["b"] if first == row["a"] else row["a"])
             else:
                 unclear.append(f"{row['a']} and {row['b']}")
-        directed = metric in ALL_METRICS and ALL_METRICS[metric].better != "as real"
+        directed = metric in METRICS and METRICS[metric].better != "as real"
         clauses = [
             f"{first} {'is better' if directed else 'has more'} than {', '.join(rest)}" for first, rest in claimed.items()
         ]
         if clauses and not directed:
             clauses[-1] += " (best is what real pictures have)"
         if unclear:
-            clauses.append(f"{', '.join(unclear)}: {NONE}" if clauses else NONE)
+            clauses.append(f"{', '.join(unclear)}: {NO_DIFFERENCE}" if clauses else NO_DIFFERENCE)
         claims.append((called(metric, features), "; ".join(clauses)))
     return claims
 

@@ -32,19 +32,18 @@ from limner.evaluation.compare import CompareRequest, CompareResult
 from limner.evaluation.compare_page import page, sheet
 from limner.evaluation.evaluate import EvaluateRequest
 from limner.evaluation.inputs import common_reference, held_out, materialised, model_or_none, open_images, short_names
-from limner.evaluation.judging import COUNT, DISENTANGLEMENT, METRICS, MOST, judge, wanted
+from limner.evaluation.judging import COUNT, MOST, judge, wanted
 from limner.evaluation.sample_scores import SEED, detector_of
-from limner.metrics.features.observed import parts_of
 from limner.metrics.features.pixels import take
-from limner.metrics.representation.disentanglement import SCORES
-from limner.metrics.scores import ALL_METRICS, METRICS_VERSION, OF_SAMPLES
-from limner.metrics.stats.intervals import LEVEL, NONE, Estimate, difference, holm, mean
+from limner.metrics.features.summary import jackknife_blocks
+from limner.metrics.measure import DISENTANGLEMENT, metrics_of
+from limner.metrics.metric import LatentMetric, SampleMetric
+from limner.metrics.scores import METRICS, METRICS_VERSION
+from limner.metrics.stats.intervals import CONFIDENCE_LEVEL, NO_DIFFERENCE, Estimate, difference, holm, mean
 from limner.runs.model import Loaded
 
 SHOWN = 36
 """Seeds that are shown side by side."""
-UNSURE = frozenset({"gan_train"})
-"""Scores whose error leaves out what moves them most (here: another training of the network), so that nothing is claimed."""
 SINGLE = (
     "another seed would have moved a single run's scores as well, so a difference of two single runs says nothing about their "
     "recipes; train each recipe with two seeds or more (three are better), and compare all of these runs"
@@ -64,11 +63,11 @@ class Contender:
     def estimate(self, metric: str) -> Estimate | None:
         """None where it has no such score, or nobody knows how much chance moves it."""
         told = self.report["metrics"].get(metric)
-        if told is None or told["error"] is None or metric in UNSURE:
+        if told is None or told["error"] is None or METRICS[metric].error == "incomplete":
             return None
         blocks = self.report["blocks"].get(metric)
         fewest = min(self.report["count"], self.report["reference"]["count"])
-        freedom = (len(parts_of(fewest)) if blocks is None else len(blocks)) - 1
+        freedom = (len(jackknife_blocks(fewest)) if blocks is None else len(blocks)) - 1
         return Estimate(told["value"], told["error"], freedom) if freedom > 0 else None
 
     def metrics(self) -> dict[str, dict[str, Any]]:
@@ -76,7 +75,7 @@ class Contender:
         found = {}
         for metric, told in self.report["metrics"].items():
             known = None if metric in self.report["blocks"] else self.estimate(metric)
-            low, high = (None, None) if known is None else known.ends()
+            low, high = (None, None) if known is None else known.interval()
             found[metric] = told | {"low": low, "high": high}
         return found
 
@@ -130,7 +129,7 @@ def _check_request(request: CompareRequest) -> None:
     if request.count is not None and not 2 <= request.count <= MOST:
         raise InputError(f"--count {request.count}: give 2 to {MOST:,} pictures to judge")
     for name in request.metrics or ():
-        if name in SCORES or name == DISENTANGLEMENT:
+        if name == DISENTANGLEMENT or metrics_of(LatentMetric, [name]):
             raise InputError(f"'{name}' comes without an error, so that nothing could be claimed; evaluate each run for it")
 
 
@@ -187,8 +186,9 @@ def _judged(thing: Contender, dataset: Dataset, count: int, request: CompareRequ
         "fingerprint": dataset.fingerprint,
         "split": held_out(dataset),
         "draws": 1,
+        "metric_versions": {name: METRICS[name].since for name in names if name not in METRICS.own},
     }
-    if set(names) & set(OF_SAMPLES):
+    if metrics_of(SampleMetric, names):
         needed |= {"count": count, "seed": SEED, "features": detector_of(features, dataset).checksum}
     folder = model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
     for place in (folder, folder / "compared"):
@@ -212,6 +212,8 @@ def _read(path: Path, needed: dict[str, Any], names: Sequence[str], insist: bool
             "seed": report.get("context", {}).get("seed"),
             "features": (report["features"] or {}).get("checksum"),
         }
+        versions = report.get("metric_versions", {})
+        told["metric_versions"] = {name: versions[name] for name in needed["metric_versions"] if name in versions}
         there = report["metrics"] if insist else report["asked"]
         if any(told[key] != value for key, value in needed.items()) or not set(names) <= set(there):
             return None
@@ -267,7 +269,7 @@ class Pair:
         """Whether the two own intervals, where there are such, do."""
         if self.one is None or self.other is None:
             return False
-        (low, high), (least, most) = self.one.ends(), self.other.ends()
+        (low, high), (least, most) = self.one.interval(), self.other.interval()
         return low <= most and least <= high
 
 
@@ -280,13 +282,13 @@ def claims(metric: str, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     corrected = dict(zip(map(id, known), holm([pair.apart.p for pair in known if pair.apart is not None]), strict=True))
     found = []
     for pair in pairs:
-        low, high = (None, None) if pair.apart is None else pair.apart.ends()
+        low, high = (None, None) if pair.apart is None else pair.apart.interval()
         p = corrected.get(id(pair))
-        sure = p is not None and p < 1 - LEVEL and not pair.overlap
+        sure = p is not None and p < 1 - CONFIDENCE_LEVEL and not pair.overlap
         upper, lower = (pair.a, pair.b) if pair.difference > 0 else (pair.b, pair.a)
-        better = {"higher": upper, "lower": lower, "as real": None}[ALL_METRICS[metric].better]
+        better = {"higher": upper, "lower": lower, "as real": None}[METRICS[metric].better]
         worse = lower if better == upper else upper
-        words = f"{pair.a} and {pair.b}: {NONE}"
+        words = f"{pair.a} and {pair.b}: {NO_DIFFERENCE}"
         if sure:
             words = f"{upper} has more than {lower}" if better is None else f"{better} is better than {worse}"
         found.append(
@@ -336,7 +338,7 @@ def _over_trainings(metric: str, members: Sequence[Contender]) -> dict[str, Any]
         known = [one.error for thing in members if (one := thing.estimate(metric)) is not None]
         sampling = float(np.linalg.norm(known)) / len(members)
         over = Estimate(over.value, max(over.error, sampling), over.freedom)
-    low, high = over.ends()
+    low, high = over.interval()
     return {"mean": over.value, "low": low, "high": high, "error": over.error, "freedom": over.freedom}
 
 

@@ -72,10 +72,10 @@ def evaluate(request: EvaluateRequest, on_progress: OnProgress) -> EvaluateResul
     is one, otherwise the validation split; the answer says which. Each metric comes with its error, and with what as many real
     pictures get (`null`), a z-score and a p. Where the model bounds likelihoods, `elbo` and `nll` are those of the reference in
     nats per picture, by `importance` draws each. Without `metrics`, all that there are but those that take long or need care
-    (`limner.metrics.scores.ASKED`, "disentanglement"). Nothing is drawn where no metric of samples is asked for, and `count` is
-    then that of the reference. `checkpoint` "all": every one that was kept, each with a report of its own; the answer is the
-    last one's with `checkpoints`, a list of them all, and its report and page are those over time. Processes that torchrun has
-    started share the work; the answer is the main process's.
+    (as their rows in `limner.metrics.scores.METRICS` say). Nothing is drawn where no metric of samples is asked for, and
+    `count` is then that of the reference. `checkpoint` "all": every one that was kept, each with a report of its own; the
+    answer is the last one's with `checkpoints`, a list of them all, and its report and page are those over time. Processes that
+    torchrun has started share the work; the answer is the main process's.
 
     Errors: `InputError`, among others for a metric asked for by name that cannot be had.
     """

@@ -24,7 +24,7 @@ from limner.core.seeds import SCORED_SEEDS, fold
 from limner.data import prepare, sizes
 from limner.data.dataset import Dataset, Images, is_prepared
 from limner.data.npz import Pixels, checked, read_npz
-from limner.metrics.features.pixels import Rows, Source, spell, take
+from limner.metrics.features.pixels import ImageSubset, Source, format_shape, take
 from limner.runs.model import Loaded, load
 from limner.runs.run import Run
 
@@ -134,7 +134,8 @@ def common_reference(words: Sequence[str | Path], models: Sequence[Loaded | None
     for other in runs[1:]:
         if other.shape != first.shape:
             raise InputError(
-                f"{first.run.path} makes pictures of {spell(first.shape)} and {other.run.path} of {spell(other.shape)}; "
+                f"{first.run.path} makes pictures of {format_shape(first.shape)} and "
+                f"{other.run.path} of {format_shape(other.shape)}; "
                 "only pictures of one shape compare"
             )
     return first.dataset(data)
@@ -142,7 +143,7 @@ def common_reference(words: Sequence[str | Path], models: Sequence[Loaded | None
 
 def note_on_array_shape(dataset: Dataset) -> str:
     """A note for whoever reads a number of an array: it is the real pictures that were made alike."""
-    return f"the real pictures were prepared at {spell(dataset.shape)}, as those that are judged are"
+    return f"the real pictures were prepared at {format_shape(dataset.shape)}, as those that are judged are"
 
 
 def open_images(path: Path, dataset: Dataset) -> EvaluationInput:
@@ -154,7 +155,8 @@ def open_images(path: Path, dataset: Dataset) -> EvaluationInput:
         found, numbers = read_npz(path)
         if found.shape[1:] != dataset.shape:
             raise InputError(
-                f"{path} has pictures of the shape {spell(found.shape[1:])}, and the real ones are {spell(dataset.shape)}; "
+                f"{path} has pictures of the shape {format_shape(found.shape[1:])}, and the real ones are "
+                f"{format_shape(dataset.shape)}; "
                 "make them equal"
             )
         told, classes = [note_on_array_shape(dataset)], len(dataset.classes)
@@ -174,12 +176,15 @@ def open_images(path: Path, dataset: Dataset) -> EvaluationInput:
         if len(there) > 1:
             (one, first), (other, second) = there
             raise InputError(
-                f"{path} has pictures of different sizes ({first} is {spell(one)}, {second} {spell(other)}), and every score "
+                f"{path} has pictures of different sizes ({first} is {format_shape(one)}, {second} {format_shape(other)}), "
+                "and every score "
                 f"depends on how they are made equal; do that first: limner data prepare {path} --size {height}x{width} "
                 "--split none --out DIR"
             )
         if there and there[0][0] != (height, width):
-            notes = (f"pictures were brought from {spell(there[0][0])} to {spell((height, width))} (crop, Lanczos)",)
+            notes = (
+                f"pictures were brought from {format_shape(there[0][0])} to {format_shape((height, width))} (crop, Lanczos)",
+            )
     folder = prepare(path, size=(height, width), channels=_channels(channels), split=None if is_prepared(path) else "none")
     return EvaluationInput(folder.images, _labels(folder, dataset), notes)
 
@@ -216,7 +221,7 @@ def materialised(judged: EvaluationInput, count: int | None) -> Iterator[Evaluat
     if not isinstance(judged.images, SampledImages):
         rows = _by_content(judged.images)[np.random.default_rng(fold("judged")).permutation(total)[:count]]
         labels = None if judged.labels is None else judged.labels[rows]
-        yield EvaluationInput(Rows(judged.images, rows), labels, judged.notes)
+        yield EvaluationInput(ImageSubset(judged.images, rows), labels, judged.notes)
         return
     rows = np.arange(total if count is None else min(count, total))
     chunks, world = batches_of(len(rows), _CHUNK), parallel.process_count()
@@ -268,7 +273,9 @@ def _batch(each: Any, number: int, shape: tuple[int, ...]) -> Pixels:
     found = np.asarray(each)
     found = checked(found[None] if found.ndim == 3 else found, f"element {number} of the pictures")
     if found.shape[1:] != shape:
-        raise InputError(f"element {number} of the pictures is {spell(found.shape[1:])}, and the first is {spell(shape)}")
+        raise InputError(
+            f"element {number} of the pictures is {format_shape(found.shape[1:])}, and the first is {format_shape(shape)}"
+        )
     return found
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from limner.core import parallel
 from limner.core.capabilities import Autoencoder, LikelihoodBound
-from limner.core.errors import InputError, nearest, require
+from limner.core.errors import InputError, require
 from limner.core.files import check_writable, write_json, write_text
 from limner.core.images import grid, save_png
 from limner.core.progress import OnProgress, Progress, named_progress, silent
@@ -33,23 +33,20 @@ from limner.evaluation.inputs import (
     open_images,
     reference,
 )
-from limner.evaluation.model_scores import BOUNDS, EXACT, OF_RECONSTRUCTIONS, bounds, disentanglement, reconstruction
+from limner.evaluation.model_scores import bounds, disentanglement, likelihood_metrics, reconstruction
 from limner.evaluation.report_page import page, page_over_time
 from limner.evaluation.sample_scores import QUANTISED, Found, SampleScoring, score_samples
-from limner.judges.judge import ordered
+from limner.judges.judge import shuffled_rows
 from limner.metrics.distribution.coverage import COVERAGE_K, NEIGHBOUR_SCORES
-from limner.metrics.features.pixels import Rows, take
-from limner.metrics.representation.disentanglement import SCORES
-from limner.metrics.scores import ASKED, METRICS_VERSION, OF_SAMPLES
-from limner.metrics.stats.score import mean_of
+from limner.metrics.features.pixels import ImageSubset, take
+from limner.metrics.features.table import detector_name
+from limner.metrics.measure import DISENTANGLEMENT, default_names, metrics_of, resolve_names
+from limner.metrics.metric import LatentMetric, LikelihoodMetric, PairMetric, SampleMetric
+from limner.metrics.scores import METRICS, METRICS_VERSION
+from limner.metrics.stats.score import mean_score
 from limner.runs.model import Loaded, load
 from limner.runs.run import Run
 
-METRICS = (*OF_SAMPLES, *OF_RECONSTRUCTIONS, *BOUNDS, *EXACT)
-DISENTANGLEMENT = "disentanglement"
-"""The name for all scores of `limner.metrics.representation.disentanglement`, which are measured only when asked for: they
-take some minutes."""
-ALSO_CALLED = {"fid": "frechet", "kid": "mmd", "is": "inception_score"}
 COUNT = 5000
 """Samples where none are asked for by number."""
 BLOCKS = 50
@@ -101,15 +98,17 @@ def judge(request: EvaluateRequest, model: Loaded | None, on_progress: OnProgres
     _check(request, model)
     on_progress(Progress("preparing the data"))
     with _opened(request, model) as (judged, dataset):
-        apart = [name for name in asked_for if name in SCORES]
+        apart = list(metrics_of(LatentMetric, asked_for))
         if apart and len(apart) == len(asked_for):
             report = disentanglement(model, dataset, apart)
             return _written(report, request, model, began, name=DISENTANGLEMENT)
         split = held_out(dataset)
-        real, shown = (Rows(dataset.images, rows) for rows in (dataset.indices(split), ordered(dataset, split)[:SHOWN]))
+        real, shown = (
+            ImageSubset(dataset.images, rows) for rows in (dataset.indices(split), shuffled_rows(dataset, split)[:SHOWN])
+        )
         report = _blank_report(request, model, dataset, asked_for)
         of_model = _add_scores_of_model(report, request, model, real, on_progress)
-        asked = [name for name in asked_for if name in OF_SAMPLES]
+        asked = [name for name in asked_for if isinstance(METRICS[name], SampleMetric)]
         if not asked:
             report["metrics"] = of_model
             return _written(_more(report, model, dataset, apart), request, model, began, shown)
@@ -120,7 +119,7 @@ def judge(request: EvaluateRequest, model: Loaded | None, on_progress: OnProgres
             own = model is None or dataset.fingerprint == model.recipe.data.fingerprint
             scoring = SampleScoring(dataset, split, request.features, asked, own, required=bool(request.metrics))
             found = score_samples(samples, scoring, on_progress)
-            report |= found.told()
+            report |= found.to_dict()
             if few := [name for name in NEIGHBOUR_SCORES if name in asked and name not in found.metrics]:
                 report["warnings"].append(f"{', '.join(few)} need more than {COVERAGE_K} pictures on both sides: left out")
             every = report["metrics"] | of_model
@@ -160,19 +159,19 @@ def _blank_report(request: EvaluateRequest, model: Loaded | None, dataset: Datas
 
 
 def _add_scores_of_model(
-    report: dict[str, Any], request: EvaluateRequest, model: Loaded | None, real: Rows, on_progress: OnProgress
+    report: dict[str, Any], request: EvaluateRequest, model: Loaded | None, real: ImageSubset, on_progress: OnProgress
 ) -> dict[str, dict[str, Any]]:
     """The scores of reconstructions and likelihoods that were asked for; what belongs to them is added to `report`."""
     asked_for, count = report["asked"], int(real.shape[0])
     each = dict[str, NDArray[np.float64]]()
-    if set(OF_RECONSTRUCTIONS) & set(asked_for):
+    if metrics_of(PairMetric, asked_for):
         on_progress(Progress(f"reconstructing {count:,} pictures"))
         each |= reconstruction(model, real)
-    if {*BOUNDS, *EXACT} & set(asked_for):
+    if metrics_of(LikelihoodMetric, asked_for):
         on_progress(Progress(f"bounding the likelihoods of {count:,} pictures"))
         each |= bounds(model, real, request.importance, asked_for)
         report["likelihood"] = {"draws": request.importance or 1, "of": GREY_VALUES}
-    of_model = {name: mean_of(values).told() for name, values in each.items() if name in asked_for}
+    of_model = {name: mean_score(values).to_dict() for name, values in each.items() if name in asked_for}
     report["blocks"] = {name: block_means(each[name]) for name in of_model}
     return of_model
 
@@ -217,35 +216,27 @@ def wanted(metrics: Sequence[str] | None, model: Loaded | None, features: str, i
 
     Errors: `InputError` for a name that is none.
     """
-    known = [*METRICS, *SCORES, DISENTANGLEMENT]
-    for name in metrics or ():
-        if name not in known:
-            meant = ALSO_CALLED.get(name.lower())
-            hint = f"; did you mean '{meant}'?" if meant else nearest(name, known)
-            raise InputError(f"unknown metric '{name}'{hint} (there are: {', '.join(known)})")
-    lacking = (
-        set()
-        if metrics
-        else _lacking(model)
-        | (ASKED - ({"inception_score"} if features == "inception" or features.endswith(".pth") else set()))
-    )
-    named = [name for name in metrics or METRICS if name not in lacking] + ([*BOUNDS] if importance is not None else [])
-    return list(dict.fromkeys(inner for name in named for inner in (SCORES if name == DISENTANGLEMENT else (name,))))
+    if metrics:
+        names = resolve_names(metrics)
+    else:
+        lacking = _lacking(model)
+        names = [name for name in default_names(detector_name(features)) if name not in lacking]
+    return list(dict.fromkeys([*names, *(likelihood_metrics(exact=False) if importance is not None else ())]))
 
 
 def _lacking(model: Loaded | None) -> set[str]:
     """The metrics that make no sense of it."""
     if model is None:
-        return {*OF_RECONSTRUCTIONS, *BOUNDS, *EXACT}
+        return {*metrics_of(PairMetric), *metrics_of(LikelihoodMetric)}
     method, lacking = model.method, set[str]()
     if not method.generates:
-        lacking |= set(OF_SAMPLES)
+        lacking |= set(metrics_of(SampleMetric))
     if not isinstance(method, Autoencoder):
-        lacking |= set(OF_RECONSTRUCTIONS)
+        lacking |= set(metrics_of(PairMetric))
     if not isinstance(method, LikelihoodBound) or (method.needs_binary_images and not model.recipe.data.binary):
-        lacking |= set(BOUNDS)
+        lacking |= set(likelihood_metrics(exact=False))
     if not isinstance(method, LikelihoodBound) or not method.exact:
-        lacking |= set(EXACT)
+        lacking |= set(likelihood_metrics(exact=True))
     return lacking
 
 
@@ -261,7 +252,7 @@ def _written(
     request: EvaluateRequest,
     model: Loaded | None,
     began: float,
-    real: Rows | None = None,
+    real: ImageSubset | None = None,
     found: Found | None = None,
     name: str = "report",
 ) -> dict[str, Any]:
@@ -270,6 +261,8 @@ def _written(
         report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
         report["checkpoint"] = model.checkpoint.digest()
     report["limner"] = METRICS_VERSION
+    if versions := {name: METRICS[name].since for name in report.get("asked", ()) if name not in METRICS.own}:
+        report["metric_versions"] = versions
     report["seconds"] = round(time.monotonic() - began, 2)
     report["report"] = report["page"] = None
     if (out := _folder(model, request.out)) is not None and parallel.is_main_process():
@@ -306,13 +299,13 @@ def _question(report: dict[str, Any]) -> list[Any]:
 
 
 def _shown(
-    report: dict[str, Any], model: Loaded | None, real: Rows | None, found: Found | None
+    report: dict[str, Any], model: Loaded | None, real: ImageSubset | None, found: Found | None
 ) -> dict[str, NDArray[np.uint8]]:
     """Pictures for the page, each lot under what it is called."""
     shown = {} if found is None else {"samples": take(found.judged.images, slice(0, SHOWN))}
     if real is not None:
         some = take(real, slice(0, SHOWN))
         shown[f"real pictures ({report['reference']['split']} split)"] = some
-        if model is not None and set(OF_RECONSTRUCTIONS) & set(report["metrics"]):
+        if model is not None and metrics_of(PairMetric, report["metrics"]):
             shown["the same pictures, reconstructed"] = model.reconstruct(some)
     return shown

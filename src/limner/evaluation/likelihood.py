@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core import seeds
@@ -17,41 +15,10 @@ from limner.core.images import batches_of, to_tensor
 from limner.core.precision import exact
 from limner.methods.vae.elbo import importance_bound
 from limner.metrics.features.pixels import Source, take
+from limner.metrics.likelihood import Likelihood
 from limner.runs.model import Loaded
 
 AT_ONCE = 256
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """[N] float64 each, in nats per picture.
-
-    `exact` and `density_bound` are there where the model is linear-Gaussian: the log density of the grey values, itself and its
-    importance-weighted bound of as many draws. To be in the others' units, both count a value's bin as its width times the
-    density in its middle, which adds log(2/255) for every number of the picture. That is the bin's probability as long as the
-    decoder's σ is well above 2/255, but for black and white, whose bins are open for `elbo` and `bound`.
-    """
-
-    elbo: NDArray[np.float64]
-    bound: NDArray[np.float64]
-    """log-mean-exp of `draws` importance weights: above the ELBO, below the truth (both in expectation)."""
-    draws: int
-    entries: int
-    """Numbers in a picture, for bits per dimension."""
-    exact: NDArray[np.float64] | None = None
-    density_bound: NDArray[np.float64] | None = None
-
-    def bits(self) -> NDArray[np.float64]:
-        """[N] bits per dimension, by the importance-weighted bound."""
-        bits: NDArray[np.float64] = -self.bound / (self.entries * np.log(2))
-        return bits
-
-    def values(self) -> dict[str, NDArray[np.float64]]:
-        """`elbo` and `nll` (nats, by the importance-weighted bound) and `bits_per_dim`, of each picture; where the model is
-        linear-Gaussian, `exact` and `density_bound` as well."""
-        told = {"elbo": self.elbo, "nll": -self.bound, "bits_per_dim": self.bits()}
-        known = {"exact": self.exact, "density_bound": self.density_bound}
-        return told | {name: values for name, values in known.items() if values is not None}
 
 
 def likelihood(model: Loaded, images: Source, draws: int = 1, progress: Callable[[int, int], None] | None = None) -> Likelihood:

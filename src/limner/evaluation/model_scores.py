@@ -16,15 +16,11 @@ from limner.data.dataset import Dataset
 from limner.data.pictures import Shaping, from_pixels, parse_background
 from limner.evaluation.likelihood import likelihood
 from limner.metrics.features.pixels import Source, take
-from limner.metrics.representation.disentanglement import disentangled
-from limner.metrics.scores import PAIR_TABLE
+from limner.metrics.measure import measure_latents, measure_likelihood, measure_pairs, metrics_of
+from limner.metrics.metric import LikelihoodMetric, PairMetric
 from limner.metrics.stats.score import Score
 from limner.runs.model import Loaded
 
-OF_RECONSTRUCTIONS = tuple(row.metric.name for row in PAIR_TABLE)
-BOUNDS = ("elbo", "nll", "bits_per_dim")
-EXACT = ("exact", "density_bound")
-"""Of linear-Gaussian models only."""
 BANK = 50_000
 """One-object scenes that scores of disentanglement are measured on."""
 AT_ONCE = 256
@@ -37,31 +33,38 @@ def bounds(model: Loaded | None, real: Source, importance: int | None, wanted: S
     Errors: `InputError` where the model has none for such pictures, or not those `wanted`.
     """
     if model is None:
-        out = "--importance" if importance is not None else ", ".join(BOUNDS)
+        out = "--importance" if importance is not None else ", ".join(likelihood_metrics(exact=False))
         raise InputError(f"likelihoods are those that a model gives to pictures; give a run, or leave {out} out")
-    found = likelihood(model, real, importance if importance is not None else 1).values()
-    if set(EXACT) & set(wanted) - set(found):
+    values = measure_likelihood(likelihood(model, real, importance if importance is not None else 1))
+    if set(exact := likelihood_metrics(exact=True)) & set(wanted) - set(values):
         raise InputError(
-            f"{model.run.path} is not linear-Gaussian, so that nobody knows its likelihood exactly; leave {', '.join(EXACT)} "
+            f"{model.run.path} is not linear-Gaussian, so that nobody knows its likelihood exactly; leave {', '.join(exact)} "
             "out, or train a vae with method.networks=mlp method.widths=[]"
         )
-    return found
+    return values
+
+
+def likelihood_metrics(exact: bool) -> list[str]:
+    """The metrics of bounds of a likelihood; or those that take a likelihood that is known exactly."""
+    return [name for name, row in metrics_of(LikelihoodMetric).items() if row.is_exact == exact]
 
 
 def reconstruction(model: Loaded | None, real: Source) -> dict[str, NDArray[np.float64]]:
-    """Of reconstructions of the reference, picture by picture: the scores of `limner.metrics.scores.PAIR_TABLE`.
+    """All metrics of reconstructions of the reference, picture by picture.
 
     Errors: `InputError` where nothing reconstructs.
     """
+    names = list(metrics_of(PairMetric))
     if model is None:
-        names = " and ".join((", ".join(OF_RECONSTRUCTIONS[:-1]), OF_RECONSTRUCTIONS[-1]))
-        raise InputError(f"{names} are of pictures that went through a model; give a run, or leave them out")
-    parts: dict[str, list[torch.Tensor]] = {name: [] for name in OF_RECONSTRUCTIONS}
+        raise InputError(
+            f"{', '.join(names[:-1])} and {names[-1]} are of pictures that went through a model; give a run, or leave them out"
+        )
+    parts: dict[str, list[torch.Tensor]] = {name: [] for name in names}
     for rows in batches_of(int(real.shape[0]), AT_ONCE):  # eight bytes for each number of a picture, some times over
         some = take(real, rows)
         back = model.reconstruct(some)
-        for row in PAIR_TABLE:
-            parts[row.metric.name].append(row.of(back, some))
+        for name, values in measure_pairs(some, back, names).items():
+            parts[name].append(values)
     return {name: torch.cat(values).numpy() if values else np.empty(0) for name, values in parts.items()}
 
 
@@ -90,10 +93,10 @@ def disentanglement(model: Loaded | None, dataset: Dataset, names: Sequence[str]
     for part in batches_of(BANK, 1000):
         drawn = scenes.paint_factors(codes[part], (height, width))
         latents.append(model.encode(drawn if channels == 3 else np.stack([from_pixels(one, shaping) for one in drawn])))
-    found = disentangled(np.concatenate(latents).astype(np.float64), codes, names)
+    found = measure_latents(np.concatenate(latents).astype(np.float64), codes, names)
     each = zip(scenes.FACTORS, scenes.FACTORS.values(), *found.of_factors.values(), strict=True)
     return {
-        "metrics": {name: Score(value, null=found.null.get(name)).told() for name, value in found.scores.items()},
+        "metrics": {name: Score(value, null=found.null.get(name)).to_dict() for name, value in found.scores.items()},
         "factors": {
             name: {"values": size, **dict(zip(found.of_factors, map(float, values), strict=True))}
             for name, size, *values in each

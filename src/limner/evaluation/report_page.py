@@ -16,7 +16,7 @@ from limner.core.images import grid
 from limner.evaluation.sample_scores import Found
 from limner.metrics.distribution.coverage import PRECISION_K, radii
 from limner.metrics.memorisation.memorisation import contact_sheet, memorisation
-from limner.metrics.scores import ALL_METRICS
+from limner.metrics.scores import METRICS
 from limner.pages.charts import Curve, line_chart, scatter_chart, share_chart
 from limner.pages.html import Figure, PageTable, Tile, make_figure, render
 from limner.pages.numbers import finite_number, format_count, format_number
@@ -28,20 +28,17 @@ Row = Mapping[str, Any]
 DOTS = 1000
 """Pictures of either set in the picture of precision and recall."""
 
-KNOWN_AS = {"frechet": "FID", "mmd": "KID"}
-"""What scores are called in the features of `inception`, and in no others."""
-
 
 def called(name: str, features: str | None) -> str:
-    """A score's name for people."""
-    return KNOWN_AS.get(name, name) if features == "inception" else name
+    """The name of a metric for people, in the features of a detector (FID, in those of inception)."""
+    return METRICS[name].published_names.get(features or "", name) if name in METRICS else name
 
 
 def meaning(name: str) -> str:
     """What a score says, and which way it is better, if one is; nothing of a name that this version does not know."""
-    metric = ALL_METRICS.get(name)
-    if metric is None:
+    if name not in METRICS:
         return ""
+    metric = METRICS[name]
     return {"lower": "lower is better: ", "higher": "higher is better: ", "as real": ""}[metric.better] + metric.meaning
 
 
@@ -120,7 +117,10 @@ def _tiles(report: Row) -> list[Tile]:
         tiles.append(Tile("after training images", format_count(report["images_seen"])))
     frechet = report["metrics"].get("frechet")
     if frechet:
-        name = "FID" if report["features"]["name"] == "inception" else f"Fréchet distance ({report['features']['name']})"
+        features = report["features"]["name"]
+        name = (
+            called("frechet", features) if features in METRICS["frechet"].published_names else f"Fréchet distance ({features})"
+        )
         note = "" if frechet["null"] is None else f"real pictures get {format_number(frechet['null'])}"
         tiles.append(Tile(name, format_number(frechet["value"]), note))
     return tiles

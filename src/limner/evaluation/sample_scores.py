@@ -11,19 +11,20 @@ import torch
 
 from limner.core import parallel, precision
 from limner.core.errors import InputError
-from limner.core.progress import OnProgress, Progress
+from limner.core.progress import OnProgress, Progress, silent
 from limner.data.dataset import Dataset
 from limner.evaluation.inputs import EvaluationInput
 from limner.judges.judge import judge_for
-from limner.judges.references import SOUGHT, Reference, held_out_nearest, reference
+from limner.judges.references import MAX_SEARCHED_IMAGES, Reference, held_out_nearest, reference
 from limner.metrics.distribution.classes import class_shares
-from limner.metrics.features.choice import resolve
 from limner.metrics.features.detectors import Detector
 from limner.metrics.features.judge import Judge
-from limner.metrics.features.observed import Observed, observe
-from limner.metrics.features.pixels import Rows
+from limner.metrics.features.pixels import ImageSubset
+from limner.metrics.features.summary import FeatureSummary, summarise
+from limner.metrics.features.table import open_detector
+from limner.metrics.measure import measure, metrics_of
 from limner.metrics.memorisation.nearest import nearest
-from limner.metrics.scores import TABLE, measure
+from limner.metrics.metric import SampleMetric
 from limner.metrics.sides import Copies, Labels, Sides
 from limner.metrics.stats.score import Score
 
@@ -50,39 +51,39 @@ class Found:
     def detector(self) -> Detector:
         return self.reference.detector
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The part of a report that is about samples."""
         detector, real = self.detector, self.reference
         report: dict[str, Any] = {
-            "metrics": {name: score.told() for name, score in self.metrics.items()},
+            "metrics": {name: score.to_dict() for name, score in self.metrics.items()},
             "count": self.sides.n,
             "features": {
                 "name": detector.name,
                 "checksum": detector.checksum,
                 "dimensions": detector.dim,
-                "about": detector.about,
+                "about": detector.preprocessing,
             },
             "context": {
                 "quantisation": QUANTISED,
                 "seed": SEED,
-                "features_kept": list(self.sides.kept),
+                "features_kept": list(self.sides.feature_counts),
                 "notes": list(self.judged.notes),
             },
             "warnings": warnings(self.metrics, self.sides, real.split),
         }
         if isinstance(detector, Judge):
             report["features"]["held_out_accuracy"] = detector.card.held_out_accuracy
-            if self.sides.samples.logits is not None and real.seen.logits is not None:
+            if self.sides.samples.logits is not None and real.summary.logits is not None:
                 names = real.dataset.classes
-                of_samples, of_real = self.sides.samples.logits, real.seen.logits
+                of_samples, of_real = self.sides.samples.logits, real.summary.logits
                 report["classes"] = {"samples": class_shares(of_samples, names), "real": class_shares(of_real, names)}
         return report
 
 
-def detector_of(features: str, dataset: Dataset) -> Detector:
-    """The detector `features` for the pictures of `dataset`, on this machine's device."""
-    found = parallel.main_process_first(lambda: resolve(features, dataset.shape, lambda: judge_for(dataset)))
-    return found.to(precision.device())
+def detector_of(features: str, dataset: Dataset, on_progress: OnProgress = silent) -> Detector:
+    """The detector `features` for the pictures of `dataset`, on this machine's device; `on_progress` hears of downloads."""
+    make = lambda: open_detector(features, dataset.shape, lambda: judge_for(dataset), on_progress)  # noqa: E731
+    return parallel.main_process_first(make).to(precision.device())
 
 
 @dataclass(frozen=True)
@@ -107,32 +108,32 @@ def score_samples(judged: EvaluationInput, scoring: SampleScoring, on_progress: 
     if judged.images.shape[0] < 2:
         raise InputError(f"scores need at least two pictures, and there are {judged.images.shape[0]}")
     on_progress(Progress(f"preparing the features: {scoring.features}"))
-    detector = detector_of(scoring.features, dataset)
+    detector = detector_of(scoring.features, dataset, on_progress)
     on_progress(Progress(f"looking at {len(dataset.indices(split)):,} real pictures"))
     real = reference(dataset, split, detector)
     on_progress(Progress(f"looking at the {judged.images.shape[0]:,} that are judged"))
-    seen = observe(judged.images, detector)
-    needs = {need for row in TABLE if set(row.names) & set(wanted) for need in row.needs}
+    seen = summarise(judged.images, detector)
+    needs = {need for row in metrics_of(SampleMetric, wanted).values() for need in row.needs}
     if "copies" in needs and own:
         on_progress(Progress("seeking copies among the training pictures"))
     copies = _copies(judged, dataset, split) if "copies" in needs and own else None
     sides = Sides(
         samples=seen,
-        real=real.seen,
+        real=real.summary,
         sample_images=judged.images,
-        real_images=Rows(dataset.images, real.rows),
+        real_images=ImageSubset(dataset.images, real.rows),
         labels=_labels(judged, seen, real),
         copies=copies,
-        learned=real.learned() if "learned" in needs and own else None,
+        training_features=real.training_features() if "training features" in needs and own else None,
         remember=real.nulls(seen.count, SEED),
         real_radii=real.radii(),
-        own_classes=isinstance(detector, Judge),
+        own_classes=detector.own_classes,
         seed=SEED,
     )
-    return Found(measure(sides, wanted, scoring.required, lambda what: on_progress(Progress(what))), sides, real, judged)
+    return Found(measure(sides, wanted, scoring.required, on_progress), sides, real, judged)
 
 
-def _labels(judged: EvaluationInput, seen: Observed, real: Reference) -> Labels:
+def _labels(judged: EvaluationInput, seen: FeatureSummary, real: Reference) -> Labels:
     labels = None if judged.labels is None else torch.from_numpy(judged.labels[: len(seen.features)])
     return Labels(labels, real.labels, len(real.dataset.classes))
 
@@ -142,8 +143,8 @@ def _copies(judged: EvaluationInput, dataset: Dataset, split: str) -> Copies | N
     few = split == "train" or len(dataset.splits[split]) < LEAST_SOUGHT or len(dataset.splits["train"]) < 3
     if few or min(dataset.shape[:2]) < 4:
         return None
-    count = min(SOUGHT, int(judged.images.shape[0]))
-    some = Rows(judged.images, np.arange(count, dtype=np.int64))
+    count = min(MAX_SEARCHED_IMAGES, int(judged.images.shape[0]))
+    some = ImageSubset(judged.images, np.arange(count, dtype=np.int64))
     return Copies(nearest(some, dataset.images, dataset.indices("train")), held_out_nearest(dataset, split))
 
 
@@ -167,7 +168,8 @@ def warnings(metrics: dict[str, Score], sides: Sides, split: str) -> list[str]:
         told.append(f"{most.value:.1%} of the samples are as near to a training picture as copies are, {real}")
     if "frechet" in metrics and min(n, m) <= dim:
         told.append(f"a covariance of {dim:,} features cannot be known from {min(n, m):,} pictures; mmd is free of this bias")
-    without = [name for name, score in metrics.items() if score.null is None and name != "label_accuracy"]  # which wants labels
+    rows = metrics_of(SampleMetric, metrics)
+    without = [name for name, score in metrics.items() if score.null is None and rows[name].null == "real pictures"]
     if without:
         told.append(f"there are too few real pictures to say what they would score: {', '.join(without)}")
     blurred = [

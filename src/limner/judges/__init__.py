@@ -1,1 +1,1 @@
-"""The judge of a data set, and what it makes of the real pictures; the weights that ship are beside this file."""
+"""The judge of a data set, and the cache of what a detector gives for real pictures; shipped weights lie beside this file."""

@@ -1,4 +1,4 @@
-"""Which judge a data set has: one that ships with limner, one in the cache, or one trained now."""
+"""The judge of a data set: one that ships with limner, one from the cache, or one that is trained now."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from limner.core.seeds import fold
 from limner.data.dataset import Dataset
 from limner.metrics.features.judge import Judge, judge_key, load_judge
 from limner.metrics.features.judge_training import train_judge
-from limner.metrics.features.pixels import Rows
+from limner.metrics.features.pixels import ImageSubset
 
 JUDGE_SEED = 0
-SHIPPED = Path(__file__).parent
+SHIPPED_JUDGES = Path(__file__).parent
+"""Where the files of the judges lie that ship with limner."""
 
 
 def judge_for(dataset: Dataset) -> Judge:
-    """The judge of this data: shipped with limner, or trained once on the train split, then kept by fingerprint."""
+    """The judge of `dataset`: shipped with limner, or trained once on the train split and then cached by its fingerprint."""
     name = f"{judge_key(dataset.fingerprint, JUDGE_SEED)}.safetensors"
     path = cache_folder() / "judges" / name
-    for there in (SHIPPED / name, path):
-        if there.is_file():
-            return load_judge(there)
-    judge = trained_judge(dataset)
+    for file in (SHIPPED_JUDGES / name, path):
+        if file.is_file():
+            return load_judge(file)
+    judge = train_judge_for(dataset)
     judge.save(path)
     return judge
 
 
-def trained_judge(dataset: Dataset) -> Judge:
-    """A judge that learned from the train split; the val split says how good it is."""
+def train_judge_for(dataset: Dataset) -> Judge:
+    """Trains a judge on the train split; its accuracy is measured on the val split, where there is one with labels."""
     held_out = None
     if dataset.labels is not None and "val" in dataset.splits:
         rows = dataset.indices("val")
-        held_out = (Rows(dataset.images, rows), dataset.labels[rows])
+        held_out = (ImageSubset(dataset.images, rows), dataset.labels[rows])
     return train_judge(
         dataset.images,
         dataset.indices("train"),
@@ -47,6 +48,6 @@ def trained_judge(dataset: Dataset) -> Judge:
     )
 
 
-def ordered(dataset: Dataset, split: str) -> NDArray[np.int64]:
-    """The rows of `split` in a seeded order: files often lie class by class, and the first of them are to stand for all."""
+def shuffled_rows(dataset: Dataset, split: str) -> NDArray[np.int64]:
+    """The rows of `split` in a seeded order: files are often sorted by class, and the first rows must represent all."""
     return np.random.default_rng(fold("reference", split)).permutation(dataset.indices(split))

@@ -1,86 +1,105 @@
-"""Samples and real pictures as the scores take them, and what a score may need of either side."""
+"""The two sides of a comparison, samples and real pictures, and what a metric may need of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
 from limner.metrics.distribution.coverage import COVERAGE_K
 from limner.metrics.distribution.frechet import Null
 from limner.metrics.distribution.inception_score import SPLITS
-from limner.metrics.distribution.two_sample import FEWEST
-from limner.metrics.features.observed import BLOCKS, Observed
+from limner.metrics.distribution.two_sample import MIN_IMAGES
 from limner.metrics.features.pixels import Source
+from limner.metrics.features.summary import JACKKNIFE_BLOCKS, FeatureSummary
 from limner.metrics.memorisation.nearest import Nearest
 
 Nulls = Mapping[str, Null]
+Need = Literal[
+    "logits",
+    "classes",
+    "labels",
+    "sample labels",
+    "directions",
+    "neighbours",
+    "halves",
+    "splits",
+    "images",
+    "copies",
+    "training features",
+]
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Classes of pictures, −1 for none: of those in `Observed.features`, in their order."""
+    """Classes of pictures as int64 [n], −1 for none: of those in `FeatureSummary.features`, in their order."""
 
     samples: Tensor | None = None
     real: Tensor | None = None
     classes: int = 0
+    """How many classes the data have."""
 
 
 @dataclass(frozen=True)
 class Copies:
-    """What lies nearest to samples and to pictures that were held out, among the pictures that were trained on."""
+    """The training pictures nearest to samples, and those nearest to held-out pictures, for comparison."""
 
     samples: Nearest
     held_out: Nearest
 
 
-def _anew(_: str, make: Callable[[], Nulls]) -> Nulls:
+def _compute(_: str, make: Callable[[], Nulls]) -> Nulls:
     return make()
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Samples and the reference, as far as they are known. `images` are [N, H, W, C] uint8 in the order of the features."""
+    """Samples and real pictures, as far as they are there. Images are [N, H, W, C] uint8 in the order of the features."""
 
-    samples: Observed
-    real: Observed
+    samples: FeatureSummary
+    real: FeatureSummary
     sample_images: Source | None = None
     real_images: Source | None = None
     labels: Labels = Labels()
     copies: Copies | None = None
-    learned: Tensor | None = None
-    """[n, d]: features of pictures that were trained on."""
-    remember: Callable[[str, Callable[[], Nulls]], Nulls] = field(default=_anew)
-    """Gives the nulls of a name, which do not depend on samples: made, or remembered from another time."""
+    training_features: Tensor | None = None
+    """[n, d]: features of pictures that the model was trained on."""
+    remember: Callable[[str, Callable[[], Nulls]], Nulls] = field(default=_compute)
+    """`remember(name, make)` gives the nulls that `make` computes, or those of that `name` from the cache. They must depend on
+    the real pictures, the detector, the number of samples and `seed` alone, and the name must change when their code does."""
     real_radii: list[Tensor] | None = None
+    """What `radii` gives of the real features for PRECISION_K and COVERAGE_K, where it is there already."""
     own_classes: bool = True
     """Whether logits are of the data's own classes, and not of those that a foreign detector was taught."""
     seed: int = 0
 
     @property
     def n(self) -> int:
+        """Samples."""
         return self.samples.count
 
     @property
     def m(self) -> int:
+        """Real pictures."""
         return self.real.count
 
     @property
     def images(self) -> tuple[Source, Source]:
-        """Of both sides, which are there."""
+        """Samples and real pictures themselves; for metrics that need "images"."""
         assert self.sample_images is not None
         assert self.real_images is not None
         return self.sample_images, self.real_images
 
     @property
-    def kept(self) -> tuple[int, int]:
-        """Pictures on either side whose features are there."""
+    def feature_counts(self) -> tuple[int, int]:
+        """Samples, and real pictures, whose features are in memory: all, or the first `MAX_FEATURES`."""
         return len(self.samples.features), len(self.real.features)
 
 
-def _fewest(count: int) -> tuple[Callable[[Sides], object], str]:
-    return lambda sides: min(sides.kept) >= count, f"fewer than {count} pictures on one side"
+def _at_least(count: int) -> tuple[Callable[[Sides], bool], str]:
+    return lambda sides: min(sides.feature_counts) >= count, f"fewer than {count} pictures on one side"
 
 
 def has_labels(labels: Tensor | None) -> bool:
@@ -88,29 +107,46 @@ def has_labels(labels: Tensor | None) -> bool:
     return labels is not None and bool((labels >= 0).any())
 
 
-NEEDS: dict[str, tuple[Callable[[Sides], object], str]] = {
+def _have_directions(sides: Sides) -> bool:
+    """Whether leaving out any jackknife block leaves a feature vector that is not zero, on both sides."""
+    return all(
+        int(features.any(1).sum()) > -(-len(features) // JACKKNIFE_BLOCKS)
+        for features in (sides.samples.features, sides.real.features)
+    )
+
+
+NEEDS: Mapping[Need, tuple[Callable[[Sides], bool], str]] = {
     "logits": (
-        lambda s: s.samples.logits is not None and s.real.logits is not None,
+        lambda sides: sides.samples.logits is not None and sides.real.logits is not None,
         "these features know no classes: that takes --features judge, and data that have classes (--data SRC)",
     ),
-    "classes": (lambda s: s.own_classes, "these features know other classes than the data's; take --features judge"),
-    "labels": (lambda s: has_labels(s.labels.real), "the reference has no labels; give one that has, with --data SRC"),
+    "classes": (
+        lambda sides: sides.own_classes,
+        "these features know other classes than the data's; take --features judge",
+    ),
+    "labels": (
+        lambda sides: has_labels(sides.labels.real),
+        "the reference has no labels; give one that has, with --data SRC",
+    ),
     "sample labels": (
-        lambda s: has_labels(s.labels.samples),
+        lambda sides: has_labels(sides.labels.samples),
         "what class they show is unknown; give a run that knows classes, folders with the classes' names, or labels in an .npz",
     ),
-    "directions": (
-        lambda s: all(int(x.any(1).sum()) > -(-len(x) // BLOCKS) for x in (s.samples.features, s.real.features)),
-        "the features of nearly all pictures are zero",
+    "directions": (_have_directions, "the features of nearly all pictures are zero"),
+    "neighbours": _at_least(COVERAGE_K + 1),
+    "halves": _at_least(MIN_IMAGES),
+    "splits": _at_least(SPLITS),
+    "images": (
+        lambda sides: sides.sample_images is not None and sides.real_images is not None,
+        "the pictures themselves are not there",
     ),
-    "neighbours": _fewest(COVERAGE_K + 1),
-    "halves": _fewest(FEWEST),
-    "splits": _fewest(SPLITS),
-    "images": (lambda s: s.sample_images is not None and s.real_images is not None, "the pictures themselves are not there"),
     "copies": (
-        lambda s: s.copies is not None,
+        lambda sides: sides.copies is not None,
         "copies are sought among pictures that were trained on, and need 20 or more that were held out of the same data",
     ),
-    "learned": (lambda s: s.learned is not None, "the data have no pictures that were held out"),
+    "training features": (
+        lambda sides: sides.training_features is not None,
+        "the data have no pictures that were held out",
+    ),
 }
-"""What a score may need, how one sees that it is there, and what to say where it is not."""
+"""What a metric may need -> whether it is there, and what to say where it is not."""

@@ -21,7 +21,7 @@ from limner.core.images import batches_of
 from limner.core.progress import OnProgress
 from limner.core.tensor_cache import read_tensors, write_tensors
 from limner.data.dataset import Dataset
-from limner.metrics.features.pixels import standard, work_size
+from limner.metrics.features.pixels import preprocess, work_size
 from limner.metrics.representation.probes import Linear, Readout, Scaling
 from limner.runs.model import Loaded, load
 from limner.tasks.classify import ClassifyRequest, ClassifyResult
@@ -170,7 +170,7 @@ def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 
 def _pixels(dataset: Dataset, rows: NDArray[np.int64], size: tuple[int, int]) -> Tensor:
     """[n, h·w·C] float32 in -1..1"""
-    parts = [standard(dataset.images.gather(rows[part]), size).flatten(1) for part in batches_of(len(rows), 1024)]
+    parts = [preprocess(dataset.images.gather(rows[part]), size).flatten(1) for part in batches_of(len(rows), 1024)]
     return torch.cat(parts)
 
 

@@ -13,7 +13,7 @@ from limner.core.errors import InputError
 from limner.core.files import slug
 from limner.core.images import batches_of, grid, save_png
 from limner.core.progress import OnProgress
-from limner.metrics.representation.reconstruction import CEILING, psnr, ssim
+from limner.metrics.representation.reconstruction import PSNR_CEILING, psnr, ssim
 from limner.runs.model import load
 from limner.tasks.inputs import read_pictures
 from limner.tasks.inversion import Search, invert
@@ -56,7 +56,7 @@ def reconstruct_pictures(request: ReconstructRequest, on_progress: OnProgress) -
         images=names,
         classes=classes,
         errors=np.square((pictures.astype(np.float64) - originals) * (2 / 255)).mean((1, 2, 3)).tolist(),
-        psnr=psnr(pictures, originals).clamp(max=CEILING).tolist(),
+        psnr=psnr(pictures, originals).clamp(max=PSNR_CEILING).tolist(),
         ssim=ssim(pictures, originals).tolist(),
         prepared=inputs.prepared,
         seconds=round(seconds, 2),

@@ -7,11 +7,11 @@ from limner.core.method import Method
 from limner.core.sampling import generate
 from limner.core.seeds import SCORED_SEEDS
 from limner.data.dataset import Dataset
-from limner.judges.judge import judge_for, ordered
+from limner.judges.judge import judge_for, shuffled_rows
 from limner.metrics.distribution.classes import class_distance
 from limner.metrics.distribution.coverage import COVERAGE_K, neighbours
 from limner.metrics.distribution.frechet import frechet_null, frechet_to
-from limner.metrics.features.pixels import Rows
+from limner.metrics.features.pixels import ImageSubset
 from limner.metrics.stats.moments import Moments
 
 MIN_HELD_OUT_IMAGES = 32
@@ -25,18 +25,18 @@ class ValidationScorer:
         split = "val" if "val" in dataset.splits else "train"
         if len(dataset.splits[split]) < MIN_HELD_OUT_IMAGES:  # too few to know even a mean by; the log says which were taken
             split = "train"
-        rows = ordered(dataset, split)[: 5000 if split == "train" else None]
+        rows = shuffled_rows(dataset, split)[: 5000 if split == "train" else None]
         self.split, self.count, self.pictures = split, count, len(rows)
         self.judge = judge_for(dataset)
         self.checksum = self.judge.checksum
-        self.real = self.judge.see(Rows(dataset.images, rows))
+        self.real = self.judge.outputs(ImageSubset(dataset.images, rows))
         self.distance = frechet_to(Moments.of(self.real.features))
         self.null = frechet_null(self.real.features, min(count, len(rows)), repeats=5, m=len(rows)).mean
 
     def score(self, method: Method) -> dict[str, float]:
         """`frechet`, its `null`, `coverage` where there are pictures enough, and `class_distance` where there are classes."""
         fake = to_uint8(generate(method, range(SCORED_SEEDS, SCORED_SEEDS + self.count)))
-        seen = self.judge.see(fake)
+        seen = self.judge.outputs(fake)
         found = {"frechet": float(self.distance(Moments.of(seen.features))), "null": self.null}
         if min(len(fake), self.pictures) > COVERAGE_K:
             found["coverage"] = neighbours(seen.features[:1000], self.real.features[:1000]).coverage

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from limner.core.config import MethodConfig, Sampling
 from limner.core.optimiser_settings import Optimiser
 from limner.core.schedule import Schedule
-from pydantic import Field
 
 
 class LettersConfig(MethodConfig):

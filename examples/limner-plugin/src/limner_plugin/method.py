@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from limner.core.config import ConditionKind, DataSpec
 from limner.recipes.registry import Family, Preset
-
 from limner_plugin.config import LettersConfig, LettersSampling
 
 if TYPE_CHECKING:
@@ -23,10 +22,11 @@ if TYPE_CHECKING:
 def build(config: LettersConfig, codec: Codec, spec: DataSpec) -> Method:
     """The untrained method. torch is imported here, and not when limner lists its methods."""
     import torch
+    from torch import Tensor, nn
+
     from limner.core.cond import Batch, Cond
     from limner.core.method import Losses, Method, Phase, Player, StepContext
     from limner.core.seeds import noise
-    from torch import Tensor, nn
 
     class Letters(Method):
         """p(x | caption) = N(mean(caption), diag(sigma(caption)²)), over the codec's latents or the pixels."""
@@ -46,7 +46,7 @@ def build(config: LettersConfig, codec: Codec, spec: DataSpec) -> Method:
             return (Phase("likelihood", ("letters",)),)
 
         def gaussian(self, count: int, text: Tensor | None) -> tuple[Tensor, Tensor]:
-            """Mean and log of the standard deviation, [count, entries] each; `text` [count, L] holds bytes + 1, 0 is padding."""
+            """Mean and log standard deviation, [count, entries] each; `text` [count, L] holds bytes + 1; 0 is padding."""
             letters = torch.zeros(count, 257, device=self.device)
             if text is not None:
                 letters.scatter_add_(1, text, torch.ones_like(text, dtype=letters.dtype))

@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
 from limner.core.errors import InputError
 from limner.data.memory import open_array
 from limner.data.source import Source
 from limner.data.sources import SourceKind
-from PIL import Image
 
 _NAME = re.compile(r"(?P<name>.+)\.(?P<height>\d+)x(?P<width>\d+)\.sheet\.png", re.IGNORECASE)
 

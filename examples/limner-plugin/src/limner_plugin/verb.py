@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from pydantic import Field
+
 from limner.core.fields import Cli, OutputFile, RunPath
 from limner.core.progress import OnProgress, Progress
 from limner.core.verb import Request, Result, Verb
-from pydantic import Field
 
 
 class AverageRequest(Request):
@@ -33,6 +34,7 @@ class AverageResult(Result):
 def average(request: AverageRequest, on_progress: OnProgress) -> AverageResult:
     """Draws the samples of the first seeds and writes their mean. Errors: `InputError` where there is no such run."""
     import numpy as np
+
     from limner.core.images import save_png
     from limner.runs.model import load
 

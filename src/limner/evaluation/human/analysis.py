@@ -30,7 +30,7 @@ from limner.evaluation.human.resampling import MIN_PEOPLE, Floats, bootstrap_est
 from limner.evaluation.human.results import render_results_page
 from limner.evaluation.human.signal import detection_measures
 from limner.evaluation.human.study_types import ComparisonRow, ExcludedPerson, StudyAnalysis
-from limner.metrics.stats.intervals import LEVEL, NONE
+from limner.metrics.stats.intervals import CONFIDENCE_LEVEL, NO_DIFFERENCE
 
 MIN_CATCH_SHARE = 0.8
 """A person is left out who gets a smaller share of the catch trials right. Of people who guess, 4 in 100 get 8 of them right, 1
@@ -165,7 +165,7 @@ def analyse_judgements(key: StudyKey, collected: CollectedJudgements, seed: int 
             "catch_right": MIN_CATCH_SHARE,
             "least_catch": MIN_CATCH_TRIALS,
             "least_people": MIN_PEOPLE,
-            "level": LEVEL,
+            "level": CONFIDENCE_LEVEL,
             "exposure": key.exposure,
             "intervals": "bootstrap, clustered by person",
         },
@@ -247,7 +247,7 @@ def _add_detection(
                 "d_prime": d_prime.to_dict(),
                 "criterion": criterion.to_dict(),
                 "told_apart": told_apart,
-                "words": "people tell them from real pictures" if told_apart else f"against real pictures, {NONE}",
+                "words": "people tell them from real pictures" if told_apart else f"against real pictures, {NO_DIFFERENCE}",
             }
         )
     better = "is harder to tell from real pictures than"
@@ -332,7 +332,7 @@ def _comparison_rows(
                 "b": b,
                 "difference": bootstrap_estimate(values[:, first] - values[:, second], people).to_dict(),
                 "claim": claim,
-                "words": f"{a} and {b}: {NONE}" if claim is None else f"{claim} {better} {b if claim == a else a}",
+                "words": f"{a} and {b}: {NO_DIFFERENCE}" if claim is None else f"{claim} {better} {b if claim == a else a}",
             }
         )
     return rows
@@ -343,7 +343,7 @@ def _higher_of_two(values: NDArray[np.float64], people: int, pairs: int) -> int:
     if people < MIN_PEOPLE:
         return 0
     low, high = bootstrap_interval(values, people)
-    lowest, highest = bootstrap_interval(values[:, 0] - values[:, 1], people, 1 - (1 - LEVEL) / pairs)
+    lowest, highest = bootstrap_interval(values[:, 0] - values[:, 1], people, 1 - (1 - CONFIDENCE_LEVEL) / pairs)
     if low[0] > high[1] and lowest > 0:
         return 1
     if low[1] > high[0] and highest < 0:

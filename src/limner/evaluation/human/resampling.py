@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from limner.core.seeds import fold
 from limner.evaluation.human.study_types import EstimateRow
-from limner.metrics.stats.intervals import LEVEL, student
+from limner.metrics.stats.intervals import CONFIDENCE_LEVEL, student_t_quantile
 
 BOOTSTRAP_SAMPLES = 2000
 """How often the people are resampled."""
@@ -46,13 +46,13 @@ def bootstrap_weights(people: int, repeats: int = BOOTSTRAP_SAMPLES, seed: int =
     return np.concatenate([np.ones((1, people)), samples.astype(np.float64)])
 
 
-def bootstrap_interval(values: Floats, people: int, level: float = LEVEL) -> tuple[Floats, Floats]:
+def bootstrap_interval(values: Floats, people: int, level: float = CONFIDENCE_LEVEL) -> tuple[Floats, Floats]:
     """The lower and upper ends [...] of intervals, from `values` [1 + repeats, ...], whose row 0 is the estimate itself.
 
     They are percentiles, further out than `level` by as much as Student's t requires for n people (Hesterberg 2015, The
     American Statistician 69, section 3.3): plain percentiles are too narrow by a factor √((n−1)/n) · z/t.
     """
-    tail = float(normal_cdf(np.array(-math.sqrt(people / (people - 1)) * student((1 + level) / 2, people - 1))))
+    tail = float(normal_cdf(np.array(-math.sqrt(people / (people - 1)) * student_t_quantile((1 + level) / 2, people - 1))))
     low, high = np.quantile(values[1:], [tail, 1 - tail], axis=0)
     return low, high
 

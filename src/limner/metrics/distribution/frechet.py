@@ -2,8 +2,8 @@
 
     d² = |μa − μb|² + tr Σa + tr Σb − 2 tr (Σa^½ Σb Σa^½)^½
 
-The name FID belongs to this distance in Inception features alone. It is reported as d², as everybody does, and it is biased
-upwards at a finite number of images (about in proportion to 1/N), which is why every value comes with what real images get.
+The name FID belongs to this distance in Inception features alone. As in the literature, d² is reported and not d. It is biased
+upwards, about in proportion to 1/N for N images, which is why every value comes with what real images score (`Null`).
 """
 
 from __future__ import annotations
@@ -17,37 +17,42 @@ from torch import Tensor
 
 from limner.core.errors import InputError
 from limner.core.seeds import fold
-from limner.metrics.stats.moments import SMALL, Moments
+from limner.metrics.stats.moments import ONE_THREAD_DIMENSIONS, Moments
 from limner.metrics.stats.threads import one_thread
 
 
 @dataclass(frozen=True)
 class Null:
-    """What real images score against other real images: the ruler beside a value.
+    """What real images score against other real images, for comparison with a value.
 
-    `scores` are the repeats; `sizes` are the numbers of images in each of the two sets. Where there were too few real images
-    for two disjoint sets of the sizes asked for, both are smaller and the scores are corrected for it (see the function that
-    made this); `shrunk` is the size correction, 1 where nothing had to be done.
+    Where there are too few real images for two disjoint sets of the requested sizes, both sets are smaller and the scores are
+    corrected for it, as the function says that makes the null.
     """
 
     scores: tuple[float, ...]
+    """One for each repeat."""
     sizes: tuple[int, int]
-    shrunk: float = 1.0
+    """Images in each of the two sets."""
+    size_correction: float = 1.0
+    """The factor by which scores were corrected, 1 where the sets had the requested sizes."""
 
     @property
     def mean(self) -> float:
+        """Of the repeats."""
         return float(np.mean(self.scores))
 
     @property
     def std(self) -> float:
-        """Of the repeats. They share images, so it is somewhat too small where the sets take up most of what there is."""
+        """Standard deviation of the repeats. These share images, so it is a little too small where the sets hold most
+        images."""
         return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else 0.0
 
 
-def factor(covariance: Tensor) -> Tensor:
-    """B [d, r] with BBᵀ = `covariance` [d, d]; directions that are rounding error alone are left out.
+def covariance_factor(covariance: Tensor) -> Tensor:
+    """B [d, r] with BBᵀ = `covariance` [d, d]; directions whose variance is only rounding error are left out.
 
-    Cholesky's where no pivot comes near rounding error: a tenth of the time of an eigendecomposition, and as exact there.
+    By Cholesky's decomposition where no pivot comes near rounding error: it takes a tenth of the time of an eigendecomposition
+    and is as exact there.
     """
     root: Tensor
     root, failed = torch.linalg.cholesky_ex(covariance)
@@ -55,28 +60,34 @@ def factor(covariance: Tensor) -> Tensor:
     if int(failed) == 0 and bool(root.diagonal().square().min() > 100 * rounding):
         return root
     values, vectors = torch.linalg.eigh(covariance)
-    kept = values > values[-1].clamp_min(0) * len(values) * torch.finfo(values.dtype).eps
-    basis: Tensor = vectors[:, kept] * values[kept].sqrt()
+    significant = values > values[-1].clamp_min(0) * len(values) * torch.finfo(values.dtype).eps
+    basis: Tensor = vectors[:, significant] * values[significant].sqrt()
     return basis
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
     """d² between the Gaussians of `a` and `b`, in squared units of the features; never negative.
 
-    tr (Σa^½ Σb Σa^½)^½ is the sum of the roots of the eigenvalues of BᵀΣbB, with B a factor of Σa: symmetric, so that no
-    complex square root and no ε on the diagonal is needed.
+    tr (Σa^½ Σb Σa^½)^½ is the sum of the roots of the eigenvalues of BᵀΣbB, where BBᵀ = Σa. That matrix is symmetric, so that
+    no complex square root and no ε on the diagonal is needed. Errors: `InputError` for fewer than two images.
+
+    Two sets of equal spread whose means are 3 apart:
+
+    >>> x = torch.tensor([[-1.0], [0.0], [1.0]])
+    >>> round(frechet_distance(Moments.of(x), Moments.of(x + 3)), 6)
+    9.0
     """
     return frechet_to(reference=b)(a)
 
 
 def frechet_to(reference: Moments) -> Callable[[Moments], float]:
-    """The distance to one reference, whose factor is computed once."""
-    with one_thread(reference.dim <= SMALL):
+    """`frechet_distance` to one `reference`, whose covariance is factorised once, as a function of the other moments."""
+    with one_thread(reference.dim <= ONE_THREAD_DIMENSIONS):
         mean, covariance = reference.mean, reference.covariance
-        basis, trace = factor(covariance), covariance.trace()
+        basis, trace = covariance_factor(covariance), covariance.trace()
 
     def distance(moments: Moments) -> float:
-        with one_thread(reference.dim <= SMALL):
+        with one_thread(reference.dim <= ONE_THREAD_DIMENSIONS):
             other = moments.covariance
             roots = torch.linalg.eigvalsh(basis.T @ other @ basis).clamp_min(0).sqrt()
             squared = (moments.mean - mean).square().sum() + other.trace() + trace - 2 * roots.sum()
@@ -87,28 +98,36 @@ def frechet_to(reference: Moments) -> Callable[[Moments], float]:
 
 @dataclass(frozen=True)
 class Split:
-    """Sizes of two disjoint sets of real images; `shrunk` = (1/n + 1/m as asked for) / (1/n + 1/m as used), at most 1."""
+    """Sizes of two disjoint sets of real images.
+
+    `size_correction`: (1/n + 1/m of the requested sizes) / (1/n + 1/m of these sizes), at most 1.
+    """
 
     n: int
     m: int
-    shrunk: float
+    size_correction: float
 
     def rows(self, available: int, repeat: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Row numbers of both sets, drawn afresh for every `repeat`."""
+        """Row numbers of both sets, another draw for every `repeat`."""
         rows = torch.randperm(available, generator=torch.Generator().manual_seed(fold(seed, "null", repeat)))
         return rows[: self.n], rows[self.n : self.n + self.m]
 
 
-def split(available: int, n: int, m: int, least: float = 0.25) -> Split | None:
-    """How to take sets of `n` and `m` out of `available` images: as asked, or else both smaller in the same proportion.
+def split(available: int, n: int, m: int, min_share: float = 0.25) -> Split | None:
+    """How to take disjoint sets of `n` and `m` out of `available` images: of these sizes, or else both smaller.
 
-    Neither is shrunk below the share `least` of what there is, so that a small reference against many samples can still be
-    split; the proportion gives way then. None where even that leaves fewer than two in a set.
+    The proportion of the sizes stays, unless one set would have less than `min_share` of the images: a small reference against
+    very many samples could not be split otherwise. None where a set would have fewer than two images.
+
+    >>> split(100, n=30, m=50)
+    Split(n=30, m=50, size_correction=1.0)
+    >>> split(40, n=30, m=50)
+    Split(n=15, m=25, size_correction=0.5)
     """
     if available >= n + m:
         return Split(n, m, 1.0) if min(n, m) >= 2 else None
-    few = int(available * least)
-    left = min(n, max(few, min(available - few, round(available * n / (n + m)))))
+    smallest = int(available * min_share)
+    left = min(n, max(smallest, min(available - smallest, round(available * n / (n + m)))))
     right = min(m, available - left)
     if min(left, right) < 2:
         return None
@@ -116,9 +135,9 @@ def split(available: int, n: int, m: int, least: float = 0.25) -> Split | None:
 
 
 def frechet_null(real_features: Tensor, n: int, repeats: int = 10, seed: int = 0, m: int | None = None) -> Null:
-    """The distance between `n` real images and `m` other real ones (as many as `n` unless told otherwise), `repeats` times.
+    """The distance between `n` real images and `m` other real ones (`n`, where None), `repeats` times.
 
-    Every repeat splits `real_features` [R, d] afresh into two disjoint sets. Where R < n + m both sets are smaller (see
+    Every repeat splits `real_features` [R, d] anew into two disjoint sets. Where R < n + m both sets are smaller (see
     `split`) and the distance is multiplied by the size correction: at the null it is proportional to 1/n + 1/m to first order,
     in mean and in spread (it is a quadratic form of the error of the moments). Errors: `InputError` where R is too small.
     """
@@ -130,12 +149,12 @@ def frechet_null(real_features: Tensor, n: int, repeats: int = 10, seed: int = 0
     for repeat in range(repeats):
         left, right = sizes.rows(available, repeat, seed)
         distance = frechet_distance(Moments.of(real_features[left]), Moments.of(real_features[right]))
-        scores.append(distance * sizes.shrunk)
-    return Null(tuple(scores), (sizes.n, sizes.m), sizes.shrunk)
+        scores.append(distance * sizes.size_correction)
+    return Null(tuple(scores), (sizes.n, sizes.m), sizes.size_correction)
 
 
-def jackknife(left_out: list[float]) -> float:
-    """Standard error from the G values that leave out one block each: √((G−1)/G · Σ(θg − θ̄)²) (Efron & Stein 1981)."""
-    values = np.asarray(left_out)
+def jackknife(values_without_block: list[float]) -> float:
+    """Standard error from G values, each without one of G blocks: √((G−1)/G · Σ(θg − θ̄)²) (Efron & Stein 1981)."""
+    values = np.asarray(values_without_block)
     count = len(values)
     return float(np.sqrt((count - 1) / count * np.square(values - values.mean()).sum())) if count > 1 else 0.0

@@ -2,8 +2,8 @@
 
     SW₂² = E over unit vectors θ of W₂²(θ·x, θ·y),    W₂² = ∫₀¹ (Qx(t) − Qy(t))² dt
 
-On one line the optimal transport is known: the quantile functions are matched, exactly, also where the sets differ in size. It
-sees what moments do not (the shape of a distribution), and needs no network: pixels may be compared as they are.
+On a line the optimal transport matches the quantile functions; it is computed exactly, also for sets of different sizes. The
+distance depends on the whole shape of a distribution and not only on its moments, and takes pixels as well as features.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from limner.core.errors import InputError
 from limner.core.images import batches_of
 from limner.core.seeds import fold
 from limner.metrics.distribution.frechet import Null, jackknife, split
-from limner.metrics.stats.finite import on_cpu
+from limner.metrics.stats.moments import finite_on_cpu
 
 _ROWS = 2048  # that are widened to float64 at a time
-_COLUMNS = 64  # directions whose steps are held at a time
+_COLUMNS = 64  # directions whose quantile functions are held at a time
 
 
 def distance(x: Tensor, y: Tensor) -> float:
-    """SW₂ from what `project` gave of either set, [N, L] and [M, L]."""
+    """SW₂ of two sets from their projections, [N, L] and [M, L]."""
     return float(wasserstein2_squared(x, y).mean().sqrt())
 
 
 def error(x: Tensor, y: Tensor, blocks: int = 10) -> float:
-    """Standard error of `distance` over other draws of `x` [N, L]: a jackknife over blocks of its rows. `y` stays."""
+    """Standard error of `distance` over other draws of `x` [N, L]: a jackknife over blocks of its rows. `y` is taken as
+    fixed."""
     y = y.sort(0).values
     blocks = min(blocks, len(x))
     if blocks < 2:
@@ -38,10 +39,10 @@ def error(x: Tensor, y: Tensor, blocks: int = 10) -> float:
 
 
 def null(x: Tensor, n: int, m: int, repeats: int = 10, seed: int = 0) -> Null:
-    """`distance` of `n` and `m` others of the real pictures `x` [R, L], `repeats` times.
+    """`distance` of `n` and `m` other real pictures, from the projections `x` [R, L] of all, `repeats` times.
 
     Where there are fewer than n + m both sets are smaller in the same proportion, and the scores are corrected: SW₂² of equal
-    distributions falls about with 1/n + 1/m.
+    distributions is about proportional to 1/n + 1/m.
     """
     sizes = split(len(x), n, m)
     if sizes is None:
@@ -49,8 +50,8 @@ def null(x: Tensor, n: int, m: int, repeats: int = 10, seed: int = 0) -> Null:
     scores = []
     for repeat in range(repeats):
         left, right = sizes.rows(len(x), repeat, seed)
-        scores.append(distance(x[left], x[right]) * sizes.shrunk**0.5)
-    return Null(tuple(scores), (sizes.n, sizes.m), sizes.shrunk)
+        scores.append(distance(x[left], x[right]) * sizes.size_correction**0.5)
+    return Null(tuple(scores), (sizes.n, sizes.m), sizes.size_correction)
 
 
 def directions(dim: int, projections: int, seed: int) -> Tensor:
@@ -68,14 +69,17 @@ def project(x: Tensor, theta: Tensor) -> Tensor:
     if x.ndim != 2 or x.shape[1] != len(theta):
         raise ValueError(f"features must be [n, {len(theta)}], not {list(x.shape)}")
     unit = 255 if x.dtype == torch.uint8 else 1
-    return torch.cat([on_cpu(x[rows]) / unit @ theta for rows in batches_of(len(x), _ROWS)])
+    return torch.cat([finite_on_cpu(x[rows]) / unit @ theta for rows in batches_of(len(x), _ROWS)])
 
 
 def wasserstein2_squared(x: Tensor, y: Tensor) -> Tensor:
     """[N, L] and [M, L] -> [L]: W₂² of the two sets of numbers in each column, exactly.
 
-    Both quantile functions are steps: they are constant between neighbours in the union of {i/N} and {j/M}. The places are
-    counted in whole 1/(N·M), so that equal ones are equal.
+    >>> wasserstein2_squared(torch.tensor([[0.0], [1.0]]), torch.tensor([[2.0], [3.0]]))
+    tensor([4.])
+
+    Both quantile functions are steps: they are constant between neighbours in the union of {i/N} and {j/M}. The ends of
+    the steps are counted in integer multiples of 1/(N·M), so that no rounding separates equal ones.
     """
     n, m = len(x), len(y)
     x, y = x.sort(0).values, y.sort(0).values
@@ -84,6 +88,8 @@ def wasserstein2_squared(x: Tensor, y: Tensor) -> Tensor:
     ends = torch.from_numpy(np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n))  # sorted; the last is N·M
     starts = torch.cat((ends.new_zeros(1), ends[:-1]))
     weight = (ends - starts).to(x.dtype) / (n * m)
-    # A few columns at a time: with all of them the steps would take more memory than the numbers themselves.
-    parts = [weight @ (x[starts // m, few] - y[starts // n, few]).square() for few in batches_of(x.shape[1], _COLUMNS)]
+    # Some columns at a time: for all of them the steps would take more memory than the numbers themselves.
+    parts = [
+        weight @ (x[starts // m, columns] - y[starts // n, columns]).square() for columns in batches_of(x.shape[1], _COLUMNS)
+    ]
     return torch.cat(parts)

@@ -1,16 +1,15 @@
 """Detectors: what turns pictures into the features that the scores compare.
 
-Which there are: `judge` (a small network trained on the data set itself: judge.py, judge_training.py), `inception` (the one of
-the published FID: inception.py), any ONNX file (onnx.py), `random-conv` and `pixels` (nothing learned). A learned detector is
-blind to what it was not taught; the last two are there to disagree with it. `choice.py` finds one by its name.
+`judge` is a small network that was trained on the data set itself (judge.py, judge_training.py), `inception` the network of the
+published FID (inception.py), onnx.py opens any ONNX file; `random-conv` and `pixels`, here, learn nothing. A learned detector
+ignores what did not matter in its training; the last two are a check on it. `table.py` opens a detector by its name or file.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,58 +18,68 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core.digest import digest
-from limner.core.errors import InputError, nearest
+from limner.core.errors import InputError
 from limner.core.images import batches_of
 from limner.core.precision import exact
-from limner.metrics.features.pixels import Source, spell, standard, take, work_size
+from limner.metrics.features.pixels import Source, format_shape, preprocess, take, work_size
 
 Shape = tuple[int, int, int]  # height, width, channels
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a detector sees in N images: `features` [N, d] and, where it knows classes, `logits` [N, K]; float32, on the CPU."""
+class DetectorOutput:
+    """Of N images: `features` [N, d] and, where the detector knows classes, `logits` [N, K]; float32, on the CPU."""
 
     features: Tensor
     logits: Tensor | None
 
 
 class Detector(ABC):
-    """A frozen function from uint8 pictures of one shape to features."""
+    """A frozen function from uint8 pictures of one shape to features.
+
+    A subclass sets all of the attributes and writes `forward`.
+    """
 
     name: str
-    shape: Shape  # of the pictures it takes
-    work: tuple[int, int]  # the height and width it works at
+    shape: Shape
+    """Of the pictures that it takes."""
+    work: tuple[int, int]
+    """Height and width to which pictures are resized for it."""
     dim: int
-    checksum: str  # sha256 of weights and architecture: two numbers are comparable where it is equal
+    """Numbers in a feature vector."""
+    checksum: str
+    """sha256 of weights and architecture: two scores are comparable where it is equal."""
     device: torch.device
-    chunk = 256  # images looked at together; a last, smaller chunk is padded, so that no result depends on its company
+    chunk = 256
+    """Images in one forward pass; a last, smaller chunk is padded, so that no result depends on what else is in the chunk."""
+    own_classes = False
+    """Whether its logits are of the data set's own classes, in their order."""
 
     @property
-    def about(self) -> dict[str, str]:
-        """How pictures reach it, for whoever reads its numbers."""
-        same = self.work == self.shape[:2]
-        return {"resize": "none" if same else f"antialiased bilinear to {spell(self.work)}", "range": "-1..1"}
+    def preprocessing(self) -> dict[str, str]:
+        """How pictures are resized and scaled for it, for the report."""
+        is_same_size = self.work == self.shape[:2]
+        return {"resize": "none" if is_same_size else f"antialiased bilinear to {format_shape(self.work)}", "range": "-1..1"}
 
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
-        """[n, H, W, C] uint8 -> what `look` takes, on the device; [n, C, *work] in [−1, 1] unless a detector says otherwise."""
-        return standard(images, self.work, self.device)
+        """[n, H, W, C] uint8 -> the input of `forward`, on the device; [n, C, *work] in [−1, 1] by default."""
+        return preprocess(images, self.work, self.device)
 
     @abstractmethod
-    def look(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What `prepare` gives -> features [n, d] and logits [n, K] or None. Called in exact float32 without gradients."""
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The output of `prepare` -> features [n, d] and logits [n, K] or None. Called in full float32 without gradients."""
 
     def to(self, device: torch.device | str) -> Self:
         """Moves the detector. Numbers agree between devices to rounding."""
         self.device = torch.device(device)
         return self
 
-    def see(self, images: Source) -> Seen:
+    def outputs(self, images: Source) -> DetectorOutput:
         """Features and logits of `images` [N, H, W, C] uint8. Errors: `InputError` where their shape is not the detector's."""
         count, shape = int(images.shape[0]), tuple(int(size) for size in images.shape[1:])
         if shape != self.shape:
             raise InputError(
-                f"{self.name} compares images of {spell(self.shape)}, and these are {spell(shape)}; "
+                f"{self.name} compares images of {format_shape(self.shape)}, and these are {format_shape(shape)}; "
                 "prepare both sets at one size and number of channels"
             )
         features, logits = [torch.empty(0, self.dim)], []
@@ -79,42 +88,42 @@ class Detector(ABC):
                 batch = self.prepare(take(images, rows))
                 real = len(batch)
                 batch = F.pad(batch, (0, 0, 0, 0, 0, 0, 0, self.chunk - real)).contiguous(memory_format=torch.channels_last)
-                found, classes = self.look(batch)
-                features.append(found[:real].float().cpu())
+                vectors, classes = self.forward(batch)
+                features.append(vectors[:real].float().cpu())
                 if classes is not None:
                     logits.append(classes[:real].float().cpu())
-        return Seen(torch.cat(features), torch.cat(logits) if logits else None)
+        return DetectorOutput(torch.cat(features), torch.cat(logits) if logits else None)
 
     def features(self, images: Source) -> Tensor:
         """[N, H, W, C] uint8 -> [N, d] float32."""
-        return self.see(images).features
+        return self.outputs(images).features
 
     def logits(self, images: Source) -> Tensor | None:
         """[N, H, W, C] uint8 -> [N, K] float32, or None where the detector knows no classes."""
-        return self.see(images).logits
+        return self.outputs(images).logits
 
 
 class Pixels(Detector):
-    """The pictures themselves, shrunk to at most 8×8: layout and colour, and nothing finer. Unit: the range 0..1 is 1."""
+    """The pictures themselves, shrunk to at most 8×8 pixels of 0..1: layout and colour, and nothing finer."""
 
     name = "pixels"
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.work = work_size(shape[0], shape[1], bound=8, least=2)
+        self.work = work_size(shape[0], shape[1], bound=8, min_side=2)
         self.dim = self.work[0] * self.work[1] * shape[2]
         self.device = torch.device("cpu")
         self.checksum = digest({}, {"architecture": "pixels-1", "shape": list(shape)})
 
-    def look(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
         return batch.flatten(1) / 2 + 0.5, None
 
 
 class RandomConv(Detector):
     """Three layers of fixed random convolutions, each channel averaged over the picture: 32 + 48 + 48 features.
 
-    Untrained features see texture, noise and blur, whatever the data set. Weights are He-normal from one fixed seed; the unit
-    is the network's own, and so only values of equal `checksum` may be compared.
+    Untrained features respond to texture, noise and blur, whatever the data set. Weights are He-normal from one fixed seed; the
+    features have no natural unit, so only values of equal `checksum` may be compared.
     """
 
     name = "random-conv"
@@ -129,33 +138,21 @@ class RandomConv(Detector):
         self.weights = []
         for inputs, outputs in zip((shape[2], *self.widths), self.widths, strict=False):
             weight = torch.randn(outputs, inputs, 3, 3, generator=random) * (2 / (9 * inputs)) ** 0.5
-            # Half of their mean is taken off the filters of the first layer, so that they answer more to edges and texture:
-            # brightness, which `pixels` sees as well, would drown these. Deeper filters stay as drawn.
+            # Half of its mean is subtracted from each filter of the first layer, so that it responds more to edges and texture
+            # than to brightness, which `pixels` measures already. Deeper filters stay as drawn.
             self.weights.append(weight - weight.mean((2, 3), keepdim=True) * (0.5 if inputs == shape[2] else 0.0))
-        about = {"architecture": "random-conv-1", "shape": list(shape)}
-        self.checksum = digest({str(layer): weight for layer, weight in enumerate(self.weights)}, about)
+        architecture = {"architecture": "random-conv-1", "shape": list(shape)}
+        self.checksum = digest({str(layer): weight for layer, weight in enumerate(self.weights)}, architecture)
 
     def to(self, device: torch.device | str) -> Self:
         self.weights = [weight.to(device) for weight in self.weights]
         return super().to(device)
 
-    def look(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
-        found = []
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+        means = []
         for layer, weight in enumerate(self.weights):
             if layer and min(batch.shape[2:]) > 2:
                 batch = F.avg_pool2d(batch, 2)
             batch = F.relu(F.conv2d(batch, weight, padding=1))
-            found.append(batch.mean((2, 3)))
-        return torch.cat(found, 1), None
-
-
-DetectorName = Literal["judge", "random-conv", "pixels"]
-UNTRAINED: dict[str, Callable[[Shape], Detector]] = {"random-conv": RandomConv, "pixels": Pixels}
-DETECTORS: tuple[DetectorName, ...] = ("judge", "random-conv", "pixels")
-
-
-def untrained(name: str, shape: Shape) -> Detector:
-    """The detector `name`, of those that learn nothing, for pictures of `shape`. A judge is trained or loaded instead."""
-    if name not in UNTRAINED:
-        raise InputError(f"no detector '{name}'; known are {', '.join(DETECTORS)}{nearest(name, DETECTORS)}")
-    return UNTRAINED[name](shape)
+            means.append(batch.mean((2, 3)))
+        return torch.cat(means, 1), None

@@ -1,9 +1,9 @@
-"""The detector `inception`: the features of the published FID. Only a Fréchet distance of these may be called by that name.
+"""The detector `inception`: the features of the published FID. Only a Fréchet distance in these features may be called FID.
 
-Everything that moves a FID is as in the original (Heusel et al. 2017, arXiv:1706.08500): the weights, known by size and sha256;
-TensorFlow 1's bilinear resize to 299 pixels, which takes corners for centres and does not antialias; pixels (x − 128)/128; and
-the network's own ways of pooling (`limner.metrics.features.inception_net`). It was trained on photographs: of drawn or grey
-ones it says little.
+Everything that moves a FID is as in the original (Heusel et al. 2017, arXiv:1706.08500): the weights, verified by size and
+sha256; TensorFlow 1's bilinear resize to 299 pixels, which samples at the corners of pixels instead of their centres and does
+not antialias; pixels (x − 128)/128; and the network's own ways of pooling (`limner.metrics.features.inception_net`). It was
+trained on photographs: of drawings and grey pictures it says little.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ from limner.core.digest import digest
 from limner.core.download import DownloadError, download
 from limner.core.errors import InputError
 from limner.core.files import atomic, cache_folder
+from limner.core.progress import OnProgress, silent
 from limner.metrics.features.detectors import Detector, Shape
 from limner.metrics.features.inception_net import FEATURES, SIDE, InceptionNet, folded
 
-VARIABLE = "LIMNER_INCEPTION"  # names a file of the weights
+WEIGHTS_VARIABLE = "LIMNER_INCEPTION"  # environment variable: the path of a file of the weights
 _KEY = "limner.inception"
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFile:
     """A file as its authors published it."""
 
     name: str
@@ -50,7 +51,7 @@ class Published:
         return f"{self.name} ({self.size:,} bytes, sha256 {self.sha256})"
 
 
-WEIGHTS = Published(
+WEIGHTS = PublishedFile(
     name="pt_inception-2015-12-05-6726825d.pth",
     size=95_628_359,
     sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
@@ -77,11 +78,11 @@ class Inception(Detector):
     def __init__(self, shape: Shape, published: Mapping[str, Tensor], checksum: str) -> None:
         if shape[2] not in (1, 3):
             raise InputError(
-                "inception sees grey and colour, not transparency; flatten the pictures first: "
+                "inception takes grey and colour pictures, without transparency; flatten the pictures first: "
                 "limner data prepare SRC --channels 3 --background white"
             )
         self.shape, self.checksum, self.device = shape, checksum, torch.device("cpu")
-        with torch.device("meta"):  # no first weights are drawn: nobody's random numbers are disturbed
+        with torch.device("meta"):  # draws no initial weights, which would advance the global random state
             self.net = InceptionNet()
         try:
             self.net.load_state_dict(folded(published), assign=True)
@@ -90,9 +91,9 @@ class Inception(Detector):
         self.net.eval().requires_grad_(False)
 
     @property
-    def about(self) -> dict[str, str]:
-        same = self.work == self.shape[:2]
-        resized = "none" if same else f"TensorFlow 1 bilinear to {SIDE}×{SIDE}, not antialiased"
+    def preprocessing(self) -> dict[str, str]:
+        is_same_size = self.work == self.shape[:2]
+        resized = "none" if is_same_size else f"TensorFlow 1 bilinear to {SIDE}×{SIDE}, not antialiased"
         return {"resize": resized, "range": "(x - 128)/128", "weights": WEIGHTS.name}
 
     def to(self, device: torch.device | str) -> Self:
@@ -105,14 +106,14 @@ class Inception(Detector):
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
         return ((resize(pixels, self.work) - 128) / 128).expand(-1, 3, -1, -1)
 
-    def look(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
         features = self.net(batch)
         return features, F.linear(features, self.net.fc.weight)
 
 
 @lru_cache(maxsize=32)
-def _places(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each of `target` places: the nearest place of the source below it, the one above, and how far it is on the way."""
+def _interpolation(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
+    """[target] each: index of the source pixel below each target pixel, that of the one above, and the weight of the latter."""
     place = torch.arange(target, dtype=torch.float32) * torch.tensor(source / target, dtype=torch.float32)
     below = place.long()
     return below, (below + 1).clamp_max(source - 1), place - below.float()
@@ -121,50 +122,53 @@ def _places(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """[N, C, H, W] float32 -> [N, C, *size] as `tf.image.resize_bilinear` of TensorFlow 1 does it, to the bit on a CPU.
 
-    Pixel i of n stands at i · source/target, not at its centre; only the two nearest pixels of an axis count, however much is
-    shrunk. The steps keep TensorFlow's order (along rows first), so that the rounding is its own as well.
+    Target pixel i is sampled at i · source/target and not at its centre, from the two nearest pixels of an axis only, however
+    much the picture shrinks. The order of the steps is TensorFlow's (along rows first), so that the rounding is equal as well.
     """
     for axis in (3, 2):
         if images.shape[axis] != size[axis - 2]:
-            below, above, way = (part.to(images.device) for part in _places(images.shape[axis], size[axis - 2]))
+            below, above, weight = (part.to(images.device) for part in _interpolation(images.shape[axis], size[axis - 2]))
             low, high = images.index_select(axis, below), images.index_select(axis, above)
-            images = (high - low).mul_(way if axis == 3 else way[:, None]).add_(low)
+            images = (high - low).mul_(weight if axis == 3 else weight[:, None]).add_(low)
     return images
 
 
-def load_inception(shape: Shape, path: str | Path | None = None) -> Inception:
+def load_inception(shape: Shape, path: str | Path | None = None, on_progress: OnProgress = silent) -> Inception:
     """The detector for pictures of `shape`, with the published weights.
 
-    They are read from the file `path`, or else ``$LIMNER_INCEPTION``; else they are downloaded once and kept in the cache.
-    Errors: `InputError` where they are to be had from nowhere, or a file's size or sha256 is not theirs.
+    They are read from the file `path`, or else from ``$LIMNER_INCEPTION``; else they are downloaded once to the cache, of which
+    `on_progress` hears in MiB. Errors: `InputError` where they cannot be had, or a file has another size or sha256.
     """
-    chosen = path or os.environ.get(VARIABLE)
-    tensors = _read(Path(chosen).expanduser()) if chosen else _cached()
+    file = path or os.environ.get(WEIGHTS_VARIABLE)
+    tensors = _read(Path(file).expanduser()) if file else _cached(on_progress)
     return Inception(shape, tensors, WEIGHTS.sha256)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of the published file at `path`. The bytes that are read are the bytes that were checked."""
+    """The tensors of the published file at `path`, which is read once: the bytes that are parsed are those that were
+    verified."""
     try:
         size = path.stat().st_size
         data = path.read_bytes() if size == WEIGHTS.size else b""
     except OSError as error:
         raise InputError(f"cannot read {path} ({error.strerror}); the FID network's weights are {WEIGHTS}") from error
-    found = f"{size:,} bytes" if size != WEIGHTS.size else f"sha256 {hashlib.sha256(data).hexdigest()}"
-    if found != f"sha256 {WEIGHTS.sha256}":
-        raise InputError(f"{path} is not the FID network's weights: it has {found}, and they are {WEIGHTS}; download it anew")
+    identity = f"{size:,} bytes" if size != WEIGHTS.size else f"sha256 {hashlib.sha256(data).hexdigest()}"
+    if identity != f"sha256 {WEIGHTS.sha256}":
+        raise InputError(
+            f"{path} is not the FID network's weights: it has {identity}, and they are {WEIGHTS}; download it anew"
+        )
     # A .pth is a pickle, which can run anything; this reader builds tensors and refuses all else.
     tensors = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return {name: tensor.contiguous() for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
 
 
-def _cached() -> dict[str, Tensor]:
+def _cached(on_progress: OnProgress) -> dict[str, Tensor]:
     """The weights from the cache, downloaded and converted where they are not in it yet."""
     path = cache_folder() / "detectors" / f"inception-{WEIGHTS.sha256[:16]}.safetensors"
     if not path.is_file():
         file = cache_folder() / "downloads" / "inception" / WEIGHTS.name
         if not file.is_file():
-            _download(file)
+            _download(file, on_progress)
         tensors = _read(file)
         about = json.dumps({"sha256": WEIGHTS.sha256, "checksum": digest(tensors, {})}, sort_keys=True)
         with atomic(path) as temporary:
@@ -173,10 +177,10 @@ def _cached() -> dict[str, Tensor]:
         return tensors
     try:
         with safe_open(path, framework="pt") as handle:
-            told = json.loads((handle.metadata() or {})[_KEY])
-            # Cloned: they are views of the mapped file, and the process would die with it if it were cut short later.
+            stored = json.loads((handle.metadata() or {})[_KEY])
+            # Cloned: the tensors are views of a memory map, and reading one crashes the process once the file is truncated.
             tensors = {name: handle.get_tensor(name).clone() for name in handle.keys()}  # noqa: SIM118 (not a dict)
-        intact = told == {"sha256": WEIGHTS.sha256, "checksum": digest(tensors, {})}
+        intact = stored == {"sha256": WEIGHTS.sha256, "checksum": digest(tensors, {})}
     except (SafetensorError, KeyError, TypeError, ValueError, OSError):
         intact = False
     if not intact:
@@ -184,12 +188,12 @@ def _cached() -> dict[str, Tensor]:
     return tensors
 
 
-def _download(path: Path) -> None:
-    """Fetches the weights to `path`. Errors: `InputError` where no address gives the published file."""
+def _download(path: Path, on_progress: OnProgress) -> None:
+    """Downloads the weights to `path`. Errors: `InputError` where no address gives the published file."""
     try:
-        download(WEIGHTS.urls, path, checksum=f"sha256:{WEIGHTS.sha256}", max_bytes=WEIGHTS.size)
+        download(WEIGHTS.urls, path, checksum=f"sha256:{WEIGHTS.sha256}", max_bytes=WEIGHTS.size, on_progress=on_progress)
     except DownloadError as error:
         raise InputError(
-            f"the FID network's weights are to be had neither from the cache nor from the network ({error}); "
-            f"get {WEIGHTS} and say where it is: {VARIABLE}=FILE, or --features FILE.pth"
+            f"the FID network's weights are not in the cache and cannot be downloaded ({error}); "
+            f"get {WEIGHTS} and say where it is: {WEIGHTS_VARIABLE}=FILE, or --features FILE.pth"
         ) from error

@@ -1,7 +1,7 @@
 """The network behind the published FID: Inception v3 (Szegedy et al. 2015, arXiv:1512.00567) as TensorFlow shipped it in 2015.
 
-It differs from later ports of Inception v3 in three places, and every published FID rests on them: average pooling leaves the
-padding out of its mean, the last block pools by the maximum where the paper has the mean, and there are 1,008 logits. The names
+It differs from later ports of Inception v3 in three places, on which every published FID depends: average pooling excludes the
+padding from its mean, the last block pools by the maximum where the paper has the mean, and there are 1,008 logits. The names
 of its layers are those of the published weights, pt_inception-2015-12-05-6726825d.pth.
 """
 
@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SIDE = 299  # pixels; what the network was trained on
+SIDE = 299
+"""Pixels; the network was trained on pictures of 299×299."""
 FEATURES, CLASSES = 2048, 1008
 _EPS = 1e-3  # of the published batch normalisation
 _NORM = ("weight", "bias", "running_mean", "running_var")
@@ -35,11 +36,11 @@ def conv(inputs: int, outputs: int, kernel: Size, stride: int = 1) -> Conv:
 
 
 def average(x: Tensor) -> Tensor:
-    """3×3 means that leave the padding out, as TensorFlow's do."""
+    """3×3 means that exclude the padding, as TensorFlow's do."""
     return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
 
-class A(nn.Module):
+class InceptionA(nn.Module):
     """35×35: 1×1, 5×5 and two 3×3, and pooling. -> 64 + 64 + 96 + `pooled` channels."""
 
     def __init__(self, inputs: int, pooled: int) -> None:
@@ -58,7 +59,7 @@ class A(nn.Module):
         return torch.cat((self.branch1x1(x), five, three, self.branch_pool(average(x))), 1)
 
 
-class B(nn.Module):
+class InceptionB(nn.Module):
     """35×35 -> 17×17: 384 + 96 channels beside the pooled input's."""
 
     def __init__(self, inputs: int) -> None:
@@ -73,7 +74,7 @@ class B(nn.Module):
         return torch.cat((self.branch3x3(x), double, F.max_pool2d(x, 3, 2)), 1)
 
 
-class C(nn.Module):
+class InceptionC(nn.Module):
     """17×17: 7×7 taken apart into 1×7 and 7×1, of `inner` channels inside. -> 4 · 192 channels."""
 
     def __init__(self, inputs: int, inner: int) -> None:
@@ -96,7 +97,7 @@ class C(nn.Module):
         return torch.cat((self.branch1x1(x), single, double, self.branch_pool(average(x))), 1)
 
 
-class D(nn.Module):
+class InceptionD(nn.Module):
     """17×17 -> 8×8: 320 + 192 channels beside the pooled input's."""
 
     def __init__(self, inputs: int) -> None:
@@ -114,8 +115,9 @@ class D(nn.Module):
         return torch.cat((three, seven, F.max_pool2d(x, 3, 2)), 1)
 
 
-class E(nn.Module):
-    """8×8: 3×3 split into 1×3 beside 3×1. -> 320 + 768 + 768 + 192 channels. `maximum`: pools by it, as the last block does."""
+class InceptionE(nn.Module):
+    """8×8: 3×3 split into 1×3 beside 3×1. -> 320 + 768 + 768 + 192 channels. `maximum`: pools by the maximum, as the last block
+    does."""
 
     def __init__(self, inputs: int, maximum: bool) -> None:
         super().__init__()
@@ -134,7 +136,7 @@ class E(nn.Module):
         single = self.branch3x3_1(x)
         double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
         pooled = F.max_pool2d(x, 3, 1, 1) if self.maximum else average(x)
-        found = (
+        branches = (
             self.branch1x1(x),
             self.branch3x3_2a(single),
             self.branch3x3_2b(single),
@@ -142,7 +144,7 @@ class E(nn.Module):
             self.branch3x3dbl_3b(double),
             self.branch_pool(pooled),
         )
-        return torch.cat(found, 1)
+        return torch.cat(branches, 1)
 
 
 class InceptionNet(nn.Module):
@@ -155,11 +157,16 @@ class InceptionNet(nn.Module):
         self.Conv2d_2b_3x3 = conv(32, 64, 3)
         self.Conv2d_3b_1x1 = conv(64, 80, 1)
         self.Conv2d_4a_3x3 = Conv(80, 192, 3)
-        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = A(192, 32), A(256, 64), A(288, 64)
-        self.Mixed_6a = B(288)
-        self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = C(768, 128), C(768, 160), C(768, 160), C(768, 192)
-        self.Mixed_7a = D(768)
-        self.Mixed_7b, self.Mixed_7c = E(1280, maximum=False), E(FEATURES, maximum=True)
+        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = InceptionA(192, 32), InceptionA(256, 64), InceptionA(288, 64)
+        self.Mixed_6a = InceptionB(288)
+        self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = (
+            InceptionC(768, 128),
+            InceptionC(768, 160),
+            InceptionC(768, 160),
+            InceptionC(768, 192),
+        )
+        self.Mixed_7a = InceptionD(768)
+        self.Mixed_7b, self.Mixed_7c = InceptionE(1280, maximum=False), InceptionE(FEATURES, maximum=True)
         self.fc = nn.Linear(FEATURES, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -183,8 +190,8 @@ def folded(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, layer in layers.items():
         expected[f"{name}.conv.weight"] = layer.weight.shape
         expected |= {f"{name}.bn.{part}": torch.Size([layer.out_channels]) for part in _NORM}
-    found = {name: tensor.shape for name, tensor in published.items()}
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    shapes = {name: tensor.shape for name, tensor in published.items()}
+    wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
     if wrong:
         raise ValueError(f"{len(wrong)} of its tensors are not those of the FID network, the first being {wrong[0]}")
     weights = {name: published[name].float() for name in ("fc.weight", "fc.bias")}

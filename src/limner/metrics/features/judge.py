@@ -1,9 +1,9 @@
 """The judge: a small network trained on the data set itself, then frozen.
 
-Inception features say little about small or grey pictures; a classifier of the data set's own classes does. Its features are
-the channel means of a middle stage (texture: noise and blur show here) beside its penultimate layer (content), so that
-neither fault hides. Each half is scaled so that the real training images have a total variance of 50 in it. So the unit of a
-Fréchet distance can be read: 100 is what images would score whose features all lie at the real mean.
+Inception features describe small or grey pictures badly; those of a classifier of the data set's own classes are better. They
+are the channel means of a middle stage (texture: noise and blur show here) beside its penultimate layer (content). Each half is
+scaled so that the real training images have a total variance of 50 in it. This gives a Fréchet distance a unit: images whose
+features all lie at the real mean score 100.
 """
 
 from __future__ import annotations
@@ -25,11 +25,15 @@ from limner.core.errors import InputError
 from limner.core.files import atomic
 from limner.metrics.features.detectors import Detector, Shape
 
-ARCHITECTURE = "judge-1"  # to be raised whenever the network, its training or its features change
+ARCHITECTURE = "judge-1"
+"""To be raised whenever the network, its training or its features change."""
 WIDTHS = (32, 64, 128)
+"""Channels of the three widths of the network."""
 EMBEDDING = 64
-HALF = 50.0  # total variance of each half of the features over the training images
-WORK = 32  # pixels on the longer side
+HALF_VARIANCE = 50.0
+"""Total variance of each half of the features over the training images."""
+WORKING_SIDE = 32
+"""Pixels on the longer side of the pictures that it takes."""
 
 
 class Layer(nn.Module):
@@ -56,7 +60,7 @@ class Layer(nn.Module):
 class JudgeNet(nn.Module):
     """[n, C, h, w] in [−1, 1] -> channel means of the middle stage [n, 64] and the embedding [n, 64].
 
-    `classes` = 0 leaves the classifier away. The first layer halves the picture, unless it is too small for that.
+    `classes` = 0: without the classifier. The first layer halves the picture, unless its shorter side is below 16 pixels.
     """
 
     layers = ("stem", "down", "texture", "content")
@@ -77,6 +81,7 @@ class JudgeNet(nn.Module):
         return x.mean((2, 3)), self.embed(self.content(x).mean((2, 3)))
 
     def logits(self, embedding: Tensor) -> Tensor | None:
+        """[n, 64] -> [n, classes]; None without a classifier."""
         logits: Tensor | None = None if self.classify is None else self.classify(F.relu(embedding))
         return logits
 
@@ -91,10 +96,10 @@ class JudgeNet(nn.Module):
 
 @dataclass(frozen=True)
 class JudgeCard:
-    """What is known of a judge: all of it goes into the file and into the checksum."""
+    """Describes a judge; all of it goes into its file and into its checksum."""
 
     shape: Shape  # height, width, channels of the pictures
-    work: tuple[int, int]  # the size it looks at
+    work: tuple[int, int]  # the height and width to which pictures are resized for it
     classes: int  # 0 where it was trained without labels
     seed: int
     fingerprint: str  # of the data it was trained on, as the caller names it
@@ -105,17 +110,19 @@ class JudgeCard:
     architecture: str = ARCHITECTURE
 
     @classmethod
-    def read(cls, told: dict[str, Any]) -> JudgeCard:
-        if set(told) != {field.name for field in fields(cls)} or told["architecture"] != ARCHITECTURE:
-            raise InputError(f"is of architecture {told.get('architecture')!r}, and this limner knows {ARCHITECTURE!r}")
-        height, width, channels = told["shape"]
-        return cls(**{**told, "shape": (height, width, channels), "work": (told["work"][0], told["work"][1])})
+    def read(cls, data: dict[str, Any]) -> JudgeCard:
+        """The card that a judge's file holds. Errors: `InputError` for one of another architecture."""
+        if set(data) != {field.name for field in fields(cls)} or data["architecture"] != ARCHITECTURE:
+            raise InputError(f"is of architecture {data.get('architecture')!r}, and this limner knows {ARCHITECTURE!r}")
+        height, width, channels = data["shape"]
+        return cls(**{**data, "shape": (height, width, channels), "work": (data["work"][0], data["work"][1])})
 
 
 class Judge(Detector):
     """A trained judge. `weights` are the folded network's, with `centre` and `scale` [128] of the features."""
 
     name = "judge"
+    own_classes = True
     dim = WIDTHS[1] + EMBEDDING
 
     def __init__(self, card: JudgeCard, weights: dict[str, Tensor]) -> None:
@@ -123,7 +130,7 @@ class Judge(Detector):
         self.device = torch.device("cpu")
         self.weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
         self.checksum = digest(self.weights, asdict(card))
-        with torch.device("meta"):  # no first weights are drawn: loading a judge must not disturb anybody's random numbers
+        with torch.device("meta"):  # draws no initial weights, which would advance the global random state
             self.net = JudgeNet(card.shape[2], card.work, card.classes)
         expected = {name: tensor.shape for name, tensor in self.net.state_dict().items()}
         expected |= {"centre": torch.Size([self.dim]), "scale": torch.Size([self.dim])}
@@ -138,7 +145,7 @@ class Judge(Detector):
         self.centre, self.scale = self.centre.to(device), self.scale.to(device)
         return super().to(device)
 
-    def look(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
         texture, embedding = self.net(batch)
         return (torch.cat((texture, embedding), 1) - self.centre) * self.scale, self.net.logits(embedding)
 
@@ -159,10 +166,10 @@ def load_judge(path: Path) -> Judge:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            # Cloned: they are views of the mapped file, and the process would die with it if it were cut short later.
+            # Cloned: the tensors are views of a memory map, and reading one crashes the process once the file is truncated.
             weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
-        told = json.loads(metadata["limner.judge"])
-        card, checksum = JudgeCard.read(told["card"]), told["checksum"]
+        stored = json.loads(metadata["limner.judge"])
+        card, checksum = JudgeCard.read(stored["card"]), stored["checksum"]
         judge = Judge(card, weights)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -176,5 +183,5 @@ def load_judge(path: Path) -> Judge:
 
 
 def judge_key(fingerprint: str, seed: int) -> str:
-    """A file name's stem under which the judge of this data, seed and architecture may be kept."""
+    """The file name, without its ending, of the judge of this data, seed and architecture."""
     return f"{ARCHITECTURE}-{hashlib.sha256(json.dumps([ARCHITECTURE, fingerprint, seed]).encode()).hexdigest()[:16]}"

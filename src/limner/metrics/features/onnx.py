@@ -1,9 +1,9 @@
-"""Detectors from elsewhere: any network in an ONNX file. It is data to onnxruntime; nothing in it can run code of its own.
+"""A detector from any network in an ONNX file. onnxruntime interprets it; nothing in it can run code of its own.
 
-What the file must be: one input [N, C, H, W] of float32 with C, H and W given as numbers; its first output, made flat, is the
+What the file must hold: one input [N, C, H, W] of float32 with C, H and W given as numbers; its first output, flattened, is the
 features. Pictures are brought to H×W by antialiased linear resampling, grey ones to three channels where it wants three. Their
-values go from 0 to 1, unless the file's metadata has `limner.range` = `-1..1` or `0..255`; a mean and a spread of each channel
-belong into the network. All its weights must be in the one file, which its checksum is of.
+values go from 0 to 1, unless the file's metadata has `limner.range` = `-1..1` or `0..255`; normalisation of
+channels belongs into the network. All weights must be in this one file, so that the checksum covers them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from torch import Tensor
 from limner.core.errors import InputError, nearest
 from limner.metrics.features.detectors import Detector, Shape
 
-RANGES = {"0..1": (0.5, 0.5), "-1..1": (1.0, 0.0), "0..255": (127.5, 127.5)}  # gain and offset from −1..1
+RANGES = {"0..1": (0.5, 0.5), "-1..1": (1.0, 0.0), "0..255": (127.5, 127.5)}
+"""Range of values -> gain and offset that make it of −1..1."""
 RANGE_KEY = "limner.range"
-_MOST = 2**31 - 1  # bytes; more does not fit into one ONNX file
+_MAX_BYTES = 2**31 - 1  # of one ONNX file
 _FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
 
 
@@ -30,7 +31,7 @@ class Onnx(Detector):
     """The network of an ONNX file, for pictures of `shape`. It runs on the CPU, wherever the rest runs.
 
     `name` is the file's, `checksum` the sha256 of its bytes. Errors: `InputError` where onnxruntime is not installed, where the
-    file is none or damaged, or where its input or output is not as this module says.
+    file is missing or damaged, or where its input or output is not as this module says.
     """
 
     def __init__(self, path: str | Path, shape: Shape) -> None:
@@ -41,8 +42,8 @@ class Onnx(Detector):
         self.session = _session(path, data)
         entries = self.session.get_inputs()
         if len(entries) != 1 or entries[0].type != "tensor(float)" or len(entries[0].shape) != 4:
-            found = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in entries) or "none"
-            raise InputError(f"{path} must take one input of float32 [N, C, H, W]; it takes: {found}")
+            inputs = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in entries) or "none"
+            raise InputError(f"{path} must take one input of float32 [N, C, H, W]; it takes: {inputs}")
         count, channels, height, width = entries[0].shape
         if not all(isinstance(size, int) and size > 0 for size in (channels, height, width)):
             raise InputError(
@@ -51,7 +52,7 @@ class Onnx(Detector):
             )
         if channels != shape[2] and (shape[2], channels) != (1, 3):
             raise InputError(
-                f"{path} sees pictures of {channels} channels, and these have {shape[2]}; prepare both sets with that many"
+                f"{path} takes pictures of {channels} channels, and these have {shape[2]}; prepare both sets with that many"
             )
         self.input, self.channels, self.work = entries[0].name, channels, (height, width)
         self.chunk = count if isinstance(count, int) and count > 0 else 32
@@ -59,7 +60,7 @@ class Onnx(Detector):
         if self.range not in RANGES:
             raise InputError(f"{path}: {RANGE_KEY} is '{self.range}'{nearest(self.range, RANGES)} (one of {', '.join(RANGES)})")
         self.output = self._output(path)
-        self.dim = self.look(torch.zeros(self.chunk, channels, height, width))[0].shape[1]
+        self.dim = self.forward(torch.zeros(self.chunk, channels, height, width))[0].shape[1]
 
     def _output(self, path: Path) -> str:
         first = self.session.get_outputs()[0]
@@ -69,8 +70,8 @@ class Onnx(Detector):
         return name
 
     @property
-    def about(self) -> dict[str, str]:
-        return super().about | {"range": self.range, "output": self.output}
+    def preprocessing(self) -> dict[str, str]:
+        return super().preprocessing | {"range": self.range, "output": self.output}
 
     def to(self, device: torch.device | str) -> Self:
         return self
@@ -80,23 +81,25 @@ class Onnx(Detector):
         gain, offset = RANGES[self.range]
         return (super().prepare(images) * gain + offset).expand(-1, self.channels, -1, -1)
 
-    def look(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
         try:
-            (found,) = self.session.run([self.output], {self.input: batch.contiguous().numpy()})
+            (output,) = self.session.run([self.output], {self.input: batch.contiguous().numpy()})
         except Exception as error:  # onnxruntime's errors have no base of their own
             raise InputError(
-                f"{self.name} fails on pictures of {self.channels}×{self.work[0]}×{self.work[1]}: {_line(error)}"
+                f"{self.name} fails on pictures of {self.channels}×{self.work[0]}×{self.work[1]}: {_one_line(error)}"
             ) from error
-        if found.ndim < 1 or len(found) != len(batch):
-            raise InputError(f"{self.name}: {self.output} of {len(batch)} pictures is {list(found.shape)}; it must be [N, …]")
-        if not np.isfinite(found).all():
-            raise InputError(f"{self.name} gives features that are no finite numbers; is {self.range} the range it wants?")
-        return torch.from_numpy(found.reshape(len(found), -1).astype(np.float32)), None
+        if output.ndim < 1 or len(output) != len(batch):
+            raise InputError(f"{self.name}: {self.output} of {len(batch)} pictures is {list(output.shape)}; it must be [N, …]")
+        if not np.isfinite(output).all():
+            raise InputError(
+                f"{self.name} gives features that are no finite numbers; is {self.range} the range that it expects?"
+            )
+        return torch.from_numpy(output.reshape(len(output), -1).astype(np.float32)), None
 
 
 def _bytes(path: Path) -> bytes:
     try:
-        if path.stat().st_size > _MOST:
+        if path.stat().st_size > _MAX_BYTES:
             raise InputError(f"{path} has more than 2 GiB, which no ONNX file can have")
         return path.read_bytes()
     except OSError as error:
@@ -104,7 +107,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _session(path: Path, data: bytes) -> Any:
-    """An onnxruntime session on the CPU, without libraries of further operators and without any second file."""
+    """An onnxruntime session on the CPU, without libraries of custom operators and without a second file."""
     try:
         import onnx
         import onnxruntime
@@ -112,25 +115,27 @@ def _session(path: Path, data: bytes) -> Any:
         raise InputError(f"{path} needs onnx and onnxruntime; pip install limner[export]") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
-    options.log_severity_level = 4  # what goes wrong is raised; nothing is printed beside it
+    options.log_severity_level = 4  # errors are raised; nothing is printed as well
     try:
-        if not _reaches_out(onnx.load_model_from_string(data)):
+        if not _has_external_data(onnx.load_model_from_string(data)):
             return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no base of their own
-        raise InputError(f"{path} is no ONNX file that onnxruntime {onnxruntime.__version__} reads: {_line(error)}") from error
+        raise InputError(
+            f"{path} is no ONNX file that onnxruntime {onnxruntime.__version__} reads: {_one_line(error)}"
+        ) from error
     raise InputError(f"{path} keeps weights in another file; save it as one file (save_as_external_data=False)")
 
 
-def _reaches_out(message: Any) -> bool:
-    """Whether any tensor at any depth of an ONNX message lies in a file beside it. Older onnxruntimes read such files."""
+def _has_external_data(message: Any) -> bool:
+    """Whether any tensor at any depth of an ONNX message lies in another file, which older versions of onnxruntime read."""
     if message.DESCRIPTOR.name == "TensorProto":
         return bool(message.external_data) or message.data_location == message.EXTERNAL
     for field, value in message.ListFields():
-        if field.message_type is not None and any(map(_reaches_out, [value] if hasattr(value, "ListFields") else value)):
+        if field.message_type is not None and any(map(_has_external_data, [value] if hasattr(value, "ListFields") else value)):
             return True
     return False
 
 
-def _line(error: Exception) -> str:
-    """The message in one line, without onnxruntime's tag and numbers before it."""
+def _one_line(error: Exception) -> str:
+    """The message in one line, without the tag and the numbers that onnxruntime puts before it."""
     return " ".join(str(error).rpartition("[ONNXRuntimeError] : ")[2].split())

@@ -1,4 +1,4 @@
-"""Pictures as a detector takes them: gathered, and brought to a bounded working size."""
+"""Pictures as a detector takes them: gathered from any source, and resized to a bounded size."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from limner.core.errors import InputError
 
 @runtime_checkable
 class Gatherable(Protocol):
-    """A data set, as far as a judge needs one: `shape` is (N, H, W, C)."""
+    """Anything that gives images [n, H, W, C] at given indices, such as a data set; `shape` is (N, H, W, C)."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, C)."""
 
-    def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]: ...
+    def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The images at `indices`, in that order."""
 
 
 Images = NDArray[np.uint8] | Tensor
@@ -29,44 +31,55 @@ Source = Images | Gatherable
 
 
 def take(source: Source, rows: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
-    """[n, H, W, C] uint8 of the images at `rows`. Errors: `InputError` where they are no such thing."""
+    """[n, H, W, C] uint8 of the images at `rows`. Errors: `InputError` for another type or shape."""
     if isinstance(source, Tensor):
-        found = source[rows if isinstance(rows, slice) else torch.from_numpy(rows)].cpu().numpy()
+        images = source[rows if isinstance(rows, slice) else torch.from_numpy(rows)].cpu().numpy()
     elif isinstance(source, np.ndarray):
-        found = source[rows]
+        images = source[rows]
     else:
         numbers = np.arange(source.shape[0], dtype=np.int64)[rows] if isinstance(rows, slice) else rows
-        found = np.asarray(source.gather(numbers))
-    if found.dtype != np.uint8 or found.ndim != 4 or found.shape[3] not in (1, 3, 4):
-        raise InputError(f"a judge takes uint8 images [N, H, W, 1, 3 or 4], not {found.dtype} {list(found.shape)}")
-    # torch warns of read-only memory (a memory map's), and would let it be written to.
-    return np.ascontiguousarray(found) if found.flags.writeable else found.copy()
+        images = np.asarray(source.gather(numbers))
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3, 4):
+        raise InputError(f"a judge takes uint8 images [N, H, W, 1, 3 or 4], not {images.dtype} {list(images.shape)}")
+    # Read-only memory (of a memory map) is copied: torch warns of it, and would let it be written to.
+    return np.ascontiguousarray(images) if images.flags.writeable else images.copy()
 
 
-class Rows:
-    """Some rows of a source, as a source."""
+class ImageSubset:
+    """Some images of a source, as a source of its own."""
 
     def __init__(self, images: Source, rows: NDArray[np.int64]) -> None:
         self.images, self.rows, self.shape = images, rows, (len(rows), *images.shape[1:])
 
     def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """[n, H, W, C] uint8 at `indices` into the rows of this subset."""
         return take(self.images, self.rows[indices])
 
 
-def spell(shape: Iterable[int]) -> str:
-    """A shape for people: 28×28×1."""
+def format_shape(shape: Iterable[int]) -> str:
+    """A shape for people.
+
+    >>> format_shape((28, 28, 1))
+    '28×28×1'
+    """
     return "×".join(str(size) for size in shape)
 
 
-def work_size(height: int, width: int, bound: int, least: int = 8) -> tuple[int, int]:
-    """The size a picture is judged at: its own, or shrunk until the longer side is `bound` (the shorter stays ≥ `least`)."""
+def work_size(height: int, width: int, bound: int, min_side: int = 8) -> tuple[int, int]:
+    """The size at which a detector works: the picture's own, or shrunk until its longer side is `bound` pixels; neither side is
+    made smaller than `min_side`.
+
+    >>> work_size(28, 28, bound=32), work_size(96, 64, bound=32)
+    ((28, 28), (32, 21))
+    """
     scale = min(1.0, bound / max(height, width))
-    return max(min(height, least), round(height * scale)), max(min(width, least), round(width * scale))
+    return max(min(height, min_side), round(height * scale)), max(min(width, min_side), round(width * scale))
 
 
 @lru_cache(maxsize=32)
 def resize_matrix(source: int, target: int) -> Tensor:
-    """[target, source] float32: antialiased linear resampling of one axis; the triangle is as wide as the shrinkage."""
+    """[target, source] float32: antialiased linear resampling of one axis, by a triangle filter that widens as the axis
+    shrinks."""
     scale = source / target
     reach = max(scale, 1.0)
     centre = (torch.arange(target, dtype=torch.float64) + 0.5) * scale
@@ -76,7 +89,7 @@ def resize_matrix(source: int, target: int) -> Tensor:
 
 
 def resize(images: Tensor, size: Sequence[int]) -> Tensor:
-    """[N, C, H, W] float32 -> [N, C, *size]; two dense products, equal to torch's antialiased bilinear to rounding."""
+    """[N, C, H, W] float32 -> [N, C, *size] by two matrix products; equals torch's antialiased bilinear up to rounding."""
     height, width = images.shape[2:]
     if size[0] != height:
         images = resize_matrix(height, size[0]).to(images.device) @ images
@@ -85,10 +98,10 @@ def resize(images: Tensor, size: Sequence[int]) -> Tensor:
     return images
 
 
-def standard(images: NDArray[np.uint8], size: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+def preprocess(images: NDArray[np.uint8], size: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
     """[n, H, W, C] uint8 -> [n, C, *size] float32 in [−1, 1], channels last in memory.
 
-    Alpha, a fourth channel, is one more channel: premultiplied colours would hide what lies under a transparent place.
+    Alpha is treated as one more channel: premultiplied colours would hide what lies under transparent places.
     """
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1
     return resize(pixels, size).contiguous(memory_format=torch.channels_last)

@@ -1,14 +1,14 @@
-"""Are samples copies of training pictures? Three counts, each against as good a chance: pictures that were held out.
+"""Are samples copies of training pictures? Three counts, each compared with that of held-out pictures.
 
-`nearer`: samples nearer to a training picture than all but .1 % of held-out pictures are. `relative`: the same of the distance
-in proportion to that of the next fifteen. `double`: samples three times as near to one training picture as to the second
-(Yoon et al. 2023, "Diffusion probabilistic models generalize when they fail to memorize").
+`nearer`: samples nearer to a training picture than all but .1 % of held-out pictures are. `relative`: the same for the distance
+divided by the mean distance of the next fifteen training pictures. `double`: samples three times as near to one training
+picture as to the second (Yoon et al. 2023, "Diffusion probabilistic models generalize when they fail to memorize").
 
-Believe `relative` and `double`. A plain distance is also short where samples are smooth: of 2,000 averages of six MNIST digits
-of the test set, as a blurry model might draw, 18 are `nearer` (p = 3e-7) and none is `relative`. And 20 copies with noise
-(σ = 25 of 255), turned by 3° or enlarged by 5 % are `relative` (p < 1e-6) but not `nearer`. Copies that are moved by half a
-pixel are seen in part (p from 3e-5 to .1), by two pixels not at all. A mean over all samples, such as C_T (data_copying.py),
-does not see 1 %.
+`relative` and `double` are the ones to rely on. A plain distance is also short where samples are smooth: averages of several
+pictures, as a blurry model might draw, are `nearer` without being copies, while copies with noise, turned by a few degrees or
+enlarged by a few per cent are `relative` but not `nearer`. Copies that are moved by half a pixel are found in part, those moved
+by two pixels are not found. A mean over all samples, such as C_T (data_copying.py), stays as it is if 1 % of the samples are
+copies.
 """
 
 from __future__ import annotations
@@ -28,29 +28,31 @@ from limner.metrics.features.pixels import Source, take
 from limner.metrics.memorisation.nearest import VIEWS, Nearest
 from limner.metrics.stats.exact_tests import hypergeometric_tail
 
-QUANTILE = 0.001
-DOUBLE = 1 / 3
+HELD_OUT_QUANTILE = 0.001
+"""Share of held-out pictures that count as near."""
+DOUBLE_RATIO = 1 / 3
+"""Distance of the nearest training picture over that of the second below which a sample counts as `double`."""
 
 
 @dataclass(frozen=True)
 class Excess:
-    """How many samples are suspiciously near.
-
-    `share` of the samples at or below `threshold`, and `held_out`, that of the held-out pictures. `p`: how often chance alone
-    would bring samples near to so many different training pictures, if they were held-out pictures themselves. One picture
-    shown again and again is one piece of evidence: `share` is large then, and `p` too. `rows`: which samples.
-    """
+    """How many samples are suspiciously near to a training picture."""
 
     share: float
+    """Of the samples at or below `threshold`."""
     held_out: float
+    """The same share of the held-out pictures."""
     threshold: float
     p: float
+    """The probability of samples near to as many different training pictures if samples and held-out pictures are exchangeable.
+    One training picture that is copied many times counts once: then `share` is large, and `p` too."""
     rows: tuple[int, ...]
+    """Which samples."""
 
 
 @dataclass(frozen=True)
 class Memorisation:
-    """The three counts; of the samples in either of the latter two, how many are `mirrored` and how many are `moved`."""
+    """The three counts; of the samples that are `relative` or `double`, how many are `mirrored` and how many are `moved`."""
 
     nearer: Excess
     relative: Excess
@@ -60,49 +62,53 @@ class Memorisation:
 
 
 def memorisation(samples: Nearest, held_out: Nearest) -> Memorisation:
-    """From what was found nearest to M samples and to T held-out pictures, among the same training pictures.
+    """From the nearest training pictures of M samples and of T held-out pictures.
 
-    With T < 1,000 the threshold is the shortest held-out distance, and `p` takes that into account. Errors: `InputError` where
+    With T < 1,000 the threshold is the shortest held-out distance, which `p` takes into account. Errors: `InputError` where
     either is empty.
     """
     if len(samples.distance) == 0 or len(held_out.distance) == 0:
         raise InputError("memorisation needs samples, and real images that were held out from training")
     near, hits = held_out.distance[:, 0], samples.index[:, 0]
     nearer = excess(samples.distance[:, 0], near, quantile(near), hits)
-    compared = relative_distance(held_out)
-    relative = excess(relative_distance(samples), compared, quantile(compared), hits)
-    double = excess(ratio(samples), ratio(held_out), DOUBLE, hits, strictly=True)
-    found = [VIEWS[int(samples.view[row, 0])] for row in sorted({*relative.rows, *double.rows})]
-    mirrored, moved = sum(view.mirrored for view in found), sum((view.down, view.right) != (0, 0) for view in found)
-    return Memorisation(nearer, relative, double, mirrored, moved)
+    relative_held_out = relative_distance(held_out)
+    relative = excess(relative_distance(samples), relative_held_out, quantile(relative_held_out), hits)
+    double = excess(ratio(samples), ratio(held_out), DOUBLE_RATIO, hits, strictly=True)
+    views = [VIEWS[int(samples.view[row, 0])] for row in sorted({*relative.rows, *double.rows})]
+    mirror_images, shifts = sum(view.mirrored for view in views), sum((view.down, view.right) != (0, 0) for view in views)
+    return Memorisation(nearer, relative, double, mirror_images, shifts)
 
 
-def relative_distance(found: Nearest) -> Tensor:
-    """[M]: distance of the nearest over the mean of that of the others in `found`; 0 of an exact copy, below 1 always."""
-    return _quotient(found.distance[:, 0], found.distance[:, 1:].mean(1))
+def relative_distance(neighbours: Nearest) -> Tensor:
+    """[M]: distance of the nearest training picture over the mean distance of the others, at most 1; 0 of an exact copy."""
+    return _quotient(neighbours.distance[:, 0], neighbours.distance[:, 1:].mean(1))
 
 
-def ratio(found: Nearest) -> Tensor:
-    """[M]: d1/d2, the distance of the nearest over that of the second; 0 of an exact copy."""
-    return _quotient(found.distance[:, 0], found.distance[:, 1])
+def ratio(neighbours: Nearest) -> Tensor:
+    """[M]: d1/d2, the distance of the nearest training picture over that of the second; 0 of an exact copy."""
+    return _quotient(neighbours.distance[:, 0], neighbours.distance[:, 1])
 
 
 def _quotient(a: Tensor, b: Tensor) -> Tensor:
-    # Where a training picture is there twice, both are 0: the sample is a copy of it nevertheless.
+    # Both are 0 for a copy of a training picture that is in the set twice: a copy nevertheless.
     return torch.where(a > 0, a / b.clamp_min(1e-300), 0.0)
 
 
-def quantile(values: Tensor, share: float = QUANTILE) -> float:
-    """The k-th smallest of `values` [T], k = ⌈share·T⌉."""
+def quantile(values: Tensor, share: float = HELD_OUT_QUANTILE) -> float:
+    """The k-th smallest of `values` [T], k = ⌈share·T⌉ and at least 1.
+
+    >>> quantile(torch.tensor([3.0, 1.0, 2.0]), share=0.5)
+    2.0
+    """
     return float(values.kthvalue(max(1, math.ceil(share * len(values)))).values)
 
 
 def excess(samples: Tensor, held_out: Tensor, threshold: float, hits: Tensor, strictly: bool = False) -> Excess:
-    """Of values [M] and [T], how many are at or below `threshold` (`strictly`: below); `hits` [M] are training rows.
+    """Counts the values of samples [M] and of held-out pictures [T] at or below `threshold` (`strictly`: below it).
 
-    If samples and held-out pictures may be exchanged, then of all that are as near the number of samples is hypergeometric. A
-    threshold that is itself one of the held-out values only makes this `p` larger than need be, and so does it that several
-    samples near one training picture count once.
+    `hits` [M] are the rows of the samples' nearest training pictures. If samples and held-out pictures are exchangeable, the
+    number of samples among all pictures that are as near is hypergeometric. Two things make this `p` larger than necessary, and
+    never smaller: the threshold may be one of the held-out values, and several samples near one training picture count once.
     """
     below, others = (values < threshold if strictly else values <= threshold for values in (samples, held_out))
     count, chance = len(set(hits[below].tolist())), int(others.sum())
@@ -112,23 +118,23 @@ def excess(samples: Tensor, held_out: Tensor, threshold: float, hits: Tensor, st
 
 
 def suspects(samples: Nearest, count: int) -> NDArray[np.int64]:
-    """Rows of the `count` samples that look most like copies: by relative distance, the nearest first."""
+    """Rows of the `count` samples that are most likely copies, by relative distance, the smallest first."""
     order = np.lexsort((samples.distance[:, 0].numpy(), relative_distance(samples).numpy()))
     return order[:count].astype(np.int64)
 
 
 def contact_sheet(
-    samples: Source, train: Source, found: Nearest, rows: Sequence[int] | NDArray[np.int64] | None = None, beside: int = 5
+    samples: Source, train: Source, neighbours: Nearest, rows: Sequence[int] | NDArray[np.int64] | None = None, beside: int = 5
 ) -> NDArray[np.uint8]:
-    """A picture [H', W', C]: on the left samples, on the right of each the training pictures nearest to it, nearest first.
+    """A picture [H', W', C]: samples in the left column, right of each the `beside` nearest training pictures, nearest first.
 
-    `rows` of the samples are shown, the twelve most suspicious where None. Training pictures are mirrored where the sample is,
-    since nobody sees the likeness otherwise; `found.view` tells.
+    `rows` of the samples are shown, the twelve most likely copies where None. A training picture is mirrored where the sample
+    is a mirror image of it (`neighbours.view`), so that the likeness can be seen.
     """
-    rows = suspects(found, 12) if rows is None else np.asarray(rows, dtype=np.int64)
-    beside = min(beside, found.index.shape[1])
-    shown = found.index[torch.from_numpy(rows)][:, :beside].reshape(-1).numpy()
-    mirrored = np.array([VIEWS[int(view)].mirrored for view in found.view[torch.from_numpy(rows)][:, :beside].reshape(-1)])
-    near = take(train, shown)
+    rows = suspects(neighbours, 12) if rows is None else np.asarray(rows, dtype=np.int64)
+    beside = min(beside, neighbours.index.shape[1])
+    train_rows = neighbours.index[torch.from_numpy(rows)][:, :beside].reshape(-1).numpy()
+    mirrored = np.array([VIEWS[int(view)].mirrored for view in neighbours.view[torch.from_numpy(rows)][:, :beside].reshape(-1)])
+    near = take(train, train_rows)
     near[mirrored] = near[mirrored][:, :, ::-1]
     return side_by_side(grid(take(samples, rows), columns=1), grid(near, columns=beside))

@@ -1,4 +1,4 @@
-"""Does each latent hold one factor of the pictures, and each factor lie in one latent? Five published scores.
+"""Disentanglement: does each latent hold one factor of the pictures, and each factor lie in one latent? Five published scores.
 
 The protocols, sample counts and settings are those of disentanglement_lib (Locatello et al. 2019, arXiv:1811.12359), so that
 numbers can be compared with the literature; the classifiers are scikit-learn's with the settings that it gives them. MIG, DCI
@@ -10,8 +10,9 @@ Representations are [N, d] float64, factors [N, F] int64 codes from 0; of a cont
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,21 +38,22 @@ other factors being drawn independently."""
 
 
 @dataclass(frozen=True)
-class World:
-    """What can be drawn: how many values each factor has, and pictures with a given value, as representations."""
+class FactorSampler:
+    """Draws pictures with a given value of one factor, as representations."""
 
     sizes: tuple[int, ...]
+    """How many values each factor has."""
     draw: Draw
     variances: Array
     """[d]: of the representations of all pictures."""
 
 
-def bank(representations: Array, factors: Codes, seed: int = 0) -> World:
-    """A world that draws from N pictures with known factors, with replacement.
+def factor_sampler(representations: Array, factors: Codes, seed: int = 0) -> FactorSampler:
+    """Draws with replacement from N pictures, `representations` [N, d] with `factors` [N, F].
 
-    Where factors were drawn independently, the rows that share one value of a factor are draws of all the others, so this is
-    the published sampling but for pictures that come again. Errors: `InputError` where arrays do not fit, or a factor has but
-    one value, or lacks one in between.
+    Where the factors are independent of each other, the rows that share one value of a factor are draws of all the others, so
+    this is the published sampling, except that a picture may come twice. Errors: `InputError` where the arrays do not fit, or a
+    factor has only one value, or lacks one in between.
     """
     check(representations, factors)
     random = np.random.default_rng(fold("bank", seed))
@@ -64,14 +66,14 @@ def bank(representations: Array, factors: Codes, seed: int = 0) -> World:
 
     def draw(factor: int, values: Codes) -> Array:
         places = starts[factor][values] + (random.random(values.shape) * counts[factor][values]).astype(np.int64)
-        drawn: Array = representations[order[factor][places]]
-        return drawn
+        rows: Array = representations[order[factor][places]]
+        return rows
 
-    return World(sizes, draw, representations.var(axis=0, ddof=1))
+    return FactorSampler(sizes, draw, representations.var(axis=0, ddof=1))
 
 
 def check(representations: Array, factors: Codes) -> None:
-    """Errors: `InputError` where the arrays are no [N, d] of finite numbers and [N, F] of whole ones."""
+    """Errors: `InputError` unless the arrays are [N, d] of finite numbers and [N, F] of whole numbers from 0, with N ≥ 2."""
     if representations.ndim != 2 or factors.ndim != 2 or len(representations) != len(factors) or len(factors) < 2:
         raise InputError(
             f"disentanglement takes representations [N, d] and factors [N, F] of as many pictures, not "
@@ -83,28 +85,29 @@ def check(representations: Array, factors: Codes) -> None:
         raise InputError("factors must be whole numbers from 0; give the bins of continuous ones")
 
 
-# ---- scores that hold one factor fixed ----------------------------------------------------------------------------------
+# ---- scores from pictures that share one factor --------------------------------------------------------------------------
 
 
-def beta_vae_score(world: World, seed: int = 0, train: int = TRAIN, test: int = TEST, batch: int = BATCH) -> float:
+def beta_vae_score(sampler: FactorSampler, seed: int = 0, train: int = TRAIN, test: int = TEST, batch: int = BATCH) -> float:
     """Accuracy in 1/F..1 of a linear classifier that tells which factor two sets of pictures share (Higgins et al. 2017).
 
     One example: `batch` pairs of pictures that agree in one factor, as the mean absolute difference of their latents. The
-    classifier is `LogisticRegression` as scikit-learn has it by default (C = 1), with enough rounds to reach its optimum.
+    classifier is scikit-learn's `LogisticRegression` with C = 1, its default, and enough iterations to converge.
     """
     from sklearn.linear_model import LogisticRegression
 
     random = np.random.default_rng(fold("beta-vae score", seed))
 
     def examples(count: int) -> tuple[Array, Codes]:
-        labels = random.integers(0, len(world.sizes), count)
-        rows = np.empty((count, len(world.variances)))
-        for factor, size in enumerate(world.sizes):
-            mine = np.flatnonzero(labels == factor)
-            for part in np.array_split(mine, max(1, len(mine) * batch // 65_536)):
+        labels = random.integers(0, len(sampler.sizes), count)
+        rows = np.empty((count, len(sampler.variances)))
+        for factor, size in enumerate(sampler.sizes):
+            examples_of_factor = np.flatnonzero(labels == factor)
+            parts = max(1, len(examples_of_factor) * batch // 65_536)
+            for part in np.array_split(examples_of_factor, parts):
                 values = random.integers(0, size, (len(part), batch))
-                apart = np.abs(world.draw(factor, values) - world.draw(factor, values))
-                rows[part] = apart.mean(axis=1)
+                differences = np.abs(sampler.draw(factor, values) - sampler.draw(factor, values))
+                rows[part] = differences.mean(axis=1)
         return rows, labels
 
     with one_library_thread():
@@ -112,32 +115,32 @@ def beta_vae_score(world: World, seed: int = 0, train: int = TRAIN, test: int = 
         return float(classifier.score(*examples(test)))
 
 
-def factor_vae_score(world: World, seed: int = 0, train: int = TRAIN, test: int = TEST, batch: int = BATCH) -> float:
+def factor_vae_score(sampler: FactorSampler, seed: int = 0, train: int = TRAIN, test: int = TEST, batch: int = BATCH) -> float:
     """Accuracy in about 1/F..1 of a majority vote (Kim & Mnih 2018, arXiv:1802.05983, section 4).
 
     One example: the latent that varies least, in units of its own variance, among `batch` pictures that share one value of one
-    factor. Each latent votes for the factor that it stood out for most often in training examples. Latents that never vary
-    have no vote; 0 where none does.
+    factor. Each latent votes for the factor for which it varied least in most of the training examples. Latents that never vary
+    have no vote; where all are such, the score is 0.
     """
-    active = np.flatnonzero(world.variances > 0)
+    active = np.flatnonzero(sampler.variances > 0)
     if not len(active):
         return 0.0
     random = np.random.default_rng(fold("factor-vae score", seed))
 
-    def stand_out(count: int) -> Codes:
+    def count_least_varying(count: int) -> Codes:
         """[F, d]: how often each latent varied least while each factor was fixed."""
-        found = np.zeros((len(world.sizes), len(active)), np.int64)
-        factors = np.bincount(random.integers(0, len(world.sizes), count), minlength=len(world.sizes))
-        for factor, (size, number) in enumerate(zip(world.sizes, factors, strict=True)):
+        counts = np.zeros((len(sampler.sizes), len(active)), np.int64)
+        factors = np.bincount(random.integers(0, len(sampler.sizes), count), minlength=len(sampler.sizes))
+        for factor, (size, number) in enumerate(zip(sampler.sizes, factors, strict=True)):
             for part in _parts(int(number), 65_536 // batch):
                 values = np.repeat(random.integers(0, size, (part, 1)), batch, axis=1)
-                spread = world.draw(factor, values)[..., active].var(axis=1, ddof=1)
-                found[factor] += np.bincount((spread / world.variances[active]).argmin(axis=1), minlength=len(active))
-        return found
+                spread = sampler.draw(factor, values)[..., active].var(axis=1, ddof=1)
+                counts[factor] += np.bincount((spread / sampler.variances[active]).argmin(axis=1), minlength=len(active))
+        return counts
 
-    vote = stand_out(train).argmax(axis=0)
-    tested = stand_out(test)
-    return float(tested[vote, np.arange(len(active))].sum() / tested.sum())
+    votes = count_least_varying(train).argmax(axis=0)
+    counts = count_least_varying(test)
+    return float(counts[votes, np.arange(len(active))].sum() / counts.sum())
 
 
 def _parts(count: int, size: int) -> list[int]:
@@ -172,15 +175,15 @@ def _entropy(counts: Codes) -> float:
 def mig(representations: Array, factors: Codes) -> Array:
     """[F] in 0..1: the mutual information gap (Chen et al. 2018, arXiv:1802.04942, eq. 6) of each factor; MIG is their mean.
 
-    By how much more the best latent knows of the factor than the second best, as a share of the factor's entropy. Published on
-    10,000 pictures.
+    The factor's mutual information with the best latent less that with the second best, as a share of the factor's entropy.
+    Published on 10,000 pictures.
     """
     shared, entropies = mutual_information(representations, factors)
     return _gap(shared) / np.maximum(entropies, 1e-12)
 
 
 def _gap(scores: Array) -> Array:
-    """[d, F] -> [F]: the best latent's score less the second best's, which is 0 where there is but one latent."""
+    """[d, F] -> [F]: the best latent's score less the second best's, which counts as 0 where there is only one latent."""
     ordered = np.sort(np.vstack([scores, np.zeros((1, scores.shape[1]))]) if len(scores) < 2 else scores, axis=0)
     gap: Array = ordered[-1] - ordered[-2]
     return gap
@@ -204,10 +207,10 @@ class Dci:
 def dci(
     representations: Array, factors: Codes, held_out: Array, held_out_factors: Codes, rounds: int = 100, seed: int = 0
 ) -> Dci:
-    """By gradient boosted trees, one ensemble per factor; published on 10,000 pictures and 5,000 held out.
+    """DCI by gradient boosted trees, one ensemble per factor; published on 10,000 pictures and 5,000 held out.
 
-    `GradientBoostingClassifier` as scikit-learn has it by default: 100 rounds, depth 3, learning rate .1. It takes some 2 s for
-    each value of each factor; latents that split equally well are chosen from by `seed`.
+    scikit-learn's `GradientBoostingClassifier` with its defaults: 100 `rounds`, depth 3, learning rate .1. It takes about 2 s
+    for each value of each factor. `seed` chooses among latents that split equally well.
     """
     from sklearn.ensemble import GradientBoostingClassifier
 
@@ -217,7 +220,7 @@ def dci(
     accuracies = np.zeros(factors.shape[1])
     random_state = fold("boosted trees", seed) % 2**32
     for place, (column, other) in enumerate(zip(factors.T, held_out_factors.T, strict=True)):
-        if len(np.unique(column)) < 2:  # nothing to learn, and no latent matters
+        if len(np.unique(column)) < 2:  # a constant: nothing to learn, and no latent matters
             accuracies[place] = (other == column[0]).mean()
             continue
         trees = GradientBoostingClassifier(n_estimators=rounds, random_state=random_state).fit(representations, column)
@@ -249,8 +252,8 @@ def _concentration(importances: Array) -> float:
 def sap(representations: Array, factors: Codes, held_out: Array, held_out_factors: Codes) -> Array:
     """[F]: separated attribute predictability (Kumar et al. 2018, arXiv:1711.00848, section 3); SAP is their mean.
 
-    By how much better the best single latent tells the factor than the second best: accuracy on the held-out pictures of
-    `LinearSVC` on one latent, with C = .01 and classes weighed alike, as in disentanglement_lib for factors that are codes.
+    The accuracy of the best single latent less that of the second best: on the held-out pictures, by scikit-learn's `LinearSVC`
+    on one latent with C = .01 and balanced class weights, as in disentanglement_lib for discrete factors.
     """
     from sklearn.svm import LinearSVC
 
@@ -259,61 +262,46 @@ def sap(representations: Array, factors: Codes, held_out: Array, held_out_factor
     scores = np.zeros((representations.shape[1], factors.shape[1]))
     for latent, factor in np.ndindex(*scores.shape):
         codes, x, other = factors[:, factor], representations[:, [latent]], held_out[:, [latent]]
-        if len(np.unique(codes)) > 1:  # where there is but one value, every latent tells it equally well
+        if len(np.unique(codes)) > 1:  # a constant is predicted equally well by every latent
             machine = LinearSVC(C=SVM_C, class_weight="balanced", random_state=0).fit(x, codes)
             scores[latent, factor] = machine.score(other, held_out_factors[:, factor])
     return _gap(scores)
 
 
-# ---- all of them --------------------------------------------------------------------------------------------------------
-
-SCORES = ("beta_vae", "factor_vae", "mig", "dci_disentanglement", "dci_completeness", "dci_informativeness", "sap")
+# ---- what the scores are computed from ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Disentangled:
-    """`scores` by name; `null`, what the same latents get when they belong to other pictures (not of DCI, whose trees take most
-    of the time); `of_factors`, [F] each: `mig`, `sap` and `dci_informativeness` of every factor."""
+class Latents:
+    """Representations [N, d] of pictures whose factors [N, F] are known and independent; made by `Latents.of`."""
 
-    scores: dict[str, float]
-    null: dict[str, float]
-    of_factors: dict[str, Array]
+    representations: Array
+    factors: Codes
+    sampler: FactorSampler
+    """Draws from all of them. It holds a random stream, so that scores depend on the order in which they are measured."""
+    seed: int
 
+    @classmethod
+    def of(cls, representations: Array, factors: Codes, seed: int = 0) -> Latents:
+        """Errors: `InputError` where the arrays do not fit, or a factor has but one value."""
+        return cls(representations, factors, factor_sampler(representations, factors, seed), seed)
 
-def disentangled(representations: Array, factors: Codes, names: Sequence[str] = SCORES, seed: int = 0) -> Disentangled:
-    """Those of `SCORES` that are named, from at least 15,000 pictures whose factors were drawn independently.
+    @property
+    def train(self) -> tuple[Array, Codes]:
+        """The first 10,000 pictures, to learn from."""
+        return self.representations[:TRAIN], self.factors[:TRAIN]
 
-    The first 10,000 are learned from, the next 5,000 are held out; the scores that fix a factor draw from all of them. Errors:
-    `InputError` where there are fewer, or the arrays do not fit.
-    """
-    check(representations, factors)
-    if len(factors) < TRAIN + TEST:
-        raise InputError(f"disentanglement needs {TRAIN + TEST:,} pictures, and there are {len(factors):,}")
-    shuffled = representations[np.random.default_rng(fold("shuffled", seed)).permutation(len(representations))]
-    scores, of_factors = _scores(representations, factors, names, seed)
-    null, _ = _scores(shuffled, factors, [name for name in names if not name.startswith("dci")], seed)
-    return Disentangled(scores, null, of_factors)
+    @property
+    def test(self) -> tuple[Array, Codes]:
+        """The 5,000 after these."""
+        return self.representations[TRAIN : TRAIN + TEST], self.factors[TRAIN : TRAIN + TEST]
 
+    @cached_property
+    def dci(self) -> Dci:
+        """Computed once for the three scores that it holds."""
+        return dci(*self.train, *self.test, seed=self.seed)
 
-def _scores(
-    representations: Array, factors: Codes, names: Sequence[str], seed: int
-) -> tuple[dict[str, float], dict[str, Array]]:
-    here, there = slice(TRAIN), slice(TRAIN, TRAIN + TEST)
-    learn, test = (representations[here], factors[here]), (representations[there], factors[there])
-    found: dict[str, float] = {}
-    of_factors: dict[str, Array] = {}
-    world = bank(representations, factors, seed)
-    if "beta_vae" in names:
-        found["beta_vae"] = beta_vae_score(world, seed)
-    if "factor_vae" in names:
-        found["factor_vae"] = factor_vae_score(world, seed)
-    if "mig" in names:
-        of_factors["mig"] = mig(*learn)
-    if "sap" in names:
-        of_factors["sap"] = sap(*learn, *test)
-    if any(name.startswith("dci") for name in names):
-        three = dci(*learn, *test, seed=seed)
-        found["dci_disentanglement"], found["dci_completeness"] = three.disentanglement, three.completeness
-        of_factors["dci_informativeness"] = three.accuracies
-    found |= {name: float(values.mean()) for name, values in of_factors.items()}
-    return {name: found[name] for name in SCORES if name in names}, of_factors
+    def shuffled(self) -> Latents:
+        """The same representations, each with the factors of another picture: what latents without any factor would get."""
+        order = np.random.default_rng(fold("shuffled", self.seed)).permutation(len(self.representations))
+        return Latents.of(self.representations[order], self.factors, self.seed)

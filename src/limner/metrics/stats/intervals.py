@@ -1,4 +1,4 @@
-"""How far to trust a difference: Student's t, Welch's for two of unequal spread, and Holm's rule for many at once."""
+"""How far to trust a difference: Student's t, Welch's t for unequal variances, and Holm's correction for many tests."""
 
 from __future__ import annotations
 
@@ -7,62 +7,73 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-LEVEL = 0.95
-NONE = "no difference can be claimed"
-"""What is said where an interval allows no more."""
+CONFIDENCE_LEVEL = 0.95
+NO_DIFFERENCE = "no difference can be claimed"
+"""What a comparison says where its interval contains 0."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, its standard error, and the degrees of freedom that error is known with."""
+    """A value with its standard error, and the degrees of freedom of that error."""
 
     value: float
     error: float
     freedom: float
 
-    def ends(self, level: float = LEVEL) -> tuple[float, float]:
-        """The interval that holds the truth in `level` of cases."""
-        reach = student((1 + level) / 2, self.freedom) * self.error
+    def interval(self, level: float = CONFIDENCE_LEVEL) -> tuple[float, float]:
+        """(low, high) of the confidence interval, which contains the true value in the share `level` of cases."""
+        reach = student_t_quantile((1 + level) / 2, self.freedom) * self.error
         return self.value - reach, self.value + reach
 
     @property
     def p(self) -> float:
-        """Two-sided: how often chance alone brings a value as far from 0."""
+        """Two-sided: the probability of a value at least as far from 0 if the truth is 0."""
         if self.error == 0:
             return 1.0 if self.value == 0 else 0.0
-        return tails(self.value / self.error, self.freedom)
+        return two_sided_p(self.value / self.error, self.freedom)
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
-    """`a` − `b` of two that know nothing of each other, with the degrees of freedom of Welch 1947 (Biometrika 34)."""
-    one, other = a.error**2, b.error**2
-    spread = one**2 / a.freedom + other**2 / b.freedom
-    freedom = (one + other) ** 2 / spread if spread > 0 else min(a.freedom, b.freedom)
-    return Estimate(a.value - b.value, math.sqrt(one + other), freedom)
+    """`a` − `b` of two independent estimates, with the degrees of freedom of Welch 1947 (Biometrika 34).
+
+    >>> difference(Estimate(5.0, 3.0, 10), Estimate(1.0, 4.0, 10)).error
+    5.0
+    """
+    variance_a, variance_b = a.error**2, b.error**2
+    denominator = variance_a**2 / a.freedom + variance_b**2 / b.freedom
+    freedom = (variance_a + variance_b) ** 2 / denominator if denominator > 0 else min(a.freedom, b.freedom)
+    return Estimate(a.value - b.value, math.sqrt(variance_a + variance_b), freedom)
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """Of two values or more that know nothing of each other."""
+    """The mean of two or more independent values.
+
+    >>> mean([1.0, 3.0])
+    Estimate(value=2.0, error=1.0, freedom=1)
+    """
     count = len(values)
-    middle = math.fsum(values) / count
-    square = math.fsum((value - middle) ** 2 for value in values) / (count - 1)
-    return Estimate(middle, math.sqrt(square / count), count - 1)
+    average = math.fsum(values) / count
+    variance = math.fsum((value - average) ** 2 for value in values) / (count - 1)
+    return Estimate(average, math.sqrt(variance / count), count - 1)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Each p as it stands when all are looked at together (Holm 1979, Scandinavian Journal of Statistics 6).
+    """The p-values corrected for the number of tests (Holm 1979, Scandinavian Journal of Statistics 6), in the order of `ps`.
 
-    Claiming where these are below 5 % errs, anywhere among them, in at most 5 % of cases, however they depend on one another.
+    Claims where the corrected p is below 5 % are all true in at least 95 % of cases, however the tests depend on each other.
+
+    >>> holm([0.01, 0.04])
+    [0.02, 0.04]
     """
     order = sorted(range(len(ps)), key=lambda i: ps[i])
-    found, worst = [0.0] * len(ps), 0.0
+    corrected, largest = [0.0] * len(ps), 0.0
     for place, i in enumerate(order):
-        worst = max(worst, min(1.0, (len(ps) - place) * ps[i]))
-        found[i] = worst
-    return found
+        largest = max(largest, min(1.0, (len(ps) - place) * ps[i]))
+        corrected[i] = largest
+    return corrected
 
 
-def tails(t: float, freedom: float) -> float:
+def two_sided_p(t: float, freedom: float) -> float:
     """P(|T| ≥ |t|) for Student's T: the p of a two-sided test."""
     from scipy import stats
 
@@ -70,7 +81,7 @@ def tails(t: float, freedom: float) -> float:
 
 
 @lru_cache(maxsize=1024)
-def student(share: float, freedom: float) -> float:
+def student_t_quantile(share: float, freedom: float) -> float:
     """Quantile of Student's t for a `share` in ½ … 1."""
     from scipy import stats
 

@@ -11,55 +11,70 @@ from numpy.typing import NDArray
 from limner.metrics.distribution.frechet import Null
 
 Better = Literal["lower", "higher", "as real"]
-"""Which values of a metric are better; "as real": those that real pictures have (density, diversity, …)."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number that `evaluate` gives: its name, which way it is better, and what it says, in words for a report."""
-
-    name: str
-    better: Better
-    meaning: str
+"""Which values of a metric are better; "as real": the values that real pictures have (density, diversity, …)."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """`value`, and how far to trust it.
+    """The value of a metric, and how far to trust it. None stands for what does not exist."""
 
-    `error`: standard error over other draws of as many samples. `null`: what as many real images score in the samples' place,
-    on average. `z` = (value − null) / spread of the null. `p`: the share of the null that is at least as bad as the value,
-    counting the value itself, so that it never is 0 (1/(repeats+1) is the least it can be); where it is best to have what real
-    pictures have, at least as far from the null's mean. None where it does not exist. `parts`: what is averaged, where the
-    definition says so (the splits of the Inception Score).
+    value: float
+    error: float | None = None
+    """Standard error over other draws of as many samples."""
+    null: float | None = None
+    """What as many real pictures score in the samples' place, on average."""
+    z: float | None = None
+    """(value − null) / standard deviation of the null."""
+    p: float | None = None
+    """The share of the null's draws that are at least as bad as the value, which is itself counted among them, so that p is
+    never 0 (with R draws, 1/(R + 1) is the smallest). Of a metric that is best "as real": at least as far from the null's
+    mean."""
+    parts: tuple[float, ...] = ()
+    """What is averaged, where the definition says so (the splits of the Inception Score)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of a report; it has `parts` only where there are some."""
+        entries = asdict(self)
+        return entries if self.parts else {key: value for key, value in entries.items() if key != "parts"}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a metric of samples computes: a value, its standard error, and the scores of real pictures in the samples' place.
+
+    `measure` (in `limner.metrics.measure`) makes a `Score` of it, whose z and p follow from the null and from the direction
+    that the metric's row declares.
     """
 
     value: float
     error: float | None = None
-    null: float | None = None
-    z: float | None = None
-    p: float | None = None
+    null: Null | None = None
     parts: tuple[float, ...] = ()
 
-    def told(self) -> dict[str, Any]:
-        """For a report; `parts` only where there are some."""
-        found = asdict(self)
-        return found if self.parts else {key: value for key, value in found.items() if key != "parts"}
 
+def compare_with_null(better: Better, measurement: Measurement) -> Score:
+    """The `Score` of a `measurement` whose metric is `better` so.
 
-def beside_null(better: Better, value: float, error: float | None, null: Null | None) -> Score:
-    """`value` of a metric that is `better` so, beside its null."""
+    >>> score = compare_with_null("lower", Measurement(5.0, null=Null(scores=(1.0, 2.0, 3.0), sizes=(10, 10))))
+    >>> score.null, score.z, score.p
+    (2.0, 3.0, 0.25)
+    """
+    value, null = measurement.value, measurement.null
     if null is None:
-        return Score(value, error)
+        return Score(value, measurement.error, parts=measurement.parts)
     if better == "as real":
         worse = sum(abs(score - null.mean) >= abs(value - null.mean) for score in null.scores)
     else:
         sign = 1 if better == "lower" else -1
         worse = sum(sign * score >= sign * value for score in null.scores)
     z = (value - null.mean) / null.std if null.std > 0 else None
-    return Score(value, error, null.mean, z, (1 + worse) / (1 + len(null.scores)))
+    return Score(value, measurement.error, null.mean, z, (1 + worse) / (1 + len(null.scores)), measurement.parts)
 
 
-def mean_of(values: NDArray[np.float64]) -> Score:
-    """Of one value for each picture [N]."""
+def mean_score(values: NDArray[np.float64]) -> Score:
+    """The mean of one value for each picture, [N] with N ≥ 1, and its standard error, which takes two pictures or more.
+
+    >>> mean_score(np.array([1.0, 3.0]))
+    Score(value=2.0, error=1.0, null=None, z=None, p=None, parts=())
+    """
     return Score(float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else None)

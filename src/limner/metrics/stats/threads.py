@@ -1,4 +1,4 @@
-"""When one thread is the faster way."""
+"""One thread for small work, where it is faster, and for libraries whose sums depend on the number of threads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 @contextmanager
 def one_thread(small: bool) -> Iterator[None]:
-    """One thread inside where the work is `small`, as many as there are otherwise; also usable as a decorator.
+    """One torch thread inside the block if the work is `small`, otherwise as many as before; also usable as a decorator.
 
-    Small layers and matrices take microseconds. A second thread saves a third to a half on idle cores; where another program
-    runs beside, each waits for the other. Measured on two busy cores: a judge of digits 45 s against 4, a Fréchet distance in
-    128 dimensions 3 s against .01.
+    Small layers and matrices take microseconds. A second thread saves at most half of that on idle cores; on busy ones the
+    threads wait for each other. Measured on two busy cores: training a judge of digits took 45 s with two threads and 4 s with
+    one, a Fréchet distance in 128 dimensions 3 s and .01 s.
     """
     before = torch.get_num_threads()
     try:
@@ -28,9 +28,9 @@ def one_thread(small: bool) -> Iterator[None]:
 
 @contextmanager
 def one_library_thread() -> Iterator[None]:
-    """One thread for what scipy and scikit-learn compute inside, so that a sum is rounded alike on any number of cores.
+    """One thread for scipy and scikit-learn inside the block, so that sums are rounded alike on any number of cores.
 
-    Their BLAS and OpenMP do not heed torch's number of threads. Looking for these libraries takes some milliseconds.
+    Their BLAS and OpenMP do not follow torch's number of threads. Entering the block takes some milliseconds.
     """
     from threadpoolctl import threadpool_limits
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from contract.helpers import finished, start, torchrun
 from limner.core.errors import InputError
-from limner.metrics.features import observed
+from limner.metrics.features import summary
 from limner.metrics.features.detectors import Detector, RandomConv
-from limner.metrics.features.observed import BLOCKS, Observed, observe, parts_of
+from limner.metrics.features.summary import JACKKNIFE_BLOCKS, FeatureSummary, jackknife_blocks, summarise
 
 SHAPE = (8, 8, 1)
 
@@ -28,7 +28,7 @@ class Known(Detector):
     name, shape, work, dim, checksum = "known", SHAPE, SHAPE[:2], 64, "known"
     device = torch.device("cpu")
 
-    def look(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
         pixels = ((batch.flatten(1) + 1) * 127.5).round()
         return pixels, pixels[:, :10]
 
@@ -43,16 +43,16 @@ def pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("count", [2, 255, 257, 1300])
 def test_moments_are_the_closed_form(count: int) -> None:
     images = pictures(count)
-    seen = observe(images, Known())
+    seen = summarise(images, Known())
     x = images.reshape(count, -1).astype(np.float64)
     assert seen.count == count
     np.testing.assert_allclose(seen.moments.mean.numpy(), x.mean(0), rtol=1e-12)
     expected = np.cov(x, rowvar=False)
     np.testing.assert_allclose(seen.moments.covariance.numpy(), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
-    for part, rows in zip(seen.parts, parts_of(count), strict=True):
+    for part, rows in zip(seen.blocks, jackknife_blocks(count), strict=True):
         np.testing.assert_allclose(part.mean.numpy(), x[rows].mean(0), rtol=1e-12)
         assert part.n == len(x[rows]) >= 2
-    assert len(seen.parts) <= BLOCKS
+    assert len(seen.blocks) <= JACKKNIFE_BLOCKS
     assert np.array_equal(seen.features.numpy(), x.astype(np.float32))
     assert seen.logits is not None
     assert np.array_equal(seen.logits.numpy(), x[:, :10].astype(np.float32))
@@ -60,55 +60,55 @@ def test_moments_are_the_closed_form(count: int) -> None:
 
 def test_rows_say_which_and_in_what_order() -> None:
     images, rows = pictures(700), np.random.default_rng(3).permutation(700)[:600]
-    chosen, expected = observe(images, Known(), rows), observe(images[rows], Known())
+    chosen, expected = summarise(images, Known(), rows), summarise(images[rows], Known())
     assert torch.equal(chosen.features, expected.features)
-    assert all(torch.equal(one.outer, other.outer) for one, other in zip(chosen.parts, expected.parts, strict=True))
-    in_order, shuffled = observe(images, Known()), observe(images, Known(), np.random.default_rng(4).permutation(700))
+    assert all(torch.equal(one.outer, other.outer) for one, other in zip(chosen.blocks, expected.blocks, strict=True))
+    in_order, shuffled = summarise(images, Known()), summarise(images, Known(), np.random.default_rng(4).permutation(700))
     torch.testing.assert_close(in_order.moments.covariance, shuffled.moments.covariance, rtol=1e-12, atol=1e-12)
-    assert not torch.equal(in_order.parts[0].total, shuffled.parts[0].total)
+    assert not torch.equal(in_order.blocks[0].total, shuffled.blocks[0].total)
 
 
 @pytest.mark.parametrize("chunk", [1, 100, 4096])
 def test_the_chunk_changes_nothing(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    images, whole = pictures(700), observe(pictures(700), RandomConv(SHAPE))
-    monkeypatch.setattr(observed, "_CHUNK", chunk)
-    cut = observe(images, RandomConv(SHAPE))
+    images, whole = pictures(700), summarise(pictures(700), RandomConv(SHAPE))
+    monkeypatch.setattr(summary, "_CHUNK", chunk)
+    cut = summarise(images, RandomConv(SHAPE))
     assert torch.equal(cut.features, whole.features), "what one picture gives does not depend on its company"
-    for one, other in zip(cut.parts, whole.parts, strict=True):
+    for one, other in zip(cut.blocks, whole.blocks, strict=True):
         assert one.n == other.n
         torch.testing.assert_close(one.outer, other.outer, rtol=1e-12, atol=0)
 
 
 def test_only_the_first_are_kept_and_moments_are_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     images = pictures(900)
-    whole = observe(images, Known())
-    monkeypatch.setattr(observed, "KEPT", 300)
-    seen = observe(images, Known())
+    whole = summarise(images, Known())
+    monkeypatch.setattr(summary, "MAX_FEATURES", 300)
+    seen = summarise(images, Known())
     assert whole.logits is not None
     assert seen.logits is not None
     assert torch.equal(seen.features, whole.features[:300])
     assert torch.equal(seen.logits, whole.logits[:300])
     assert torch.equal(seen.moments.outer, whole.moments.outer)
-    from_features = Observed.of(whole.features, whole.logits)
+    from_features = FeatureSummary.of(whole.features, whole.logits)
     assert torch.equal(from_features.features, seen.features)
     torch.testing.assert_close(from_features.moments.outer, whole.moments.outer, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("count", [*range(1, 60), 1000, 1001, 5000])
 def test_parts_are_even_and_cover_all(count: int) -> None:
-    parts = parts_of(count)
+    parts = jackknife_blocks(count)
     assert [row for part in parts for row in range(count)[part]] == list(range(count))
     sizes = [part.stop - part.start for part in parts]
-    assert len(parts) <= BLOCKS
+    assert len(parts) <= JACKKNIFE_BLOCKS
     if count >= 2:
         assert min(sizes) >= 1
-        assert max(sizes) == math.ceil(count / max(1, min(BLOCKS, count // 2)))
-        assert len(parts) >= min(BLOCKS, count // 2) // 2
+        assert max(sizes) == math.ceil(count / max(1, min(JACKKNIFE_BLOCKS, count // 2)))
+        assert len(parts) >= min(JACKKNIFE_BLOCKS, count // 2) // 2
 
 
 def test_no_picture_is_refused() -> None:
     with pytest.raises(InputError, match="no picture to be judged"):
-        observe(pictures(0), Known())
+        summarise(pictures(0), Known())
 
 
 TWICE = """
@@ -116,12 +116,12 @@ import sys
 import numpy as np
 from limner.core import parallel
 from limner.metrics.features.detectors import RandomConv
-from limner.metrics.features.observed import observe
+from limner.metrics.features.summary import summarise
 from safetensors.torch import save_file
 with parallel.processes():
     images = np.random.default_rng(0).integers(0, 256, (1500, 8, 8, 1), dtype=np.uint8)
-    seen = observe(images, RandomConv((8, 8, 1)))
-    told = {f"{name}{i}": value for i, part in enumerate(seen.parts) for name, value in part.state().items()}
+    seen = summarise(images, RandomConv((8, 8, 1)))
+    told = {f"{name}{i}": value for i, part in enumerate(seen.blocks) for name, value in part.state().items()}
     save_file(told | {"features": seen.features}, f"{sys.argv[1]}/{parallel.rank()}-of-{parallel.process_count()}")
 """
 
@@ -144,7 +144,7 @@ import json, resource, sys
 import numpy as np
 import torch
 from limner.metrics.features.detectors import Detector
-from limner.metrics.features.observed import observe
+from limner.metrics.features.summary import summarise
 
 class Lazy:
     def __init__(self, count):
@@ -154,10 +154,10 @@ class Lazy:
 
 class Half(Detector):
     name, shape, work, dim, checksum, device = "half", (28, 28, 1), (28, 28), 392, "half", torch.device("cpu")
-    def look(self, batch):
+    def forward(self, batch):
         return batch[:, :, ::2].flatten(1), None
 
-seen = observe(Lazy(int(sys.argv[1])), Half())
+seen = summarise(Lazy(int(sys.argv[1])), Half())
 assert seen.count == int(sys.argv[1])
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps({"peak": peak, "kept": seen.features.numel() * 4}))
@@ -175,5 +175,5 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> Non
         return found
 
     few, many = measured(2_000), measured(60_000)
-    assert many["kept"] == observed.KEPT * 392 * 4
+    assert many["kept"] == summary.MAX_FEATURES * 392 * 4
     assert many["peak"] - few["peak"] - (many["kept"] - few["kept"]) < 60e6

@@ -1,0 +1,118 @@
+"""The table of detectors, open to those of other packages: how each is recognised by a word or a file, and opened.
+
+A package brings one by an entry point of the group ``limner.detectors`` that names its row, a program by `DETECTORS.register`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from limner.core.errors import InputError, nearest
+from limner.core.progress import OnProgress, silent
+from limner.core.table import Table
+from limner.metrics.features.detectors import Detector, Pixels, RandomConv, Shape
+from limner.metrics.features.inception import load_inception
+from limner.metrics.features.onnx import Onnx
+
+
+@dataclass(frozen=True)
+class DetectorContext:
+    """What a detector may need to be opened."""
+
+    shape: Shape
+    """Of the pictures that it will be given."""
+    judge: Callable[[], Detector]
+    """Loads the judge of the data, or trains it where there is none yet."""
+    on_progress: OnProgress = silent
+    """Hears of downloads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorRow:
+    """One kind of detector. Errors: `ValueError` for a row that nothing can be recognised by, or that says nothing."""
+
+    meaning: str
+    """What it is, for a person, in one line."""
+    open: Callable[[str, DetectorContext], Detector]
+    """Opens the detector that is asked for by this text, its name or a file."""
+    is_name: bool = True
+    """Whether its name in the table asks for it."""
+    suffixes: tuple[str, ...] = ()
+    """Files that it opens, by the end of their names in small letters, such as ".onnx"."""
+
+    def __post_init__(self) -> None:
+        if not self.meaning.strip():
+            raise ValueError("meaning of a detector must not be empty")
+        if not self.is_name and not self.suffixes:
+            raise ValueError("a detector without a name needs suffixes of the files that it opens")
+        if any(not suffix.startswith(".") or suffix != suffix.lower() for suffix in self.suffixes):
+            raise ValueError(f"suffixes={self.suffixes} must begin with a dot and be in small letters")
+
+
+DETECTORS: Table[DetectorRow] = Table(
+    "limner.detectors",
+    DetectorRow,
+    {
+        "judge": DetectorRow(
+            meaning="a small network that was trained on the data set itself",
+            open=lambda _, context: context.judge(),
+        ),
+        "inception": DetectorRow(
+            meaning="the network of the published FID, or a file of its weights",
+            open=lambda features, context: load_inception(
+                context.shape, None if features == "inception" else features, context.on_progress
+            ),
+            suffixes=(".pth",),
+        ),
+        "random-conv": DetectorRow(
+            meaning="three layers of fixed random convolutions: texture, noise, blur",
+            open=lambda _, context: RandomConv(context.shape),
+        ),
+        "pixels": DetectorRow(
+            meaning="the picture at 8×8 pixels or less: layout and colour",
+            open=lambda _, context: Pixels(context.shape),
+        ),
+        "onnx": DetectorRow(
+            meaning="any network in an ONNX file",
+            open=lambda features, context: Onnx(features, context.shape),
+            is_name=False,
+            suffixes=(".onnx",),
+        ),
+    },
+)
+"""Name -> detector."""
+
+
+def detector_name(features: str) -> str:
+    """The name in the table of the detector that `features` asks for, a name or a file. Errors: `InputError` for neither.
+
+    >>> detector_name("pixels"), detector_name("some/where.PTH")
+    ('pixels', 'inception')
+    """
+    if features in DETECTORS and DETECTORS[features].is_name:
+        return features
+    suffix = Path(features).suffix.lower()
+    if suffix:
+        for name, row in DETECTORS.items():
+            if suffix in row.suffixes:
+                return name
+    names = [name for name, row in DETECTORS.items() if row.is_name]
+    files = [f"FILE{suffix}" for row in DETECTORS.values() for suffix in row.suffixes]
+    raise InputError(f"unknown features '{features}'{nearest(features, names)} (there are: {', '.join([*names, *files])})")
+
+
+def open_detector(features: str, shape: Shape, judge: Callable[[], Detector], on_progress: OnProgress = silent) -> Detector:
+    """The detector that `features` asks for, a name or a file, for pictures of `shape` (height, width, channels).
+
+    `judge` gives the judge of the data, where that is asked for. Errors: `InputError` for what is neither, or cannot be opened;
+    `TypeError` for a detector that lacks a part of the interface.
+    """
+    name = detector_name(features)
+    detector = DETECTORS[name].open(features, DetectorContext(shape, judge, on_progress))
+    missing = [part for part in ("name", "shape", "work", "dim", "checksum", "device") if not hasattr(detector, part)]
+    if missing or not isinstance(detector, Detector):
+        lacks = f"lacks {', '.join(missing)}" if isinstance(detector, Detector) else "is no Detector"
+        raise TypeError(f"the detector '{name}' {lacks}")
+    return detector
