@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.nets.cpu import Conv2d
-from limner.nets.layers import Norm, halvings, norm_of, pooled, resized
+from limner.nets.halving import halvings
+from limner.nets.layers import Norm, norm_of, pooled, resized
 
 
 @dataclass(frozen=True)

@@ -119,11 +119,3 @@ def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
 def pooled(x: Tensor) -> Tensor:
     """Means of 2x2 pixels; of what there is at an odd edge."""
     return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
-
-
-def halvings(height: int, width: int, smallest: int = 4) -> list[tuple[int, int]]:
-    """Sizes from the image down, halving (rounding up) while both sides stay at `smallest` or more: 28 -> 28, 14, 7."""
-    sizes = [(height, width)]
-    while min(sizes[-1]) >= 2 * smallest:
-        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
-    return sizes

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.nets.cpu import Conv2d, ConvTranspose2d
-from limner.nets.layers import halvings, pooled
+from limner.nets.halving import halvings
+from limner.nets.layers import pooled
 
 SLOPE = 0.2
 

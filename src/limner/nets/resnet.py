@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.nets.cpu import Conv2d
-from limner.nets.layers import BatchNorm, Norm, halvings, norm_of, pooled, resized
+from limner.nets.halving import halvings
+from limner.nets.layers import BatchNorm, Norm, norm_of, pooled, resized
 
 
 class UpBlock(nn.Module):
