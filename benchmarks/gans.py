@@ -63,6 +63,7 @@ def trial(minutes: float, seed: int, data: str, count: int, file: Path) -> dict[
     from torch import nn
 
     from limner import prepare
+    from limner.core.config import DataSpec
     from limner.recipes.build import build_method
     from limner.recipes.settings import compose
     from limner.core import precision
@@ -101,7 +102,7 @@ def trial(minutes: float, seed: int, data: str, count: int, file: Path) -> dict[
     configure_for_computation()
     dataset = prepare(data)
     seeds.seed_all(seed, "init", 0)
-    method = build_method(compose("dcgan", TRIAL), dataset.shape, dataset.classes)
+    method = build_method(compose("dcgan", TRIAL), DataSpec.of_images(dataset.shape, dataset.classes))
     method.generator.network = Maker()
     leaky = [nn.LeakyReLU(0.2) for _ in range(3)]
     convolutions = [Conv2d(1, 32, 4, 2, 1), Conv2d(32, 64, 4, 2, 1), Conv2d(64, 128, 3, 2, 1)]  # 28, 14, 7, 4
@@ -181,7 +182,7 @@ def main() -> None:
                 "images": told["images"],
                 "seconds": told["seconds"],
                 "parameters": told["parameters"],
-                "asked": _asked(model, judge, dataset.classes) if model and model.method.conditional else None,
+                "asked": _asked(model, judge, dataset.classes) if model and "label" in model.method.accepts else None,
                 "last_over_best": stopped,
                 **{k: vars(found[k]) for k in SHOWN if k in found},
             }

@@ -38,7 +38,7 @@ from limner.core.cond import Batch  # noqa: E402
 from limner.core.cond import Cond  # noqa: E402
 from limner.training.ema import Ema  # noqa: E402
 from limner.core.method import StepContext  # noqa: E402
-from limner.core.method import RunContext  # noqa: E402
+from limner.core.config import DataSpec, RunContext  # noqa: E402
 from limner.core.method import Method  # noqa: E402
 from limner.training.step import Stepper  # noqa: E402
 from limner.core.precision import prepare_module  # noqa: E402
@@ -60,7 +60,9 @@ def build(preset: str, size: int, channels: int) -> tuple[Recipe, Method]:
     facts = RunContext((channels, size, size), 64, None, 3.0, False, len(CLASSES), 5_000, 50_000)
     recipe = resolve_recipe(recipe, facts)
     torch.manual_seed(0)
-    method = build_method(recipe, (size, size, channels), CLASSES, 0 if recipe.stages and preset != "prior" else None)
+    method = build_method(
+        recipe, DataSpec.of_images((size, size, channels), CLASSES), 0 if recipe.stages and preset != "prior" else None
+    )
     prepare_module(method, torch.device("cpu"))
     method.train()
     if recipe.stages and preset == "prior":

@@ -306,7 +306,7 @@ def _rounded(levels: tuple[int, ...]) -> Callable[[Tensor], tuple[Tensor, Tensor
 
 def prior(method: Prior, data: Data, progress: float, number_format: Precision) -> Plain:
     assert data.codes is not None
-    codes, net, labels = data.codes.flatten(1), method.transformer, data.labels if method.conditional else None
+    codes, net, labels = data.codes.flatten(1), method.transformer, data.labels if "label" in method.accepts else None
 
     def loss(rows: Tensor) -> Tensor:
         told = codes[rows]

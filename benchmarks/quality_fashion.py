@@ -27,13 +27,14 @@ def eager(minutes: float, count: int, data: str, out: Path, preset: str) -> None
     import torch
 
     from limner import prepare
+    from limner.core.config import DataSpec
     from limner.core.images import to_uint8
     from limner.recipes.build import build_method
     from limner.recipes.settings import compose
 
     dataset = prepare(data)
     recipe = compose(preset, [], data__source=data)
-    networks = described(build_method(recipe, dataset.shape, dataset.classes))
+    networks = described(build_method(recipe, DataSpec.of_images(dataset.shape, dataset.classes)))
     pixels = torch.from_numpy(dataset.images.gather(dataset.indices("train"))).permute(0, 3, 1, 2).contiguous()
     torch.manual_seed(0)
     game, seen, began = Textbook(networks, recipe.method.latent), 0, time.monotonic()

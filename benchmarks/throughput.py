@@ -107,6 +107,7 @@ def limner_contender(task: dict[str, Any]) -> Contender:
     import limner  # noqa: F401, I001  (before torch: it says how long torch's threads spin)
     import torch
 
+    from limner.core.config import DataSpec
     from limner.recipes.build import build_method
     from limner.recipes.settings import parse_recipe
     from limner.core import precision
@@ -127,7 +128,7 @@ def limner_contender(task: dict[str, Any]) -> Contender:
     chosen = precision.choose(device) if task["precision"] == "auto" else task["precision"]
     dataset = open_dataset(Path(task["data"]))
     seeds.seed_all(0, "init", 0)
-    method = build_method(recipe, dataset.shape, dataset.classes)
+    method = build_method(recipe, DataSpec.of_images(dataset.shape, dataset.classes))
     prepare_module(method, device)
     method.train()
     ema, feed = Ema(method), Feed(dataset, "train", device, 0)
@@ -502,13 +503,14 @@ def prepared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     sys.path.insert(0, str(SOURCE))
     from limner import prepare
+    from limner.core.config import DataSpec
     from limner.recipes.build import build_method
     from limner.recipes.settings import compose
 
     with tempfile.TemporaryDirectory() as folder:
         dataset = prepare("digits", size=arguments.size, channels=arguments.channels, out=Path(folder) / "data")
         recipe = compose(arguments.preset, arguments.set, data__source="digits", batch__size=arguments.batch)
-        method = build_method(recipe, dataset.shape, dataset.classes)
+        method = build_method(recipe, DataSpec.of_images(dataset.shape, dataset.classes))
         np.save(Path(folder) / "pixels.npy", dataset.images.gather(dataset.indices("train")))
         yield {
             "recipe": recipe.model_dump(mode="json"),

@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from limner.core.cond import Batch, Cond
-from limner.core.method import Method, RunContext, StepContext
+from limner.core.config import DataSpec, MethodConfig, RunContext, unused_reason
+from limner.core.method import Method, StepContext
 from limner.core.precision import prepare_module
-from limner.methods.vae.base import AutoencoderBaseConfig
+from limner.methods.vae.config import AutoencoderBaseConfig
 from limner.nets.cpu import Dropout
 from limner.recipes.build import build_method, resolve_recipe
 from limner.recipes.recipe import Recipe
@@ -111,7 +112,7 @@ def narrowed(preset: str, *settings: str) -> tuple[str, ...]:
     narrow = NARROW.get(preset, ())
     method = compose(preset, (*narrow, *settings)).method
     if isinstance(method, AutoencoderBaseConfig):
-        narrow = [one for one in narrow if method.overlooked(one.partition("=")[0].removeprefix("method.")) is None]
+        narrow = [one for one in narrow if unused_reason(method, one.partition("=")[0].removeprefix("method.")) is None]
     return (*narrow, *settings)
 
 
@@ -123,7 +124,18 @@ def composed(preset: str, *settings: str) -> Recipe:
 def settled(recipe: Recipe, shape: tuple[int, int, int]) -> Recipe:
     """As a run of 96 pictures out of 1,000 of that shape would have it."""
     height, width, channels = shape
-    return resolve_recipe(recipe, RunContext((channels, height, width), recipe.batch.size, 96, None, False, count=1000))
+    context = RunContext((channels, height, width), recipe.batch.size, 96, None, False, training_images=1000)
+    return resolve_recipe(recipe, context)
+
+
+def untrained(recipe: Recipe, shape: tuple[int, int, int], classes: tuple[str, ...] = (), stage: int | None = None) -> Method:
+    """The Method (of `stage`, the last by default) that such a run would begin with, on the CPU."""
+    return build_method(settled(recipe, shape), DataSpec.of_images(shape, classes), stage)
+
+
+def resolved(config: MethodConfig, shape: tuple[int, int, int]) -> Any:
+    """The type that methods are built from, as such a run would have it for pictures of `shape` (C, H, W)."""
+    return config.resolve(RunContext(shape, 16, 96, None, False, training_images=1000)).without_auto()
 
 
 def run_of(
@@ -178,7 +190,7 @@ def method_of(preset: str, shape: tuple[int, int, int], *settings: str, seed: in
     from limner.core import precision
 
     torch.manual_seed(seed)
-    method = build_method(settled(composed(preset, *settings), shape), shape, CLASSES, stage)
+    method = untrained(composed(preset, *settings), DataSpec.of_images(shape, CLASSES), stage)
     prepare_module(method, precision.device())
     return method.train()
 

@@ -203,7 +203,10 @@ def test_codecs_of_the_other_kind_are_one_line(codec: MakeCodec, tmp_path: Path)
         assert str(error.value) == words.format(run.path)
     for setting, words in (
         ("method.networks=dcgan", "method.networks=dcgan does not fit the codec's latents, which take method.networks=mlp"),
-        ("method.generator.width=8", "would do nothing here: method.networks=mlp goes by"),
+        (
+            "method.generator.width=8",
+            "would do nothing here: it belongs to method.networks=auto, dcgan, resnet",
+        ),
         ("data.size=16", "encodes pictures of 8x8 with 1 .* set data.size=8x8"),
     ):
         with pytest.raises(limner.InputError, match=words) as error:

@@ -15,6 +15,7 @@ from limner import load, prepare
 from limner.core.method import StepContext
 from limner.methods.vae import elbo
 from limner.methods.vae.base import AutoencoderBase
+from limner.methods.vae.config import AutoencoderSampling
 from limner.methods.vae.vae import Vae
 from limner.methods.vq.vqvae import VqVae
 
@@ -148,9 +149,9 @@ def test_truncation_leads_to_the_mean_of_the_prior() -> None:
     cond = limner.core.cond.Cond()
     middle = method.picture(torch.full((1, 8), 0.5, device=method.device), cond)
     for seed in (1, 2):
-        torch.testing.assert_close(method.sample([seed], cond, truncation=0.0), middle)
+        torch.testing.assert_close(method.sample([seed], cond, AutoencoderSampling.model_construct(truncation=0.0)), middle)
     half = method.picture(0.5 * method.latents([1]) + 0.25, cond)
-    torch.testing.assert_close(method.sample([1], cond, truncation=0.5), half)
+    torch.testing.assert_close(method.sample([1], cond, AutoencoderSampling(truncation=0.5)), half)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from contract.test_losses_contract import SHAPE, duplicate
 from limner.core.cond import Batch, Cond
 from limner.core.method import StepContext
 from limner.data import prepare
+from limner.methods.vq.config import PriorSampling, VqVaeSampling
 from limner.methods.vq.prior import Prior
 from limner.methods.vq.vqvae import VqVae
 from limner.nets.quantise import VectorQuantiser
@@ -129,7 +130,7 @@ def test_a_codec_starts_from_its_data() -> None:
     method = codec_of("vq-vae", (28, 28, 1))
     before = method.coder.quantiser.state_dict()["codes"].clone()
     images = pictures_like(256, (28, 28, 1), device=method.device)
-    method.fit((Batch(part) for part in images.split(64)), "start")
+    method.fit_at_start(Batch(part) for part in images.split(64))
     assert isinstance(method.coder.quantiser, VectorQuantiser)
     assert not torch.equal(method.coder.quantiser.codes, before)
     assert float(method.variance) == pytest.approx(float(images[:64].var()), rel=1e-4)
@@ -224,7 +225,7 @@ def test_a_codec_alone_refuses_to_sample_and_names_what_helps(bare: Run, whole: 
         with pytest.raises(limner.InputError, match=words):
             limner.load(run.path, checkpoint).sample([1])
         with pytest.raises(limner.InputError, match="limner train SRC --preset prior codec=RUN"):
-            limner.load(run.path, checkpoint).method.sample([1], Cond())
+            limner.load(run.path, checkpoint).method.sample([1], Cond(), VqVaeSampling())
     command = f"limner train digits --preset prior codec={bare.path}"
     with pytest.raises(limner.InputError, match=command):
         limner.load(bare.path).sample([1])
@@ -315,7 +316,7 @@ def test_what_is_drawn_heeds_its_knobs(whole: Run, tmp_path: Path) -> None:
     assert np.array_equal(model.sample(range(24), temperature=1.0, top_k=0, top_p=1.0), plain)
     likeliest = model.sample(range(24), top_k=1)
     assert np.array_equal(model.sample(range(24), top_p=1e-6), likeliest)
-    drawn = model.method.labels(range(24))
+    drawn = model.method.conditions(range(24), Cond()).label
     same = np.unique(likeliest.reshape(24, -1), axis=0)
     assert len(same) == (1 if drawn is None else len(set(drawn.tolist()))), "one picture per class"
     assert not np.array_equal(model.sample(range(24), temperature=0.3), plain)
@@ -323,10 +324,10 @@ def test_what_is_drawn_heeds_its_knobs(whole: Run, tmp_path: Path) -> None:
     for knobs, words in (
         ({"temperature": 0.0}, "temperature 0"),
         ({"temperature": float("nan")}, "temperature nan"),
-        ({"top_k": -1}, "top-k -1"),
-        ({"top_p": 0.0}, "top-p 0"),
-        ({"top_p": 1.1}, "top-p 1.1"),
-        ({"truncation": 0.5}, "no latents to truncate"),
+        ({"top_k": -1}, "top_k -1 is out of range; give a whole number of 0 or more"),
+        ({"top_p": 0.0}, "top_p 0 is out of range; give a number above 0 and of at most 1"),
+        ({"top_p": 1.1}, "top_p 1.1"),
+        ({"truncation": 0.5}, r"no sampling setting 'truncation'.*there are: temperature, top_k, top_p"),
     ):
         with pytest.raises(limner.InputError, match=words):
             model.sample([1], **knobs)
@@ -348,7 +349,7 @@ def test_every_place_and_every_seed_has_a_draw_of_its_own(monkeypatch: pytest.Mo
     drawn: list[Tensor] = []
     decode = VqVae.decode
     monkeypatch.setattr(VqVae, "decode", lambda self, codes: (drawn.append(codes), decode(self, codes))[1])
-    method.sample(range(480), Cond())
+    method.sample(range(480), Cond(), PriorSampling())
     codes = torch.cat(drawn).flatten(1)
     counts = torch.stack([torch.bincount(place, minlength=24) for place in codes.unbind(1)]).double()
     assert float(((counts - 20).square() / 20).sum(1).max()) < 60  # χ² of 23 degrees of freedom
@@ -357,7 +358,7 @@ def test_every_place_and_every_seed_has_a_draw_of_its_own(monkeypatch: pytest.Mo
 
 
 def test_a_gan_draws_no_codes(tmp_path: Path) -> None:
-    with pytest.raises(limner.InputError, match="draws no codes; leave top-k out"):
+    with pytest.raises(limner.InputError, match=r"\(gan\) has no sampling setting 'top_k' \(there are: truncation\)"):
         limner.load(run_of("gan", tmp_path).path).sample([1], top_k=3)
 
 

@@ -150,7 +150,7 @@ def _pair(networks: str, norm: str, loss: str, *more: str) -> tuple[Gan, Gan]:
     found = []
     for updates in ("shared", "alternating"):
         preset = "dcgan" if networks == "dcgan" else "gan"
-        smooth = 0.1 if GAMES[loss].labels else 0.0
+        smooth = 0.1 if GAMES[loss].has_target else 0.0
         method = method_of(
             preset,
             SHAPE,
@@ -221,17 +221,17 @@ def test_the_shared_pass_is_finite_where_the_discriminator_is_sure() -> None:
 @pytest.mark.parametrize("logit", [-50.0, -30.0, -1.0, 0.0, 2.0, 30.0])
 def test_turned_gradient_is_the_generators_own(logit: float) -> None:
     """One image, one logit: d softplus(−l)/dl through the turned pass, against autograd on the loss itself."""
-    from limner.methods.gan.losses import Turned
+    from limner.methods.gan.losses import SwapGradient
 
     game = GAMES["non-saturating"]
-    assert game.turn is not None
-    turn = game.turn
+    assert game.gradient_ratio is not None
+    turn = game.gradient_ratio
 
     def seen(double: bool) -> tuple[float, float]:
         dtype = torch.float64 if double else torch.float32
         image = torch.full((1, 1), logit, dtype=dtype, requires_grad=True)
         cell: list[Tensor] = []
-        through = Turned.apply(image, cell).flatten()
+        through = SwapGradient.apply(image, cell).flatten()
         none = torch.zeros(1, dtype=dtype)
         cell.append(turn(none, through.detach()))
         (turned,) = torch.autograd.grad(game.discriminator(none, through, 0.0).sum(), image)

@@ -119,13 +119,13 @@ def test_the_latents_of_a_seed_give_its_picture(preset: str, trained: dict[str, 
     if not isinstance(method, LatentDecoder):
         pytest.skip("no latents")
     seeds = [5, 17, 64, 99, *range(40)]
-    latents, labels = latents_of(method, seeds), method.labels(seeds)
-    assert (labels is not None) == method.conditional
+    latents, labels = latents_of(method, seeds), method.conditions(seeds, Cond()).label
+    assert (labels is not None) == ("label" in method.accepts)
     whole = render(method, latents, Cond(label=labels))
     assert torch.equal(whole, generate(method, seeds))
     one = Cond(label=None if labels is None else labels[1:2])
     assert torch.equal(render(method, latents_of(method, [17]), one)[0], whole[1])
-    half = generate(method, seeds, truncation=0.5)
+    half = generate(method, seeds, sampling=method.sampling_type.model_validate({"truncation": 0.5}))
     if method.gaussian:
         assert torch.equal(half, render(method, 0.5 * latents, Cond(label=labels)))
     assert not torch.equal(half, whole)
@@ -169,7 +169,7 @@ def test_a_class_is_what_was_asked_for(trained: dict[str, Run], tmp_path: Path) 
     threes = model.sample([5, 9], label="3")
     assert np.array_equal(threes, pictures.to_uint8(generate(model.method, [5, 9], Cond(label=asked))))
     assert not np.array_equal(threes, model.sample([5, 9], label="4"))
-    drawn = model.method.labels(range(200))
+    drawn = model.method.conditions(range(200), Cond()).label
     assert drawn is not None
     assert len(set(drawn.tolist())) == 10
     for seed in (0, 1, 2):

@@ -30,6 +30,7 @@ from contract.helpers import (
 )
 from limner.core.capabilities import Autoencoder
 from limner.core.cond import Batch, Cond
+from limner.core.config import DataSpec
 from limner.core.method import StepContext
 from limner.core.precision import prepare_module
 from limner.core.sampling import generate
@@ -89,7 +90,7 @@ def test_trains_and_samples_at_every_shape(
     run = run_of(preset, tmp_path, "batch.size=8", source=sources[shape], images=16)
     assert_metrics_once(run)
     assert run.checkpoint().images == 16
-    fresh = build_method(run.recipe(), shape, run.recipe().data.classes)
+    fresh = build_method(run.recipe(), DataSpec.of_images(shape, run.recipe().data.classes))
     initial = {name: value.shape for name, value in fresh.state_dict().items()}
     assert {name: value.shape for name, value in run.checkpoint().tensors("model").items()} == initial
     images = limner.load(run.path).sample(range(3))
@@ -255,7 +256,7 @@ def test_the_gpu_agrees_with_the_cpu(preset: str, settings: tuple[str, ...], sta
     itself to the bit, which is asked for so that this test is not left to rot where there is no GPU."""
     shape = (28, 28, 1)
     recipe = settled(composed(preset, *settings), shape)
-    cpu, other = (without_dropout(build_method(recipe, shape, CLASSES, stage)).train() for _ in range(2))
+    cpu, other = (without_dropout(build_method(recipe, DataSpec.of_images(shape, CLASSES), stage)).train() for _ in range(2))
     other.load_state_dict(cpu.state_dict())
     prepare_module(cpu, torch.device("cpu"))
     prepare_module(other, torch.device(device))

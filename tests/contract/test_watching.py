@@ -24,6 +24,7 @@ from contract.helpers import (
     stepper_of,
 )
 from limner.core.cond import Batch, Cond
+from limner.core.config import DataSpec, Sampling
 from limner.core.method import StepContext
 from limner.core.sampling import generate
 from limner.core.seeds import SCORED_SEEDS
@@ -67,7 +68,7 @@ def _looked_at(preset: str, settings: tuple[str, ...]) -> Stepper:
 
     torch.manual_seed(0)
     recipe = settled(composed(preset, *settings), SHAPE)
-    method = build_method(recipe, SHAPE, ("a", "b", "c"))
+    method = build_method(recipe, DataSpec.of_images(SHAPE, ("a", "b", "c")))
     prepare_module(method, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return stepper_of(method.train(), 8, recipe.batch.chunks)
 
@@ -153,8 +154,8 @@ def test_small_and_undivided_sets_are_trained_all_the_same(tmp_path: Path) -> No
 def same_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     original = Gan.sample
 
-    def sample(self: Gan, seeds: Any, cond: Cond, **knobs: Any) -> torch.Tensor:
-        return original(self, [0] * len(seeds), cond, **knobs)
+    def sample(self: Gan, seeds: Any, cond: Cond, sampling: Sampling) -> torch.Tensor:
+        return original(self, [0] * len(seeds), cond, sampling)
 
     monkeypatch.setattr(Gan, "sample", sample)
 
@@ -212,7 +213,7 @@ def test_the_monitor_asks_the_method_that_trains_and_names_where_it_is_set(tmp_p
     (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monitor = Monitor(run, recipe, dataset, Feed(dataset, "train", torch.device("cpu"), 0))
     for stage, place, rate in ((0, "stages.codec.method", 0.002), (1, "method", 0.0015)):
-        method = build_method(recipe, dataset.shape, dataset.classes, stage)
+        method = build_method(recipe, DataSpec.of_images(dataset.shape, dataset.classes), stage)
         monitor.update_warnings(method, stage, 0)
         (warning,) = monitor.active_warnings
         assert warning.kind == "explosion"
@@ -249,7 +250,7 @@ def test_scores_of_a_conditional_model_have_every_class(tmp_path: Path) -> None:
     method = limner.load(run.path).method
     assert isinstance(method, Gan)
     seeds = range(SCORED_SEEDS, SCORED_SEEDS + 500)
-    drawn = method.labels(seeds)
+    drawn = method.conditions(seeds, Cond()).label
     assert drawn is not None
     assert (torch.bincount(drawn, minlength=10) > 25).all()
     assert torch.equal(generate(method, seeds[:8]), generate(method, seeds[:8], Cond(label=drawn[:8])))

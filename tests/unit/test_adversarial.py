@@ -8,11 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from limner.core.cond import Batch
-from limner.core.method import RunContext, StepContext
+from contract.helpers import untrained
+from limner.core.cond import Batch, Cond
+from limner.core.config import DataSpec, RunContext
+from limner.core.method import StepContext
+from limner.methods.gan.config import GanSampling, automatic_gamma
 from limner.methods.gan.gan import Gan
 from limner.methods.gan.losses import GAMES
-from limner.methods.gan.penalties import automatic_gamma, gradient_normalised, gradient_penalty, r1_penalty
+from limner.methods.gan.penalties import gradient_normalised, gradient_penalty, r1_penalty
 from limner.recipes.build import build_method, resolve_recipe
 from limner.recipes.recipe import InputError
 from limner.recipes.settings import compose
@@ -71,8 +74,8 @@ def test_the_players_want_opposite_things(loss: str) -> None:
     (up,) = torch.autograd.grad(game.generator(real, fake).sum(), fake)
     assert bool((down > 0).all())
     assert bool((up < 0).all())
-    if game.turn is not None:
-        torch.testing.assert_close(game.turn(real, fake.detach()), up / down, rtol=1e-12, atol=0)
+    if game.gradient_ratio is not None:
+        torch.testing.assert_close(game.gradient_ratio(real, fake.detach()), up / down, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("smooth", [0.0, 0.1, 0.3])
@@ -173,8 +176,8 @@ def test_automatic_gamma() -> None:
     recipe = compose("dcgan", ["method.r1_gamma=auto", "batch.size=16"])
     settled = resolve_recipe(recipe, RunContext((1, 28, 28), 16, 1000, None, False))
     assert settled.method.r1_gamma.value == pytest.approx(0.0002 * 784 / 16)  # type: ignore[union-attr]
-    with pytest.raises(InputError, match="settled when a run starts"):
-        build_method(recipe, (28, 28, 1), ()).losses("penalty", (Batch(torch.zeros(2, 1, 28, 28)),), StepContext(0, 0.0))
+    with pytest.raises(InputError, match=r"method\.r1_gamma=auto is decided when a run starts"):
+        build_method(recipe, DataSpec.of_images((28, 28, 1)))
 
 
 @pytest.mark.parametrize("settings", [("method.r1_gamma=3.0",), ("method.r2_gamma=3.0",), ("method.gradient_penalty=3.0",)])
@@ -190,7 +193,7 @@ def test_penalties_are_scaled_for_how_seldom_they_are_taken(settings: tuple[str,
 
     for every in (1, 4):
         torch.manual_seed(0)
-        method = build_method(compose("gan", [*base, f"method.penalty_every={every}"]), (8, 8, 1), ())
+        method = build_method(compose("gan", [*base, f"method.penalty_every={every}"]), DataSpec.of_images((8, 8, 1)))
         names = [phase.name for phase in method.phases()]
         assert names == (["both"] if every == 1 else ["both", "penalty"])
         if every == 4:
@@ -200,7 +203,7 @@ def test_penalties_are_scaled_for_how_seldom_they_are_taken(settings: tuple[str,
         else:
             whole = method.losses("both", (Batch(images, draw=draw),), StepContext(0, 0)).of["discriminator"]
             torch.manual_seed(0)
-            none = build_method(compose("gan", base[:2]), (8, 8, 1), ())
+            none = build_method(compose("gan", base[:2]), DataSpec.of_images((8, 8, 1)))
             found[1] = (
                 whole - none.losses("both", (Batch(images, draw=draw),), StepContext(0, 0)).of["discriminator"]
             ).detach()
@@ -211,9 +214,9 @@ def test_penalties_are_scaled_for_how_seldom_they_are_taken(settings: tuple[str,
 def test_r1_equals_r2_at_the_start_of_r3() -> None:
     """The last convolution of every block is zero, so that the critic is linear: one slope everywhere (R3GAN, appendix)."""
     torch.manual_seed(0)
-    method = build_method(compose("r3gan", ["method.networks=r3"]), (28, 28, 1), ())
+    method = untrained(compose("r3gan", ["method.networks=r3"]), (28, 28, 1))
     assert isinstance(method, Gan)
-    real, fake = torch.rand(5, 1, 28, 28) * 2 - 1, method.sample(range(5), Batch(torch.zeros(5)).cond)
+    real, fake = torch.rand(5, 1, 28, 28) * 2 - 1, method.sample(range(5), Cond(), GanSampling())
     r1, r2 = (r1_penalty(method.discriminator, images) for images in (real, fake))
     torch.testing.assert_close(r1, r2, rtol=1e-6, atol=0)
     torch.testing.assert_close(r1, r1[:1].expand(5), rtol=1e-6, atol=0)
@@ -237,12 +240,12 @@ def test_weight_clipping_bounds_every_weight_of_the_critic_alone() -> None:
 def test_batch_norm_sees_real_and_generated_images_apart() -> None:
     """Normalised together, the critic's verdict on a real image depends on the generated ones beside it, and training fails:
     on Fashion-MNIST a clipped critic with batch norm then ends at a Fréchet distance of 149, apart at 33."""
-    method = build_method(compose("wgan", []), (16, 16, 1), ())
+    method = build_method(compose("wgan", []), DataSpec.of_images((16, 16, 1)))
     assert isinstance(method, Gan)
     real, fake, other = (torch.rand(6, 1, 16, 16) * scale for scale in (1.0, 0.1, 3.0))
     batch = Batch(real)
-    one, _ = method._verdict(batch, torch.cat([real, fake]), None)
-    two, _ = method._verdict(batch, torch.cat([real, other]), None)
+    one, _ = method._logits(batch, torch.cat([real, fake]), None)
+    two, _ = method._logits(batch, torch.cat([real, other]), None)
     assert torch.equal(one[:6], two[:6])
     assert not torch.equal(one[6:], two[6:])
     torch.testing.assert_close(one[6:], method.discriminator(fake))
@@ -251,12 +254,12 @@ def test_batch_norm_sees_real_and_generated_images_apart() -> None:
 @pytest.mark.parametrize("every", [1, 4])
 def test_a_gamma_that_begins_at_nothing_has_a_gradient_of_nothing(every: int) -> None:
     settings = ["method.r1_gamma.value=1", "method.r1_gamma.warmup=0.5", f"method.penalty_every={every}"]
-    method = build_method(compose("dcgan", settings), (8, 8, 1), ())
+    method = build_method(compose("dcgan", settings), DataSpec.of_images((8, 8, 1)))
     phase = "both" if every == 1 else "penalty"
     loss = method.losses(phase, (Batch(torch.rand(4, 1, 8, 8)),), StepContext(0, 0.0))
     start = loss.of["discriminator"] if loss.joint is None else loss.joint
     found = torch.autograd.grad(start.sum(), list(method.discriminator.parameters()), materialize_grads=True)  # type: ignore[arg-type]
-    without = build_method(compose("dcgan", ["method.r1_gamma=0"]), (8, 8, 1), ())
+    without = build_method(compose("dcgan", ["method.r1_gamma=0"]), DataSpec.of_images((8, 8, 1)))
     without.load_state_dict(method.state_dict())
     torch.manual_seed(1)
     images = torch.rand(4, 1, 8, 8)
@@ -273,7 +276,7 @@ def test_a_gamma_that_begins_at_nothing_has_a_gradient_of_nothing(every: int) ->
 
 def test_instance_noise_is_of_the_size_that_is_asked_for_and_decays_on_both_halves() -> None:
     settings = ["method.instance_noise.value=0.5", "method.instance_noise.decay_from=0"]
-    method = build_method(compose("dcgan", settings), (16, 16, 1), ())
+    method = build_method(compose("dcgan", settings), DataSpec.of_images((16, 16, 1)))
     assert isinstance(method, Gan)
     batch = Batch(torch.zeros(64, 1, 16, 16))
     for progress, sigma in ((0.0, 0.5), (0.5, 0.25), (1.0, 0.0)):
@@ -283,9 +286,9 @@ def test_instance_noise_is_of_the_size_that_is_asked_for_and_decays_on_both_halv
 
 
 def test_accuracy_by_squares_is_halfway_to_the_smoothed_target() -> None:
-    method = build_method(compose("lsgan", ["method.smooth=0.2"]), (8, 8, 1), ())
+    method = build_method(compose("lsgan", ["method.smooth=0.2"]), DataSpec.of_images((8, 8, 1)))
     assert isinstance(method, Gan)
-    logs, signs = method._shares(torch.tensor([0.39, 0.41]), torch.tensor([0.39, 0.41]))
+    logs, signs = method._accuracy(torch.tensor([0.39, 0.41]), torch.tensor([0.39, 0.41]))
     assert logs["right_on_real"].tolist() == [0, 1]
     assert logs["right_on_fake"].tolist() == [1, 0]
     assert signs.tolist() == [-1, 1]
@@ -296,9 +299,7 @@ def test_drift_is_the_square_of_the_logit_on_real_images_and_the_critics_alone(l
     found = {}
     for drift in (0.0, 0.25):
         torch.manual_seed(0)
-        method = build_method(
-            compose("gan", [f"method.loss={loss}", f"method.drift={drift}", "method.r1_gamma=0"]), (8, 8, 1), ()
-        )
+        method = untrained(compose("gan", [f"method.loss={loss}", f"method.drift={drift}", "method.r1_gamma=0"]), (8, 8, 1))
         assert isinstance(method, Gan)
         method.eval()
         images = torch.rand(5, 1, 8, 8)
@@ -314,8 +315,8 @@ def test_drift_holds_the_level_that_a_loss_of_differences_leaves_open() -> None:
     slopes = {}
     for drift in (0.0, 0.1):
         torch.manual_seed(0)
-        method = build_method(
-            compose("gan", ["method.loss=relativistic", f"method.drift={drift}", "method.r1_gamma=0"]), (8, 8, 1), ()
+        method = untrained(
+            compose("gan", ["method.loss=relativistic", f"method.drift={drift}", "method.r1_gamma=0"]), (8, 8, 1)
         )
         assert isinstance(method, Gan)
         with torch.no_grad():
@@ -339,7 +340,7 @@ def test_labels_come_in_by_the_norms_wherever_there_are_norms(networks: str, nor
         f"method.generator.norm={norm}",
         f"method.networks={networks}",
     ]
-    method = build_method(compose("r3gan", settings), (16, 16, 1), ("a", "b", "c"))
+    method = untrained(compose("r3gan", settings), DataSpec.of_images((16, 16, 1), ("a", "b", "c")))
     assert isinstance(method, Gan)
     assert (method.generator.embedding is not None) == embedded
     z, a, b = torch.randn(2, 64), torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64)
@@ -372,9 +373,9 @@ def test_adaptive_augmentation_grows_while_the_critic_is_sure_of_real_images_and
 
 @pytest.mark.parametrize("loss", ["wasserstein", "relativistic"])
 def test_accuracy_of_losses_without_a_zero_is_about_the_middle_of_the_means(loss: str) -> None:
-    method = build_method(compose("gan", [f"method.loss={loss}", "method.r1_gamma=0"]), (8, 8, 1), ())
+    method = build_method(compose("gan", [f"method.loss={loss}", "method.r1_gamma=0"]), DataSpec.of_images((8, 8, 1)))
     assert isinstance(method, Gan)
-    logs, signs = method._shares(torch.tensor([10.2, 10.6, 9.9]), torch.tensor([9.9, 9.5, 10.3]))  # the middle is 10.0667
+    logs, signs = method._accuracy(torch.tensor([10.2, 10.6, 9.9]), torch.tensor([9.9, 9.5, 10.3]))  # the middle is 10.0667
     assert logs["right_on_real"].tolist() == [1, 1, 0]
     assert logs["right_on_fake"].tolist() == [1, 1, 0]
     assert signs.tolist() == [1, 1, -1]
@@ -382,7 +383,9 @@ def test_accuracy_of_losses_without_a_zero_is_about_the_middle_of_the_means(loss
 
 def test_other_folders_do_not_change_what_knows_no_classes() -> None:
     """`init_from`: a set without classes, then one with three sub-folders."""
-    before, after = (build_method(compose("dcgan", []), (16, 16, 1), classes) for classes in ((), ("a", "b", "c")))
+    before, after = (
+        build_method(compose("dcgan", []), DataSpec.of_images((16, 16, 1), classes)) for classes in ((), ("a", "b", "c"))
+    )
     assert {name: value.shape for name, value in before.state_dict().items()} == {
         name: value.shape for name, value in after.state_dict().items()
     }
@@ -390,7 +393,7 @@ def test_other_folders_do_not_change_what_knows_no_classes() -> None:
 
 def test_label_planes_are_no_layer_to_normalise() -> None:
     settings = ["method.labels=true", "method.discriminator.labels=concat", "method.discriminator.spectral=true"]
-    method = build_method(compose("sngan", settings), (28, 28, 1), ("a", "b", "c"))
+    method = build_method(compose("sngan", settings), DataSpec.of_images((28, 28, 1), ("a", "b", "c")))
     assert isinstance(method, Gan)
     planes = method.discriminator.planes
     assert planes is not None
@@ -399,7 +402,7 @@ def test_label_planes_are_no_layer_to_normalise() -> None:
 
 def test_the_penalty_on_real_images_alone_draws_no_picture() -> None:
     """And it is 8 times 1/2·γ·|∇D|² of each, as with a generator beside it."""
-    method = build_method(compose("dcgan", ["method.r1_gamma=3.0"]), (16, 16, 1), ())
+    method = build_method(compose("dcgan", ["method.r1_gamma=3.0"]), DataSpec.of_images((16, 16, 1)))
     assert isinstance(method, Gan)
     method.generator.forward = None  # type: ignore[assignment]
     images = torch.rand(5, 1, 16, 16)

@@ -7,7 +7,8 @@ import torch
 from pydantic import ValidationError
 
 from limner.core.errors import InputError
-from limner.methods.gan.augment import AugmentConfig, Augmenter
+from limner.methods.gan.augment import Augmenter
+from limner.methods.gan.config import AugmentConfig
 
 
 def test_draws_are_counted() -> None:

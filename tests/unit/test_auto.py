@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from limner.core.method import RunContext
-from limner.methods.gan.config import COLOUR, GREY
+from limner.core.config import RunContext
+from limner.methods.gan.config import COLOUR_NETWORKS, GREY_NETWORKS
 from limner.recipes.build import resolve_recipe, resolved_values
 from limner.recipes.settings import compose
 from limner.training.auto import choose
@@ -48,18 +48,19 @@ def test_who_sets_a_gans_keys_gets_a_gan() -> None:
 
 def test_networks_by_budget() -> None:
     """Literal rows, in rising order, the last without a bound; what somebody chose stands."""
-    for channels, table in ((1, GREY), (3, COLOUR)):
-        bounds = [size[0] for size in table]
+    for channels, table in ((1, GREY_NETWORKS), (3, COLOUR_NETWORKS)):
+        bounds = [choice.max_budget for choice in table]
         assert bounds == sorted(bounds)
         assert math.isinf(bounds[-1])
-        for most, kind, wide, deep, widest in table:
-            just_below = RunContext((channels, 32, 32), 64, int(min(most, 1e12)) - 1, None, False)
+        for choice in table:
+            just_below = RunContext((channels, 32, 32), 64, int(min(choice.max_budget, 1e12)) - 1, None, False)
             method = resolve_recipe(compose("r3gan", []), just_below).method
             g, d = method.generator, method.discriminator  # type: ignore[union-attr]
-            assert (method.networks, g.width, d.width, g.widest, d.widest) == (kind, wide, deep, widest, widest)  # type: ignore[union-attr]
+            assert (method.networks, g.width, d.width) == (choice.networks, choice.generator_width, choice.discriminator_width)  # type: ignore[union-attr]
+            assert g.widest == d.widest == choice.widest
     chosen = compose("r3gan", ["method.generator.width=24", "method.networks=auto"])
     method = resolve_recipe(chosen, facts(32, images=10)).method
-    assert (method.generator.width, method.discriminator.width) == (24, COLOUR[0][3])  # type: ignore[union-attr]
+    assert (method.generator.width, method.discriminator.width) == (24, COLOUR_NETWORKS[0].discriminator_width)  # type: ignore[union-attr]
     fixed = compose("r3gan", ["method.networks=r3"])
     assert resolve_recipe(fixed, facts(32, images=10)).method.networks == "r3"  # type: ignore[union-attr]
 
@@ -76,13 +77,13 @@ def test_what_was_settled_is_told() -> None:
     before = compose("r3gan", ["method.r1_gamma=auto", "method.generator.width=7"])
     told = dict(resolved_values(before.method, resolve_recipe(before, facts(28, images=10)).method))
     assert told == {
-        "method.networks": COLOUR[0][1],
+        "method.networks": COLOUR_NETWORKS[0].networks,
         "method.labels": False,
         "method.drift": 0.01,
         "method.r1_gamma": pytest.approx(0.0002 * 28 * 28 / 64),
-        "method.generator.widest": COLOUR[0][4],
-        "method.discriminator.width": COLOUR[0][3],
-        "method.discriminator.widest": COLOUR[0][4],
+        "method.generator.widest": COLOUR_NETWORKS[0].widest,
+        "method.discriminator.width": COLOUR_NETWORKS[0].discriminator_width,
+        "method.discriminator.widest": COLOUR_NETWORKS[0].widest,
     }
     assert list(resolved_values(before.method, before.method)) == []
 

@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from contract.helpers import ALONE, method_of, pictures_like
+from contract.helpers import ALONE, method_of, pictures_like, untrained
 from limner.core.capabilities import Codec, Pixels, ScaledCodec
 from limner.core.method import averaged
 from limner.methods.gan.gan import Gan
-from limner.recipes.build import build_method
 from limner.recipes.recipe import Recipe
 from limner.recipes.registry import DEFAULT_PRESET, METHODS, PRESETS
 from limner.recipes.settings import compose, parse_recipe
@@ -106,7 +105,7 @@ def test_the_scale_of_a_gan_keeps_its_names_in_checkpoints() -> None:
     vae = {"kind": "vae", "latent": 3, "width": 8, "widest": 8}
     gan = {"kind": "gan", "networks": "mlp", "generator": {"widths": [8]}, "discriminator": {"widths": [8]}}
     recipe = parse_recipe({"stages": [{"name": "codec", "share": 0.25, "method": vae}], "method": gan}, "test")
-    method = build_method(recipe, (16, 16, 1), ())
+    method = untrained(recipe, (16, 16, 1))
     assert isinstance(method, Gan)
     assert {"centre", "spread"} <= set(method.state_dict())
     method.double()  # whoever moves a module gives it other buffers

@@ -75,6 +75,8 @@ def test_a_recipe_asks_for_the_same_set_as_the_keywords() -> None:
         "mirror",
         "fingerprint",
         "classes",
+        "caption_length",
+        "condition_shape",
     ]
 
 

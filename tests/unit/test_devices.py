@@ -12,20 +12,24 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from contract.helpers import resolved
 from limner.core import environment, parallel, precision, process, seeds
 from limner.core.capabilities import Pixels
 from limner.core.cond import Cond
+from limner.core.config import DataSpec
 from limner.core.errors import InputError
 from limner.core.precision import Accelerator, DeviceKind
+from limner.methods.vae.config import VaeConfig
 from limner.methods.vae.elbo import importance_bound
-from limner.methods.vae.vae import Vae, VaeConfig
+from limner.methods.vae.vae import Vae
 from limner.methods.vq import prior
-from limner.methods.vq.vqvae import VqVae, VqVaeConfig
+from limner.methods.vq.config import PriorConfig, VqVaeConfig
+from limner.methods.vq.vqvae import VqVae
 from limner.nets.mixture import GaussianMixture
 from limner.nets.transformer import sample_categorical
 from limner.recipes.recipe import Recipe
 from limner.tasks.interpolate import _between
-from limner.training.resolve import _facts
+from limner.training.resolve import _context
 
 Machine = Callable[..., None]
 
@@ -91,7 +95,7 @@ def test_an_accelerator_that_is_not_taken_changes_nothing(kind: str, machine: Ma
         for asked in (None, kind):
             if asked:
                 monkeypatch.setenv(precision.DEVICE_VARIABLE, asked)
-            assert _facts(Recipe(), dataset).accelerated == (asked is not None)
+            assert _context(Recipe(), dataset).accelerated == (asked is not None)
             with precision.repeatable():
                 assert torch.are_deterministic_algorithms_enabled() == (asked is not None)
     finally:
@@ -331,7 +335,7 @@ def test_the_pretended_device_refuses_float64(meta: torch.device) -> None:
 def test_likelihoods_without_float64_on_the_device(settings: dict[str, Any], meta: torch.device) -> None:
     small = {"latent": 3} | ({"components": 2} if settings["prior"] == "mixture" else {})
     small |= {} if "networks" in settings else {"width": 8, "widest": 8}
-    method = Vae(VaeConfig(**settings, **small), Pixels((1, 8, 8))).to(meta).eval()
+    method = Vae(resolved(VaeConfig(**settings, **small), (1, 8, 8)), Pixels((1, 8, 8)), DataSpec((1, 8, 8))).to(meta).eval()
     with torch.no_grad(), WithoutFloat64():
         images, noise = torch.zeros(5, 1, 8, 8, device=meta), torch.zeros(5, method.entries, device=meta)
         for density in (False, True) if method.exact else (False,):
@@ -365,7 +369,10 @@ def test_a_way_between_latents_without_float64_on_the_device(meta: torch.device)
 def test_a_prior_draws_without_float64_on_the_device(meta: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prior, "float64_device", precision.float64_device)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which `meta` lacks
-    codec = VqVae(VqVaeConfig(width=8, widest=8, blocks=1, codes=8, dim=4), Pixels((1, 16, 16)))
-    method = prior.Prior(prior.PriorConfig(width=16, depth=1, heads=2), codec).to(meta).eval()
+    shape = (1, 16, 16)
+    config = resolved(VqVaeConfig(width=8, widest=8, blocks=1, codes=8, dim=4), shape)
+    codec = VqVae(config, Pixels(shape), DataSpec(shape))
+    own = resolved(PriorConfig(width=16, depth=1, heads=2), shape)
+    method = prior.Prior(own, codec, DataSpec(shape)).to(meta).eval()
     with torch.no_grad(), WithoutFloat64():
-        assert method.sample(range(3), Cond()).shape == (3, 1, 16, 16)
+        assert method.sample(range(3), Cond(), method.sampling_type()).shape == (3, 1, 16, 16)

@@ -12,9 +12,12 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
+from contract.helpers import resolved
 from limner.core.capabilities import LikelihoodBound, Pixels
+from limner.core.config import DataSpec
 from limner.methods.vae import elbo
-from limner.methods.vae.vae import Vae, VaeConfig
+from limner.methods.vae.config import VaeConfig
+from limner.methods.vae.vae import Vae
 from limner.nets.mixture import GaussianMixture
 
 
@@ -161,6 +164,7 @@ def test_the_importance_bound_is_log_mean_exp_and_rises() -> None:
 
 
 SIDE, LATENTS = 4, 3
+SHAPE = (1, SIDE, SIDE)
 SIGMA = 1.0
 """So wide beside a grey value's bin that its mass is density times width: within 4e-5 nats in a picture."""
 
@@ -172,7 +176,7 @@ def linear_gaussian(prior: str = "normal", off: float = 0.0) -> tuple[Vae, torch
     b = 0.1 * torch.randn(SIDE * SIDE).double()
     images = (torch.randn(20, LATENTS).double() @ w.T / 6 + b + 0.3 * torch.randn(20, SIDE * SIDE)).clamp(-0.9, 0.9)
     sizes = {"latent": LATENTS, "components": 2, "networks": "mlp", "widths": ()}
-    method = Vae(VaeConfig(prior=prior, decoder="fixed", sigma=SIGMA, **sizes), Pixels((1, SIDE, SIDE)))  # type: ignore[arg-type]
+    method = Vae(resolved(VaeConfig(prior=prior, decoder="fixed", sigma=SIGMA, **sizes), SHAPE), Pixels(SHAPE), DataSpec(SHAPE))  # type: ignore[arg-type]
     encoder, decoder = linear_of(method, "encoder"), linear_of(method, "decoder")
     variance = true_variance(w)
     with torch.no_grad():
@@ -266,7 +270,7 @@ def test_bounds_of_the_density_stay_below_it(prior: str) -> None:
     ],
 )
 def test_only_a_linear_gaussian_model_is_exact(settings: dict[str, Any], exact: bool) -> None:
-    assert Vae(VaeConfig(**settings), Pixels((1, 8, 8))).exact == exact
+    assert Vae(resolved(VaeConfig(**settings), (1, 8, 8)), Pixels((1, 8, 8)), DataSpec((1, 8, 8))).exact == exact
 
 
 def test_beside_the_true_posterior_the_elbo_lacks_its_divergence() -> None:

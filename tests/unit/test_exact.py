@@ -52,7 +52,7 @@ def _allowed() -> Iterator[None]:
 class Stub(nn.Module, Autoencoder, LatentDecoder, LikelihoodBound):
     """Encodes, decodes, draws and bounds; `seen` notes what is allowed while it does."""
 
-    entries, needs_binary_images, gaussian, conditional, chunk, exact = 2, False, True, False, 4, True
+    entries, needs_binary_images, gaussian, accepts, chunk, exact = 2, False, True, frozenset(), 4, True
     device = torch.device("cpu")
 
     def __init__(self) -> None:
@@ -85,8 +85,8 @@ class Stub(nn.Module, Autoencoder, LatentDecoder, LikelihoodBound):
         self.note("picture")
         return latents.sum(1).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
 
-    def labels(self, seeds: Sequence[int], asked: Tensor | None = None) -> None:
-        return None
+    def conditions(self, seeds: Sequence[int], requested: Cond) -> Cond:
+        return requested
 
 
 def loaded(method: Stub) -> Loaded:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from limner.core import seeds as randomness
 from limner.methods.gan.conditioning import Discriminator
-from limner.methods.gan.losses import GAMES, Turned
+from limner.methods.gan.losses import GAMES, SwapGradient
 from limner.nets.cpu import MIN_GEMM_CHANNELS, Conv2d, ConvTranspose2d, Dropout
 from limner.nets.dcgan import DcganGenerator, DcganSize, DcganTrunk
 from limner.nets.layers import flatten_channels_last
@@ -170,7 +170,7 @@ def test_flat_is_a_view_of_channels_last_memory(shape: tuple[int, int, int]) -> 
     torch.testing.assert_close(network(x), by_hand)
 
 
-@pytest.mark.parametrize("loss", [name for name, game in GAMES.items() if game.turn is not None])
+@pytest.mark.parametrize("loss", [name for name, game in GAMES.items() if game.gradient_ratio is not None])
 def test_one_backward_pass_serves_both_players(loss: str) -> None:
     """Against two passes, in float64, with losses far from balance."""
     torch.manual_seed(0)
@@ -181,10 +181,10 @@ def test_one_backward_pass_serves_both_players(loss: str) -> None:
     real, z = torch.rand(5, 1, 12, 12, dtype=torch.float64), torch.randn(5, 6, dtype=torch.float64)
     mine, theirs = list(generator.parameters()), list(discriminator.parameters())
     cell: list[Tensor] = []
-    fake = Turned.apply(generator(z), cell)
+    fake = SwapGradient.apply(generator(z), cell)
     real_logits, fake_logits = discriminator(torch.cat([real, fake])).chunk(2)
-    assert game.turn is not None
-    cell.append(game.turn(real_logits.detach(), fake_logits.detach()))
+    assert game.gradient_ratio is not None
+    cell.append(game.gradient_ratio(real_logits.detach(), fake_logits.detach()))
     once = torch.autograd.grad(game.discriminator(real_logits, fake_logits, 0.0).sum(), [*mine, *theirs])
     fake = generator(z)
     of_generator = torch.autograd.grad(game.generator(discriminator(real), discriminator(fake)).sum(), mine)

@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import nn
 
+from contract.helpers import untrained
 from limner.core.cond import Batch, Cond
 from limner.core.method import StepContext
 from limner.methods.gan.conditioning import Discriminator, Generator
+from limner.methods.gan.config import GanSampling
 from limner.methods.gan.gan import Gan
 from limner.nets import spectral
 from limner.nets.cpu import Conv2d
 from limner.nets.dcgan import DcganGenerator, DcganSize, DcganTrunk
 from limner.nets.layers import BatchNorm, rows_for_labels
 from limner.nets.resnet import ResnetGenerator, ResnetTrunk
-from limner.recipes.build import build_method
 from limner.recipes.settings import compose
 
 SNGAN_32 = (
@@ -30,7 +31,7 @@ SNGAN_32 = (
 
 
 def gan(preset: str, shape: tuple[int, int, int], *settings: str, classes: tuple[str, ...] = ()) -> Gan:
-    method = build_method(compose(preset, settings), shape, classes)
+    method = untrained(compose(preset, settings), shape, classes)
     assert isinstance(method, Gan)
     return method
 
@@ -48,7 +49,7 @@ def test_any_shape(networks: str, shape: tuple[int, int, int]) -> None:
     for patch in ("1", "2") if networks == "r3" else ("1",):
         outer = [f"method.{who}.patch={patch}" for who in ("generator", "discriminator")]
         method = gan("dcgan", shape, f"method.networks={networks}", *small, *outer)
-        images = method.sample(range(3), Cond())
+        images = method.sample(range(3), Cond(), GanSampling())
         assert images.shape == (3, shape[2], *shape[:2])
         assert float((images[0] - images[1]).abs().max()) > 0
         logits = method.discriminator(images)
@@ -84,12 +85,12 @@ def test_the_label_reaches_both_players(networks: str, how: str) -> None:
             parameter.add_(0.05 * torch.randn_like(parameter))
     method.eval()
     labels = torch.tensor([0, 1, 2])
-    images = method.sample([5, 5, 5], Cond(label=labels))
+    images = method.sample([5, 5, 5], Cond(label=labels), GanSampling())
     assert float((images[0] - images[1]).abs().max()) > 1e-6
-    again = method.sample([5, 5, 5], Cond(label=torch.tensor([1, 1, 1])))
+    again = method.sample([5, 5, 5], Cond(label=torch.tensor([1, 1, 1])), GanSampling())
     torch.testing.assert_close(again[0], images[1])
     same = images[:1].expand(3, -1, -1, -1)
-    logits, classes = method.discriminator.verdict(same, labels)
+    logits, classes = method.discriminator.logits_and_classes(same, labels)
     if how == "auxiliary":
         assert classes is not None
         assert classes.shape == (3, 3)
@@ -103,13 +104,14 @@ def test_labels_are_drawn_as_often_as_they_are_seen() -> None:
     """Class 1 three times as often as class 0, and class 2 never; one seed is one label."""
     method = gan("cgan", (16, 16, 1), "method.generator.width=4", classes=("a", "b", "c"))
     labels = torch.tensor([0, 1, 1, 1, -1] * 12)
-    method.fit([Batch(torch.zeros(60, 1, 16, 16), Cond(label=labels))] * 3, "start")
+    method.fit_at_start([Batch(torch.zeros(60, 1, 16, 16), Cond(label=labels))] * 3)
     torch.testing.assert_close(method.shares, torch.tensor([0.25, 0.75, 0.0]))
-    drawn = method.labels(range(4000), None)
+    drawn = method.conditions(range(4000), Cond()).label
     assert drawn is not None
     assert float((drawn == 0).float().mean()) == pytest.approx(0.25, abs=0.03)
     assert int((drawn == 2).sum()) == 0
-    one, other = method.labels([7, 3], None), method.labels([7, 3], torch.tensor([2, -1]))
+    one = method.conditions([7, 3], Cond()).label
+    other = method.conditions([7, 3], Cond(label=torch.tensor([2, -1]))).label
     assert one is not None
     assert other is not None
     assert torch.equal(one, drawn[[7, 3]])
@@ -119,12 +121,12 @@ def test_labels_are_drawn_as_often_as_they_are_seen() -> None:
 def test_auxiliary_classifier_learns_from_real_images_and_steers_the_generator() -> None:
     settings = ("method.labels=true", "method.discriminator.labels=auxiliary", "method.r1_gamma=0")
     method = gan("dcgan", (8, 8, 1), *settings, classes=("a", "b"))
-    assert not method.turned, "its gradients are no multiples of each other"
+    assert not method.swaps_gradients, "its gradients are no multiples of each other"
     batch = Batch(torch.rand(4, 1, 8, 8), Cond(label=torch.tensor([0, 1, 1, -1])))
     torch.manual_seed(0)
     with_classes = method.losses("both", (batch,), StepContext(0, 0.0))
     plain = gan("dcgan", (8, 8, 1), "method.r1_gamma=0")
-    assert plain.turned
+    assert plain.swaps_gradients
     classifier = method.discriminator.classifier
     assert classifier is not None
     (of_real,) = torch.autograd.grad(with_classes.of["discriminator"].sum(), classifier.weight, retain_graph=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from contract.helpers import untrained
 from limner.core.cond import Batch
+from limner.core.config import DataSpec
 from limner.core.method import StepContext
 from limner.recipes.build import build_method
 from limner.recipes.recipe import InputError
@@ -25,14 +27,14 @@ from limner.recipes.settings import compose
 def test_choices_that_contradict_each_other(settings: list[str], words: str) -> None:
     classes = ("a", "b") if "r3" in settings[0] else ()
     with pytest.raises(InputError, match=words) as error:
-        build_method(compose("dcgan", settings), (16, 16, 1), classes)
+        build_method(compose("dcgan", settings), DataSpec.of_images((16, 16, 1), classes))
     assert "\n" not in str(error.value)
 
 
 def test_too_small_an_image_names_the_way_out() -> None:
-    for preset in ("dcgan", "sngan", "densegan", "r3gan"):
+    for preset, settings in (("dcgan", []), ("sngan", []), ("densegan", []), ("r3gan", ["method.networks=r3"])):
         with pytest.raises(InputError, match=r"at least 8x8, not 6x9.*data\.size"):
-            build_method(compose(preset, []), (6, 9, 3), ())
+            untrained(compose(preset, settings), (6, 9, 3))
 
 
 @pytest.mark.parametrize(
@@ -66,10 +68,10 @@ def test_numbers_out_of_bounds_are_one_line_that_names_the_key(settings: list[st
 )
 def test_what_a_network_cannot_heed_is_refused(preset: str, settings: list[str], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        build_method(compose(preset, settings), (16, 16, 1), ())
+        untrained(compose(preset, settings), (16, 16, 1))
 
 
 def test_one_image_has_no_spread_for_batch_norm() -> None:
-    method = build_method(compose("gan", []), (8, 8, 1), ()).train()
+    method = build_method(compose("gan", []), DataSpec.of_images((8, 8, 1))).train()
     with pytest.raises(InputError, match=r"two images or more in a chunk"):
         method.losses("both", (Batch(torch.zeros(1, 1, 8, 8)),), StepContext(0, 0.0))

@@ -15,9 +15,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from contract.helpers import resolved
 from limner.core.capabilities import Pixels
+from limner.core.config import DataSpec
 from limner.evaluation.likelihood import likelihood
-from limner.methods.vae.vae import Vae, VaeConfig
+from limner.methods.vae.config import VaeConfig
+from limner.methods.vae.vae import Vae
 from limner.metrics.features.summary import FeatureSummary
 from limner.metrics.measure import measure, measure_likelihood, measure_pairs, metrics_of
 from limner.metrics.memorisation.nearest import nearest
@@ -137,7 +140,8 @@ def of_representations() -> Figures:
 
 def of_likelihoods() -> Figures:
     """Of a linear-Gaussian model whose weights are drawn by numpy."""
-    method = Vae(VaeConfig(networks="mlp", widths=(), decoder="fixed", latent=3), Pixels((1, 8, 8))).eval()
+    config = resolved(VaeConfig(networks="mlp", widths=(), decoder="fixed", latent=3), (1, 8, 8))
+    method = Vae(config, Pixels((1, 8, 8)), DataSpec((1, 8, 8))).eval()
     random = np.random.default_rng(7)
     with torch.no_grad():
         for weight in method.parameters():

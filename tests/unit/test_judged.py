@@ -17,6 +17,7 @@ from PIL import Image
 
 from contract.helpers import run_of
 from limner import load, prepare
+from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.files import cache_folder
 from limner.data.dataset import Dataset
@@ -409,10 +410,10 @@ def test_a_split_of_a_few_pictures_is_nothing_to_compare_with(tmp_path: Path) ->
 
 def test_classes_of_a_run_are_those_of_the_reference_by_name() -> None:
     class Method:
-        conditional = True
+        accepts = frozenset({"label"})
 
-        def labels(self, seeds: range) -> torch.Tensor:
-            return torch.arange(len(seeds)) % 3
+        def conditions(self, seeds: range, requested: Cond) -> Cond:
+            return Cond(label=torch.arange(len(seeds)) % 3)
 
     model: Any = SimpleNamespace(
         method=Method(), shape=(8, 8, 1), recipe=SimpleNamespace(data=SimpleNamespace(classes=("cat", "dog", "cow")))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +15,12 @@ from limner.core import images as pictures
 from limner.core import seeds as randomness
 from limner.core.capabilities import LatentDecoder, Pixels
 from limner.core.cond import Batch, Cond
+from limner.core.config import Sampling
 from limner.core.errors import InputError
 from limner.core.method import Losses, Method, Phase, Player, StepContext
 from limner.core.precision import device
 from limner.core.sampling import generate, latents_of, render
+from limner.methods.gan.config import GanSampling
 from limner.recipes.settings import compose
 from limner.runs.checkpoint import Checkpoint
 from limner.runs.model import Loaded
@@ -33,10 +34,12 @@ DIM, SIDE = 6, 8
 class Simple(Method, LatentDecoder):
     """Pictures that are linear in the latents, offset + z A, each class with an offset of its own, and none is cut off."""
 
+    sampling_type = GanSampling
+
     def __init__(self, classes: int = 0, seed: int = 0) -> None:
         super().__init__(Pixels((1, SIDE, SIDE)))
         draw = torch.Generator().manual_seed(seed)
-        self.conditional = classes > 0
+        self.accepts = frozenset({"label"} if classes else ())
         basis = torch.linalg.qr(torch.randn(SIDE * SIDE, DIM, generator=draw))[0].T
         self.matrix = nn.Parameter(0.7 * basis * torch.linspace(0.6, 1.2, DIM)[:, None])
         self.offsets = nn.Parameter(0.5 * torch.rand(max(1, classes), SIDE * SIDE, generator=draw) - 0.25)
@@ -54,26 +57,37 @@ class Simple(Method, LatentDecoder):
     def latents(self, seeds: Sequence[int]) -> Tensor:
         return randomness.noise(seeds, DIM).to(self.device)
 
-    def labels(self, seeds: Sequence[int], asked: Tensor | None = None) -> Tensor | None:
-        if not self.conditional:
-            return None
-        return torch.tensor([seed % len(self.offsets) for seed in seeds]).to(self.device) if asked is None else asked
+    def conditions(self, seeds: Sequence[int], requested: Cond) -> Cond:
+        if "label" not in self.accepts or requested.label is not None:
+            return requested
+        return Cond(label=torch.tensor([seed % len(self.offsets) for seed in seeds]).to(self.device))
 
     def picture(self, latents: Tensor, cond: Cond) -> Tensor:
         offset = self.offsets[:1] if cond.label is None else self.offsets[cond.label]
         return (offset + latents @ self.matrix).view(-1, 1, SIDE, SIDE)
 
-    def sample(self, seeds: Sequence[int], cond: Cond, truncation: float = 1.0, **knobs: Any) -> Tensor:
-        return self.picture(self.latents(seeds) * truncation, Cond(label=self.labels(seeds, cond.label)))
+    def sample(self, seeds: Sequence[int], cond: Cond, sampling: Sampling) -> Tensor:
+        assert isinstance(sampling, GanSampling)
+        return self.picture(self.latents(seeds) * sampling.truncation, self.conditions(seeds, cond))
 
 
-class Bare(Simple):
-    """The same without latents that anybody could take hold of."""
+class Bare(Method):
+    """A method without latents that anybody could take hold of."""
 
-    latents = None  # type: ignore[assignment]
-    picture = None  # type: ignore[assignment]
+    def __init__(self) -> None:
+        super().__init__(Pixels((1, SIDE, SIDE)))
+        self.weight = nn.Parameter(torch.zeros(()))
 
-    def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
+    def players(self) -> Mapping[str, Player]:
+        return {}
+
+    def phases(self) -> tuple[Phase, ...]:
+        return ()
+
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
+        raise NotImplementedError
+
+    def sample(self, seeds: Sequence[int], cond: Cond, sampling: Sampling) -> Tensor:
         return torch.zeros(len(seeds), 1, SIDE, SIDE)
 
 
@@ -260,5 +274,5 @@ def test_a_truncation_out_of_range(psi: float) -> None:
 def test_what_has_no_latents_is_not_truncated() -> None:
     model = loaded(Bare())
     assert model.sample([1]).shape == (1, SIDE, SIDE, 1)
-    with pytest.raises(InputError, match="no latents"):
+    with pytest.raises(InputError, match=r"no sampling setting 'truncation' \(it has none\)"):
         model.sample([1], truncation=0.5)

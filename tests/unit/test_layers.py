@@ -11,7 +11,8 @@ from limner.methods.gan.conditioning import Discriminator
 from limner.nets.convae import ConvDecoder, ConvEncoder, ConvSize, SpatialBroadcast
 from limner.nets.cpu import Dropout, is_dense
 from limner.nets.dcgan import DcganGenerator, DcganSize, DcganTrunk
-from limner.nets.layers import BatchNorm, halvings, init_normal
+from limner.nets.halving import halvings
+from limner.nets.layers import BatchNorm, init_normal
 
 
 @pytest.mark.parametrize("shape", [(16, 5), (6, 5, 4, 3)])

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from contract.helpers import untrained
+from limner.core.config import DataSpec, unused_reason
 from limner.core.errors import InputError
 from limner.core.progress import silent
 from limner.methods.gan.config import GanConfig
 from limner.methods.gan.gan import Gan
-from limner.methods.vae.vae import VaeConfig
+from limner.methods.vae.config import VaeConfig
 from limner.recipes.build import build_method, stage_configs
 from limner.recipes.recipe import Recipe
 from limner.recipes.registry import METHODS, PRESETS, methods_table
@@ -148,7 +150,7 @@ def test_stages_share_the_budget_and_hand_their_codec_on() -> None:
     gan = {"kind": "gan", "networks": "mlp", "generator": {"widths": [8]}, "discriminator": {"widths": [8]}}
     recipe = parse_recipe({"stages": [{"name": "codec", "share": 0.25, "method": vae}], "method": gan}, "test")
     assert [(name, share) for name, share, _ in stage_configs(recipe)] == [("codec", 0.25), ("main", 0.75)]
-    first, last = build_method(recipe, (16, 16, 1), (), 0), build_method(recipe, (16, 16, 1), ())
+    first, last = untrained(recipe, (16, 16, 1), stage=0), untrained(recipe, (16, 16, 1))
     assert first.codec.shape == (1, 16, 16)
     assert isinstance(last, Gan)
     assert last.codec.shape == (3,)
@@ -171,15 +173,19 @@ def test_what_does_not_fit_says_so_when_it_is_built(tree: dict[str, object], wor
     assert isinstance(recipe.method, GanConfig)
     shape = (6, 16, 1) if tree == {"networks": "dcgan"} or tree["networks"] == "mlp" else (16, 16, 1)
     if words is None:
-        build_method(recipe, shape, ())
+        build_method(recipe, DataSpec.of_images(shape))
         return
     with pytest.raises(InputError, match=words):
-        build_method(recipe, shape, ())
+        build_method(recipe, DataSpec.of_images(shape))
 
 
 def test_updates_are_shared_where_they_can_be() -> None:
     def phases(*settings: str) -> list[str]:
-        return [phase.name for phase in build_method(compose("gan", settings), (16, 16, 1), ()).phases() if not phase.joins]
+        return [
+            phase.name
+            for phase in build_method(compose("gan", settings), DataSpec.of_images((16, 16, 1))).phases()
+            if not phase.joins
+        ]
 
     apart = ["discriminator", "generator"]
     assert phases("method.updates=auto") == phases("method.updates=shared") == ["both"]
@@ -237,7 +243,7 @@ def test_a_wrong_value_says_what_may_stand_there(preset: str, setting: str, word
     ],
 )
 def test_what_would_do_nothing_is_told(preset: str, key: str, idle: bool) -> None:
-    told = compose(preset).method.overlooked(key)
+    told = unused_reason(compose(preset).method, key)
     assert (told is not None) == idle, told
     assert not idle or "method." in str(told)
 
@@ -255,7 +261,7 @@ def test_what_would_do_nothing_is_told(preset: str, key: str, idle: bool) -> Non
     ],
 )
 def test_what_would_do_nothing_in_a_codec_is_told(preset: str, key: str, idle: bool) -> None:
-    told = compose(preset).stages[0].method.overlooked(key)
+    told = unused_reason(compose(preset).stages[0].method, key)
     assert (told is not None) == idle, told
 
 

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from limner.core import optim
+from limner.core.config import DataSpec
 from limner.core.method import averaged
-from limner.core.optim import Clip, Optimiser
+from limner.core.optimiser_settings import Clip, Optimiser
 from limner.core.schedule import Schedule, Scheduled
 from limner.recipes.build import build_method
 from limner.recipes.settings import compose
@@ -67,14 +68,14 @@ def grads() -> list[Tensor]:
 def test_clip_by_norm(clip: Clip, scale: float) -> None:
     found = grads()
     assert float(optim.norm(found)) == pytest.approx(13.0)
-    clip.apply(found)
+    optim.clip_gradients(clip, found)
     for value, before in zip(found, grads(), strict=True):
         torch.testing.assert_close(value, before * scale)
 
 
 def test_clip_by_value() -> None:
     found = grads()
-    Clip(by="value", limit=3.5).apply(found)
+    optim.clip_gradients(Clip(by="value", limit=3.5), found)
     assert found[0].tolist() == [3.0, -3.5]
     assert found[1].tolist() == [[3.5]]
 
@@ -82,7 +83,7 @@ def test_clip_by_value() -> None:
 def test_clipping_nothing_gives_nothing_and_no_nan() -> None:
     for by in ("norm", "value", "normalised"):
         zero = [torch.zeros(3)]
-        Clip(by=by).apply(zero)
+        optim.clip_gradients(Clip(by=by), zero)
         assert zero[0].tolist() == [0, 0, 0]
 
 
@@ -101,12 +102,12 @@ def test_optimiser_state_round_trip(kind: str) -> None:
             generator = torch.Generator().manual_seed(step)
             for weight in own:
                 weight.grad = torch.empty_like(weight).copy_(torch.randn(weight.shape, generator=generator))
-            optim.tune(optimiser, spec, 0.0)
+            optim.set_progress(optimiser, spec, 0.0)
             optimiser.step()
 
     spec = Optimiser(kind=kind, lr=0.1, betas=(0.9, 0.95), weight_decay=0.01)
     names, whole = weights()
-    one = spec.build(whole)
+    one = optim.build_optimiser(spec, whole)
     steps(one, whole, 0)
     state = {name: value.clone().contiguous() for name, value in optim.state_tensors(one, names).items()}
     halfway = [weight.detach().clone() for weight in whole]
@@ -115,7 +116,7 @@ def test_optimiser_state_round_trip(kind: str) -> None:
     with torch.no_grad():
         for weight, value in zip(parts, halfway, strict=True):
             weight.copy_(value)
-    two = spec.build(parts)
+    two = optim.build_optimiser(spec, parts)
     optim.load_state_tensors(two, other_names, state)
     steps(two, parts, 3)
     assert state
@@ -127,7 +128,7 @@ def test_state_of_another_shape_is_refused() -> None:
     from limner.core.errors import InputError
 
     weight = nn.Parameter(torch.zeros(3))
-    optimiser = Optimiser().build([weight])
+    optimiser = optim.build_optimiser(Optimiser(), [weight])
     for state in ({"w/exp_avg": torch.zeros(4)}, {"other/exp_avg": torch.zeros(3)}):
         with pytest.raises(InputError, match="another recipe"):
             optim.load_state_tensors(optimiser, {weight: "w"}, state)
@@ -135,7 +136,7 @@ def test_state_of_another_shape_is_refused() -> None:
 
 def test_ema_half_life() -> None:
     """After one half-life in images, half of the old is left, whatever the batch; 0 copies."""
-    method = build_method(compose("gan", ["method.generator.widths=[4]"]), (8, 8, 1), ())
+    method = build_method(compose("gan", ["method.generator.widths=[4]"]), DataSpec.of_images((8, 8, 1)))
     for batch in (10, 50, 100):
         ema = Ema(method)
         name, live = next(iter(method.generator.named_parameters()))
@@ -158,7 +159,7 @@ def test_ema_half_life() -> None:
 
 
 def test_ema_follows_running_moments() -> None:
-    method = build_method(compose("dcgan", ["method.generator.width=16"]), (8, 8, 1), ())
+    method = build_method(compose("dcgan", ["method.generator.width=16"]), DataSpec.of_images((8, 8, 1)))
     ema = Ema(method)
     name = next(name for name, _ in method.generator.named_buffers() if name.endswith("running_mean"))
     with torch.no_grad():

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from limner.core.capabilities import Pixels
 from limner.core.cond import Batch, Cond
+from limner.core.config import Sampling
 from limner.core.errors import InputError
 from limner.core.layer_state import StatefulLayer
 from limner.core.method import Losses, Method, Phase, Player, StepContext
-from limner.core.optim import Clip, Optimiser
+from limner.core.optimiser_settings import Clip, Optimiser
 from limner.core.sampling import generate
 from limner.core.schedule import Schedule
 from limner.training.step import NORMS_EVERY, Stepper
@@ -80,7 +81,7 @@ class Game(Method):
     def after_step(self, phase: str, sums: Mapping[str, Tensor], at: StepContext) -> None:
         self.told.append((phase, {name: float(value) for name, value in sums.items()}))
 
-    def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
+    def sample(self, seeds: Sequence[int], cond: Cond, sampling: Sampling) -> Tensor:
         assert len(seeds) == self.chunk
         label = torch.zeros(len(seeds)) if cond.label is None else cond.label
         return torch.tensor([float(seed) for seed in seeds]) + 1000 * label

@@ -11,10 +11,7 @@ import torch
 from torch import Tensor
 
 from limner.core.cond import Cond
-
-CodecKind = Literal["continuous", "codes"]
-"""Latents that are real numbers, or whole numbers that name a code of a vocabulary."""
-
+from limner.core.config import CodecKind
 
 Capability = Literal["autoencoder", "latent decoder", "velocity field", "likelihood bound"]
 

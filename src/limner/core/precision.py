@@ -13,10 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from limner.core.config import Precision
 from limner.core.errors import InputError, nearest
 from limner.core.process import TESTED_PLATFORMS, configure_for_ordered_sums
 
-Precision = Literal["fp32", "bf16"]
 Accelerator = Literal["cuda", "mps", "xpu"]
 DeviceKind = Literal["cpu"] | Accelerator
 

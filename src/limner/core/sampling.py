@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from limner.core.capabilities import LatentDecoder
 from limner.core.cond import Cond
+from limner.core.config import Sampling
 from limner.core.method import Method
 from limner.core.passes import fixed_passes
 from limner.core.precision import exact
 
 
-def generate(method: Method, seeds: Sequence[int], cond: Cond | None = None, **knobs: Any) -> Tensor:
-    """[len(seeds), C, H, W] in [-1, 1], in passes of exactly `method.chunk` images (`limner.core.passes`)."""
+def generate(method: Method, seeds: Sequence[int], cond: Cond | None = None, sampling: Sampling | None = None) -> Tensor:
+    """[len(seeds), C, H, W] in [-1, 1], in passes of exactly `method.chunk` images (`limner.core.passes`).
+
+    `sampling` is the family's own; None is its defaults.
+    """
+    settings = method.sampling_type() if sampling is None else sampling
     images: list[Tensor] = []
     with exact(method.device.type):
-        for rows, meant in fixed_passes(len(seeds), method.chunk):
-            images.append(method.sample(_at(seeds, rows), _cond_at(cond, rows), **knobs)[:meant])
+        for rows, count in fixed_passes(len(seeds), method.chunk):
+            images.append(method.sample(_at(seeds, rows), _cond_at(cond, rows), settings)[:count])
     return torch.cat(images)
 
 
@@ -29,7 +33,7 @@ def latents_of(method: Method, seeds: Sequence[int]) -> Tensor:
     assert isinstance(method, LatentDecoder)
     with exact(method.device.type):
         passes = fixed_passes(len(seeds), method.chunk)
-        return torch.cat([method.latents(_at(seeds, rows))[:meant] for rows, meant in passes])
+        return torch.cat([method.latents(_at(seeds, rows))[:count] for rows, count in passes])
 
 
 def render(method: Method, latents: Tensor, cond: Cond | None = None) -> Tensor:
@@ -37,8 +41,8 @@ def render(method: Method, latents: Tensor, cond: Cond | None = None) -> Tensor:
     assert isinstance(method, LatentDecoder)
     images: list[Tensor] = []
     with exact(method.device.type):
-        for rows, meant in fixed_passes(len(latents), method.chunk, latents.device):
-            images.append(method.picture(latents[rows], _cond_at(cond, rows))[:meant])
+        for rows, count in fixed_passes(len(latents), method.chunk, latents.device):
+            images.append(method.picture(latents[rows], _cond_at(cond, rows))[:count])
     return torch.cat(images)
 
 
@@ -50,5 +54,5 @@ def _cond_at(cond: Cond | None, rows: Tensor) -> Cond:
     """The rows of every condition that there is."""
     if cond is None:
         return Cond()
-    given = (cond.label, cond.text, cond.image)
-    return Cond(*(None if each is None else each[rows.to(each.device)] for each in given))
+    conditions = (cond.label, cond.text, cond.image)
+    return Cond(*(None if each is None else each[rows.to(each.device)] for each in conditions))

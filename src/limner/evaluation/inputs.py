@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from limner.core import parallel
 from limner.core.address import public_address
+from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.files import cache_folder, os_errors_as_input_errors
 from limner.core.images import batches_of
@@ -46,10 +47,8 @@ class SampledImages:
     def labels(self, classes: Sequence[str]) -> NDArray[np.int64] | None:
         """[N]: the class of each, as a place in `classes`; None where the model knows none of them."""
         method = self.model.method
-        if not method.conditional:
-            return None
-        drawn = method.labels(range(self.first, self.first + self.shape[0]))
-        return None if drawn is None else _renumbered(drawn.cpu().numpy(), self.model.recipe.data.classes, classes)
+        labels = method.conditions(range(self.first, self.first + self.shape[0]), Cond()).label
+        return None if labels is None else _renumbered(labels.cpu().numpy(), self.model.recipe.data.classes, classes)
 
 
 @dataclass(frozen=True)

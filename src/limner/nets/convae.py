@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.nets.cpu import Conv2d, ConvTranspose2d
-from limner.nets.layers import halvings
+from limner.nets.halving import halvings
 
 Block = Literal["residual", "dense"]
 DENSE_LAYERS = 2

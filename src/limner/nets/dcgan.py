@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.nets.cpu import Conv2d, ConvTranspose2d, Dropout
-from limner.nets.layers import BatchNorm, Norm, halvings, init_normal, make_norm
+from limner.nets.halving import halvings
+from limner.nets.layers import BatchNorm, Norm, init_normal, make_norm
 
 
 @dataclass(frozen=True)

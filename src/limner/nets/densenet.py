@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.nets.cpu import Conv2d
-from limner.nets.layers import Norm, average_pool, halvings, make_norm, upsample
+from limner.nets.halving import halvings
+from limner.nets.layers import Norm, average_pool, make_norm, upsample
 
 
 @dataclass(frozen=True)

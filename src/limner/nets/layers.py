@@ -130,15 +130,3 @@ def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
 def average_pool(x: Tensor) -> Tensor:
     """[B, C, H, W] -> [B, C, ⌈H/2⌉, ⌈W/2⌉]: means of 2x2 pixels; at an odd edge, of the pixels that exist."""
     return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
-
-
-def halvings(height: int, width: int, smallest: int = 4) -> list[tuple[int, int]]:
-    """(height, width) of the image and of every map below it, halved (rounding up) while both sides stay `smallest` or more.
-
-    >>> halvings(28, 28)
-    [(28, 28), (14, 14), (7, 7)]
-    """
-    sizes = [(height, width)]
-    while min(sizes[-1]) >= 2 * smallest:
-        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
-    return sizes

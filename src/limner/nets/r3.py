@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.nets.cpu import Conv2d, ConvTranspose2d
-from limner.nets.layers import average_pool, halvings
+from limner.nets.halving import halvings
+from limner.nets.layers import average_pool
 
 LEAKY_SLOPE = 0.2
 """Of every LeakyReLU."""

@@ -9,9 +9,10 @@ from typing import Any, cast
 import torch
 from pydantic import BaseModel
 
-from limner.core.capabilities import Codec, CodecKind, Pixels
+from limner.core.capabilities import Codec, Pixels
+from limner.core.config import CodecKind, DataSpec, MethodConfig, RunContext
 from limner.core.errors import InputError
-from limner.core.method import Method, RunContext
+from limner.core.method import Method
 from limner.recipes.recipe import Recipe
 from limner.recipes.registry import METHODS, PRESETS
 from limner.recipes.settings import preset_tree
@@ -24,23 +25,20 @@ CODEC_WORDS: Mapping[CodecKind | None, str] = {
 """What a method makes or works in, as a person calls it."""
 
 
-def stage_configs(recipe: Recipe) -> tuple[tuple[str, float, Any], ...]:
+def stage_configs(recipe: Recipe) -> tuple[tuple[str, float, MethodConfig], ...]:
     """(name, share of the budget, method's config) of every stage, the last one being `recipe.method`."""
     left = 1.0 - sum(stage.share for stage in recipe.stages)
     return (*((s.name, s.share, s.method) for s in recipe.stages), ("main", left, recipe.method))
 
 
-def build_method(
-    recipe: Recipe, image_shape: tuple[int, int, int], classes: tuple[str, ...], stage: int | None = None
-) -> Method:
+def build_method(recipe: Recipe, spec: DataSpec, stage: int | None = None) -> Method:
     """The untrained Method of `stage` (the last by default), on the frozen methods of the stages before it.
 
-    `image_shape` is (H, W, C), as data sets say it. Errors: `InputError` where a stage cannot work in what the one before it
-    makes, or a method's choices do not go together or do not fit the images.
+    Errors: `InputError` where a stage cannot work in what the one before it makes, where settings do not go together or do not
+    fit the data, and where an "auto" is left that only a run can decide (`resolve_recipe`).
     """
-    height, width, channels = image_shape
     configs = stage_configs(recipe)
-    codec: Codec = Pixels((channels, height, width))
+    codec: Codec = Pixels(spec.shape)
     method: Method | None = None
     for place in range(len(configs) if stage is None else stage + 1):
         name, _, config = configs[place]
@@ -52,7 +50,7 @@ def build_method(
                     f"makes {CODEC_WORDS[maker.makes]}; give it another method there"
                 )
             codec = cast(Codec, method.frozen_copy())
-        method = METHODS[config.kind].method(config, codec, classes)
+        method = METHODS[config.kind].build(config.without_auto(), codec, spec)
     assert method is not None
     return method
 
@@ -74,34 +72,33 @@ def _families(preset: str) -> tuple[str, ...]:
     return (*(stage["method"]["kind"] for stage in tree.get("stages", ())), tree["method"]["kind"])
 
 
-def resolve_recipe(recipe: Recipe, facts: RunContext) -> Recipe:
-    """With numbers for everything that methods leave to the size of the images and of the budget.
+def resolve_recipe(recipe: Recipe, context: RunContext) -> Recipe:
+    """With values for every "auto" of its methods that depends on the data, the budget or the machine.
 
     A stage that comes trained from another run stays as it was trained. Errors: `InputError` as `build_method` has them, since
-    what a stage works in is known by building the ones before it.
+    the shape that a stage works in is measured by building the stages before it.
     """
     for place, stage in enumerate(recipe.stages):
         if stage.share > 0:
-            settled = stage.model_copy(update={"method": stage.method.settled(_facts_of_stage(recipe, facts, place))})
-            stages = (*recipe.stages[:place], settled, *recipe.stages[place + 1 :])
-            recipe = recipe.model_copy(update={"stages": stages})
-    facts = _facts_of_stage(recipe, facts, len(recipe.stages))
-    return recipe.model_copy(update={"method": recipe.method.settled(facts)})
+            method = stage.method.resolve(_context_of_stage(recipe, context, place))
+            resolved = stage.model_copy(update={"method": method})
+            recipe = recipe.model_copy(update={"stages": (*recipe.stages[:place], resolved, *recipe.stages[place + 1 :])})
+    method = recipe.method.resolve(_context_of_stage(recipe, context, len(recipe.stages)))
+    return recipe.model_copy(update={"method": method})
 
 
-def _facts_of_stage(recipe: Recipe, facts: RunContext, stage: int) -> RunContext:
-    """With the shape of the latents that `stage` works in; the stages before it are settled."""
+def _context_of_stage(recipe: Recipe, context: RunContext, stage: int) -> RunContext:
+    """With the shape of the latents that `stage` works in; the stages before it must be resolved."""
     if stage == 0 or stage_configs(recipe)[stage - 1][2].makes is None:
-        return facts
-    channels, height, width = facts.shape
-    classes = tuple(map(str, range(facts.classes)))
-    with torch.device("meta"):  # what is built to be measured takes no memory, and no draws from what is built to be trained
-        codec = cast(Codec, build_method(recipe, (height, width, channels), classes, stage - 1))
-    return replace(facts, latents=codec.shape)
+        return context
+    spec = DataSpec(context.shape, tuple(map(str, range(context.class_count))))
+    with torch.device("meta"):  # no memory, and no draw from the generators that initialise weights
+        codec = cast(Codec, build_method(recipe, spec, stage - 1))
+    return replace(context, latent_shape=codec.shape)
 
 
 def resolved_values(before: BaseModel, after: BaseModel, prefix: str = "method.") -> Iterable[tuple[str, Any]]:
-    """(key, value) of everything that `settled` decided, also where it decided for what was the default."""
+    """(key, value) of every setting that `resolve` decided, also where the value is the default."""
     for name in type(after).model_fields:
         old, new = getattr(before, name), getattr(after, name)
         if isinstance(new, BaseModel) and type(old) is type(new):

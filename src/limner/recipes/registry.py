@@ -1,117 +1,197 @@
-"""Which methods and presets there are: one literal table, so that a reader and a type checker can follow every arrow."""
+"""Which methods and presets there are: literal tables, to which packages of others may add rows (`limner.core.table`).
+
+Nothing here imports torch: a family's method is imported when it is built.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field
-from pydantic.fields import FieldInfo
+from limner.core.config import DataSpec, MethodConfig, Sampling
+from limner.core.table import Table
+from limner.methods.gan.config import GanConfig, GanSampling
+from limner.methods.vae.config import AutoencoderConfig, AutoencoderSampling, VaeConfig
+from limner.methods.vq.config import PriorConfig, PriorSampling, VqVaeConfig, VqVaeSampling
 
-from limner.core.capabilities import Codec
-from limner.core.method import Method
-from limner.methods.gan.config import GanConfig
-from limner.methods.gan.gan import Gan
-from limner.methods.vae.autoencoder import AutoencoderConfig, PlainAutoencoder
-from limner.methods.vae.vae import Vae, VaeConfig
-from limner.methods.vq.prior import Prior, PriorConfig
-from limner.methods.vq.vqvae import VqVae, VqVaeConfig
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
-FamilyConfig = AutoencoderConfig | GanConfig | VaeConfig | VqVaeConfig | PriorConfig
-MethodConfig = Annotated[FamilyConfig, Field(discriminator="kind")]
+    from limner.core.capabilities import Codec
+    from limner.core.method import Method
 
 
 @dataclass(frozen=True)
 class Family:
-    """A row of the methods table."""
+    """A row of the table of methods. Its name is the `kind` of its config."""
 
-    config: type[FamilyConfig]
-    method: Callable[[Any, Codec, tuple[str, ...]], Method]
-    """(its config, what it works in, names of classes) -> the untrained Method. Errors: `InputError` for choices that do not go
-    together, or do not fit the images."""
+    config: type[MethodConfig]
+    """Its settings: the part `method` of a recipe."""
+    sampling: type[Sampling]
+    """What can be set when pictures are drawn; the method's `sampling_type`."""
+    build: Callable[[Any, Codec, DataSpec], Method]
+    """(config without "auto", what the method works in, what the data is) -> the untrained Method, which is imported here.
+    Errors: `InputError` for settings that do not go together, or do not fit the data."""
     line: str
+    """What it is, in a line."""
     paper: str
+    """Where it was published."""
 
 
-METHODS: Mapping[str, Family] = {
-    "autoencoder": Family(
-        AutoencoderConfig,
-        PlainAutoencoder,
-        "an encoder and a decoder, and what fits their latents",
-        "Ghosh et al. 2020, arXiv:1903.12436",
-    ),
-    "gan": Family(GanConfig, Gan, "two networks that play against each other", "Goodfellow et al. 2014, arXiv:1406.2661"),
-    "vae": Family(
-        VaeConfig, Vae, "an encoder and a decoder with a known latent space", "Kingma & Welling 2013, arXiv:1312.6114"
-    ),
-    "vqvae": Family(VqVaeConfig, VqVae, "an autoencoder whose latents are codes", "van den Oord et al. 2017, arXiv:1711.00937"),
-    "prior": Family(
-        PriorConfig, Prior, "a transformer that draws a finished codec's codes", "van den Oord et al. 2017, arXiv:1711.00937"
-    ),
-}
+def _build_autoencoder(config: Any, codec: Codec, spec: DataSpec) -> Method:
+    from limner.methods.vae.autoencoder import PlainAutoencoder
+
+    return PlainAutoencoder(config, codec, spec)
+
+
+def _build_gan(config: Any, codec: Codec, spec: DataSpec) -> Method:
+    from limner.methods.gan.gan import Gan
+
+    return Gan(config, codec, spec)
+
+
+def _build_vae(config: Any, codec: Codec, spec: DataSpec) -> Method:
+    from limner.methods.vae.vae import Vae
+
+    return Vae(config, codec, spec)
+
+
+def _build_vqvae(config: Any, codec: Codec, spec: DataSpec) -> Method:
+    from limner.methods.vq.vqvae import VqVae
+
+    return VqVae(config, codec, spec)
+
+
+def _build_prior(config: Any, codec: Codec, spec: DataSpec) -> Method:
+    from limner.methods.vq.prior import Prior
+
+    return Prior(config, codec, spec)
+
+
+METHODS = Table(
+    "limner.methods",
+    Family,
+    {
+        "autoencoder": Family(
+            AutoencoderConfig,
+            AutoencoderSampling,
+            _build_autoencoder,
+            "an encoder and a decoder, and what fits their latents",
+            "Ghosh et al. 2020, arXiv:1903.12436",
+        ),
+        "gan": Family(
+            GanConfig,
+            GanSampling,
+            _build_gan,
+            "two networks that play against each other",
+            "Goodfellow et al. 2014, arXiv:1406.2661",
+        ),
+        "vae": Family(
+            VaeConfig,
+            AutoencoderSampling,
+            _build_vae,
+            "an encoder and a decoder with a known latent space",
+            "Kingma & Welling 2013, arXiv:1312.6114",
+        ),
+        "vqvae": Family(
+            VqVaeConfig,
+            VqVaeSampling,
+            _build_vqvae,
+            "an autoencoder whose latents are codes",
+            "van den Oord et al. 2017, arXiv:1711.00937",
+        ),
+        "prior": Family(
+            PriorConfig,
+            PriorSampling,
+            _build_prior,
+            "a transformer that draws a finished codec's codes",
+            "van den Oord et al. 2017, arXiv:1711.00937",
+        ),
+    },
+)
+"""Families by the `kind` of their config."""
 
 
 @dataclass(frozen=True)
 class Preset:
+    """A row of the table of presets: settings of a family that make one published method."""
+
     family: str
+    """Its name in the table of methods."""
     line: str
+    """What it is, in a line."""
     paper: str
+    """Where it was published."""
+    recipe: Path | str | None = None
+    """The settings in YAML: a file, or the text itself. None: ``presets/NAME.yaml`` beside this module."""
 
 
-PRESETS: Mapping[str, Preset] = {  # by family; within one, what an error names first stands first
-    "dcgan": Preset("gan", "convolutional GAN: sharp pictures in minutes", "Radford et al. 2015, arXiv:1511.06434"),
-    "gan": Preset("gan", "the first, fully connected GAN", "Goodfellow et al. 2014, arXiv:1406.2661"),
-    "cgan": Preset("gan", "conditional GAN: pictures of the class that is asked for", "Mirza & Osindero 2014, arXiv:1411.1784"),
-    "lsgan": Preset("gan", "least squares in the place of cross-entropy", "Mao et al. 2016, arXiv:1611.04076"),
-    "wgan": Preset("gan", "Wasserstein distance, by a critic with clipped weights", "Arjovsky et al. 2017, arXiv:1701.07875"),
-    "wgan-gp": Preset(
-        "gan", "Wasserstein distance, by a critic with a gradient penalty", "Gulrajani et al. 2017, arXiv:1704.00028"
-    ),
-    "sngan": Preset("gan", "residual networks, spectral normalisation, hinge loss", "Miyato et al. 2018, arXiv:1802.05957"),
-    "densegan": Preset("gan", "GAN of densely connected networks", "Huang et al. 2017, arXiv:1608.06993"),
-    "r3gan": Preset("gan", "relativistic pairs, two penalties: the best here", "Huang et al. 2024, arXiv:2501.05441"),
-    "vae": Preset(
-        "vae",
-        "variational autoencoder: soft pictures, steady training, reconstructs",
-        "Kingma & Welling 2013, arXiv:1312.6114; calibrated decoder: Rybkin et al. 2021, arXiv:2006.13202",
-    ),
-    "beta-vae": Preset(
-        "vae",
-        "VAE with few, separate latents: what can be turned",
-        "Higgins et al. 2017; Burgess et al. 2018, arXiv:1804.03599",
-    ),
-    "factor-vae": Preset("vae", "VAE whose latents a critic keeps independent", "Kim & Mnih 2018, arXiv:1802.05983"),
-    "tc-vae": Preset("vae", "VAE whose latents are kept independent within the batch", "Chen et al. 2018, arXiv:1802.04942"),
-    "autoencoder": Preset(
-        "autoencoder",
-        "compresses and reconstructs; draws from what fits its latents",
-        "Ghosh et al. 2020, arXiv:1903.12436; denoising: Vincent et al. 2010",
-    ),
-    "vq-vae": Preset(
-        "prior", "a learned book of codes, and a transformer that draws them", "van den Oord et al. 2017, arXiv:1711.00937"
-    ),
-    "fsq": Preset(
-        "prior", "codes by finite scalars, and a transformer that draws them", "Mentzer et al. 2023, arXiv:2309.15505"
-    ),
-    "vqgan": Preset(
-        "prior",
-        "codes whose decoder a patch discriminator sharpens, and a transformer that draws them",
-        "Esser et al. 2021, arXiv:2012.09841",
-    ),
-    "prior": Preset(
-        "prior",
-        "another transformer for the codes of a finished run (codec=RUN)",
-        "van den Oord et al. 2017, arXiv:1711.00937",
-    ),
-}
+PRESETS = Table(
+    "limner.presets",
+    Preset,
+    {  # by family; within one, the preset that messages name first stands first
+        "dcgan": Preset("gan", "convolutional GAN: sharp pictures in minutes", "Radford et al. 2015, arXiv:1511.06434"),
+        "gan": Preset("gan", "the first, fully connected GAN", "Goodfellow et al. 2014, arXiv:1406.2661"),
+        "cgan": Preset(
+            "gan", "conditional GAN: pictures of the class that is asked for", "Mirza & Osindero 2014, arXiv:1411.1784"
+        ),
+        "lsgan": Preset("gan", "least squares in the place of cross-entropy", "Mao et al. 2016, arXiv:1611.04076"),
+        "wgan": Preset(
+            "gan", "Wasserstein distance, by a critic with clipped weights", "Arjovsky et al. 2017, arXiv:1701.07875"
+        ),
+        "wgan-gp": Preset(
+            "gan", "Wasserstein distance, by a critic with a gradient penalty", "Gulrajani et al. 2017, arXiv:1704.00028"
+        ),
+        "sngan": Preset("gan", "residual networks, spectral normalisation, hinge loss", "Miyato et al. 2018, arXiv:1802.05957"),
+        "densegan": Preset("gan", "GAN of densely connected networks", "Huang et al. 2017, arXiv:1608.06993"),
+        "r3gan": Preset("gan", "relativistic pairs, two penalties: the best here", "Huang et al. 2024, arXiv:2501.05441"),
+        "vae": Preset(
+            "vae",
+            "variational autoencoder: soft pictures, steady training, reconstructs",
+            "Kingma & Welling 2013, arXiv:1312.6114; calibrated decoder: Rybkin et al. 2021, arXiv:2006.13202",
+        ),
+        "beta-vae": Preset(
+            "vae",
+            "VAE with few, separate latents: what can be turned",
+            "Higgins et al. 2017; Burgess et al. 2018, arXiv:1804.03599",
+        ),
+        "factor-vae": Preset("vae", "VAE whose latents a critic keeps independent", "Kim & Mnih 2018, arXiv:1802.05983"),
+        "tc-vae": Preset(
+            "vae", "VAE whose latents are kept independent within the batch", "Chen et al. 2018, arXiv:1802.04942"
+        ),
+        "autoencoder": Preset(
+            "autoencoder",
+            "compresses and reconstructs; draws from what fits its latents",
+            "Ghosh et al. 2020, arXiv:1903.12436; denoising: Vincent et al. 2010",
+        ),
+        "vq-vae": Preset(
+            "prior", "a learned book of codes, and a transformer that draws them", "van den Oord et al. 2017, arXiv:1711.00937"
+        ),
+        "fsq": Preset(
+            "prior", "codes by finite scalars, and a transformer that draws them", "Mentzer et al. 2023, arXiv:2309.15505"
+        ),
+        "vqgan": Preset(
+            "prior",
+            "codes whose decoder a patch discriminator sharpens, and a transformer that draws them",
+            "Esser et al. 2021, arXiv:2012.09841",
+        ),
+        "prior": Preset(
+            "prior",
+            "another transformer for the codes of a finished run (codec=RUN)",
+            "van den Oord et al. 2017, arXiv:1711.00937",
+        ),
+    },
+)
+"""Presets by name."""
 
 DEFAULT_PRESET = "dcgan"
 
 
-def default_method() -> FamilyConfig:
+def default_method() -> MethodConfig:
     """What a recipe trains that names no method: the family of the default preset, as it is without a preset's settings."""
-    return METHODS[PRESETS[DEFAULT_PRESET].family].config()
+    return METHODS[PRESETS[DEFAULT_PRESET].family].config.model_validate({})
 
 
 def methods_table() -> list[dict[str, str]]:
@@ -119,15 +199,9 @@ def methods_table() -> list[dict[str, str]]:
     return [{"name": name, "family": p.family, "line": p.line, "paper": p.paper} for name, p in sorted(PRESETS.items())]
 
 
-class Knobs(BaseModel):  # until each family brings its own
-    truncation: float = Field(1.0, description="Below 1: more typical, less varied pictures.")
-    temperature: float = Field(1.0, description="Priors over codes: below 1, more typical, less varied.")
-    top_k: int = Field(0, description="Priors over codes: draw from so many likeliest codes only; 0 is all.")
-    top_p: float = Field(1.0, description="Priors over codes: from the likeliest of this mass only; 1 is all.")
-
-    def changed(self) -> dict[str, float]:
-        return {k: v for k, v in self.model_dump().items() if v != type(self).model_fields[k].default}
-
-
 def sampling_fields() -> Mapping[str, FieldInfo]:
-    return Knobs.model_fields
+    """Every sampling setting that some family has, for help and forms; of two families' settings of one name, the first."""
+    fields: dict[str, FieldInfo] = {}
+    for family in METHODS.values():
+        fields = dict(family.sampling.model_fields) | fields
+    return fields

@@ -14,9 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from limner.core.config import MethodConfig
 from limner.core.errors import InputError, nearest
 from limner.recipes.recipe import Recipe, Stage
 from limner.recipes.registry import METHODS, PRESETS
@@ -31,10 +31,13 @@ def parse_recipe(tree: Mapping[str, Any], where: str) -> Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML file. Errors: `InputError` as of `parse_recipe`, and where the file cannot be read."""
     return parse_recipe(_yaml(path), str(path))
 
 
 def _yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -82,12 +85,31 @@ def preset_tree(preset: str) -> dict[str, Any]:
     if preset not in PRESETS:
         there = ", ".join(["auto", *sorted(PRESETS)])
         raise InputError(f"unknown preset '{preset}'{nearest(preset, PRESETS)} (there are: {there})")
-    text = (resources.files("limner.recipes") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
-    return {"preset": preset, **yaml.safe_load(text)}
+    return {"preset": preset, **_preset_settings(preset)}
+
+
+def _preset_settings(preset: str) -> dict[str, Any]:
+    """What the table of presets says, or names a file for. Errors: `InputError` where that cannot be read."""
+    import yaml
+
+    source = PRESETS[preset].recipe
+    if isinstance(source, Path):
+        return _yaml(source)
+    if source is None:
+        source = (resources.files("limner.recipes") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
+    try:
+        settings = yaml.safe_load(source)
+    except yaml.YAMLError as error:
+        raise InputError(f"preset '{preset}' is not readable as YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(settings, dict):
+        raise InputError(f"preset '{preset}' holds no keys")
+    return settings
 
 
 def _value(text: str) -> Any:
     """YAML's idea of a value, but for 1e-4, which YAML 1.1 takes for a word, and #ffffff, which it takes for a comment."""
+    import yaml
+
     if text.startswith("#"):
         return text
     try:
@@ -114,16 +136,16 @@ def put_setting(tree: dict[str, Any], setting: str) -> None:
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    path, known, prefix = key.split("."), known_keys(), ""
+    path, keys, prefix = key.split("."), known_keys(), ""
     if path[0] == "stages" and len(path) > 1:  # one of them, by its name
         stages = {stage["name"]: stage for stage in tree.get("stages") or ()}
         if path[1] not in stages:
             there = ", ".join(stages) or "none"
             raise InputError(f"no stage is called '{path[1]}'{nearest(path[1], stages)} (there are: {there})")
-        tree, known, prefix, path = stages[path[1]], frozenset(_keys(Stage, "")), f"stages.{path[1]}.", path[2:]
+        tree, keys, prefix, path = stages[path[1]], frozenset(_keys(Stage, "")), f"stages.{path[1]}.", path[2:]
     inner = ".".join(path)
-    if inner not in known and not any(name.startswith(f"{inner}.") for name in known):
-        raise InputError(f"unknown setting '{key}'{nearest(key, [prefix + name for name in known])}")
+    if inner not in keys and not any(name.startswith(f"{inner}.") for name in keys):
+        raise InputError(f"unknown setting '{key}'{nearest(key, [prefix + name for name in keys])}")
     for part in path[:-1]:
         deeper = tree.get(part)
         if not isinstance(deeper, dict):  # a schedule given as a bare number, about to get more than one entry
@@ -133,9 +155,14 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     tree[path[-1]] = value
 
 
-@cache
 def known_keys() -> frozenset[str]:
-    """Every dotted key that a recipe may set, over all families."""
+    """Every dotted key that a recipe may set, over all families of the table of methods."""
+    return _known_keys(tuple(family.config for family in METHODS.values()))
+
+
+@cache
+def _known_keys(configs: tuple[type[MethodConfig], ...]) -> frozenset[str]:
+    """The same; cached until a family is registered and `configs` are others."""
     return frozenset(_keys(Recipe, ""))
 
 
@@ -147,6 +174,9 @@ def _keys(model: type[BaseModel], prefix: str) -> Iterable[str]:
 
 
 def _models(annotation: Any) -> Iterable[type[BaseModel]]:
+    if annotation is MethodConfig:
+        yield from (family.config for family in METHODS.values())
+        return
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
         return
@@ -178,8 +208,8 @@ def _one_line(error: ValidationError) -> str:
 
 
 def _key(loc: Sequence[Any]) -> str:
-    """The dotted setting that an error is about, without pydantic's own words for the kinds of value that it tried."""
-    parts = [str(part) for part in loc if part not in METHODS and str(part).replace("_", "a").isalnum()]
+    """The dotted setting that an error is about, without pydantic's own names for the types of value that it tried."""
+    parts = [str(part) for part in loc if str(part).replace("_", "a").isalnum()]
     if parts[:1] == ["stages"]:
         return ".".join(parts)
     for end in range(len(parts), 0, -1):
@@ -196,7 +226,7 @@ def _wanted(error: Any, key: str) -> str:
     if error["type"].startswith("bool"):
         return "true, false"
     if error["type"].startswith(("model", "dict")):
-        inner = sorted(known.removeprefix(f"{key}.") for known in known_keys() if known.startswith(f"{key}."))
+        inner = sorted(name.removeprefix(f"{key}.") for name in known_keys() if name.startswith(f"{key}."))
         part = next((name for name in ("kind", "by", "value") if name in inner), inner[0] if inner else "…")
         example = error["input"] if part == "kind" and isinstance(error["input"], str) else "…"
         return f"a number (or {key}.warmup=… and the like)" if part == "value" else f"its parts, such as {key}.{part}={example}"

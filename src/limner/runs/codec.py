@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
+from limner.core.config import MethodConfig
 from limner.core.errors import InputError
 from limner.recipes.build import CODEC_WORDS, presets_making, stage_configs
 from limner.recipes.recipe import Recipe, Stage
-from limner.recipes.registry import MethodConfig
 from limner.runs.plan import Plan
 from limner.runs.run import Run
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 
 from limner.core import precision
 from limner.core.address import public_address
-from limner.core.capabilities import Autoencoder, LatentDecoder
+from limner.core.capabilities import Autoencoder
 from limner.core.cond import Cond
+from limner.core.config import Sampling, parse_sampling
 from limner.core.errors import InputError, nearest
 from limner.core.images import batches_of, to_tensor, to_uint8
 from limner.core.method import Method, averaged
@@ -29,9 +29,9 @@ from limner.recipes.recipe import Recipe
 from limner.runs.checkpoint import Checkpoint, load_weights
 from limner.runs.run import Run
 
-MOST_SHOWN = 12
+MAX_LISTED_CLASSES = 12
 """Classes that an error names."""
-ENCODED = 128
+ENCODING_BATCH = 128
 """Pictures that are encoded at a time."""
 
 
@@ -44,53 +44,40 @@ class Loaded:
     recipe: Recipe
     method: Method
 
-    # Many parameters: what a person may ask of a draw, each by its own name.
     def sample(
         self,
         seeds: Sequence[int] = range(16),
         label: str | None = None,
-        truncation: float = 1.0,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
+        sampling: Sampling | Mapping[str, Any] | None = None,
+        **settings: Any,
     ) -> NDArray[np.uint8]:
         """[len(seeds), H, W, C] uint8. Image i is a function of seeds[i] alone, to the bit, whatever stands beside it.
 
         `label` is the name of a class (or its number, where no class is called so); without it, a model that knows classes
-        draws them as often as they were in training. `truncation` multiplies the latents: below 1 nearer to their mean, more
-        typical and less varied (Brock et al. 2018, arXiv:1809.11096, scaled instead of cut). What draws codes divides its
-        logits by `temperature`, and draws from the `top_k` likeliest codes only (0: all), and of these from the fewest that
-        have `top_p` of the mass.
+        draws them as often as they were in training. How it draws is up to the family: `sampling` is its own model of sampling
+        settings, or a mapping of them, and `settings` are single ones by name, such as ``truncation=0.7`` of a GAN or
+        ``temperature=0.9`` of a prior over codes.
 
-        Errors: `InputError` where the model does not know `label`, cannot be truncated, or draws no codes.
+        Errors: `InputError` where the model does not generate, does not know `label` or a setting, or a value is out of range.
         """
-        knobs = self._knobs(truncation, temperature, top_k, top_p)
-        chosen = self.class_of(label)
+        if not self.method.generates:
+            raise InputError(self._why_none_are_drawn())
+        chosen, own = self.class_of(label), self.sampling(sampling, **settings)
         rows = []
         for part in batches_of(len(seeds), 32 * self.method.chunk):
             some = list(seeds)[part]
-            rows.append(to_uint8(generate(self.method, some, self.cond(chosen, len(some)), **knobs)))
+            rows.append(to_uint8(generate(self.method, some, self.cond(chosen, len(some)), own)))
         return np.concatenate(rows) if rows else np.empty((0, *self.shape), np.uint8)
 
-    def _knobs(self, truncation: float, temperature: float, top_k: int, top_p: float) -> dict[str, float]:
-        """Those that are not as they are anyway. Errors: `InputError` for one out of range, or that the method lacks."""
-        if not self.method.generates:
-            raise InputError(self._why_none_are_drawn())
-        if not (math.isfinite(truncation) and truncation > 0):
-            raise InputError(f"truncation {truncation:g} is out of range; give a number above 0, such as 0.7 (1 is none)")
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise InputError(f"temperature {temperature:g} is out of range; give a number above 0, such as 0.9 (1 is none)")
-        if top_k < 0:
-            raise InputError(f"top-k {top_k} is out of range; give how many codes may be drawn, such as 100 (0 is all)")
-        if not 0 < top_p <= 1:
-            raise InputError(f"top-p {top_p:g} is out of range; give a share of the mass above 0, such as 0.95 (1 is all)")
-        if truncation != 1.0 and not isinstance(self.method, LatentDecoder):
-            raise InputError(f"{self.run.path} ({self.recipe.preset}) has no latents to truncate; leave truncation out")
-        asked = {"temperature": (temperature, 1.0), "top_k": (top_k, 0), "top_p": (top_p, 1.0)}
-        knobs = {name: value for name, (value, none) in asked.items() if value != none}
-        for name in sorted(knobs.keys() - self.method.knobs):
-            raise InputError(f"{self.run.path} ({self.recipe.preset}) draws no codes; leave {name.replace('_', '-')} out")
-        return knobs if truncation == 1.0 else {"truncation": truncation, **knobs}
+    def sampling(self, base: Sampling | Mapping[str, Any] | None = None, **settings: Any) -> Sampling:
+        """The family's own sampling settings: those of `base`, then the single `settings`, and defaults for the rest.
+
+        Errors: `InputError` in one line for a setting that the family does not have, or a value out of range.
+        """
+        if isinstance(base, Sampling):
+            base = base.model_dump(exclude_unset=True)
+        name = f"{self.run.path} ({self.recipe.preset})"
+        return parse_sampling(self.method.sampling_type, {**(base or {}), **settings}, name)
 
     def _why_none_are_drawn(self) -> str:
         """And what helps: it may be an early stage of a run, whose last one draws and comes later."""
@@ -114,7 +101,7 @@ class Loaded:
         """
         if label is None:
             return None
-        if not self.method.conditional:
+        if "label" not in self.method.accepts:
             raise InputError(
                 f"{self.run.path} was trained without classes, so it cannot be asked for '{label}'; leave --label out, or "
                 "train one with method.labels=true"
@@ -124,8 +111,8 @@ class Loaded:
             return classes.index(label)
         if label.isascii() and label.isdigit() and len(label) < 10 and int(label) < len(classes):
             return int(label)
-        shown = ", ".join(classes[:MOST_SHOWN]) + (
-            f" and {len(classes) - MOST_SHOWN} more" if len(classes) > MOST_SHOWN else ""
+        shown = ", ".join(classes[:MAX_LISTED_CLASSES]) + (
+            f" and {len(classes) - MAX_LISTED_CLASSES} more" if len(classes) > MAX_LISTED_CLASSES else ""
         )
         raise InputError(f"{self.run.path} knows no class '{label}'{nearest(label, classes)} (there are: {shown})")
 
@@ -139,7 +126,7 @@ class Loaded:
         self._check(images)
         rows = [np.empty((0, *self.shape), np.uint8)]
         with precision.exact(self.method.device.type), torch.inference_mode():
-            for part in batches_of(len(images), ENCODED):
+            for part in batches_of(len(images), ENCODING_BATCH):
                 latents = method.encode(to_tensor(images[part], self.method.device))
                 rows.append(to_uint8(method.decode(latents)))
         return np.concatenate(rows)
@@ -163,7 +150,7 @@ class Loaded:
         self._check(images)
         rows = []
         with precision.exact(self.method.device.type), torch.inference_mode():
-            for part in batches_of(len(images), ENCODED):
+            for part in batches_of(len(images), ENCODING_BATCH):
                 rows.append(method.encode(to_tensor(images[part], self.method.device)).cpu().numpy())
         latents = np.concatenate(rows)
         return latents.astype(np.float32 if np.issubdtype(latents.dtype, np.floating) else np.int64, copy=False)
@@ -182,22 +169,21 @@ class Loaded:
 
         Errors: `InputError` where it is not there, or (the run's own) is no longer what it was.
         """
-        told = self.recipe.data
-        data = told if source is None else told.model_copy(update={"source": source, "split": None, "limit": None})
-        found = prepare_source(data.source, data.options(), fingerprint=told.fingerprint if source is None else None)
-        if source is None and found.fingerprint != told.fingerprint:
+        own = self.recipe.data
+        data = own if source is None else own.model_copy(update={"source": source, "split": None, "limit": None})
+        dataset = prepare_source(data.source, data.options(), fingerprint=own.fingerprint if source is None else None)
+        if source is None and dataset.fingerprint != own.fingerprint:
             raise InputError(
-                f"{public_address(told.source)} is no longer what {self.run.path} was trained on (its fingerprint differs), so "
+                f"{public_address(own.source)} is no longer what {self.run.path} was trained on (its fingerprint differs), so "
                 "its held-out pictures may have been trained on; bring the pictures back, or name others with --data SRC"
             )
-        return found
+        return dataset
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(H, W, C) of its pictures."""
-        data = self.recipe.data
-        height, width = (int(side) for side in str(data.size).split("x"))
-        return height, width, data.channels or 3
+        channels, height, width = self.recipe.data.spec().shape
+        return height, width, channels
 
 
 def load(run: Path | str, checkpoint: str = "last") -> Loaded:
@@ -210,8 +196,7 @@ def load(run: Path | str, checkpoint: str = "last") -> Loaded:
     chosen = opened.checkpoint(checkpoint)
     stage = chosen.state()["stage"]
     configure_for_computation()
-    height, width = (int(side) for side in str(recipe.data.size).split("x"))
-    method = build_method(recipe, (height, width, recipe.data.channels or 3), recipe.data.classes, stage)
+    method = build_method(recipe, recipe.data.spec(), stage)
     load_weights(method, chosen.tensors("ema"), chosen.path, averaged(method))
     prepare_module(method, precision.device())
     return Loaded(opened, chosen, recipe, method.eval().requires_grad_(False))

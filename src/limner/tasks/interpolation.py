@@ -54,8 +54,8 @@ def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -
             raise InputError(f"an interpolation needs two ends, and {inputs.names[0]} is one; give another picture")
         latents, labels = latents_of_pictures(model, inputs, request.label, on_progress)
     else:
-        requested = model.cond(model.class_of(request.label), len(seeds)).label
-        latents, labels = latents_of(model.method, seeds), model.method.labels(seeds, requested)
+        requested = model.cond(model.class_of(request.label), len(seeds))
+        latents, labels = latents_of(model.method, seeds), model.method.conditions(seeds, requested).label
     frames, classes = _between(latents, labels, steps, model.method.gaussian)
     pictures = to_uint8(render(model.method, frames, Cond(label=classes)))
     out = folder_for(model, "interpolations", "frame[0-9]*.png", request.out)

@@ -98,7 +98,7 @@ def invert(
     if not len(images):
         return Inversion(latents_of(method, [0])[:0].cpu().numpy(), None, images, np.empty(0))
     choice = model.class_of(search.label)
-    every_class: Sequence[int] = range(len(model.recipe.data.classes)) if method.conditional else ()
+    every_class: Sequence[int] = range(len(model.recipe.data.classes)) if "label" in method.accepts else ()
     classes = every_class if choice is None else [choice]
     target = to_tensor(images, method.device)
     z, labels = _starts(method, classes, target, max(search.starts, min(len(classes), MOST_CLASSES)), search.seed)

@@ -14,7 +14,7 @@ from limner.core.fields import choose_seeds
 from limner.core.files import atomic, slug
 from limner.core.images import grid, save_png
 from limner.core.progress import OnProgress
-from limner.recipes.registry import Knobs, sampling_fields
+from limner.recipes.registry import sampling_fields
 from limner.runs.model import Loaded, load
 from limner.tasks.sample import SampleRequest, SampleResult
 
@@ -25,13 +25,13 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
     if not seeds:
         raise InputError("no seeds to draw from; give --seeds 0-15 or --count 16")
     model = load(request.run, request.checkpoint)
-    sampling = Knobs.model_validate(request.sampling)
+    sampling = model.sampling(request.sampling)
     began = time.perf_counter()
-    images = model.sample(seeds, request.label, **sampling.model_dump())
+    images = model.sample(seeds, request.label, sampling)
     seconds = time.perf_counter() - began
     label = model.class_of(request.label)
     class_name = None if label is None else model.recipe.data.classes[label]
-    changed = {name: f"{value:g}" for name, value in sampling.changed().items()}
+    changed = {name: _text(value) for name, value in sampling.changed().items()}
     about = origin(model, label=class_name, **changed) if request.metadata else None
     if out is None and (request.npz is None or request.grid):
         out = model.run.path / "samples"
@@ -51,6 +51,11 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
         checkpoint=model.checkpoint.images,
         **{name: field.default for name, field in sampling_fields().items()} | sampling.model_dump(),
     )
+
+
+def _text(value: object) -> str:
+    """A sampling setting as a PNG's text holds it."""
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def _write_each(out: Path, seeds: Sequence[int], images: NDArray[np.uint8], about: dict[str, str] | None) -> list[Path]:

@@ -69,8 +69,8 @@ def traverse_latents(request: TraverseRequest, on_progress: OnProgress) -> Trave
     began = time.perf_counter()
     inputs = None if request.image is None else _one_picture(model, request.image)
     if inputs is None:
-        requested = model.cond(model.class_of(request.label), 1).label
-        base, labels = latents_of(method, [request.seed]), method.labels([request.seed], requested)
+        requested = model.cond(model.class_of(request.label), 1)
+        base, labels = latents_of(method, [request.seed]), method.conditions([request.seed], requested).label
     else:
         base, labels = latents_of_pictures(model, inputs, request.label, on_progress)
     spread = measure_spread(model)

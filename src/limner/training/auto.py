@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from limner.core.method import RunContext
+from limner.core.config import RunContext
 from limner.methods.gan.config import MIN_IMAGE_SIDE
 
 SMALL_SET, MEDIUM_SET = 5_000, 20_000
@@ -27,7 +27,7 @@ class Choice:
 def choose(pictures: int, context: RunContext, adversarial: bool = False) -> Choice:
     """The preset for `pictures` training pictures of the size and the budget in `context`; always a GAN where `adversarial`."""
     _, height, width = context.shape
-    size, budget = f"{height}x{width}", context.seen
+    size, budget = f"{height}x{width}", context.image_budget
     if min(height, width) < MIN_IMAGE_SIDE:
         return Choice("gan", (), f"pictures of {size} are too small for convolutions")
     if budget < MIN_GAN_BUDGET and not adversarial:

@@ -10,8 +10,8 @@ import numpy as np
 
 from limner.core import parallel, precision
 from limner.core.address import is_address
+from limner.core.config import RunContext, unused_reason
 from limner.core.errors import InputError
-from limner.core.method import RunContext
 from limner.core.progress import OnProgress, Progress
 from limner.data import BUILT_IN, prepare_source
 from limner.data.dataset import Dataset
@@ -42,7 +42,7 @@ def resolve_request(request: TrainRequest, on_progress: OnProgress) -> tuple[Rec
         dataset = prepared_dataset(probe, on_progress)
         # Somebody who sets a GAN's own keys has chosen that much.
         adversarial = any(setting.startswith("method.") for setting in laid_over(request.settings))
-        choice = choose(len(dataset.splits["train"]), _facts(probe, dataset), adversarial)
+        choice = choose(len(dataset.splits["train"]), _context(probe, dataset), adversarial)
         recipe = _compose(request.model_copy(update={"preset": choice.preset}), choice.settings)
         check_processes(recipe)
         reasons = (f"preset {choice.preset}: {choice.why}",)
@@ -62,9 +62,9 @@ def _check_used(recipe: Recipe, settings: Sequence[str]) -> None:
     methods = {"method.": recipe.method} | {f"stages.{stage.name}.method.": stage.method for stage in recipe.stages}
     for key in (setting.partition("=")[0].strip() for setting in settings):
         for prefix, method in methods.items():
-            idle = method.overlooked(key.removeprefix(prefix)) if key.startswith(prefix) else None
-            if idle:
-                raise InputError(f"{key} would do nothing here: {idle.replace('method.', prefix)}; leave it out")
+            reason = unused_reason(method, key.removeprefix(prefix), prefix) if key.startswith(prefix) else None
+            if reason is not None:
+                raise InputError(f"{key} would do nothing here: {reason}; leave it out")
 
 
 def _check_overruled(chosen: Mapping[str, Any], settings: Sequence[str]) -> None:
@@ -76,22 +76,22 @@ def _check_overruled(chosen: Mapping[str, Any], settings: Sequence[str]) -> None
             )
 
 
-def _facts(recipe: Recipe, dataset: Dataset) -> RunContext:
+def _context(recipe: Recipe, dataset: Dataset) -> RunContext:
+    """What "auto" settings are resolved from."""
     height, width, channels = dataset.shape
-    budget, accelerated = recipe.budget, precision.device().type != "cpu"
-    rarest = 0
+    smallest_class = 0
     if dataset.labels is not None and dataset.classes:
-        known = dataset.labels[dataset.indices("train")]
-        rarest = int(np.bincount(known[known >= 0], minlength=len(dataset.classes)).min())
+        labels = dataset.labels[dataset.indices("train")]
+        smallest_class = int(np.bincount(labels[labels >= 0], minlength=len(dataset.classes)).min())
     return RunContext(
         shape=(channels, height, width),
-        batch=recipe.batch.size,
-        images=budget.images,
-        minutes=budget.minutes,
-        accelerated=accelerated,
-        classes=len(dataset.classes),
-        rarest=rarest,
-        count=len(dataset.splits["train"]),
+        batch_size=recipe.batch.size,
+        images=recipe.budget.images,
+        minutes=recipe.budget.minutes,
+        accelerated=precision.device().type != "cpu",
+        class_count=len(dataset.classes),
+        smallest_class=smallest_class,
+        training_images=len(dataset.splits["train"]),
         binary=recipe.data.binary,
     )
 
@@ -155,7 +155,7 @@ def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
         update |= adopt_codec(recipe, dataset.shape)
     elif any(stage.share == 0 for stage in recipe.stages):
         raise InputError("a stage with share=0 comes trained from another run; name that run with codec=RUN")
-    return resolve_recipe(recipe.model_copy(update=update), _facts(recipe, dataset))
+    return resolve_recipe(recipe.model_copy(update=update), _context(recipe, dataset))
 
 
 def check_processes(recipe: Recipe, size_is_fixed: bool = False) -> None:

@@ -40,7 +40,7 @@ def start_run(request: TrainRequest, on_progress: OnProgress) -> TrainResult:
     """What `limner.training.train.train` does without `dry_run`. Errors: `InputError`."""
     with parallel.processes():
         recipe, dataset, why = resolve_request(request, on_progress)
-        check_method(recipe, dataset)  # what does not fit says so before a folder is made
+        check_method(recipe)  # what does not fit says so before a folder is made
         label = request.name or f"{dataset.name}-{Path(recipe.preset).stem}"
         made = str(Run.create(request.out, label, recipe).path) if parallel.is_main_process() else ""
         run = Run(Path(parallel.broadcast_object(made)))

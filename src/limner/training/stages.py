@@ -26,7 +26,7 @@ from limner.training.ema import Ema
 from limner.training.step import Stepper
 
 FIT_STREAM = 1000
-"""The reading of the training split that `Method.fit` is given; no phase draws from it."""
+"""The reading of the training split that `Method.fit_at_start` and `fit_at_checkpoint` use; no phase draws from it."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Training:
     def start_next_stage(self) -> None:
         """The stage's averaged method becomes the next stage's frozen codec."""
         ended = self.stage.ema.method
-        ended.fit(self.fit_batches(), "checkpoint")
+        ended.fit_at_checkpoint(self.fit_batches())
         weights, names = ended.state_dict(), averaged(ended)
         self.state.stage += 1
         self.state.stage_start = self.state.images
@@ -123,7 +123,7 @@ class Training:
         self.stage.ema.update(self.recipe.batch.size, half_life)
 
     def fit_batches(self) -> Iterator[Batch]:
-        """The endless reading of training images, 64 at a time, that `Method.fit` estimates from."""
+        """The endless reading of training images, 64 at a time, for `Method.fit_at_start` and `fit_at_checkpoint`."""
         seeds.seed_all(self.recipe.seed, "fit", self.state.images)
         start = 0
         while True:
@@ -160,7 +160,7 @@ class Training:
         """The stage's networks, untrained; `codec` holds the weights of the frozen codec below them."""
         recipe, state = self.recipe, self.state
         seeds.seed_all(recipe.seed, "init", state.stage)
-        method = build_method(recipe, self.dataset.shape, self.dataset.classes, state.stage)
+        method = build_method(recipe, recipe.data.spec(), state.stage)
         if codec is not None:
             load_weights(method.codec, codec, self.run.path)  # type: ignore[arg-type]
         precision.prepare_module(method, self.device)
@@ -171,7 +171,7 @@ class Training:
         if recipe.init_from is not None and begins and state.stage == len(self.stages) - 1:
             _load_initial_weights(method, recipe.init_from)
         if begins:
-            method.fit(self.fit_batches(), "start")
+            method.fit_at_start(self.fit_batches())
         stepper = Stepper(method, recipe.batch.size, recipe.batch.chunks, recipe.number_format(), self._step_seed())
         return StageTraining(method, Ema(method), stepper)
 
@@ -190,7 +190,7 @@ def _load_initial_weights(method: Method, run: str) -> None:
         raise InputError(f"{error}; give this run that one's method settings, or leave init_from out") from error
 
 
-def check_method(recipe: Recipe, dataset: Dataset) -> None:
+def check_method(recipe: Recipe) -> None:
     """Builds the last stage's method without memory for its weights. Errors: `InputError` for settings that do not fit."""
     with torch.device("meta"):
-        build_method(recipe, dataset.shape, dataset.classes)
+        build_method(recipe, recipe.data.spec())

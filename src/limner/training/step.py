@@ -17,6 +17,7 @@ from torch import Tensor
 
 from limner.core import optim, parallel, precision, seeds
 from limner.core.cond import Batch
+from limner.core.config import Precision
 from limner.core.errors import InputError
 from limner.core.layer_state import StatefulLayer, stateful_layers
 from limner.core.method import Losses, Method, Phase, StepContext
@@ -45,7 +46,7 @@ class PhaseSums:
 class Stepper:
     """Holds the optimisers of a Method's players, and moves the players step by step."""
 
-    def __init__(self, method: Method, batch: int, chunks: int, number_format: precision.Precision, seed: int) -> None:
+    def __init__(self, method: Method, batch: int, chunks: int, number_format: Precision, seed: int) -> None:
         """`batch` images per step, in `chunks` equal chunks. `seed` determines every random number drawn in training."""
         self.method = method
         self.batch, self.chunks, self.seed = batch, chunks, seed
@@ -56,7 +57,9 @@ class Stepper:
             name: [weight for weight in method.get_submodule(player.module).parameters() if weight.requires_grad]
             for name, player in self.players.items()
         }
-        self.optimisers = {name: player.optimiser.build(self.weights[name]) for name, player in self.players.items()}
+        self.optimisers = {
+            name: optim.build_optimiser(player.optimiser, self.weights[name]) for name, player in self.players.items()
+        }
         self.layers = dict(stateful_layers(method))
         self.layers_of = {phase.name: self._layers_of(phase) for phase in self.phases}
         self.names: dict[Tensor, str] = {weight: name for name, weight in method.named_parameters()}
@@ -179,11 +182,11 @@ class Stepper:
         """Clips the gradients of `player`, and lets its optimiser step with the settings of this progress."""
         spec = self.players[player]
         if spec.clip is not None:
-            spec.clip.apply(gradients)
+            optim.clip_gradients(spec.clip, gradients)
         for weight, gradient in zip(self.weights[player], gradients, strict=True):
             # The fused optimisers read memory in order and ignore strides, which `autograd.grad` may choose differently.
             weight.grad = gradient if gradient.stride() == weight.stride() else torch.empty_like(weight).copy_(gradient)
-        optim.tune(self.optimisers[player], spec.optimiser, at.progress)
+        optim.set_progress(self.optimisers[player], spec.optimiser, at.progress)
         self.optimisers[player].step()
         for weight in self.weights[player]:
             weight.grad = None

@@ -8,51 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from limner.core.errors import InputError
+from limner.methods.gan.config import AugmentConfig, Change, Transform
 
-Change = Literal["colour", "translation", "cutout"]
-Transform = Literal["blit", "geometric", "colour"]
 DIFF_DRAWS: dict[Change, int] = {"colour": 3, "translation": 2, "cutout": 2}
 """How many uniform numbers each part of `diff_augment` takes, in the order in which it takes them."""
 ADAPTIVE_DRAWS: dict[Transform, int] = {"blit": 7, "geometric": 11, "colour": 10}
 """The same for `adaptive_augment`."""
-
-
-class AugmentConfig(BaseModel):
-    """How a GAN's pictures are augmented, and how strongly."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["none", "diff", "adaptive"] = "none"
-    """`diff`: DiffAugment (Zhao et al. 2020), every picture, always. `adaptive`: ADA (Karras et al. 2020), each transform with
-    a probability p that follows how much the discriminator overfits."""
-    policy: tuple[Change, ...] = Field(("colour", "translation", "cutout"), min_length=1)
-    """The parts of `diff`; they are applied in this order however they are listed."""
-    transforms: tuple[Transform, ...] = Field(("blit", "geometric", "colour"), min_length=1)
-    """The groups of `adaptive`; they too are applied in this order."""
-    target: float = Field(0.6, ge=-1, le=1)
-    """p grows while the mean sign of the discriminator's outputs on real pictures is above this, else it shrinks."""
-    speed: float = Field(500_000.0, gt=0)
-    """Images in which p could go from 0 to 1."""
-    most: float = Field(0.8, ge=0, le=1)
-    """p stays at or below this: beyond .8 the augmentations begin to show in generated pictures (ADA, section 2.2)."""
-    start: float = Field(0.0, ge=0, le=1)
-    """p at the start of training."""
-    mix: float = Field(0.0, ge=0, le=1)
-    """The probability that a picture is mixed with the next one of its chunk, after all else (`mix_neighbours`)."""
-
-    @model_validator(mode="after")
-    def _start_is_allowed(self) -> AugmentConfig:
-        if self.start > self.most:
-            raise ValueError(f"augmentation cannot start at p = {self.start} when it may be {self.most} at most")
-        return self
 
 
 class Augmenter(nn.Module):

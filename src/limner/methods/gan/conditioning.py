@@ -8,24 +8,20 @@ or *auxiliary*, a second head that names the class (Odena et al. 2017, arXiv:161
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limner.methods.gan.config import DiscriminatorLabels, GeneratorLabels
 from limner.nets import spectral
 from limner.nets.layers import flatten_channels_last, rows_for_labels
-
-GeneratorLabels = Literal["concat", "norm"]
-DiscriminatorLabels = Literal["concat", "projection", "auxiliary"]
 
 EMBEDDING = 32
 """Entries of a label's embedding beside the noise."""
 
 
 class Generator(nn.Module):
-    """z [B, latent] (and label [B], -1 for none) -> images [B, C, H, W].
+    """Noise z [B, latent] (and label [B], -1 for none) -> images [B, C, H, W].
 
     `network` takes `inputs(latent, classes, how)` numbers, and a label where `how` is "norm".
     """
@@ -54,7 +50,7 @@ class Discriminator(nn.Module):
     The trunk is built for `channels(C, classes, how)` channels and gives [B, d] or [B, d, h, w], `features` entries in all.
     """
 
-    # Many parameters: the network is put together from just these, and `networks` is the only one to call it.
+    # Many parameters: the network is put together from just these, and `build_networks` is the only one to call it.
     def __init__(
         self, trunk: nn.Module, features: int, size: tuple[int, int], classes: int, how: DiscriminatorLabels, sn: bool
     ) -> None:
@@ -79,13 +75,13 @@ class Discriminator(nn.Module):
         """How many channels the trunk sees."""
         return channels + int(classes > 0 and how == "concat")
 
-    def verdict(self, images: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def logits_and_classes(self, images: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Logits [B], and the classes' logits [B, classes] where there is an auxiliary classifier."""
         if self.planes is not None:
             plane = rows_for_labels(self.planes.weight, label).view(-1, 1, *self.size).to(images.dtype)
             images = torch.cat([images, plane.expand(len(images), -1, -1, -1)], 1).contiguous(memory_format=torch.channels_last)
         features = flatten_channels_last(self.trunk(images))
-        with torch.autocast(images.device.type, enabled=False):  # a bfloat16 logit of 50 is known to ±.1: too coarse for a game
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 rounds a logit of 50 by up to .1
             features = features.to(self.head.weight.dtype)
             logits = self.head(features).flatten()
             if self.projection is not None:
@@ -93,9 +89,9 @@ class Discriminator(nn.Module):
             return logits, None if self.classifier is None else self.classifier(features)
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        return self.verdict(images, label)[0]
+        return self.logits_and_classes(images, label)[0]
 
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
-    """[B]: −log of the right class's share; 0 where the label is -1 (unknown)."""
+    """[B]: −log of the probability of the right class; 0 where the label is -1 (unknown)."""
     return F.cross_entropy(logits.float(), label, ignore_index=-1, reduction="none")

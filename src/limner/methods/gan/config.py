@@ -1,107 +1,135 @@
-"""A GAN's choices, and the networks that they name."""
+"""A GAN's settings, and how they follow from the pictures and the budget. Without torch; `networks.py` builds the networks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import nn
+from pydantic import Field, model_validator
 
-from limner.core.errors import InputError
-from limner.core.method import MethodConfig, RunContext
-from limner.core.optim import Clip, Optimiser
-from limner.core.schedule import Schedule, Scheduled
-from limner.methods.gan.augment import AugmentConfig
-from limner.methods.gan.conditioning import Discriminator, DiscriminatorLabels, Generator, GeneratorLabels
-from limner.methods.gan.penalties import automatic_gamma
-from limner.nets.dcgan import DcganGenerator, DcganSize, DcganTrunk
-from limner.nets.densenet import DenseGenerator, DenseSize, DenseTrunk
-from limner.nets.layers import Norm
-from limner.nets.mlp import MlpGenerator, MlpTrunk
-from limner.nets.r3 import R3Generator, R3Size, R3Trunk
-from limner.nets.resnet import ResnetGenerator, ResnetTrunk
+from limner.core.config import MethodConfig, RunContext, Sampling, Settings, only_if
+from limner.core.optimiser_settings import Clip, Optimiser
+from limner.core.schedule import Scheduled, constant
 
+Networks = Literal["mlp", "dcgan", "resnet", "densenet", "r3"]
+Norm = Literal["batch", "none"]
+GeneratorLabels = Literal["concat", "norm"]
+DiscriminatorLabels = Literal["concat", "projection", "auxiliary"]
+Change = Literal["colour", "translation", "cutout"]
+Transform = Literal["blit", "geometric", "colour"]
 Gamma = Scheduled | Literal["auto"]
-"""γ of a gradient penalty; "auto" is 0.0002 · resolution² / batch."""
-
-NOTHING = Schedule(value=0.0)
-"""No penalty at all, ever."""
-
-Shape = tuple[int, ...]
-
-MIN_IMAGE_SIDE = 8
-"""Pixels of a side below which convolutions have nothing to halve."""
-
-
-Size = tuple[float, str, int, int, int]
-GREY: tuple[Size, ...] = ((2e7, "dcgan", 64, 32, 512), (math.inf, "dcgan", 96, 64, 512))
-COLOUR: tuple[Size, ...] = ((2e7, "resnet", 32, 32, 128), (math.inf, "resnet", 64, 64, 256))
-"""Images of 32x32 that the budget allows, up to which these networks serve, and their widths: the generator's, the
-discriminator's, the widest. Grey pictures are learned fastest by plain strided networks, which on colour let the discriminator
-win (Fréchet distance on CIFAR-10 after 30,000 images: 82, residual ones 26). The last rows are a guess, not a run."""
-
-DRIFT: Mapping[str, float] = {"resnet": 0.01}
-"""`drift=auto`, where it is not 0.1: more drives a resnet's rectified features to nothing, and the critic is dead for good (on
-CIFAR-10 after 40,000 images)."""
-
-RARE = 500
-"""Training pictures below which a class is too rare to be learned by itself: of 80 flowers, each became one picture."""
-
-HEEDED: Mapping[str, tuple[str, ...]] = {
-    "auto": ("width", "widest"),
-    "mlp": ("widths",),
-    "dcgan": ("width", "widest", "extra"),
-    "resnet": ("width", "widest", "blocks"),
-    "densenet": ("width", "widest", "blocks"),
-    "r3": ("width", "widest", "blocks", "expansion", "group", "patch"),
-}
-"""What each kind of network is sized by."""
-SIZES = frozenset(name for names in HEEDED.values() for name in names)
-
+"""γ of a gradient penalty; "auto" is `automatic_gamma`."""
 Positive = Annotated[int, Field(ge=1)]
 
+NO_PENALTY = constant(0.0)
+"""The γ of a penalty that is never taken."""
+MIN_IMAGE_SIDE = 8
+"""Pixels of a side below which convolutions have nothing to halve."""
+MIN_CLASS_IMAGES = 500
+"""Training pictures that each class must have for `labels=auto` to learn classes. With fewer, a class becomes a few pictures:
+with 80 flowers each, it became one."""
 
-class NetworkConfig(BaseModel):
-    """What both players' networks share."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+@dataclass(frozen=True)
+class NetworkChoice:
+    """What `networks=auto` takes for budgets up to `max_budget`, in images of 32x32."""
 
-    width: int = Field(64, ge=1)
+    max_budget: float
+    networks: Networks
+    generator_width: int
+    discriminator_width: int
+    widest: int
+
+
+GREY_NETWORKS = (NetworkChoice(2e7, "dcgan", 64, 32, 512), NetworkChoice(math.inf, "dcgan", 96, 64, 512))
+COLOUR_NETWORKS = (NetworkChoice(2e7, "resnet", 32, 32, 128), NetworkChoice(math.inf, "resnet", 64, 64, 256))
+"""Grey pictures are learned fastest by plain strided networks. On colour these let the discriminator win (Fréchet distance on
+CIFAR-10 after 30,000 images: 82, residual networks 26). The choices for large budgets are guesses, not measured."""
+
+DRIFT_BY_NETWORKS: Mapping[str, float] = {"resnet": 0.01}
+"""`drift=auto` where it is not `DEFAULT_DRIFT`: a higher one drives a resnet's rectified features to zero, from where the
+critic does not recover (on CIFAR-10 after 40,000 images)."""
+DEFAULT_DRIFT = 0.1
+
+
+def automatic_gamma(height: int, width: int, batch_size: int) -> float:
+    """γ of R1 where nobody chose one: 0.0002 · resolution² / batch size (Karras et al. 2020, arXiv:2006.06676, `auto`).
+
+    >>> automatic_gamma(32, 32, 64)
+    0.0032
+    """
+    return 0.0002 * height * width / batch_size
+
+
+class GanSampling(Sampling):
+    """How a GAN draws pictures."""
+
+    truncation: float = Field(1.0, gt=0, allow_inf_nan=False)
+    """Factor of the noise z: below 1 the pictures are more typical and less varied (Brock et al. 2018, arXiv:1809.11096, which
+    resamples outliers instead of scaling)."""
+
+
+class NetworkConfig(Settings):
+    """What the networks of both players share."""
+
+    width: int = Field(64, ge=1, json_schema_extra=only_if("networks", "auto", "dcgan", "resnet", "densenet", "r3"))
     """Channels: dcgan, at half the image's size; resnet and r3, at its full size; densenet, of one layer at full size."""
-    widest: int = Field(512, ge=1)
-    """Widths double at every halving of the size, up to this."""
-    widths: tuple[Positive, ...] = Field((256, 512, 1024), min_length=1)
-    """Hidden layers (mlp)."""
-    blocks: int = Field(2, ge=0)
+    widest: int = Field(512, ge=1, json_schema_extra=only_if("networks", "auto", "dcgan", "resnet", "densenet", "r3"))
+    """Most channels of a layer: widths double at every halving of the size, up to this."""
+    widths: tuple[Positive, ...] = Field((256, 512, 1024), min_length=1, json_schema_extra=only_if("networks", "mlp"))
+    """Units of the hidden layers (mlp)."""
+    blocks: int = Field(2, ge=0, json_schema_extra=only_if("networks", "resnet", "densenet", "r3"))
     """Depth: blocks (r3) or layers (densenet) at every size; the discriminator's blocks after the halvings (resnet)."""
-    extra: int = Field(0, ge=0)
+    extra: int = Field(0, ge=0, json_schema_extra=only_if("networks", "dcgan"))
     """Further 3x3 layers (dcgan): the generator's at full size, the discriminator's after its halvings, down to 4 pixels."""
-    expansion: float = Field(2.0, gt=0)
+    expansion: float = Field(2.0, gt=0, json_schema_extra=only_if("networks", "r3"))
     """Width inside a bottleneck over the width outside (r3)."""
-    group: int = Field(16, ge=1)
+    group: int = Field(16, ge=1, json_schema_extra=only_if("networks", "r3"))
     """Channels in one group of a bottleneck's convolution (r3)."""
-    patch: Literal[1, 2] = 1
+    patch: Literal[1, 2] = Field(1, json_schema_extra=only_if("networks", "r3"))
     """Pixels of a side that the outermost layer takes at once (r3)."""
-    optimiser: Optimiser = Optimiser()
+    optimiser: Optimiser = Field(default_factory=Optimiser)
+    """The player's optimiser."""
     clip: Clip | None = None
+    """Bound of the player's gradients; none by default."""
+
+
+Network = TypeVar("Network", bound=NetworkConfig)
 
 
 class GeneratorConfig(NetworkConfig):
+    """The generator's network."""
+
+    blocks: int = Field(2, ge=0, json_schema_extra=only_if("networks", "densenet", "r3"))
+    """Depth: blocks (r3) or layers (densenet) at every size."""
     norm: Norm = "batch"
-    """All but r3, which has none."""
+    """Normalisation; r3 has none whatever stands here."""
     labels: GeneratorLabels | Literal["auto"] = "concat"
     """How the class comes in, where `method.labels` is set: beside the noise (`concat`), or as gains and biases of its norms
     (`norm`); `auto` is the latter wherever there are norms."""
 
+    def has_norms(self, networks: str) -> bool:
+        """Whether a generator of this kind of `networks` normalises at all."""
+        return self.norm == "batch" and networks not in ("mlp", "r3")
+
+
+class ResolvedGeneratorConfig(GeneratorConfig):
+    """A generator whose way of taking labels is decided."""
+
+    labels: GeneratorLabels
+
 
 class DiscriminatorConfig(NetworkConfig):
-    widths: tuple[Positive, ...] = Field((512, 256), min_length=1)
+    """The discriminator's network."""
+
+    widths: tuple[Positive, ...] = Field((512, 256), min_length=1, json_schema_extra=only_if("networks", "mlp"))
+    """Units of the hidden layers (mlp)."""
     norm: Norm = "none"
-    """dcgan."""
+    """Normalisation (dcgan)."""
     dropout: float = Field(0.0, ge=0, le=0.95)
-    """dcgan and mlp."""
+    """Share of the features that is dropped in training (dcgan and mlp)."""
     spectral: bool = False
     """Spectral normalisation (Miyato et al. 2018) of every layer."""
     normalise: Literal["none", "gradient"] = "none"
@@ -110,13 +138,47 @@ class DiscriminatorConfig(NetworkConfig):
     """How the class comes in: as a further channel, by projection, or as a second task."""
 
 
+class AugmentConfig(Settings):
+    """How a GAN's pictures are augmented, and how strongly."""
+
+    kind: Literal["none", "diff", "adaptive"] = "none"
+    """`diff`: DiffAugment (Zhao et al. 2020), every picture, always. `adaptive`: ADA (Karras et al. 2020), each transform with
+    a probability p that follows how much the discriminator overfits."""
+    policy: tuple[Change, ...] = Field(
+        ("colour", "translation", "cutout"), min_length=1, json_schema_extra=only_if("kind", "diff")
+    )
+    """The parts of `diff`; they are applied in this order however they are listed."""
+    transforms: tuple[Transform, ...] = Field(
+        ("blit", "geometric", "colour"), min_length=1, json_schema_extra=only_if("kind", "adaptive")
+    )
+    """The groups of `adaptive`; they too are applied in this order."""
+    target: float = Field(0.6, ge=-1, le=1, json_schema_extra=only_if("kind", "adaptive"))
+    """p grows while the mean sign of the discriminator's outputs on real pictures is above this, else it shrinks."""
+    speed: float = Field(500_000.0, gt=0, json_schema_extra=only_if("kind", "adaptive"))
+    """Images in which p could go from 0 to 1."""
+    most: float = Field(0.8, ge=0, le=1, json_schema_extra=only_if("kind", "adaptive"))
+    """p stays at or below this: beyond .8 the augmentations begin to show in generated pictures (ADA, section 2.2)."""
+    start: float = Field(0.0, ge=0, le=1, json_schema_extra=only_if("kind", "adaptive"))
+    """p at the start of training."""
+    mix: float = Field(0.0, ge=0, le=1)
+    """The probability that a picture is mixed with the next one of its chunk, after all else (mixup, Zhang et al. 2018)."""
+
+    @model_validator(mode="after")
+    def _start_is_allowed(self) -> AugmentConfig:
+        if self.start > self.most:
+            raise ValueError(f"augmentation cannot start at p = {self.start} when it may be {self.most} at most")
+        return self
+
+
 class GanConfig(MethodConfig):
     """A GAN's own choices."""
 
     kind: Literal["gan"] = "gan"
+    """The family."""
     networks: Literal["auto", "mlp", "dcgan", "resnet", "densenet", "r3"] = "dcgan"
-    """`auto`: by the budget, with their widths."""
+    """The kind of both players' networks. `auto`: by the budget, with their widths."""
     loss: Literal["minimax", "non-saturating", "least-squares", "wasserstein", "hinge", "relativistic"] = "non-saturating"
+    """What the players minimise."""
     latent: int = Field(100, ge=1)
     """Entries of the standard normal noise z."""
     labels: bool | Literal["auto"] = False
@@ -128,11 +190,11 @@ class GanConfig(MethodConfig):
     """Steps of the discriminator for one of the generator."""
     smooth: float = Field(0.0, ge=0, lt=0.5)
     """One-sided label smoothing (Salimans et al. 2016): the target of real images is 1 - smooth."""
-    instance_noise: Scheduled = Schedule(value=0.0)
+    instance_noise: Scheduled = constant(0.0)
     """Standard deviation of noise on all that the discriminator sees (Sønderby et al. 2017); may decay."""
-    r1_gamma: Annotated[Gamma, Field(union_mode="left_to_right")] = Schedule(value=0.0)
+    r1_gamma: Annotated[Gamma, Field(union_mode="left_to_right")] = NO_PENALTY
     """γ of γ/2·|∇D(x)|² on real images (Mescheder et al. 2018); 0 is none, "auto" goes by size and batch."""
-    r2_gamma: Annotated[Gamma, Field(union_mode="left_to_right")] = Schedule(value=0.0)
+    r2_gamma: Annotated[Gamma, Field(union_mode="left_to_right")] = NO_PENALTY
     """The same on generated images."""
     gradient_penalty: float = Field(0.0, ge=0)
     """Weight of (|∇D|−1)² between real and generated images (Gulrajani et al. 2017)."""
@@ -144,10 +206,12 @@ class GanConfig(MethodConfig):
     networks."""
     weight_clip: float | None = Field(None, gt=0)
     """Bound of the discriminator's weights (Arjovsky et al. 2017)."""
-    augment: AugmentConfig = AugmentConfig()
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
     """Of real and generated images alike, for small sets."""
-    generator: GeneratorConfig = GeneratorConfig()
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    generator: GeneratorConfig = Field(default_factory=GeneratorConfig)
+    """The network that makes pictures of noise."""
+    discriminator: DiscriminatorConfig = Field(default_factory=DiscriminatorConfig)
+    """The network that tells real pictures from generated ones."""
 
     @model_validator(mode="after")
     def _not_negative(self) -> GanConfig:
@@ -160,106 +224,65 @@ class GanConfig(MethodConfig):
     @property
     def penalised(self) -> bool:
         """Whether there is any gradient penalty."""
-        return self.r1_gamma != NOTHING or self.r2_gamma != NOTHING or self.gradient_penalty > 0
+        return self.r1_gamma != NO_PENALTY or self.r2_gamma != NO_PENALTY or self.gradient_penalty > 0
 
-    def overlooked(self, key: str) -> str | None:
-        player, _, name = key.rpartition(".")
-        if player in ("generator", "discriminator") and name in SIZES:
-            heeded = HEEDED[self.networks]
-            if name not in heeded or (name == "blocks" and player == "generator" and self.networks == "resnet"):
-                there = ", ".join(f"method.{player}.{other}" for other in heeded if other != "blocks" or player != "generator")
-                return f"method.networks={self.networks} goes by {there}"
-        for kind, names in (("diff", ("policy",)), ("adaptive", ("transforms", "target", "speed", "most", "start"))):
-            if player == "augment" and name in names and self.augment.kind != kind:
-                return f"it is for method.augment.kind={kind}, not {self.augment.kind}"
-        return None
-
-    def settled(self, facts: RunContext) -> GanConfig:
+    def resolve(self, context: RunContext) -> GanConfig:
         """γ="auto" as a number, networks="auto" as those that the budget is enough for, labels="auto" as yes or no.
 
-        Latents that are vectors, or maps too small to be halved, are drawn by an mlp whatever `networks` says: presets choose
-        theirs for pictures.
+        Latents that are vectors, or maps too small to be halved, are generated by an mlp whatever `networks` says: presets
+        choose theirs for pictures.
         """
-        gamma = Schedule(value=automatic_gamma(*facts.shape[1:], facts.batch))
-        chosen: dict[str, object] = {name: gamma for name in ("r1_gamma", "r2_gamma") if getattr(self, name) == "auto"}
+        gamma = constant(automatic_gamma(*context.shape[1:], context.batch_size))
+        values: dict[str, object] = {name: gamma for name in ("r1_gamma", "r2_gamma") if getattr(self, name) == "auto"}
         if self.labels == "auto":
-            chosen["labels"] = facts.classes >= 2 and facts.rarest >= RARE
-        drawn = facts.latents or facts.shape
-        flat = len(drawn) != 3 or min(drawn[1:]) < MIN_IMAGE_SIDE
-        if facts.latents is not None and flat and self.networks not in ("auto", "mlp"):
-            chosen["networks"] = "mlp"
+            values["labels"] = context.class_count >= 2 and context.smallest_class >= MIN_CLASS_IMAGES
+        generated = context.latent_shape or context.shape
+        flat = len(generated) != 3 or min(generated[1:]) < MIN_IMAGE_SIDE
+        if context.latent_shape is not None and flat and self.networks not in ("auto", "mlp"):
+            values["networks"] = "mlp"
         if self.networks == "auto":
-            table = GREY if facts.shape[0] == 1 else COLOUR
-            _, kind, *widths, widest = next(size for size in table if facts.seen * facts.area < size[0])
-            chosen["networks"] = "mlp" if flat else kind
-            for name, network, width in zip(
-                ("generator", "discriminator"), (self.generator, self.discriminator), widths, strict=True
-            ):
-                size = {"width": width, "widest": widest}  # what somebody chose stands
-                size = {key: value for key, value in size.items() if key not in network.model_fields_set}
-                chosen[name] = network.model_copy(update=size)
+            choices = GREY_NETWORKS if context.shape[0] == 1 else COLOUR_NETWORKS
+            choice = next(one for one in choices if context.image_budget * context.relative_area < one.max_budget)
+            values["networks"] = "mlp" if flat else choice.networks
+            values["generator"] = _with_width(self.generator, choice.generator_width, choice.widest)
+            values["discriminator"] = _with_width(self.discriminator, choice.discriminator_width, choice.widest)
         if self.drift == "auto":
-            chosen["drift"] = DRIFT.get(str(chosen.get("networks", self.networks)), 0.1)
-        return self.model_copy(update=chosen)
+            values["drift"] = DRIFT_BY_NETWORKS.get(str(values.get("networks", self.networks)), DEFAULT_DRIFT)
+        return self.model_copy(update=values)
+
+    @classmethod
+    def resolved_type(cls) -> type[MethodConfig]:
+        return ResolvedGanConfig
+
+    def without_auto(self) -> MethodConfig:
+        """Also decides what follows from the other settings alone: how updates go, and how labels enter the generator."""
+        generator = self.generator
+        labels: str = generator.labels
+        if labels == "auto":
+            labels = "norm" if generator.has_norms(self.networks) else "concat"
+        values = {name: getattr(generator, name) for name in type(generator).model_fields} | {"labels": labels}
+        updates: dict[str, object] = {
+            "generator": ResolvedGeneratorConfig.model_construct(generator.model_fields_set, **values)
+        }
+        if self.updates == "auto":
+            alone = self.critic_steps == 1 and self.discriminator.norm == "none"
+            updates["updates"] = "shared" if alone else "alternating"
+        return super(GanConfig, self.model_copy(update=updates)).without_auto()
 
 
-def networks(config: GanConfig, shape: tuple[int, ...], classes: int) -> tuple[Generator, Discriminator]:
-    """Both players' networks for images of `shape` (C, H, W); `classes` is 0 where labels do not matter.
+class ResolvedGanConfig(GanConfig):
+    """A GAN in which everything is decided."""
 
-    Errors: `InputError` where the images are too small for them, or they cannot take a label in the way that is asked for.
-    """
-    g, d = config.generator, config.discriminator
-    norms = g.norm == "batch" and config.networks not in ("mlp", "r3")
-    how: GeneratorLabels = ("norm" if norms else "concat") if g.labels == "auto" else g.labels
-    latent = Generator.inputs(config.latent, classes, how)
-    normed = classes if how == "norm" else 0
-    if normed and not norms:
-        raise InputError(
-            f"method.generator.labels=norm needs a generator with batch norm (dcgan, resnet, densenet), not {config.networks} "
-            f"with norm={g.norm}; set method.generator.labels=concat"
-        )
-    if d.norm == "batch" and config.networks not in ("auto", "dcgan"):
-        raise InputError(f"method.discriminator.norm=batch is for method.networks=dcgan, not {config.networks}; leave it out")
-    if d.dropout and config.networks not in ("auto", "dcgan", "mlp"):
-        raise InputError(f"method.discriminator.dropout is for dcgan and mlp, not {config.networks}; leave it out")
-    if d.spectral and config.networks == "r3":
-        raise InputError("method.networks=r3 starts with layers at zero, which have no spectral norm; leave spectral out")
-    size = (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
-    if config.networks != "mlp" and min(size) < MIN_IMAGE_SIDE:
-        raise InputError(
-            f"method.networks={config.networks} needs images of at least {MIN_IMAGE_SIDE}x{MIN_IMAGE_SIDE}, not "
-            f"{'x'.join(map(str, shape[1:]))}; use method.networks=mlp, or a larger data.size"
-        )
-    if classes and d.labels == "concat" and len(shape) != 3:
-        raise InputError("method.discriminator.labels=concat needs images; set method.discriminator.labels=projection")
-    seen = (Discriminator.channels(shape[0], classes, d.labels), *shape[1:])
-    maker, trunk = _pair(config, latent, shape, seen, normed)
-    return (
-        Generator(maker, classes, how),
-        Discriminator(trunk, trunk.features, size, classes, d.labels, d.spectral),
-    )
+    networks: Networks
+    labels: bool
+    updates: Literal["shared", "alternating"]
+    r1_gamma: Scheduled
+    r2_gamma: Scheduled
+    drift: float
+    generator: ResolvedGeneratorConfig
 
 
-Trunk = MlpTrunk | DcganTrunk | ResnetTrunk | DenseTrunk | R3Trunk
-
-
-def _pair(config: GanConfig, latent: int, made: Shape, seen: Shape, normed: int) -> tuple[nn.Module, Trunk]:
-    """The generator's network for images of shape `made`, and the discriminator's for what it sees of them."""
-    g, d = config.generator, config.discriminator
-    if config.networks == "mlp":
-        return MlpGenerator(latent, made, g.widths, g.norm == "batch"), MlpTrunk(seen, d.widths, d.dropout)
-    (c, h, w), (k, *_) = made, seen
-    match config.networks:
-        case "dcgan" | "auto":  # a run has settled it; a Method built by itself gets the smallest
-            maker: nn.Module = DcganGenerator(latent, (c, h, w), DcganSize(g.width, g.widest, g.extra), g.norm, normed)
-            trunk: Trunk = DcganTrunk((k, h, w), DcganSize(d.width, d.widest, d.extra), d.norm, d.dropout)
-        case "resnet":
-            maker = ResnetGenerator(latent, (c, h, w), g.width, g.widest, g.norm, normed)
-            trunk = ResnetTrunk((k, h, w), d.width, d.widest, d.blocks)
-        case "densenet":
-            maker = DenseGenerator(latent, (c, h, w), DenseSize(g.width, g.widest, g.blocks), g.norm, normed)
-            trunk = DenseTrunk((k, h, w), DenseSize(d.width, d.widest, d.blocks))
-        case "r3":
-            sizes = [R3Size(p.width, p.widest, p.blocks, p.expansion, p.group, p.patch) for p in (g, d)]
-            maker, trunk = R3Generator(latent, (c, h, w), sizes[0]), R3Trunk((k, h, w), sizes[1])
-    return maker, trunk
+def _with_width(network: Network, width: int, widest: int) -> Network:
+    """With these widths, but for those that a person chose."""
+    sizes = {"width": width, "widest": widest}
+    return network.model_copy(update={name: size for name, size in sizes.items() if name not in network.model_fields_set})

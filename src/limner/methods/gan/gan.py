@@ -1,67 +1,72 @@
 """Generative adversarial networks (Goodfellow et al. 2014, arXiv:1406.2661), as a recipe of independent choices.
 
-Two players: the discriminator learns to tell real images from generated ones, the generator to be told wrong. What each of them
-minimises is a game of `adversarial.py`; which networks they are, one of `nets/`; everything else here is *who sees what, when*.
+Two players: the discriminator learns to tell real images from generated ones, the generator to make images that it takes for
+real. Their losses are in `losses.py`, the penalties in `penalties.py`, the networks in `networks.py` and `nets/`. This file
+says what each player is shown, and when it moves.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from limner.core.capabilities import Codec, LatentDecoder, ScaledCodec
 from limner.core.cond import Batch, Cond
+from limner.core.config import ConditionKind, DataSpec, Sampling
 from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
 from limner.core.method import Losses, Method, Phase, Player, StepContext
 from limner.core.seeds import noise
 from limner.methods.gan.augment import Augmenter
 from limner.methods.gan.conditioning import cross_entropy
-from limner.methods.gan.config import NOTHING, Gamma, GanConfig, networks
+from limner.methods.gan.config import NO_PENALTY, GanSampling, ResolvedGanConfig
 from limner.methods.gan.diagnosis import RULES
-from limner.methods.gan.losses import GAMES, Turned
+from limner.methods.gan.losses import GAMES, SwapGradient
+from limner.methods.gan.networks import build_networks
 from limner.methods.gan.penalties import gradient_normalised, gradient_penalty, r1_penalty
 from limner.methods.labels import count_labels, draw_labels
-from limner.nets.layers import BatchNorm
 
-SCALED_BY = 2_000
-"""Training images whose latents say how the codec is scaled."""
+SCALE_IMAGES = 2_000
+"""Training images from whose latents the scale of the codec is measured."""
 
 
 class Gan(Method, LatentDecoder):
     """Generator and discriminator on whatever the codec gives (pixels, or an autoencoder's latents)."""
 
+    sampling_type = GanSampling
+
     centre: Tensor
     spread: Tensor
     shares: Tensor
 
-    def __init__(self, config: GanConfig, codec: Codec, classes: tuple[str, ...]) -> None:
+    def __init__(self, config: ResolvedGanConfig, codec: Codec, spec: DataSpec) -> None:
+        """Untrained. Errors: `InputError` for settings that contradict each other, or do not fit the data."""
         super().__init__(codec)
         self.config = config
-        self.conditional = config.labels is True  # a run has settled "auto"; a Method built by itself goes without
-        if self.conditional and not classes:
+        if config.labels and not spec.classes:
             raise InputError(
                 "these pictures have no classes (sub-folders, or a label column) to learn; set method.labels=false, or choose "
                 "a preset that goes without, such as r3gan"
             )
-        self.generator, self.discriminator = networks(config, codec.shape, len(classes) if self.conditional else 0)
+        self.accepts: frozenset[ConditionKind] = frozenset({"label"} if config.labels else ())
+        self.generator, self.discriminator = build_networks(config, codec.shape, len(spec.classes) if config.labels else 0)
         self.augment = Augmenter(config.augment, _image_shape(codec.shape))
         self.game = GAMES[config.loss]
-        # What the generator's tanh spans: pixels as they are, an autoencoder's latents within three standard deviations.
+        # The generator's tanh spans [-1, 1]: pixels as they are, an autoencoder's latents within three standard deviations.
         self.register_buffer("centre", torch.zeros(codec.shape))
         self.register_buffer("spread", torch.ones(codec.shape))
-        known = len(classes) if self.conditional else 1  # other folders than its own do not change what knows no classes
-        self.register_buffer("shares", torch.full((known,), 1 / known))
-        self._decide()
+        classes = len(spec.classes) if config.labels else 1  # so that the weights do not depend on classes that are not learned
+        self.register_buffer("shares", torch.full((classes,), 1 / classes))
+        self._choose_passes()
 
-    def _decide(self) -> None:
-        """Which passes can be shared. Errors: `InputError` for choices that contradict each other."""
-        config, auxiliary = self.config, self.conditional and self.config.discriminator.labels == "auxiliary"
-        coupled = self.coupled = any(isinstance(layer, BatchNorm) for layer in self.discriminator.modules())
+    def _choose_passes(self) -> None:
+        """Decides which forward passes serve both players. Errors: `InputError` for settings that contradict each other."""
+        config, auxiliary = self.config, self.config.labels and self.config.discriminator.labels == "auxiliary"
+        coupled = self.coupled = config.discriminator.norm == "batch"
         normalised = config.discriminator.normalise == "gradient"
         if coupled and (config.penalised or normalised):
             instead = "method.discriminator.normalise=none" if normalised else "method.r1_gamma=0 method.r2_gamma=0 "
@@ -82,20 +87,22 @@ class Gan(Method, LatentDecoder):
             )
         if self.augment.active and len(self.codec.shape) != 3:
             raise InputError("method.augment is for images, and this GAN works in an autoencoder's latents; leave it out")
-        if config.smooth and not self.game.labels:
+        if config.smooth and not self.game.has_target:
             raise InputError(
                 f"method.smooth changes the target of real images, and the loss '{config.loss}' has none; set method.smooth=0, "
                 "or method.loss=non-saturating"
             )
-        if self.conditional and config.augment.mix:
+        if config.labels and config.augment.mix:
             raise InputError(
                 "method.augment.mix blends neighbours, which are of different classes; set method.augment.mix=0, or "
                 "method.labels=false"
             )
-        self.shared = config.updates == "shared" or (config.updates == "auto" and not coupled and config.critic_steps == 1)
-        self.turned = self.shared and self.game.turn is not None and not auxiliary and not self.augment.couples
+        self.shared = config.updates == "shared"
+        self.swaps_gradients = (
+            self.shared and self.game.gradient_ratio is not None and not auxiliary and not self.augment.couples
+        )
         self.lazy = config.penalised and config.penalty_every > 1
-        self._on_fake = config.r2_gamma != NOTHING or config.gradient_penalty > 0
+        self._on_fake = config.r2_gamma != NO_PENALTY or config.gradient_penalty > 0
 
     @property
     def scaled_codec(self) -> ScaledCodec:
@@ -122,7 +129,7 @@ class Gan(Method, LatentDecoder):
     def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
         (batch,) = batches
         real = self.scaled_codec.encode(batch.images)
-        label = batch.cond.label if self.conditional else None
+        label = batch.cond.label if self.config.labels else None
         z = batch.noise(self.config.latent)
         if phase == "both":
             return self._both(batch, real, z, label, at)
@@ -136,29 +143,29 @@ class Gan(Method, LatentDecoder):
         images, labels = self._shown(batch, real, fake, at), _twice(label)
         if phase == "penalty":
             return Losses({"discriminator": self._penalties(batch, images, labels, at)})
-        logits, classes = self._verdict(batch, images, labels)
+        logits, classes = self._logits(batch, images, labels)
         return self._losses(batch, images, labels, logits, classes, at, ("discriminator",))
 
     def _both(self, batch: Batch, real: Tensor, z: Tensor, label: Tensor | None, at: StepContext) -> Losses:
         """One pass of both networks serves both players."""
         cell: list[Tensor] = []
         fake = self.generator(z, label)
-        if self.turned:
-            fake = Turned.apply(fake, cell)  # type: ignore[no-untyped-call]
+        if self.swaps_gradients:
+            fake = SwapGradient.apply(fake, cell)  # type: ignore[no-untyped-call]
         images, labels = self._shown(batch, real, fake, at), _twice(label)
-        logits, classes = self._verdict(batch, images, labels)
-        if self.turned and self.game.turn is not None:
-            cell.append(self.game.turn(*logits.detach().chunk(2)))
+        logits, classes = self._logits(batch, images, labels)
+        if self.swaps_gradients and self.game.gradient_ratio is not None:
+            cell.append(self.game.gradient_ratio(*logits.detach().chunk(2)))
         return self._losses(batch, images, labels, logits, classes, at, ("generator", "discriminator"))
 
     def _generator(self, batch: Batch, real: Tensor, z: Tensor, label: Tensor | None, at: StepContext) -> Losses:
         """The generator's own pass; it looks at real images only where its loss, or what it shares with them, does."""
         fake = self.generator(z, label)
         if self.config.loss != "relativistic" and not self.augment.couples:
-            logits, classes = self._verdict(batch, self._shown(batch, real[:0], fake, at), label)
+            logits, classes = self._logits(batch, self._shown(batch, real[:0], fake, at), label)
             loss = self.game.generator(logits, logits)
         else:
-            both, classes = self._verdict(batch, self._shown(batch, real, fake, at), _twice(label))
+            both, classes = self._logits(batch, self._shown(batch, real, fake, at), _twice(label))
             loss = self.game.generator(*both.chunk(2))
         if classes is not None and label is not None:
             loss = loss + cross_entropy(classes[-len(label) :], label)
@@ -175,10 +182,9 @@ class Gan(Method, LatentDecoder):
         at: StepContext,
         movers: tuple[str, ...],
     ) -> Losses:
-        """Of `movers`, from the verdict on real images and as many generated ones."""
+        """The losses of the players `movers`, from the logits of real images and as many generated ones."""
         real, fake = logits.chunk(2)
-        drift = self.config.drift if self.config.drift != "auto" else 0.0  # a run has settled it
-        critic = self.game.discriminator(real, fake, self.config.smooth) + drift * real.square()
+        critic = self.game.discriminator(real, fake, self.config.smooth) + self.config.drift * real.square()
         of: dict[str, Tensor] = {"generator": self.game.generator(real, fake)} if "generator" in movers else {}
         if classes is not None and labels is not None:
             on_real, on_fake = cross_entropy(classes, labels).chunk(2)
@@ -186,12 +192,12 @@ class Gan(Method, LatentDecoder):
             of = {name: loss + on_fake for name, loss in of.items()}
         if self.config.penalised and not self.lazy and torch.is_grad_enabled():
             critic = critic + self._penalties(batch, images, labels, at)
-        logs, right = self._shares(real, fake)
+        logs, right = self._accuracy(real, fake)
         if self.config.augment.kind == "adaptive":
             logs["augmentation"] = self.augment.p
-        sums = {"signs": right.sum().view(1), "seen": torch.full_like(right[:1], len(right))}
+        sums = {"signs": right.sum().view(1), "images": torch.full_like(right[:1], len(right))}
         joint = None
-        if self.turned and "generator" in movers:
+        if self.swaps_gradients and "generator" in movers:
             of, joint = {name: loss.detach() for name, loss in of.items()}, critic
         return Losses(of | {"discriminator": critic.detach() if joint is not None else critic}, logs, sums, joint)
 
@@ -207,16 +213,16 @@ class Gan(Method, LatentDecoder):
             images = images + sigma * added.to(images.dtype)
         return images
 
-    def _verdict(self, batch: Batch, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _logits(self, batch: Batch, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Logits [N] in float32, and those of the classes where there is an auxiliary classifier."""
         if self.coupled and len(images) > len(batch):  # batch norm must not tell real from generated by what is beside it
             halves = [images[: len(batch)], images[len(batch) :]]
             names = [None, None] if labels is None else list(labels.chunk(2))
-            (real, a), (fake, b) = (self._verdict(batch, x, y) for x, y in zip(halves, names, strict=True))
+            (real, a), (fake, b) = (self._logits(batch, x, y) for x, y in zip(halves, names, strict=True))
             return torch.cat([real, fake]), None if a is None or b is None else torch.cat([a, b])
         if self.config.discriminator.normalise == "gradient":
             return gradient_normalised(lambda x: self.discriminator(x, labels), images), None
-        logits, classes = self.discriminator.verdict(images, labels)
+        logits, classes = self.discriminator.logits_and_classes(images, labels)
         return logits.float(), classes
 
     def _penalties(self, batch: Batch, images: Tensor, labels: Tensor | None, at: StepContext) -> Tensor:
@@ -229,13 +235,13 @@ class Gan(Method, LatentDecoder):
         label = None if labels is None else labels[: len(real)]
         # Zero, but of the weights: a γ that is warmed up from nothing still has a gradient.
         total = 0.0 * self.discriminator.head.bias.float().expand(len(real))
-        r1, r2 = (self._gamma(gamma, at) for gamma in (config.r1_gamma, config.r2_gamma))
+        r1, r2 = (gamma.at(at.progress) for gamma in (config.r1_gamma, config.r2_gamma))
         if r1 > 0 and r2 > 0:  # on one pass
             on_real, on_fake = r1_penalty(lambda x: self.discriminator(x, labels), images).chunk(2)
             total = total + r1 * on_real + r2 * on_fake
         elif r1 > 0 or r2 > 0:
-            seen = real if r1 > 0 else fake
-            total = total + max(r1, r2) * r1_penalty(lambda x: self.discriminator(x, label), seen)
+            one_half = real if r1 > 0 else fake
+            total = total + max(r1, r2) * r1_penalty(lambda x: self.discriminator(x, label), one_half)
         if config.gradient_penalty > 0:
             alpha = batch.uniform()
             total = total + config.gradient_penalty * gradient_penalty(
@@ -243,14 +249,9 @@ class Gan(Method, LatentDecoder):
             )
         return config.penalty_every * total
 
-    def _gamma(self, gamma: Gamma, at: StepContext) -> float:
-        if gamma == "auto":
-            raise InputError('γ="auto" is settled when a run starts; give a number')
-        return gamma.at(at.progress)
-
-    def _shares(self, real: Tensor, fake: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """How often the discriminator is right, and the signs of its verdicts on real images [B]. Where a loss has no absolute
-        zero, the middle between both means is taken for it."""
+    def _accuracy(self, real: Tensor, fake: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """How often the discriminator is right, and the signs [B] of its logits of real images, as ADA needs them. Where the
+        loss has no fixed threshold, the middle between the means of both logits is taken for it."""
         real, fake = real.detach(), fake.detach()
         target = 1 - self.config.smooth
         middle = {"least-squares": target / 2, "wasserstein": None, "relativistic": None}.get(self.config.loss, 0.0)
@@ -265,7 +266,7 @@ class Gan(Method, LatentDecoder):
             with torch.no_grad():
                 for weight in self.discriminator.parameters():
                     weight.clamp_(-self.config.weight_clip, self.config.weight_clip)
-        self.augment.adapt(sums["signs"][0], sums["seen"][0])
+        self.augment.adapt(sums["signs"][0], sums["images"][0])
 
     def diagnosis(self) -> tuple[Rule, ...]:
         return RULES
@@ -275,28 +276,25 @@ class Gan(Method, LatentDecoder):
         return noise(seeds, self.config.latent).to(self.device)
 
     def picture(self, latents: Tensor, cond: Cond) -> Tensor:
-        images = self.generator(latents, cond.label if self.conditional else None)
+        images = self.generator(latents, cond.label if self.config.labels else None)
         return self.scaled_codec.decode(images.float())
 
     @torch.no_grad()
-    def sample(self, seeds: Sequence[int], cond: Cond, truncation: float = 1.0, **knobs: Any) -> Tensor:
-        """`truncation` scales the noise towards its mean: fewer odd pictures, and less variety (Brock et al. 2018)."""
-        return self.picture(self.latents(seeds) * truncation, Cond(label=self.labels(seeds, cond.label)))
+    def sample(self, seeds: Sequence[int], cond: Cond, sampling: Sampling) -> Tensor:
+        """[len(seeds), C, H, W] in [-1, 1]; `sampling` is a `GanSampling`."""
+        assert isinstance(sampling, GanSampling)
+        return self.picture(self.latents(seeds) * sampling.truncation, self.conditions(seeds, cond))
 
-    def labels(self, seeds: Sequence[int], asked: Tensor | None = None) -> Tensor | None:
-        """What was asked for; where that is nothing (-1), a class drawn by the seed, as often as it was in training."""
-        if not self.conditional:
-            return None
-        return draw_labels(self.shares, seeds, asked)
+    def conditions(self, seeds: Sequence[int], requested: Cond) -> Cond:
+        """With a class drawn by the seed where none is requested, as often as it was in training."""
+        return replace(requested, label=draw_labels(self.shares, seeds, requested.label) if self.config.labels else None)
 
     @torch.no_grad()
-    def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
-        """At the start: how often each class is there; on latents, their place and three times their spread."""
-        if when != "start":
-            return
-        if self.conditional:
+    def fit_at_start(self, batches: Iterable[Batch]) -> None:
+        """How often each class is there; on latents, their mean and three times their standard deviation."""
+        if self.config.labels:
             count_labels(batches, self.shares)
-        self.scaled_codec.fit((batch.images for batch in itertools.islice(batches, SCALED_BY // 64)), deviations=3)
+        self.scaled_codec.fit((batch.images for batch in itertools.islice(batches, SCALE_IMAGES // 64)), deviations=3)
 
 
 def _twice(label: Tensor | None) -> Tensor | None:

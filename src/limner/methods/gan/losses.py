@@ -1,6 +1,6 @@
-"""The games that GANs play, and what keeps their discriminators smooth: pure functions of logits, of a critic and of images.
+"""The losses of both players, as pure functions of the discriminator's logits.
 
-Every loss is [B], per image, on logits: `real` and `fake` are [B] each. Every penalty is [B], without its weight.
+Every loss is [B], one number per image; `real` and `fake` are the logits [B] of real and of generated images.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ class Game:
     """(real, fake, smooth): `smooth` is one-sided label smoothing (Salimans et al. 2016, arXiv:1606.03498)."""
     generator: Callable[[Tensor, Tensor], Tensor]
     """(real, fake); only relativistic losses look at `real`."""
-    turn: Callable[[Tensor, Tensor], Tensor] | None
-    """(real, fake) -> the generator's derivative by `fake` over the discriminator's. None where that may be 0: see `Turned`."""
-    labels: bool
-    """Whether real images have a target that can be smoothed."""
+    gradient_ratio: Callable[[Tensor, Tensor], Tensor] | None
+    """(real, fake) -> the derivative by `fake` of the generator's loss over that of the discriminator's. None where the latter
+    may be 0. See `SwapGradient`."""
+    has_target: bool
+    """Whether the logits of real images have a target, which label smoothing can move."""
     paper: str
+    """Where the losses come from."""
 
 
 def _cross_entropy(real: Tensor, fake: Tensor, smooth: float) -> Tensor:
@@ -86,12 +88,13 @@ GAMES: Mapping[str, Game] = {
 }
 
 
-class Turned(torch.autograd.Function):
-    """The identity, whose backward turns the discriminator's gradient into the generator's, image by image.
+class SwapGradient(torch.autograd.Function):
+    """The identity forwards; backwards, it turns the gradient of the discriminator's loss into that of the generator's.
 
-    Where no statistic couples the images of a batch, the gradients of both losses at fake image i differ only by the ratio of
-    their derivatives at its logit (`Game.turn`), and one backward pass serves both players. The ratio comes through `cell`,
-    since it is known only after the discriminator has spoken; it is bounded, because e^100·0 is not a number.
+    Where no statistic couples the images of a batch, the gradients of both losses by generated image i differ only by the ratio
+    of their derivatives by its logit (`Game.gradient_ratio`), so that one backward pass gives both players' gradients. The
+    ratio comes through the list `cell`, because it can be computed only after the discriminator's forward pass. It is bounded,
+    because an infinite ratio times a gradient of 0 is not a number.
     """
 
     @staticmethod

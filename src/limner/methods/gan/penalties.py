@@ -44,8 +44,3 @@ def gradient_normalised(critic: Critic, images: Tensor) -> Tensor:
         logits = critic(images)
         (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
         return logits / ((gradient.square().flatten(1).sum(1) + 1e-12).sqrt() + logits.abs())
-
-
-def automatic_gamma(height: int, width: int, batch: int) -> float:
-    """γ of R1 where nobody chose one: 0.0002 · resolution² / batch (Karras et al. 2020, arXiv:2006.06676, `auto`)."""
-    return 0.0002 * height * width / batch

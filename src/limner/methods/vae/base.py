@@ -10,78 +10,30 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from limner.core.capabilities import Autoencoder, Codec, CodecKind, LatentDecoder
+from limner.core.capabilities import Autoencoder, Codec, LatentDecoder
 from limner.core.cond import Batch, Cond
+from limner.core.config import CodecKind, Sampling
 from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
-from limner.core.method import Method, MethodConfig
-from limner.core.optim import Clip, Optimiser
-from limner.core.schedule import Schedule
+from limner.core.method import Method
 from limner.core.seeds import noise
 from limner.methods.vae import likelihoods
+from limner.methods.vae.config import AutoencoderBaseConfig, AutoencoderSampling
 from limner.methods.vae.diagnosis import RULES
-from limner.nets.convae import Block, ConvDecoder, ConvEncoder, ConvSize
+from limner.nets.convae import ConvDecoder, ConvEncoder, ConvSize
 from limner.nets.mixture import GaussianMixture
 from limner.nets.mlp import mlp
 
 MIN_IMAGE_SIDE = 8
 """Pixels of a side below which convolutions have nothing to halve."""
-FITTED = 5_000
-"""Training images that the prior is fitted to."""
-MOST = 1024
-"""Latents above which a mixture with full covariances is out of reach."""
-
-
-class AutoencoderBaseConfig(MethodConfig):
-    """The networks, the latents and the prior."""
-
-    makes: ClassVar[CodecKind | None] = "continuous"
-    networks: Literal["conv", "mlp"] = "conv"
-    latent: int = Field(32, ge=1)
-    """Entries of the latent vector; with `map`, channels of the latent map."""
-    map: bool = False
-    """A latent at every place of the smallest map, instead of one vector: sharper, and for other methods to work in."""
-    down: int | None = Field(None, ge=1)
-    """Halvings of the size (conv); as many as leave 4 pixels where none is given."""
-    width: int = Field(32, ge=1)
-    """Channels at half the image's size, doubled at every halving (conv)."""
-    widest: int = Field(256, ge=1)
-    blocks: int = Field(1, ge=0)
-    """Blocks at every size (conv); none is a plain convolutional network."""
-    block: Block = "residual"
-    broadcast: bool = False
-    """The decoder draws its smallest map place by place, from the latent vector and the place (conv): position becomes a
-    latent of its own. `down` says how fine that map is."""
-    hidden: int = Field(128, ge=1)
-    """Units of the layers between map and vector (`broadcast`)."""
-    widths: tuple[Annotated[int, Field(ge=1)], ...] = (400, 400)
-    """Hidden layers of the encoder, and backwards of the decoder (mlp); none makes each of them one linear map."""
-    prior: Literal["mixture", "normal"] = "mixture"
-    """What samples are decoded from: `mixture` is fitted to the latents of training images at every checkpoint, since they
-    never quite fill the standard normal; `normal` is N(0, 1)."""
-    components: int = Field(24, ge=1)
-    """Gaussians in the mixture."""
-    optimiser: Optimiser = Optimiser(lr=Schedule(value=1e-3))
-    clip: Clip | None = Clip(by="norm", limit=1000.0)
-
-    def overlooked(self, key: str) -> str | None:
-        """Of a choice that the others leave without effect."""
-        name = key.partition(".")[0]
-        belongs = dict.fromkeys(("down", "width", "widest", "blocks", "block", "broadcast"), "networks=conv")
-        belongs |= {"widths": "networks=mlp", "hidden": "broadcast=true", "components": "prior=mixture"}
-        if name in belongs:
-            choice, _, value = belongs[name].partition("=")
-            if str(getattr(self, choice)).lower() != value:
-                return f"it belongs to method.{belongs[name]}"
-        if name == "block" and not self.blocks:
-            return "there are no blocks; set method.blocks=1"
-        return None
+PRIOR_IMAGES = 5_000
+"""Training images to whose latents the prior is fitted."""
+MAX_MIXTURE_LATENTS = 1024
+"""Latents up to which a mixture with full covariances is fitted; its memory grows with their square."""
 
 
 class EncoderDecoder(nn.Module):
@@ -91,10 +43,10 @@ class EncoderDecoder(nn.Module):
         super().__init__()
         self.latent_shape: tuple[int, ...] = (config.latent,)
         if config.networks == "mlp":
-            pixels, drawn = math.prod(shape), (out, *shape[1:])
+            pixels, out_shape = math.prod(shape), (out, *shape[1:])
             self.encoder: nn.Module = nn.Sequential(nn.Flatten(), mlp([pixels, *config.widths, each * config.latent]))
-            decoder = mlp([config.latent, *config.widths[::-1], math.prod(drawn)])
-            self.decoder: nn.Module = nn.Sequential(decoder, nn.Unflatten(1, drawn))
+            decoder = mlp([config.latent, *config.widths[::-1], math.prod(out_shape)])
+            self.decoder: nn.Module = nn.Sequential(decoder, nn.Unflatten(1, out_shape))
             return
         hidden = config.hidden if config.broadcast else 0
         size = ConvSize(config.width, config.widest, config.blocks, config.block, config.down, config.map, hidden)
@@ -106,6 +58,8 @@ class EncoderDecoder(nn.Module):
 
 class AutoencoderBase(Method, Autoencoder, LatentDecoder):
     """Abstract: the families add what is minimised, `losses`, and how an image becomes a latent, `posterior`."""
+
+    sampling_type = AutoencoderSampling
 
     kind: CodecKind = "continuous"
     vocabulary: int | None = None
@@ -134,7 +88,7 @@ class AutoencoderBase(Method, Autoencoder, LatentDecoder):
         self.shape: tuple[int, ...] = self.coder.latent_shape
         self.entries = math.prod(self.shape)
         self.gaussian = config.prior == "normal"
-        if not self.gaussian and self.entries > MOST:
+        if not self.gaussian and self.entries > MAX_MIXTURE_LATENTS:
             raise InputError(
                 f"a mixture over {self.entries:,} latents ({'x'.join(map(str, self.shape))}) is out of reach; set "
                 "method.prior=normal, or fewer of them by method.latent or method.down"
@@ -146,22 +100,28 @@ class AutoencoderBase(Method, Autoencoder, LatentDecoder):
         """[B, C, H, W] of what the codec gives -> mean and log variance, [B, *shape] each, in float32; None: no variance."""
 
     @abstractmethod
-    def drawn(self, latents: Tensor) -> Tensor:
-        """[B, *shape] -> [B, C, H, W] of what the codec takes: the expected picture, differentiable in `latents`."""
+    def expected_image(self, latents: Tensor) -> Tensor:
+        """[B, *shape] -> [B, C, H, W] of what the codec takes: the mean of the decoder's distribution, differentiable in
+        `latents`."""
 
     def diagnosis(self) -> tuple[Rule, ...]:
         return RULES
 
-    def settle_scale(self, encoded: Tensor, latents: Tensor) -> None:
-        """Optional. Called with up to `FITTED` training images and a draw of their latents at every checkpoint."""
+    def fit_scale(self, encoded: Tensor, latents: Tensor) -> None:
+        """Optional: estimates a calibrated decoder's scale, at every checkpoint.
+
+        `encoded` [N, C, H, W] are up to `PRIOR_IMAGES` training images as the codec encodes them, `latents` [N, *shape] a draw
+        of the latents of each.
+        """
 
     @torch.no_grad()
-    def sample(self, seeds: Sequence[int], cond: Cond, truncation: float = 1.0, **knobs: Any) -> Tensor:
-        """`truncation` shrinks the latents towards the prior's mean."""
+    def sample(self, seeds: Sequence[int], cond: Cond, sampling: Sampling) -> Tensor:
+        """[len(seeds), C, H, W] in [-1, 1]; `sampling` is an `AutoencoderSampling`."""
+        assert isinstance(sampling, AutoencoderSampling)
         latents = self.latents(seeds)
-        if truncation != 1.0:
+        if sampling.truncation != 1.0:
             mean = torch.zeros_like(latents[0]) if self.prior is None else self.prior.shares @ self.prior.means
-            latents = torch.lerp(mean, latents, truncation)
+            latents = torch.lerp(mean, latents, sampling.truncation)
         return self.picture(latents, cond)
 
     @torch.no_grad()
@@ -184,7 +144,7 @@ class AutoencoderBase(Method, Autoencoder, LatentDecoder):
 
     def decode(self, latents: Tensor) -> Tensor:
         """[B, *shape] -> [B, C, H, W] in [-1, 1], differentiable in `latents`."""
-        return self.codec.decode(self.drawn(latents))
+        return self.codec.decode(self.expected_image(latents))
 
     def log_prior(self, latents: Tensor) -> Tensor:
         """[B, *shape] -> [B] nats: log p(z) of what `latents` draws from."""
@@ -194,17 +154,15 @@ class AutoencoderBase(Method, Autoencoder, LatentDecoder):
         return torch.logsumexp(self.prior.log_densities(flat), 1)
 
     @torch.no_grad()
-    def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
-        """At a checkpoint: the mixture, on draws of the aggregate posterior q(z), and what a likelihood has to be scaled by."""
-        if when == "start":
-            return
+    def fit_at_checkpoint(self, batches: Iterable[Batch]) -> None:
+        """Fits the mixture to draws of the aggregate posterior q(z), and the scale of a calibrated decoder."""
         images, latents = [], []
-        for batch in itertools.islice(batches, FITTED // 64):
+        for batch in itertools.islice(batches, PRIOR_IMAGES // 64):
             encoded = self.codec.encode(batch.images)
             mean, log_variance = self.posterior(encoded)
             draw = batch.noise(*self.shape)
             images.append(encoded)
             latents.append(mean if log_variance is None else mean + (0.5 * log_variance).exp() * draw)
-        self.settle_scale(torch.cat(images), torch.cat(latents))
+        self.fit_scale(torch.cat(images), torch.cat(latents))
         if self.prior is not None:
             self.prior.fit(torch.cat(latents).flatten(1), seed=0)

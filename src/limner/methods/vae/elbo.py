@@ -27,16 +27,16 @@ def log_normal(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
     return -0.5 * ((z - mean).square() * torch.exp(-log_variance) + log_variance + math.log(2 * math.pi))
 
 
-def free_bits(kl: Tensor, least: float) -> Tensor:
-    """[B]: Σ_j max(least, mean KL_j over the batch) in the mean (Kingma et al. 2016, arXiv:1606.04934, eq. 15).
+def free_bits(kl: Tensor, minimum: float) -> Tensor:
+    """[B], whose mean is Σ_j max(minimum, mean KL_j over the batch) (Kingma et al. 2016, arXiv:1606.04934, eq. 15).
 
-    A latent that carries less than `least` nats pays `least`, and its KL is not pushed down any further.
+    A latent that carries less than `minimum` nats costs `minimum`, so that its KL has no gradient and shrinks no further.
     """
-    return torch.where(kl.mean(0) > least, kl, torch.full_like(kl, least)).sum(1)
+    return torch.where(kl.mean(0) > minimum, kl, torch.full_like(kl, minimum)).sum(1)
 
 
 def capacity(kl: Tensor, target: float) -> Tensor:
-    """[B]: whose mean is |mean KL − target| (Burgess et al. 2018, arXiv:1804.03599, eq. 8)."""
+    """[B], whose mean is |mean KL − target| (Burgess et al. 2018, arXiv:1804.03599, eq. 8)."""
     over = kl.sum(1) - target
     return torch.where(over.mean() >= 0, over, -over)
 
@@ -89,15 +89,15 @@ def importance_bound(log_weights: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     log 1/K Σ_k w_k ≤ log p(x) in expectation, and nearer to it with every further draw (Burda et al. 2015, arXiv:1509.00519).
     """
     count, total = 0, torch.zeros(())
-    most = sums = torch.zeros(())
+    largest = sums = torch.zeros(())
     for weights in log_weights:
         weights = in_float64(weights)
         if count == 0:
-            total, most, sums = weights.clone(), weights, torch.ones_like(weights)
+            total, largest, sums = weights.clone(), weights, torch.ones_like(weights)
         else:
             total = total + weights
-            higher = torch.maximum(most, weights)
-            sums = sums * (most - higher).exp() + (weights - higher).exp()
-            most = higher
+            higher = torch.maximum(largest, weights)
+            sums = sums * (largest - higher).exp() + (weights - higher).exp()
+            largest = higher
         count += 1
-    return total / count, most + sums.log() - math.log(count)
+    return total / count, largest + sums.log() - math.log(count)

@@ -20,7 +20,8 @@ usual cross-entropy, which is no likelihood. `logistic` is the discretised mixtu
 
 HALF_BIN = 1 / 255
 """Half the width of a grey value on [-1, 1]."""
-LEAST = 1e-12
+SMALLEST_MASS = 1e-12
+"""Floor of masses and mean errors, so that their logarithms are finite."""
 
 
 def channels(kind: Kind, colours: int, mixtures: int) -> int:
@@ -31,7 +32,7 @@ def channels(kind: Kind, colours: int, mixtures: int) -> int:
 def nll(kind: Kind, images: Tensor, out: Tensor, log_scale: Tensor) -> Tensor:
     """[B] nats: −log p(images), summed over all entries: a density for `gaussian` and `laplace`, a mass for the others.
 
-    `log_scale` is 0-d: log σ, or log b of exp(−|x−μ|/b)/2b; the others pay it no heed.
+    `log_scale` is 0-d: log σ, or log b of exp(−|x−μ|/b)/2b; the other kinds have no scale and ignore it.
     """
     if kind == "gaussian":
         entries = images[0].numel()
@@ -54,7 +55,7 @@ def log_mass(kind: Kind, images: Tensor, out: Tensor, log_scale: Tensor) -> Tens
     # Both are even: a bin above the mean is mirrored below it, where the difference of two tails loses no digits.
     mirrored = lower > 0
     high, low = (log_cdf(torch.where(mirrored, -a, b)) for a, b in ((lower, upper), (upper, lower)))
-    inside = high + torch.log(-torch.expm1((low - high).clamp(max=-LEAST)))
+    inside = high + torch.log(-torch.expm1((low - high).clamp(max=-SMALLEST_MASS)))
     ends = torch.where(images > 1 - HALF_BIN, log_cdf(-lower), torch.where(images < HALF_BIN - 1, log_cdf(upper), inside))
     return ends.flatten(1).sum(1)
 
@@ -80,7 +81,7 @@ def optimal_log_scale(kind: Kind, spread: Tensor) -> Tensor:
     Gaussian: log σ = ½·log mean((x−x̂)²), the "optimal σ-VAE" of Rybkin et al. 2021, arXiv:2006.13202. Laplace:
     log b = log mean|x−x̂|.
     """
-    log_scale = (0.5 if kind == "gaussian" else 1.0) * spread.clamp(min=LEAST).log()
+    log_scale = (0.5 if kind == "gaussian" else 1.0) * spread.clamp(min=SMALLEST_MASS).log()
     return -6 + F.softplus(log_scale + 6)
 
 
@@ -104,17 +105,16 @@ def _mixture(out: Tensor, colours: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
     return shares.squeeze(2), means, log_scales.clamp(min=-7), pulls.tanh()
 
 
-def _pulled(means: Tensor, pulls: Tensor, seen: Tensor | None = None) -> Tensor:
-    """Means of every channel, each drawn along by the channels before it in `seen` (broadcast over the mixture).
-
-    Where nothing was seen, the channels before are what they would be without spread: pulled themselves, and within the range.
+def _pulled(means: Tensor, pulls: Tensor, images: Tensor | None = None) -> Tensor:
+    """Means of every channel given the channels before it in `images` (broadcast over the mixture): eq. 3 of Salimans et al.
+    2017. Without `images`, the channels before stand at their own means, clamped to the range of pixels.
     """
     rows: list[Tensor] = []
     place = 0
     for channel in range(means.shape[2]):
         row = means[:, :, channel]
         for before in range(channel):
-            earlier = rows[before].clamp(-1, 1) if seen is None else seen[:, :, before]
+            earlier = rows[before].clamp(-1, 1) if images is None else images[:, :, before]
             row = row + pulls[:, :, place] * earlier
             place += 1
         rows.append(row)
@@ -128,6 +128,6 @@ def _mixture_log_mass(images: Tensor, out: Tensor) -> Tensor:
     centred = x - _pulled(means, pulls, x)
     upper, lower = ((centred + step) * torch.exp(-log_scales) for step in (HALF_BIN, -HALF_BIN))
     # σ(u) − σ(l) = σ(u)·σ(−l)·(1 − e^{l−u}), exact in both tails.
-    inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1((lower - upper).clamp(max=-LEAST)))
+    inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1((lower - upper).clamp(max=-SMALLEST_MASS)))
     each = torch.where(x > 1 - HALF_BIN, F.logsigmoid(-lower), torch.where(x < HALF_BIN - 1, F.logsigmoid(upper), inside))
     return torch.logsumexp(shares.log_softmax(1) + each.sum(2), 1)

@@ -10,109 +10,41 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
-from limner.core.capabilities import Autoencoder, Codec, CodecKind
+from limner.core.capabilities import Autoencoder, Codec
 from limner.core.cond import Batch, Cond
+from limner.core.config import CodecKind, DataSpec, Sampling
 from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
-from limner.core.method import Losses, Method, MethodConfig, Phase, Player, RunContext, StepContext
-from limner.core.optim import Clip, Optimiser
-from limner.core.schedule import Schedule
+from limner.core.method import Losses, Method, Phase, Player, StepContext
+from limner.methods.vq.config import ResolvedVqVaeConfig, VqVaeSampling
 from limner.methods.vq.diagnosis import CODEC_RULES
 from limner.nets.convae import ConvDecoder, ConvEncoder, ConvSize
-from limner.nets.layers import halvings
+from limner.nets.halving import halvings
 from limner.nets.patch import PatchDiscriminator
 from limner.nets.quantise import FiniteScalars, Quantised, VectorQuantiser, perplexity, usage
 
 MIN_IMAGE_SIDE = 8
 """Pixels of a side below which there is nothing to halve."""
-PLACES, PLACES_ACCELERATED = 100, 256
-"""Codes of one image that a prior learns in minutes on a CPU, and on an accelerator; its cost grows with them."""
 VECTORS_PER_CODE = 40
 """Latents that k-means starts from, over the number of codes."""
-
-Level = Annotated[int, Field(ge=3)]
-
-
-class VqVaeConfig(MethodConfig):
-    """The codec's own choices."""
-
-    makes: ClassVar[CodecKind | None] = "codes"
-
-    kind: Literal["vqvae"] = "vqvae"
-    quantiser: Literal["vq", "fsq"] = "vq"
-    """`vq`: the nearest of `codes` learned vectors. `fsq`: every entry rounded to one of `levels`, which needs no learning."""
-    codes: int = Field(512, ge=2)
-    dim: int = Field(32, ge=1)
-    """Entries of a code's vector (vq)."""
-    normalised: bool = False
-    """Codes and latents on the unit sphere (vq); goes well with a small `dim` and many codes."""
-    levels: tuple[Level, ...] = Field((8, 8, 8), min_length=1)
-    """Values of each entry (fsq); their product is the number of codes."""
-    commitment: float = Field(0.25, ge=0)
-    """Weight of the distance from latents to their codes (vq)."""
-    half_life: float = Field(2200.0, gt=0)
-    """Of the codes' moving averages, in images."""
-    down: int | Literal["auto"] = "auto"
-    """Halvings from image to codes. `auto`: two, and as many more as leave few enough codes for a prior."""
-    width: int = Field(32, ge=1)
-    """Channels at half the image's size, doubled at every halving."""
-    widest: int = Field(128, ge=1)
-    blocks: int = Field(1, ge=0)
-    """Residual blocks at every size."""
-    absolute: float = Field(0.0, ge=0)
-    """Weight of the absolute error beside the squared one, which is crisper and forgives more."""
-    adversarial: float = Field(0.0, ge=0)
-    """Weight of the patch discriminator's verdict; 0 is no discriminator. Against errors as a share of the data's variance."""
-    features: float = Field(0.0, ge=0)
-    """Weight of the distance in the discriminator's features, where there is one (Larsen et al. 2016, arXiv:1512.09300)."""
-    start: float = Field(0.5, ge=0, lt=1)
-    """Fraction of the budget at which the discriminator begins."""
-    discriminator_width: int = Field(32, ge=1)
-    optimiser: Optimiser = Optimiser(lr=Schedule(value=1e-3))
-    clip: Clip | None = None
-    discriminator_optimiser: Optimiser = Optimiser(lr=Schedule(value=1e-3), betas=(0.0, Schedule(value=0.99)))
-
-    def overlooked(self, key: str) -> str | None:
-        """Of a choice that the others leave without effect."""
-        name = key.partition(".")[0]
-        belongs = dict.fromkeys(("codes", "dim", "normalised", "commitment"), ("method.quantiser=vq", self.quantiser == "vq"))
-        belongs["levels"] = ("method.quantiser=fsq", self.quantiser == "fsq")
-        game = ("features", "start", "discriminator_width", "discriminator_optimiser")
-        belongs |= dict.fromkeys(game, ("method.adversarial above 0", self.adversarial > 0))
-        return f"it belongs to {belongs[name][0]}" if name in belongs and not belongs[name][1] else None
-
-    def settled(self, facts: RunContext) -> VqVaeConfig:
-        """`down="auto"` as a number."""
-        if self.down != "auto":
-            return self
-        return self.model_copy(update={"down": _down(facts.shape[1:], PLACES_ACCELERATED if facts.accelerated else PLACES)})
-
-
-def _down(size: tuple[int, int], places: int) -> int:
-    """Halvings: two where the size allows it, and more until no more than `places` are left."""
-    sizes = halvings(*size)
-    few = [number for number, (height, width) in enumerate(sizes) if number >= 2 and height * width <= places]
-    return few[0] if few else len(sizes) - 1
 
 
 class QuantisedEncoderDecoder(nn.Module):
     """Encoder, quantiser and decoder: the weights of the first player, and the codes, which follow them."""
 
-    def __init__(self, config: VqVaeConfig, shape: tuple[int, int, int], down: int) -> None:
+    def __init__(self, config: ResolvedVqVaeConfig, shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.quantiser: VectorQuantiser | FiniteScalars
         if config.quantiser == "vq":
             self.quantiser = VectorQuantiser(config.codes, config.dim, config.half_life, config.normalised)
         else:
             self.quantiser = FiniteScalars(config.levels, config.half_life)
-        size = ConvSize(config.width, config.widest, config.blocks, down=down, spatial=True)
+        size = ConvSize(config.width, config.widest, config.blocks, down=config.down, spatial=True)
         self.encoder = ConvEncoder(shape, self.quantiser.dim, size)
         self.decoder = ConvDecoder(self.quantiser.dim, shape, size)
 
@@ -122,10 +54,11 @@ class VqVae(Method, Autoencoder):
 
     kind: CodecKind = "codes"
     generates = False
+    sampling_type = VqVaeSampling
 
     variance: Tensor
 
-    def __init__(self, config: VqVaeConfig, codec: Codec, classes: tuple[str, ...] = ()) -> None:
+    def __init__(self, config: ResolvedVqVaeConfig, codec: Codec, spec: DataSpec) -> None:
         super().__init__(codec)
         if len(codec.shape) != 3 or min(codec.shape[1:]) < MIN_IMAGE_SIDE:
             raise InputError(
@@ -133,13 +66,12 @@ class VqVae(Method, Autoencoder):
             )
         channels, height, width = codec.shape
         self.config = config
-        down = _down((height, width), PLACES) if config.down == "auto" else config.down  # a run has settled it
-        most = len(halvings(height, width)) - 1
-        if not 1 <= down <= most:
+        max_down = len(halvings(height, width)) - 1
+        if not 1 <= config.down <= max_down:
             raise InputError(
-                f"method.down={down}: images of {height}x{width} can be halved 1 to {most} times; choose from these"
+                f"method.down={config.down}: images of {height}x{width} can be halved 1 to {max_down} times; choose from these"
             )
-        self.coder = QuantisedEncoderDecoder(config, (channels, height, width), down)
+        self.coder = QuantisedEncoderDecoder(config, (channels, height, width))
         self.shape: tuple[int, ...] = self.coder.encoder.map_size
         self.vocabulary: int | None = self.coder.quantiser.vocabulary
         self.discriminator: nn.Module = nn.Identity()
@@ -168,19 +100,19 @@ class VqVae(Method, Autoencoder):
         (batch,) = batches
         target = self.codec.encode(batch.images)
         latents = self.coder.encoder(target)
-        found: Quantised = self.coder.quantiser(latents)
-        decoded = self.coder.decoder(found.values).float()
+        quantised: Quantised = self.coder.quantiser(latents)
+        decoded = self.coder.decoder(quantised.values).float()
         squares = (target - decoded).square().mean((1, 2, 3))
-        loss = squares / self.variance + self.config.commitment * found.commitment  # eq. 3, over the data's variance
+        loss = squares / self.variance + self.config.commitment * quantised.commitment  # eq. 3, over the data's variance
         if self.config.absolute:
             loss = loss + self.config.absolute * (target - decoded).abs().mean((1, 2, 3)) / self.variance.sqrt()
         counts = self.coder.quantiser.counts
-        logs = {"squared_error": squares, "commitment": found.commitment}
+        logs = {"squared_error": squares, "commitment": quantised.commitment}
         logs |= {"perplexity": perplexity(counts), "usage": usage(counts)}
-        self.coder.quantiser.notes.append(self._statistics(latents.detach(), found.indices, batch))
+        self.coder.quantiser.notes.append(self._statistics(latents.detach(), quantised.indices, batch))
         if phase == "codes":
             return Losses({"codec": loss}, logs)
-        return self._game(target, decoded, loss, logs)
+        return self._adversarial_losses(target, decoded, loss, logs)
 
     def _statistics(self, latents: Tensor, indices: Tensor, batch: Batch) -> dict[str, Tensor]:
         """What the quantiser's `move_state` needs to know of a batch; only a book has dead codes to draw latents for."""
@@ -190,7 +122,7 @@ class VqVae(Method, Autoencoder):
         draws = batch.uniform(2, math.ceil(quantiser.vocabulary / len(batch)))
         return quantiser.statistics(latents, indices, draws.transpose(0, 1).flatten(1)[:, : quantiser.vocabulary])
 
-    def _game(self, target: Tensor, decoded: Tensor, loss: Tensor, logs: dict[str, Tensor]) -> Losses:
+    def _adversarial_losses(self, target: Tensor, decoded: Tensor, loss: Tensor, logs: dict[str, Tensor]) -> Losses:
         """Hinge losses (Lim & Ye 2017, arXiv:1705.02894) on patches; one pass of the discriminator serves both players.
 
         Esser's weight follows the gradients at the decoder's last layer (eq. 7); here it is a number of the recipe, so that the
@@ -211,28 +143,26 @@ class VqVae(Method, Autoencoder):
         return Losses({"codec": loss, "discriminator": critic}, logs)
 
     @torch.no_grad()
-    def fit(self, batches: Iterable[Batch], when: Literal["start", "checkpoint"]) -> None:
-        """At the start: the variance of the data, and k-means on the latents of the untrained encoder."""
-        if when != "start":
-            return
+    def fit_at_start(self, batches: Iterable[Batch]) -> None:
+        """The variance of the data, and k-means on the latents of the untrained encoder."""
         places = math.prod(self.shape)
         count = math.ceil(VECTORS_PER_CODE * self.coder.quantiser.vocabulary / places / 64)
         images = torch.cat([self.codec.encode(batch.images) for batch in itertools.islice(batches, count)])
         self.variance.copy_(images.var().clamp(min=1e-6))
         self.coder.quantiser.initialise(torch.cat([self.coder.encoder(part) for part in torch.split(images, 64)]), seed=0)
 
-    def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
-        """Nothing yet. Errors: `InputError`, always."""
+    def sample(self, seeds: Sequence[int], cond: Cond, sampling: Sampling) -> Tensor:
+        """A codec draws no pictures. Errors: `InputError`, always."""
         raise InputError(
             "codes alone draw no pictures, a prior over them does; train one with `limner train SRC --preset prior codec=RUN`"
         )
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] in [-1, 1] -> [B, h, w] int64, in float32 whatever surrounds it: a code is one or another."""
+        """[B, C, H, W] in [-1, 1] -> [B, h, w] int64; float32 even under autocast, so that rounding does not change a code."""
         with torch.autocast(images.device.type, enabled=False):
-            found: Quantised = self.coder.quantiser(self.coder.encoder(self.codec.encode(images)))
-        return found.indices
+            quantised: Quantised = self.coder.quantiser(self.coder.encoder(self.codec.encode(images)))
+        return quantised.indices
 
     def decode(self, latents: Tensor) -> Tensor:
         """[B, h, w] int64 -> [B, C, H, W] in [-1, 1]."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from limner.core import precision
+from limner.core.config import Precision
 from limner.core.errors import InputError
 from limner.core.images import batches_of
 from limner.core.precision import exact
@@ -116,7 +117,7 @@ def _resized(images: Source, rows: NDArray[np.int64], work: tuple[int, int]) -> 
     return np.concatenate(chunks)
 
 
-def _fit(net: nn.Module, loss_of: Callable[[int, int], Tensor], images_seen: int, batch: int, how: precision.Precision) -> None:
+def _fit(net: nn.Module, loss_of: Callable[[int, int], Tensor], images_seen: int, batch: int, how: Precision) -> None:
     """Minimises `loss_of(first, number)` over `images_seen` images by AdamW, with a learning rate that rises and then falls to
     0."""
     steps = images_seen // batch
