@@ -117,7 +117,7 @@ def limner_contender(task: dict[str, Any]) -> Contender:
     from limner.training.step import Stepper
     from limner.core.precision import prepare_module
     from limner.core.process import keep_freed_memory
-    from limner.data import open_dataset
+    from limner.data.dataset import open_dataset
     from limner.data.feed import Feed
 
     keep_freed_memory()

@@ -18,7 +18,8 @@ from limner import load, resume
 from limner.cli import main
 from limner.core.errors import InputError
 from limner.core.progress import Progress
-from limner.data import DataOptions, prepare, prepare_source
+from limner.data.options import DataOptions
+from limner.data.prepare import prepare, prepare_source
 from served import Site, serve
 
 SMALL = ["batch.size=8", "score.points=0", "previews.count=4"]
@@ -120,7 +121,7 @@ def test_the_newest_copy_stands_in_for_a_server_that_is_away(
         address = f"{site.url}/pets.zip"
         before = prepare(address)
     events: list[Progress] = []
-    assert prepare_source(address, DataOptions(), tell=events.append).path == before.path
+    assert prepare_source(address, DataOptions(), on_progress=events.append).path == before.path
     assert [("newest copy" in event.note, "\n" in event.note) for event in events] == [(True, False)]
     capsys.readouterr()
     assert main(["data", "prepare", address, "--size", "16"]) == 0

@@ -375,7 +375,7 @@ def test_for_a_person(runs: dict[str, Path], mine: Path, capsys: pytest.CaptureF
         ("dcgan", "sample RUN --truncation few", "--truncation"),
         ("dcgan", "reconstruct RUN", "IMAGES"),
         ("dcgan", "reconstruct RUN nowhere.png", "nowhere.png"),
-        ("dcgan", "reconstruct RUN empty", "no picture in empty"),
+        ("dcgan", "reconstruct RUN empty", "empty is empty; give a folder or archive with pictures"),
         ("dcgan", "reconstruct RUN bad.png", "bad.png cannot be used: not a picture"),
         ("dcgan", "reconstruct RUN folder", "folder/bad.png cannot be used: the file is empty"),
         ("dcgan", "reconstruct RUN good.png --starts 0", "at least 1"),

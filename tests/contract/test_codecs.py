@@ -23,7 +23,7 @@ from contract.helpers import (
     run_of,
 )
 from limner.core.progress import silent
-from limner.data import prepare
+from limner.data.prepare import prepare
 from limner.methods.gan.gan import Gan
 from limner.recipes.build import presets_drawing, presets_making
 from limner.runs.run import Run

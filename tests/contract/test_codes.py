@@ -30,7 +30,7 @@ from contract.helpers import (
 from contract.test_losses_contract import SHAPE, duplicate
 from limner.core.cond import Batch, Cond
 from limner.core.method import StepContext
-from limner.data import prepare
+from limner.data.prepare import prepare
 from limner.methods.vq.config import PriorSampling, VqVaeSampling
 from limner.methods.vq.prior import Prior
 from limner.methods.vq.vqvae import VqVae

@@ -19,9 +19,10 @@ import limner
 from contract.helpers import ask_to_stop, assert_same_weights, at_images, finished, outcome_of, run_of, start
 from contract.test_codes import BARE, SMALL, codec_of
 from limner.core.digest import digest
-from limner.data import latents, prepare
+from limner.data import latents
 from limner.data.feed import Feed
 from limner.data.latents import PASS, Memory, kept_at
+from limner.data.prepare import prepare
 from limner.methods.vq.vqvae import VqVae
 from limner.runs.run import Run
 from limner.training.train import resume

@@ -14,7 +14,7 @@ from contract.helpers import NARROW, narrowed, run_of
 from contract.test_codes import BARE, SMALL
 from limner.cli import main
 from limner.core.method import StepContext
-from limner.data import prepare
+from limner.data.prepare import prepare
 from limner.methods.vq.vqvae import VqVae
 from limner.training.dry_run import Pace, dry_run
 from limner.training.step import Stepper

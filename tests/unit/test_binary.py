@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from limner import InputError
-from limner.data import prepare
 from limner.data.pictures import binarised
+from limner.data.prepare import prepare
 from made import encoded, textured, write
 
 

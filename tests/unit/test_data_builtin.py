@@ -10,7 +10,9 @@ import requests
 
 import made
 from limner.core.errors import InputError
-from limner.data import named, prepare, scenes, summary
+from limner.data import named, scenes
+from limner.data.dataset import summary
+from limner.data.prepare import prepare
 from limner.data.scenes import COLOURS, SHAPES, held_out
 from served import serve
 
@@ -71,7 +73,9 @@ def test_scenes_captions_and_labels(drawn):
     assert (drawn.labels == drawn.factors["shape"][:, 0]).all()
     assert drawn.classes == SHAPES
     assert {
-        scenes.describe(scenes.Scene((scenes.Contender(3, 0, 0.5, 0.5, 0.1, 0), scenes.Contender(5, 5, 0.2, 0.2, 0.2, 0)), 0.1))
+        scenes.describe(
+            scenes.Scene((scenes.SceneObject(3, 0, 0.5, 0.5, 0.1, 0), scenes.SceneObject(5, 5, 0.2, 0.2, 0.2, 0)), 0.1)
+        )
     } == {"a small red star and a large blue ring on a dark background"}
 
 
@@ -121,8 +125,8 @@ def test_scenes_by_their_factors():
     assert np.mean(held) == pytest.approx(1 / 8, abs=0.03)  # 6 of 48 pairs
     base = dict.fromkeys(scenes.FACTORS, 0) | {"colour": 5, "x": 8, "y": 3, "size": 2}
     scene = scenes.scene_of(base, (32, 32))
-    assert (len(scene.things), scene.things[0].shape, scene.things[0].colour) == (1, 0, 5)
-    assert scene.things[0].radius == pytest.approx(0.10 + 2.5 / 6 * 0.12)
+    assert (len(scene.objects), scene.objects[0].shape, scene.objects[0].colour) == (1, 0, 5)
+    assert scene.objects[0].radius == pytest.approx(0.10 + 2.5 / 6 * 0.12)
     row = np.array([list(base.values())])
     assert (scenes.paint_factors(row, (32, 32))[0] == scenes.paint(scene, (32, 32))).all()
     for name, change in (("x", 9), ("y", 4), ("size", 3), ("colour", 6), ("shape", 1), ("background", 1)):
@@ -211,7 +215,9 @@ def test_a_download_with_a_wrong_checksum_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("LIMNER_DATA", "")
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path))
     with serve(**{"cifar-10-binary.tar.gz": b"not the file"}) as site:
-        monkeypatch.setitem(named.KNOWN, "cifar-10", replace(named.KNOWN["cifar-10"], mirrors=(f"{site.url}/",)))
+        monkeypatch.setitem(
+            named.PUBLISHED_SETS, "cifar-10", replace(named.PUBLISHED_SETS["cifar-10"], mirrors=(f"{site.url}/",))
+        )
         with pytest.raises(InputError, match="MD5"):
             named.load("cifar-10")
         assert site.fetched == ["/cifar-10-binary.tar.gz"]

@@ -10,9 +10,12 @@ from pydantic import ValidationError
 
 import made
 from limner.core.errors import InputError
-from limner.data import DataOptions, check, prepare
-from limner.data.options import DataKeywords, ImageOptions
+from limner.core.progress import OnProgress, silent
+from limner.data.listing import Listing
+from limner.data.options import DataOptions, ImageOptions
+from limner.data.prepare import check, prepare
 from limner.data.reuse import cache_key
+from limner.data.source import PictureSource
 from limner.recipes.recipe import DataConfig
 
 MADE_BEFORE = {
@@ -34,11 +37,16 @@ MADE_BEFORE = {
 """Keys of sets that were prepared before the options were a model, for a source called pets."""
 
 
-class Pets:
+class Pets(PictureSource):
+    """A source of which only the name and the identity are asked for."""
+
     name = "pets"
 
-    def identity(self) -> str:
+    def identity(self, on_progress: OnProgress = silent) -> str:
         return "a\0 1"
+
+    def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
+        raise NotImplementedError
 
 
 @pytest.mark.parametrize("key", MADE_BEFORE)
@@ -53,8 +61,7 @@ def test_a_size_is_one_however_it_is_written() -> None:
     assert DataOptions.of({"size": "32"}).as_json() == DataOptions.of({"size": 32}).as_json()
 
 
-def test_keywords_are_the_fields() -> None:
-    assert set(DataKeywords.__annotations__) == set(DataOptions.model_fields)
+def test_a_recipe_has_the_same_options_but_the_seed() -> None:
     assert set(DataOptions.model_fields) - {"seed"} == set(ImageOptions.model_fields)
     assert all(one.description for one in (DataOptions.model_fields | DataConfig.model_fields).values())
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 import made
 from limner.core.errors import InputError
-from limner.data import parse_size
+from limner.data.options import parse_size
 from limner.data.pictures import PIXEL_LIMIT, Shaping, Unreadable, look, parse_background, read
 
 WHITE = (255, 255, 255)

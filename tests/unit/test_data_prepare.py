@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,9 +13,10 @@ from PIL import Image
 
 import made
 from limner.core.errors import InputError
-from limner.data import check, open_dataset, prepare, summary
+from limner.data.dataset import open_dataset, summary
 from limner.data.duplicates import find_groups, signatures
 from limner.data.options import SplitRule
+from limner.data.prepare import READING, check, prepare
 from limner.data.splits import choose, deal
 
 
@@ -171,19 +174,19 @@ def test_choose_takes_whole_groups_and_shares():
 
 
 def test_the_cache_opens_at_once_and_notices_changes(pets):
-    calls = []
-    first = prepare(pets, progress=lambda done, total: calls.append((done, total)))
-    assert calls[-1] == (60, 60)
-    calls.clear()
-    assert prepare(pets, progress=lambda done, total: calls.append((done, total))).path == first.path
-    assert not calls
+    events = []
+    first = prepare(pets, on_progress=events.append)
+    assert (events[-1].what, events[-1].done, events[-1].total) == (READING, 60, 60)
+    events.clear()
+    assert prepare(pets, on_progress=events.append).path == first.path
+    assert not events
     made.write(pets / "cat" / "new.png", made.encoded(made.textured(77)))
     assert len(prepare(pets).images) == 61
 
 
 def test_two_at_once_and_a_damaged_cache(pets):
     inner = []
-    outer = prepare(pets, progress=lambda done, total: inner or inner.append(prepare(pets)))
+    outer = prepare(pets, on_progress=lambda event: inner or inner.append(prepare(pets)))
     assert outer.path == inner[0].path
     assert outer.fingerprint == inner[0].fingerprint
     (outer.path / "images.npy").unlink()
@@ -209,12 +212,12 @@ def test_out(pets, tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_interruption_leaves_nothing(pets, tmp_path, error):
-    def stop(done, total):
+    def stop(event):
         raise error
 
     out = tmp_path / "place" / "out"
     with pytest.raises(error):
-        prepare(pets, out=out, progress=stop)
+        prepare(pets, out=out, on_progress=stop)
     assert list(out.parent.iterdir()) == []
 
 
@@ -290,9 +293,29 @@ def test_what_is_no_prepared_folder(pets, tmp_path):
         open_dataset(data.path)
 
 
-def test_the_import_is_light():
-    import subprocess
-    import sys
-
-    code = "import sys, limner.data; print(sorted({'torch', 'sklearn', 'scipy'} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("options", {"numpy", "torch", "PIL", "fsspec", "limner.data.sources"}),
+        ("prepare", {"torch", "sklearn", "scipy", "fsspec", "pooch"}),
+    ],
+)
+def test_the_import_is_light(module, absent):
+    code = f"import sys, limner.data.{module}; print(sorted({absent} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_the_options_are_described_in_a_tenth_of_a_second():
+    code = """
+import time
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+class Any(BaseModel):  # pydantic imports much when its first model is made
+    side: int | None = Field(None, ge=1)
+before = time.process_time()
+import limner.data.options
+print(time.process_time() - before)
+"""
+    seconds = min(
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) for _ in range(3)
+    )
+    assert seconds < 0.1

@@ -19,7 +19,9 @@ import made
 from limner.core.address import public_address, public_text
 from limner.core.errors import InputError
 from limner.core.progress import Progress
-from limner.data import DataOptions, arrays, check, check_source, prepare, remote
+from limner.data import arrays, remote
+from limner.data.options import DataOptions
+from limner.data.prepare import check, check_source, prepare
 from served import Endless, Site, cut_short, serve
 
 
@@ -81,12 +83,12 @@ def test_a_download_is_told_in_mib_and_pictures_as_pictures(tmp_path: Path) -> N
     files = made.tree_bytes(pets(tmp_path)) | {"padding.bin": bytes(3 * 2**20)}
     with serve(**{"pets.zip": zipped(files)}) as site:
         told: list[Progress] = []
-        check_source(f"{site.url}/pets.zip", DataOptions(), tell=told.append)
+        check_source(f"{site.url}/pets.zip", DataOptions(), on_progress=told.append)
         assert (told[0].what, told[0].done, told[0].total) == ("fetching pets.zip (MiB)", 1, 3)
         assert (told[-1].what, told[-1].done, told[-1].total) == ("preparing data", 10, 10)
-        counted: list[tuple[int, int]] = []
-        prepare(f"{site.url}/pets.zip", progress=lambda done, total: counted.append((done, total)))
-        assert {total for _, total in counted} == {10}
+        told.clear()
+        prepare(f"{site.url}/pets.zip", on_progress=told.append)
+        assert {(event.what, event.total) for event in told} == {("preparing data", 10)}
 
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
@@ -176,11 +178,11 @@ BAD = {
     "a kind that reads rules": ("reference://host/pets.zip", "kind 'reference', which is not opened here"),
     "a chain": ("memory://a.zip::file:///etc/passwd", "chains addresses"),
     "nothing there": ("memory://nowhere/pets", "there is nothing at memory://nowhere/pets"),
-    "no archive": ("memory://set/pets.rar", "one file and no archive"),
+    "no archive": ("memory://set/pets.rar", "is one file, and of no kind that holds a set of pictures; give a folder"),
     "no such page": ("SITE/missing.zip", "404.*check the address"),
     "no name": ("memory://set/..", "does not end in a name"),
     "no name over http": ("SITE/", "does not end in a name"),
-    "no archive over http": ("SITE/index.html", "one file and no archive"),
+    "no archive over http": ("SITE/index.html", "is one file, and of no kind that holds a set of pictures; give a folder"),
 }
 
 
@@ -208,10 +210,10 @@ def test_what_is_too_large_is_refused_before_it_is_fetched(
     memory.pipe_file("/set/pets.zip", bytes(5000))
     with serve(**{"pets.zip": bytes(5000)}) as site:
         for address in (f"{site.url}/pets.zip", "memory://set/pets.zip"):
-            monkeypatch.setattr(remote, "LARGEST", 4000)
+            monkeypatch.setattr(remote, "MAX_BYTES", 4000)
             with pytest.raises(InputError, match="holds 5,000 bytes, more than the 4,000 of one source"):
                 prepare(address)
-            monkeypatch.setattr(remote, "LARGEST", 2**38)
+            monkeypatch.setattr(remote, "MAX_BYTES", 2**38)
             with monkeypatch.context() as patch:
                 patch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10))
                 with pytest.raises(InputError, match=r"has 10 left.*LIMNER_CACHE"):
@@ -221,7 +223,7 @@ def test_what_is_too_large_is_refused_before_it_is_fetched(
 
 def test_an_answer_without_an_end_or_cut_short_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     endless = Endless()
-    monkeypatch.setattr(remote, "LARGEST", 2**22)
+    monkeypatch.setattr(remote, "MAX_BYTES", 2**22)
     with serve(**{"a.zip": endless, "b.zip": cut_short(b"PK")}) as site:
         with pytest.raises(InputError, match="sends more than the 4,194,304 bytes"):
             prepare(f"{site.url}/a.zip")
@@ -332,7 +334,7 @@ def test_files_of_unknown_size_are_bounded(
 
     monkeypatch.setattr(remote, "_described", unsaid)
     with monkeypatch.context() as patch:
-        patch.setattr(remote, "LARGEST", 4000)
+        patch.setattr(remote, "MAX_BYTES", 4000)
         with pytest.raises(InputError, match="gives more than"):
             prepare("memory://set/pets")
     assert copies(cache) == []

@@ -14,7 +14,7 @@ import pytest
 
 import made
 from limner.core.errors import InputError
-from limner.data import check, prepare
+from limner.data.prepare import check, prepare
 
 
 def packed(root, path):
@@ -193,7 +193,7 @@ def test_what_is_no_source(tmp_path):
         ("texts", "no picture"),
         ("one", "a single picture cannot train"),
         ("gone", "there is no"),
-        ("file.bin", "no archive"),
+        ("file.bin", "of no kind that holds a set of pictures; give a folder of pictures, an IDX file, a .zip"),
     ]:
         with pytest.raises(InputError, match=message) as error:
             check(tmp_path / source)

@@ -17,7 +17,7 @@ from torch import Tensor
 import limner
 from limner.core.errors import InputError
 from limner.core.progress import Progress
-from limner.data import prepare
+from limner.data.prepare import prepare
 from limner.metrics.distribution.frechet import Null
 from limner.metrics.features.detectors import Detector, Shape
 from limner.metrics.features.summary import FeatureSummary

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from limner.core.errors import InputError
-from limner.data import prepare
+from limner.data.prepare import prepare
 from limner.judges import judge as judge_module
 from limner.judges.judge import JUDGE_SEED, SHIPPED_JUDGES, judge_for
 from limner.metrics.features.judge import judge_key, load_judge

@@ -23,7 +23,7 @@ from PIL import Image
 
 import raters
 from limner.core.errors import InputError
-from limner.data import prepare
+from limner.data.prepare import prepare
 from limner.evaluation.human import plan as planning
 from limner.evaluation.human import records, server
 from limner.evaluation.human.forms import FORMS, study_parts

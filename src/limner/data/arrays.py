@@ -1,4 +1,4 @@
-"""Files that hold bare pixels: IDX (the MNIST layout) and the CIFAR-10 binary layout, gzip-wrapped or not.
+"""Files of uncompressed pixels: IDX (the MNIST layout) and the CIFAR-10 binary layout, either may be in a gzip file.
 
 Sources: http://yann.lecun.com/exdb/mnist (IDX), https://www.cs.toronto.edu/~kriz/cifar.html (binary version).
 """
@@ -19,17 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core.errors import InputError
-from limner.data.listing import Arrays, Listing
-from limner.data.options import SPLITS
+from limner.core.progress import OnProgress, silent
+from limner.data.listing import Arrays, Listing, printable
+from limner.data.options import SPLITS, DataOptions
+from limner.data.source import PictureSource
+from limner.data.trees import dataset_name
 
+IDX_ENDINGS = tuple(f"images{mark}idx{axes}-ubyte{gzip}" for mark in "-." for axes in "34" for gzip in ("", ".gz"))
+"""How the names of IDX files of pictures end; the file of their labels is beside them (`label_names`)."""
 _IDX_IMAGES = re.compile(r"^(?P<stem>.*?)images[-.]idx[34]-ubyte(\.gz)?$", re.IGNORECASE)
 _CIFAR_SIDE = 32
 _CIFAR_RECORD = 1 + 3 * _CIFAR_SIDE**2
-_LARGEST = 2**34
+_MAX_BYTES = 2**34
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitPixels:
     """The pixels [n, H, W, C] uint8 of one split, with labels [n] where there are any."""
 
     split: str
@@ -39,25 +44,26 @@ class Part:
 
 def idx_files(folder: Path) -> list[Path]:
     """The IDX image files directly in `folder`; only one of a file and its gzip."""
-    found = sorted(path for path in folder.iterdir() if _IDX_IMAGES.match(path.name))
-    return [path for path in found if not (path.suffix.lower() == ".gz" and path.with_suffix("") in found)]
+    paths = sorted(path for path in folder.iterdir() if _IDX_IMAGES.match(path.name))
+    return [path for path in paths if not (path.suffix.lower() == ".gz" and path.with_suffix("") in paths)]
 
 
-def is_idx(path: Path) -> bool:
-    return bool(_IDX_IMAGES.match(path.name))
+def is_idx_folder(source: object) -> bool:
+    """Whether `source` is a folder with IDX files of pictures in it."""
+    return isinstance(source, Path) and source.is_dir() and bool(idx_files(source))
 
 
-def is_cifar(folder: Path) -> bool:
-    """Whether `folder` has the batches of CIFAR-10's binary version."""
-    return (folder / "data_batch_1.bin").is_file()
+def is_cifar(source: object) -> bool:
+    """Whether `source` is a folder with the batches of CIFAR-10's binary version."""
+    return isinstance(source, Path) and (source / "data_batch_1.bin").is_file()
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """An IDX file of unsigned bytes with any number of axes. Errors: `InputError` when it is not one, or not whole."""
     try:
         with path.open("rb") as raw:
-            wrapped = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if wrapped else path.open("rb") as handle:
+            is_compressed = raw.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rb") if is_compressed else path.open("rb") as handle:
             head = handle.read(4)
             if len(head) < 4 or head[:2] != b"\0\0" or not 1 <= head[3] <= 4:
                 raise InputError(f"{path} is not an IDX file (wrong magic number); get a fresh copy")
@@ -65,7 +71,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
                 raise InputError(f"{path} holds IDX type 0x{head[2]:02x}; only unsigned bytes (0x08) are pictures or labels")
             shape = tuple(int(side) for side in np.frombuffer(handle.read(4 * head[3]), ">u4"))
             count = math.prod(shape)
-            if len(shape) != head[3] or not 0 < count <= _LARGEST:
+            if len(shape) != head[3] or not 0 < count <= _MAX_BYTES:
                 raise InputError(f"{path} states the shape {shape}, which cannot be; get a fresh copy")
             data = handle.read(count + 1)  # one more than stated, to notice a file that is too long
     except (OSError, EOFError, zlib.error) as error:
@@ -77,7 +83,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def read_idx_part(images: Path, split: str | None = None) -> Part:
+def read_idx_part(images: Path, split: str | None = None) -> SplitPixels:
     """An image file and its label file beside it. Errors: `InputError` when they do not belong together."""
     match = _IDX_IMAGES.match(images.name)
     stem = match["stem"].lower() if match else ""
@@ -92,7 +98,7 @@ def read_idx_part(images: Path, split: str | None = None) -> Part:
             raise InputError(f"{beside[0]} has {labels.size} labels, {images.name} {len(pixels)} pictures; get fresh copies")
     if split is None:
         split = "test" if "t10k" in stem or "test" in stem else "val" if "val" in stem else "train"
-    return Part(split, pixels[..., None] if pixels.ndim == 3 else pixels, labels)
+    return SplitPixels(split, pixels[..., None] if pixels.ndim == 3 else pixels, labels)
 
 
 def label_names(images: str) -> tuple[str, ...]:
@@ -109,7 +115,7 @@ def labels_beside(images: Path) -> list[Path]:
     return [path for path in map(images.with_name, label_names(images.name)) if path.is_file()]
 
 
-def read_cifar(folder: Path) -> tuple[list[Part], tuple[str, ...]]:
+def read_cifar(folder: Path) -> tuple[list[SplitPixels], tuple[str, ...]]:
     """The parts and class names of a folder in the CIFAR-10 binary layout. Errors: `InputError` for a file that is damaged."""
     names = [path.name for path in sorted(folder.glob("data_batch_*.bin"))] + ["test_batch.bin"]
     files = {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
@@ -117,7 +123,7 @@ def read_cifar(folder: Path) -> tuple[list[Part], tuple[str, ...]]:
     return _cifar_parts(str(folder), files, meta.read_bytes() if meta.is_file() else b"")
 
 
-def read_cifar_archive(path: Path) -> tuple[list[Part], tuple[str, ...]]:
+def read_cifar_archive(path: Path) -> tuple[list[SplitPixels], tuple[str, ...]]:
     """The same from the official `cifar-10-binary.tar.gz`, without extracting it."""
     files: dict[str, bytes] = {}
     try:
@@ -131,26 +137,60 @@ def read_cifar_archive(path: Path) -> tuple[list[Part], tuple[str, ...]]:
     return _cifar_parts(str(path), files, files.pop("batches.meta.txt", b""))
 
 
-def _cifar_parts(where: str, files: Mapping[str, bytes], meta: bytes) -> tuple[list[Part], tuple[str, ...]]:
-    parts: list[Part] = []
+def _cifar_parts(where: str, files: Mapping[str, bytes], meta: bytes) -> tuple[list[SplitPixels], tuple[str, ...]]:
+    parts: list[SplitPixels] = []
     for split, start in (("train", "data_batch_"), ("test", "test_batch")):
-        chosen = [(name, files[name]) for name in sorted(files) if name.startswith(start) and name.endswith(".bin")]
-        for name, data in chosen:
+        batches = [(name, files[name]) for name in sorted(files) if name.startswith(start) and name.endswith(".bin")]
+        for name, data in batches:
             if not data or len(data) % _CIFAR_RECORD:
                 raise InputError(f"{where}: {name} has {len(data)} bytes, not a multiple of {_CIFAR_RECORD}; get a fresh copy")
-        if chosen:
-            records = np.frombuffer(b"".join(data for _, data in chosen), np.uint8).reshape(-1, _CIFAR_RECORD)
+        if batches:
+            records = np.frombuffer(b"".join(data for _, data in batches), np.uint8).reshape(-1, _CIFAR_RECORD)
             planes = records[:, 1:].reshape(-1, 3, _CIFAR_SIDE, _CIFAR_SIDE)
             labels = records[:, 0].astype(np.int64)
             if labels.max() > 9:
                 raise InputError(f"{where} has the label {labels.max()}; CIFAR-10 labels are 0 to 9, so get a fresh copy")
-            parts.append(Part(split, np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels))
+            parts.append(SplitPixels(split, np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels))
     if not parts:
         raise InputError(f"{where} holds no CIFAR-10 batches (data_batch_1.bin ...); get a fresh copy")
     return parts, tuple(line.strip() for line in io.StringIO(meta.decode("utf-8", "replace")) if line.strip())
 
 
-def as_listing(where: str, parts: Sequence[Part], classes: tuple[str, ...], *, labelled: bool = True) -> Listing:
+class IdxSource(PictureSource):
+    """The IDX files in a folder, or one IDX file of pictures with the labels beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, dataset_name(path.name)
+
+    def identity(self, on_progress: OnProgress = silent) -> str:
+        return file_states(sorted(self.path.iterdir()) if self.path.is_dir() else [self.path, *labels_beside(self.path)])
+
+    def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
+        images = idx_files(self.path) if self.path.is_dir() else [self.path]
+        return as_listing(str(self.path), [read_idx_part(path) for path in images], (), labelled=options.labels == "auto")
+
+
+class CifarSource(PictureSource):
+    """A folder in the CIFAR-10 binary layout."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, dataset_name(path.name)
+
+    def identity(self, on_progress: OnProgress = silent) -> str:
+        return file_states(sorted(self.path.iterdir()))
+
+    def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
+        parts, classes = read_cifar(self.path)
+        return as_listing(str(self.path), parts, classes, labelled=options.labels == "auto")
+
+
+def file_states(paths: Sequence[Path]) -> str:
+    """Name, size and time of change of each file: text that changes when one of them does, without reading them."""
+    states = ((path.name, path.stat()) for path in paths if path.is_file())
+    return "\n".join(f"{printable(name)}\0{state.st_size}\0{state.st_mtime_ns}" for name, state in states)
+
+
+def as_listing(where: str, parts: Sequence[SplitPixels], classes: tuple[str, ...], *, labelled: bool = True) -> Listing:
     """Joins parts, in the order of `SPLITS`, into one listing with published splits. Errors: `InputError` where they differ."""
     parts = sorted(parts, key=lambda part: SPLITS.index(part.split))
     shapes = sorted({part.images.shape[1:] for part in parts})
@@ -158,12 +198,12 @@ def as_listing(where: str, parts: Sequence[Part], classes: tuple[str, ...], *, l
         raise InputError(f"{where} holds pictures of different shapes {shapes}; keep one shape per folder")
     starts = np.cumsum([0, *(len(part.images) for part in parts)])
 
-    def rows(wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
-        found = np.empty((len(wanted), *shapes[0]), np.uint8)
+    def rows(indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        pixels = np.empty((len(indices), *shapes[0]), np.uint8)
         for part, start, stop in zip(parts, starts[:-1], starts[1:], strict=True):
-            here = (wanted >= start) & (wanted < stop)
-            found[here] = part.images[wanted[here] - start]
-        return found
+            here = (indices >= start) & (indices < stop)
+            pixels[here] = part.images[indices[here] - start]
+        return pixels
 
     hints = np.concatenate([np.full(len(part.images), SPLITS.index(part.split), np.int8) for part in parts])
     labels = None

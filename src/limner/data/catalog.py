@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 
-def known_sets() -> list[dict[str, str | None]]:
-    """The data sets known by name, each with one line, and the folder it is in: None where it is not at hand."""
-    from limner.data import BUILT_IN, named
+def built_in_sets() -> list[dict[str, str | None]]:
+    """Each data set known by name: `name`, one `line` about it, and `where` it is: a folder, or None where it is not here."""
+    from limner.data import named
+    from limner.data.sources import BUILT_IN
 
     def place(name: str) -> str | None:
-        if name not in named.KNOWN:
+        if name not in named.PUBLISHED_SETS:
             return "built in"
-        found = named.locate(name)
-        return None if found is None else str(found)
+        folder = named.locate(name)
+        return None if folder is None else str(folder)
 
     return [{"name": name, "line": line, "where": place(name)} for name, line in BUILT_IN.items()]

@@ -1,4 +1,4 @@
-"""Data sets known by name: found in the folders of ``LIMNER_DATA``, or else downloaded and checked.
+"""Published data sets by name: read from the folders of ``LIMNER_DATA``, or downloaded and checked.
 
 A local copy is checked by its structure only (magic numbers, counts, sizes), for gzip wrappers differ between honest copies.
 Checksums: MD5 of the official files, as the authors' pages and Fashion-MNIST's README publish them.
@@ -7,7 +7,7 @@ Checksums: MD5 of the official files, as the authors' pages and Fashion-MNIST's 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,24 +25,28 @@ _IDX_FILES = (
     "t10k-labels-idx1-ubyte.gz",
 )
 _CIFAR_FOLDER = "cifar-10-batches-bin"
-_LARGEST_FILE = 2**30  # bytes; the largest of them, CIFAR-10's, has 170 million
+_MAX_FILE_BYTES = 2**30  # bytes; the largest of them, CIFAR-10's, has 170 million
 
 
 @dataclass(frozen=True)
-class Known:
-    """A published data set: where it may lie, where it comes from, and what must be found in it."""
+class PublishedSet:
+    """A published data set: where it may lie, where it comes from, and what it consists of."""
 
     line: str
     folders: tuple[str, ...]
+    """Below a folder of LIMNER_DATA; the first that holds the files is taken."""
     mirrors: tuple[str, ...]
-    files: dict[str, str]  # file name -> MD5
+    files: dict[str, str]
+    """File name -> MD5."""
     side: int
-    counts: tuple[int, int]  # train, test
+    """Height and width in pixels."""
+    counts: tuple[int, int]
+    """Pictures of train and of test."""
     classes: tuple[str, ...]
 
 
-KNOWN = {
-    "mnist": Known(
+PUBLISHED_SETS: Mapping[str, PublishedSet] = {
+    "mnist": PublishedSet(
         line="70,000 handwritten digits, 28x28 grey, 10 classes",
         folders=("mnist", "MNIST/raw", "mnist/raw", "MNIST"),
         mirrors=("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
@@ -62,7 +66,7 @@ KNOWN = {
         counts=(60_000, 10_000),
         classes=tuple("0123456789"),
     ),
-    "fashion-mnist": Known(
+    "fashion-mnist": PublishedSet(
         line="70,000 pieces of clothing, 28x28 grey, 10 classes",
         folders=("fashion-mnist", "FashionMNIST/raw", "fashion-mnist/raw", "FashionMNIST", "fashion_mnist"),
         mirrors=(
@@ -96,7 +100,7 @@ KNOWN = {
             "Ankle boot",
         ),
     ),
-    "cifar-10": Known(
+    "cifar-10": PublishedSet(
         line="60,000 photographs, 32x32 colour, 10 classes",
         folders=(f"cifar-10/{_CIFAR_FOLDER}", _CIFAR_FOLDER, "cifar-10", "cifar10"),
         mirrors=("https://www.cs.toronto.edu/~kriz/",),
@@ -113,34 +117,34 @@ def locate(name: str) -> Path | None:
     return next((folder for folder in _candidates(name) if _complete(name, folder)), None)
 
 
-def load(name: str, *, labelled: bool = True, tell: OnProgress = silent) -> Listing:
-    """The whole data set with its published test split; `tell` hears of a download.
+def load(name: str, *, labelled: bool = True, on_progress: OnProgress = silent) -> Listing:
+    """The whole data set with its published test split; `on_progress` hears of a download.
 
     Errors: `InputError` when a file is damaged, or when it is neither there nor to be had from the network.
     """
-    known = KNOWN[name]
-    folder = locate(name) or _download(name, tell)
+    published = PUBLISHED_SETS[name]
+    folder = locate(name) or _download(name, on_progress)
     if name == "cifar-10":
-        archive = folder / next(iter(known.files))
+        archive = folder / next(iter(published.files))
         parts, _ = arrays.read_cifar(folder) if arrays.is_cifar(folder) else arrays.read_cifar_archive(archive)
     else:
         pairs = zip(("train", "test"), ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte"), strict=True)
         parts = [arrays.read_idx_part(_either(folder, stem), split) for split, stem in pairs]
-    found = tuple(sum(len(part.images) for part in parts if part.split == split) for split in ("train", "test"))
+    counts = tuple(sum(len(part.images) for part in parts if part.split == split) for split in ("train", "test"))
     shapes = {part.images.shape[1:3] for part in parts}
-    if found != known.counts or shapes != {(known.side, known.side)} or any(part.labels is None for part in parts):
+    if counts != published.counts or shapes != {(published.side, published.side)} or any(part.labels is None for part in parts):
         raise InputError(
-            f"{folder} does not hold {name}: expected {known.counts[0]} + {known.counts[1]} labelled pictures of "
-            f"{known.side}x{known.side}, found {found[0]} + {found[1]}; get the official files"
+            f"{folder} does not hold {name}: expected {published.counts[0]} + {published.counts[1]} labelled pictures of "
+            f"{published.side}x{published.side}, found {counts[0]} + {counts[1]}; get the official files"
         )
-    return arrays.as_listing(str(folder), parts, known.classes, labelled=labelled)
+    return arrays.as_listing(str(folder), parts, published.classes, labelled=labelled)
 
 
 def _candidates(name: str) -> Iterator[Path]:
     for base in filter(None, os.environ.get("LIMNER_DATA", "").split(os.pathsep)):
         # The folder itself comes last, and only under the right name: MNIST's and Fashion-MNIST's files are named alike.
         root = Path(base).expanduser()
-        yield from (root / folder for folder in KNOWN[name].folders)
+        yield from (root / folder for folder in PUBLISHED_SETS[name].folders)
         if name == "cifar-10" or _own_name(root) == name:
             yield root
     yield cache_folder() / "downloads" / name
@@ -153,7 +157,7 @@ def _own_name(root: Path) -> str:
 
 def _complete(name: str, folder: Path) -> bool:
     if name == "cifar-10":
-        return arrays.is_cifar(folder) or all((folder / file).is_file() for file in KNOWN[name].files)
+        return arrays.is_cifar(folder) or all((folder / file).is_file() for file in PUBLISHED_SETS[name].files)
     return all(_either(folder, file.removesuffix(".gz")).is_file() for file in _IDX_FILES)
 
 
@@ -164,19 +168,19 @@ def _either(folder: Path, stem: str) -> Path:
     return next((path for path in choices if path.is_file()), choices[0])
 
 
-def _download(name: str, tell: OnProgress) -> Path:
+def _download(name: str, on_progress: OnProgress) -> Path:
     """Fetches what is missing into the cache. Errors: `InputError` where no mirror gives a file with the right checksum."""
-    known = KNOWN[name]
+    published = PUBLISHED_SETS[name]
     folder = cache_folder() / "downloads" / name
-    for file, checksum in known.files.items():
+    for file, checksum in published.files.items():
         if (folder / file).is_file():
             continue
-        urls = [mirror + file for mirror in known.mirrors]
+        urls = [mirror + file for mirror in published.mirrors]
         try:
-            download(urls, folder / file, checksum=f"md5:{checksum}", max_bytes=_LARGEST_FILE, on_progress=tell)
+            download(urls, folder / file, checksum=f"md5:{checksum}", max_bytes=_MAX_FILE_BYTES, on_progress=on_progress)
         except DownloadError as error:
             raise InputError(
                 f"{name} is neither in LIMNER_DATA nor to be had from the network ({error}); "
-                f"put its official files into a folder DIR/{known.folders[0]} and set LIMNER_DATA=DIR"
+                f"put its official files into a folder DIR/{published.folders[0]} and set LIMNER_DATA=DIR"
             ) from error
     return folder

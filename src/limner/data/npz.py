@@ -1,4 +1,4 @@
-"""Pictures in an ``.npz`` file, however many: checked in one pass, then read from disk as they are needed.
+"""Pictures in an ``.npz`` or ``.npy`` file, however many: checked, then read from disk as they are needed.
 
 `np.load` reads a member of an .npz into memory whole, whatever its `mmap_mode`. So a member that is stored as it is gets mapped
 where it lies in the file, and a compressed one in a copy. To copy both would spare `_map_in_place`, and cost whoever judges
@@ -24,6 +24,14 @@ from numpy.typing import NDArray
 
 from limner.core.errors import InputError
 from limner.core.files import cache_folder, os_errors_as_input_errors
+from limner.core.progress import OnProgress, silent
+from limner.data.arrays import file_states
+from limner.data.labels import labels_of
+from limner.data.listing import Listing
+from limner.data.memory import ArraySource, pixels_of
+from limner.data.options import DataOptions
+from limner.data.source import PictureSource
+from limner.data.trees import dataset_name
 
 Pixels = NDArray[np.uint8]
 Header = tuple[tuple[int, ...], bool, "np.dtype[Any]"]
@@ -63,7 +71,7 @@ def read_npz(path: Path) -> tuple[Pixels, NDArray[np.int64] | None]:
         raise InputError(f"no file at {path}") from error
     except _DAMAGE as error:
         raise InputError(f"{path} holds no array 'images' that can be read: {error}") from error
-    checked(images, f"{path}: 'images'")
+    require_images(images, f"{path}: 'images'")
     if labels is None:
         return images, None
     whole = labels.shape == (len(images),) and np.issubdtype(labels.dtype, np.integer)
@@ -72,7 +80,7 @@ def read_npz(path: Path) -> tuple[Pixels, NDArray[np.int64] | None]:
     return images, labels.astype(np.int64)
 
 
-def checked(images: NDArray[Any], what: str) -> Pixels:
+def require_images(images: NDArray[Any], what: str) -> Pixels:
     """`images`, if they are uint8 [N, H, W, C]. Errors: `InputError` that says what they are."""
     if images.ndim != 4 or images.shape[3] not in (1, 3, 4):
         raise InputError(f"{what} must be uint8 [N, H, W, C] with 1, 3 or 4 channels, not {images.dtype} {list(images.shape)}")
@@ -140,5 +148,32 @@ def _header(member: IO[bytes]) -> Header:
     if (major, minor) not in ((1, 0), (2, 0)):
         raise ValueError(f"its form is {major}.{minor}, which is for names of fields; save it as an array of uint8")
     read = npy.read_array_header_1_0 if major == 1 else npy.read_array_header_2_0
-    found: Header = read(member)
-    return found
+    header: Header = read(member)
+    return header
+
+
+class ArrayFileSource(PictureSource):
+    """An ``.npy`` file of pictures, or an ``.npz`` with `images` and perhaps `labels`; the pixels are mapped, not loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, dataset_name(path.name)
+
+    def identity(self, on_progress: OnProgress = silent) -> str:
+        return file_states([self.path])
+
+    def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
+        images, values = read_npz(self.path) if self.path.suffix.lower() == ".npz" else (read_npy(self.path), None)
+        pixels, count = pixels_of(images, str(self.path))
+        labels, classes = (None, ()) if values is None else labels_of(values, count, None, str(self.path))
+        return ArraySource(self.name, pixels, count, labels, classes).listing(options, on_progress)
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """The array of an ``.npy`` file as a memory map. Errors: `InputError` for a file that is none, or holds objects."""
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):  # an archive under this name
+            raise ValueError("it is an archive of arrays")
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path} holds no array that can be read: {error}; save it again with np.save") from error
+    return array

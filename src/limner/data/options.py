@@ -1,6 +1,7 @@
 """What may be asked of a prepared set: one model, validated once, whose values name the prepared folder.
 
-A new option is one field here (and its line in `DataKeywords`, for type checkers), and the code that does it.
+A new option is one field here, and the code that does it. The command line imports this module to describe the options, so it
+needs neither NumPy nor torch.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -72,8 +73,10 @@ class SplitRule:
         try:
             shares = tuple(float(part) for part in word.split(","))
         except ValueError:
-            known = ("none", *_SPLIT_WORDS)
-            hint = nearest(word, known) or "; give a share (0.1), two shares (0.1,0.1: val, test), 'none' or a split's name"
+            hint = (
+                nearest(word, ("none", *_SPLIT_WORDS))
+                or "; give a share (0.1), two shares (0.1,0.1: val, test), 'none' or a split's name"
+            )
             raise InputError(f"split '{text}' is not understood{hint}") from None
         if len(shares) > 2 or not all(0 < share < 1 for share in shares) or sum(shares) >= 1:
             raise InputError(f"split '{text}' is out of range; give one or two shares above 0 that sum to less than 1")
@@ -128,6 +131,7 @@ class ImageOptions(BaseModel):
 
     @property
     def split_rule(self) -> SplitRule:
+        """`split`, parsed."""
         return SplitRule.parse(self.split)
 
 
@@ -137,10 +141,10 @@ class DataOptions(ImageOptions):
     seed: int = Field(0, ge=0, lt=2**63, description="Decides the split, what `limit` takes, and binary draws.")
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> DataOptions:
+    def of(cls, options: Mapping[str, Any]) -> DataOptions:
         """The options by their names. Errors: `InputError` in one line that names the option and what may stand there."""
         try:
-            return cls.model_validate(dict(given))
+            return cls.model_validate(dict(options))
         except ValidationError as error:
             raise InputError(_one_line(error)) from error
 
@@ -152,22 +156,8 @@ class DataOptions(ImageOptions):
     def as_json(self) -> dict[str, Any]:
         """Plain values, as they stand in the manifest and in the name of the prepared folder."""
         defaults = type(self)().values()
-        named = {name: value for name, value in self.values().items() if name in _ALWAYS_NAMED or value != defaults[name]}
-        return named | {"size": None if named["size"] is None else list(named["size"])}
-
-
-class DataKeywords(TypedDict, total=False):
-    """The fields of `DataOptions` as keyword arguments of `prepare` and `check`."""
-
-    size: Size | None
-    fit: Fit
-    channels: Channels | None
-    background: str
-    split: str | None
-    limit: int | None
-    labels: Literal["auto", "none"]
-    binary: bool
-    seed: int
+        options = {name: value for name, value in self.values().items() if name in _ALWAYS_NAMED or value != defaults[name]}
+        return options | {"size": None if options["size"] is None else list(options["size"])}
 
 
 def _height_and_width(value: object) -> tuple[int, int] | None:
@@ -177,12 +167,12 @@ def _height_and_width(value: object) -> tuple[int, int] | None:
 
 
 def _one_line(error: ValidationError) -> str:
-    """The first of pydantic's errors, in our words."""
+    """The first of pydantic's errors, as one line that names the option."""
     first = error.errors()[0]
     name, value = str(first["loc"][0]), first["input"]
     if first["type"] == "extra_forbidden":
-        known = tuple(DataOptions.model_fields)
-        return f"unknown option '{name}'{nearest(name, known)} (there are: {', '.join(known)})"
+        names = tuple(DataOptions.model_fields)
+        return f"unknown option '{name}'{nearest(name, names)} (there are: {', '.join(names)})"
     if first["type"] == "literal_error":
         expected = first["ctx"]["expected"]
         hint = nearest(str(value), re.findall(r"\w+", expected))

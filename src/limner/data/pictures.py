@@ -141,11 +141,28 @@ def _open(data: bytes) -> tuple[Image.Image, int]:
         raise Unreadable(_reason(error)) from error
     if image.width * image.height > PIXEL_LIMIT:
         raise Unreadable(f"{image.width}x{image.height} pixels are too many to open safely (more than {PIXEL_LIMIT:,})")
+    return image, _orientation(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an image, 2 to 8; 1 where it is upright or does not say."""
     try:
         turn = int(image.getexif().get(0x0112, 1))
     except Exception:  # a damaged EXIF block says nothing about the pixels: the picture stays as it is stored
         turn = 1
-    return image, turn if turn in _TURNS else 1
+    return turn if turn in _TURNS else 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A copy of the image, decoded and turned as its EXIF orientation says. Errors: `Unreadable` where it cannot be decoded."""
+    turn = _orientation(image)
+    try:
+        copy = image.transpose(_TURNS[turn]) if turn in _TURNS else image.copy()
+    except Exception as error:  # see `read`
+        raise Unreadable(_reason(error)) from error
+    for key in ("exif", "xmp", "XML:com.adobe.xmp"):  # a writer would keep them, and a reader turn the picture once more
+        copy.info.pop(key, None)
+    return copy
 
 
 def _reason(error: Exception) -> str:

@@ -188,7 +188,7 @@ def _read_rows(content: Arrays, rows: NDArray[np.int64], shaping: Shaping) -> _C
         pixels = np.stack([pictures.from_pixels(one, shaping) for one in pixels])
     if shaping.binary is not None:
         pixels = binarised(pixels, shaping.binary)
-    seen = [Seen(height, width, "L" if channels == 1 else "RGB")] * len(rows)
+    seen = [Seen(height, width, {1: "L", 3: "RGB", 4: "RGBA"}[channels])] * len(rows)
     return _Chunk(rows, np.ascontiguousarray(pixels), signatures(pixels), [], seen, [])
 
 

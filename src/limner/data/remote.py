@@ -3,7 +3,7 @@
 A copy lies in the cache, under a name made of the address and of what its server says of it (etag, time of change, size), so
 that a file that has changed is fetched again. It takes that name only when it is whole; older copies of the address go then.
 A small file beside the copies says which one an address has, for when its server does not answer. Over http an address is one
-file, for http has no folders; through `fsspec` it may be a folder as well. What is shown of an address is `public_address`.
+file, for http has no folders; through `fsspec` it may be a folder as well. What is label of an address is `public_address`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +25,13 @@ from limner.core.download import DownloadError, NoAnswerError, content_length, d
 from limner.core.errors import InputError, nearest
 from limner.core.files import atomic_folder, cache_folder, os_errors_as_input_errors, write_json
 from limner.core.progress import OnProgress, Progress
-from limner.data import arrays
 from limner.data.listing import printable
 from limner.data.trees import escapes, hidden, is_archive, open_tree
 
 SCHEMES = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "hf", "ftp", "sftp", "smb", "hdfs")
 """Kinds of address that are copied. fsspec knows others, some of which lead on to a second place or describe files by rules."""
 _IN_MEMORY = "memory"  # a file system of this process alone, for programs and tests
-LARGEST = 2**38
+MAX_BYTES = 2**38
 """Bytes of one source. What is larger is prepared in parts."""
 _BLOCK = 2**20
 _FILES_AT_ONCE = 64
@@ -51,6 +50,12 @@ class RemoteFile:
     version: str
 
 
+Companions = Callable[[str, str], tuple[str, ...]]
+"""Called with a file's name and with what errors call it: the names of files that may lie beside it and belong to it.
+
+Errors: `InputError` where a file of that name is no source of pictures."""
+
+
 class UnreachableError(InputError):
     """The server of an address does not answer."""
 
@@ -66,7 +71,7 @@ class Place(Protocol):
         """Every file of the source as it is now, below the last part of the address. Errors: `InputError` where none is."""
         ...
 
-    def copy(self, files: Sequence[RemoteFile], folder: Path, tell: OnProgress) -> None:
+    def copy(self, files: Sequence[RemoteFile], folder: Path, on_progress: OnProgress) -> None:
         """Writes `files` below `folder`. Errors: `InputError` where one cannot be had."""
         ...
 
@@ -81,18 +86,18 @@ def local_source(source: str | Path) -> str | Path:
     return Path(url2pathname(parts.path))
 
 
-def open_place(address: str) -> Place:
+def open_place(address: str, companions: Companions) -> Place:
     """What lies at `address`; nothing is fetched yet. Errors: `InputError` for an address of another kind."""
     scheme = address.partition("://")[0].lower()
-    shown = public_address(address)
+    label = public_address(address)
     if scheme not in (*SCHEMES, _IN_MEMORY):
         hint = nearest(scheme, SCHEMES) or f"; there are: {', '.join(SCHEMES)}"
-        raise InputError(f"{shown} is an address of the kind '{scheme}', which is not opened here{hint}")
+        raise InputError(f"{label} is an address of the kind '{scheme}', which is not opened here{hint}")
     if "::" in address:
-        raise InputError(f"{shown} chains addresses by '::'; give the address of the archive or the folder alone")
+        raise InputError(f"{label} chains addresses by '::'; give the address of the archive or the folder alone")
     if base_name(address) in ("", ".") or escapes(base_name(address)):
-        raise InputError(f"{shown} does not end in a name; give the address of an archive or of a folder")
-    return HttpPlace(address) if scheme in ("http", "https") else FilesystemPlace(address)
+        raise InputError(f"{label} does not end in a name; give the address of an archive or of a folder")
+    return HttpPlace(address, companions) if scheme in ("http", "https") else FilesystemPlace(address, companions)
 
 
 def base_name(address: str) -> str:
@@ -107,7 +112,7 @@ def identity(address: str, files: Sequence[RemoteFile]) -> str:
     return "\n".join([address, *(f"{printable(one.name)}\0{one.size}\0{one.version}" for one in files)])
 
 
-def fetch(place: Place, address: str, files: Sequence[RemoteFile], tell: OnProgress) -> Path:
+def fetch(place: Place, address: str, files: Sequence[RemoteFile], on_progress: OnProgress) -> Path:
     """The local copy of `files`: a file, or a folder where the address is one. Made now, where it is not in the cache.
 
     Files whose names lead out of the folder are not copied. Where a server says how long a file is, the copy has that length.
@@ -120,20 +125,20 @@ def fetch(place: Place, address: str, files: Sequence[RemoteFile], tell: OnProgr
     copy = folder / base_name(address)
     if copy.exists():
         return copy
-    shown = public_address(address)
-    wanted = [one for one in files if not escapes(one.name)]
-    _require_space(address, wanted)
+    label = public_address(address)
+    inside = [one for one in files if not escapes(one.name)]
+    _require_space(address, inside)
     try:
         with atomic_folder(folder) as temporary:
-            place.copy(wanted, temporary, tell)
-            for one in wanted:
+            place.copy(inside, temporary, on_progress)
+            for one in inside:
                 size = (temporary / one.name).stat().st_size
                 if one.size not in (None, size):
-                    raise InputError(f"{shown}: {one.name} came with {size:,} bytes, not {one.size:,}; try again")
+                    raise InputError(f"{label}: {one.name} came with {size:,} bytes, not {one.size:,}; try again")
                 if one.size is None:
-                    _require_whole(shown, temporary / one.name)
+                    _require_whole(label, temporary / one.name)
             if place.files() != list(files):
-                raise InputError(f"{shown} changed while it was copied; run the same command again")
+                raise InputError(f"{label} changed while it was copied; run the same command again")
     except OSError:
         if not copy.exists():  # where it does, another process was quicker
             raise
@@ -172,7 +177,7 @@ def _state(address: str, files: Sequence[RemoteFile]) -> str:
     return hashlib.sha256(identity(address, files).encode()).hexdigest()[:16]
 
 
-def _require_whole(shown: str, path: Path) -> None:
+def _require_whole(label: str, path: Path) -> None:
     """Errors: `InputError` for an archive that was cut off. A zip has its directory at its end, and a compressed tar is checked
     by its compression; a plain tar may end after any of its files, so that the zeros which close it are looked for.
     """
@@ -182,9 +187,9 @@ def _require_whole(shown: str, path: Path) -> None:
         open_tree(path).entries()
         whole = path.suffix.lower() != ".tar" or _ends_in_zeros(path, 1024)
     except InputError as error:
-        raise InputError(f"{shown} came damaged or not whole ({path.name} cannot be opened); try again") from error
+        raise InputError(f"{label} came damaged or not whole ({path.name} cannot be opened); try again") from error
     if not whole:
-        raise InputError(f"{shown} did not come whole ({path.name} lacks its end); try again")
+        raise InputError(f"{label} did not come whole ({path.name} lacks its end); try again")
 
 
 def _ends_in_zeros(path: Path, count: int) -> bool:
@@ -194,55 +199,49 @@ def _ends_in_zeros(path: Path, count: int) -> bool:
 
 
 def _require_space(address: str, files: Sequence[RemoteFile]) -> None:
-    shown = public_address(address)
+    label = public_address(address)
     total = sum(one.size or 0 for one in files)
-    if total > LARGEST:
-        raise InputError(f"{shown} holds {total:,} bytes, more than the {LARGEST:,} of one source; prepare it in parts")
+    if total > MAX_BYTES:
+        raise InputError(f"{label} holds {total:,} bytes, more than the {MAX_BYTES:,} of one source; prepare it in parts")
     there = next(path for path in (cache_folder(), *cache_folder().absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if total > free:
         raise InputError(
-            f"{shown} holds {total:,} bytes, and {there} has {free:,} left; free some space, or set LIMNER_CACHE to a folder "
+            f"{label} holds {total:,} bytes, and {there} has {free:,} left; free some space, or set LIMNER_CACHE to a folder "
             "on a larger disk"
         )
 
 
-def _require_known_kind(address: str, name: str) -> None:
-    if not (is_archive(Path(name)) or arrays.is_idx(Path(name))):
-        raise InputError(
-            f"{public_address(address)} is one file and no archive; give the address of a .zip, a .tar(.gz) or an IDX file"
-        )
-
-
 @dataclass(frozen=True)
-class HttpPlace:
-    """One file over http or https, and an IDX file's labels beside it."""
+class HttpPlace(Place):
+    """One file over http or https, and what lies beside it and belongs to it, such as an IDX file's labels."""
 
     address: str
+    companions: Companions
 
     def files(self) -> list[RemoteFile]:
         name = base_name(self.address)
-        _require_known_kind(self.address, name)
+        companions = self.companions(name, public_address(self.address))
         try:
-            found = [_http_file(self.address, name)]
+            files = [_http_file(self.address, name)]
         except _UnusableError as error:
             raise InputError(str(error)) from error
         except DownloadError as error:
             raise _refusal(error) from error
-        for beside in arrays.label_names(name):
+        for beside in companions:
             try:
-                found.append(_http_file(_neighbour(self.address, beside), beside))
+                files.append(_http_file(_neighbour(self.address, beside), beside))
             except NoAnswerError as error:  # nobody knows whether there are labels
                 raise _refusal(error) from error
             except DownloadError:  # a picture file may have no labels, and at most one spelling of them is there
                 continue
-        return found
+        return files
 
-    def copy(self, files: Sequence[RemoteFile], folder: Path, tell: OnProgress) -> None:
+    def copy(self, files: Sequence[RemoteFile], folder: Path, on_progress: OnProgress) -> None:
         for one in files:
-            most = LARGEST if one.size is None else one.size
+            max_bytes = MAX_BYTES if one.size is None else one.size
             try:
-                download([one.place], folder / one.name, checksum=None, max_bytes=most, on_progress=tell)
+                download([one.place], folder / one.name, checksum=None, max_bytes=max_bytes, on_progress=on_progress)
             except DownloadError as error:
                 raise InputError(f"cannot fetch {error}; check the network, then run the same command again") from error
 
@@ -264,24 +263,25 @@ def _http_file(url: str, name: str) -> RemoteFile:
     Some servers answer with a page where there is no file: for a file beside another one that is the same as none.
     `InputError` for one whose changes could not be noticed.
     """
-    shown = public_address(url)
-    said = fetch_headers(url)
-    if said.get("Content-Type", "").startswith("text/html"):
-        raise _UnusableError(f"{shown} is a web page and no {name}; give the address of the file itself")
-    size = content_length(said)
-    version = said.get("ETag") or said.get("Last-Modified") or ""
+    label = public_address(url)
+    headers = fetch_headers(url)
+    if headers.get("Content-Type", "").startswith("text/html"):
+        raise _UnusableError(f"{label} is a web page and no {name}; give the address of the file itself")
+    size = content_length(headers)
+    version = headers.get("ETag") or headers.get("Last-Modified") or ""
     if not version and size is None:
         raise InputError(
-            f"{shown} does not say how large or how old it is, so that changes pass unseen; give a local copy of it"
+            f"{label} does not say how large or how old it is, so that changes pass unseen; give a local copy of it"
         )
     return RemoteFile(name, url, size, version)
 
 
 @dataclass(frozen=True)
-class FilesystemPlace:
+class FilesystemPlace(Place):
     """A file or a folder that `fsspec` reaches."""
 
     address: str
+    companions: Companions
 
     def files(self) -> list[RemoteFile]:
         top = base_name(self.address)
@@ -290,50 +290,50 @@ class FilesystemPlace:
             system.invalidate_cache()
             about = system.info(root)
             if about["type"] != "directory":
-                _require_known_kind(self.address, top)
                 folder = root.removesuffix(top)
-                beside = [name for name in arrays.label_names(top) if system.exists(folder + name)]
+                companions = self.companions(top, public_address(self.address))
+                beside = [name for name in companions if system.exists(folder + name)]
                 return [
                     _described(top, root, about),
                     *(_described(name, folder + name, system.info(folder + name)) for name in beside),
                 ]
             inside = system.find(root, detail=True)
-        found = []
+        files = []
         for place in sorted(inside):
             name = place.removeprefix(root.rstrip("/") + "/")
             if not hidden(name):  # one that leads out keeps its name, by which it is set aside
-                found.append(_described(name if escapes(name) else f"{top}/{name}", place, inside[place]))
-        if not found:
+                files.append(_described(name if escapes(name) else f"{top}/{name}", place, inside[place]))
+        if not files:
             raise InputError(
                 f"{public_address(self.address)} is empty; give the address of a folder with pictures, or of an archive"
             )
-        return found
+        return files
 
-    def copy(self, files: Sequence[RemoteFile], folder: Path, tell: OnProgress) -> None:
+    def copy(self, files: Sequence[RemoteFile], folder: Path, on_progress: OnProgress) -> None:
         with self._refusals(), os_errors_as_input_errors(folder):
             system, _ = self._open()
             for one in files:
                 (folder / one.name).parent.mkdir(parents=True, exist_ok=True)
             alone = [one for one in files if one.size is None or len(files) == 1]
-            known = [one for one in files if one.size is not None and len(files) > 1]
-            room = LARGEST - sum(one.size or 0 for one in known)
+            batch = [one for one in files if one.size is not None and len(files) > 1]
+            room = MAX_BYTES - sum(one.size or 0 for one in batch)
             for one in alone:  # a batch has no bound, so that what does not say its size comes by itself
-                room -= self._copy_one(system, one, folder, tell, room if one.size is None else one.size)
+                room -= self._copy_one(system, one, folder, on_progress, room if one.size is None else one.size)
             what = f"fetching {base_name(self.address)}"
-            for start in range(0, len(known), _FILES_AT_ONCE):  # in a batch, file systems fetch at the same time
-                some = known[start : start + _FILES_AT_ONCE]
+            for start in range(0, len(batch), _FILES_AT_ONCE):  # in a batch, file systems fetch at the same time
+                some = batch[start : start + _FILES_AT_ONCE]
                 system.get([one.place for one in some], [str(folder / one.name) for one in some])
-                tell(Progress(what, start + len(some), len(known)))
+                on_progress(Progress(what, start + len(some), len(batch)))
 
-    def _copy_one(self, system: Any, one: RemoteFile, folder: Path, tell: OnProgress, most: int) -> int:
+    def _copy_one(self, system: Any, one: RemoteFile, folder: Path, on_progress: OnProgress, max_bytes: int) -> int:
         """Copies one file block by block, and returns its bytes. Errors: `InputError` once there are more than `most`."""
         done = 0
         with system.open(one.place, "rb") as source, (folder / one.name).open("wb") as target:
             while block := source.read(_BLOCK):
                 done += target.write(block)
-                if done > most:
-                    raise InputError(f"{public_address(self.address)} gives more than {most:,} bytes; try again")
-                tell(Progress(f"fetching {base_name(one.name)} (MiB)", done // _BLOCK, (one.size or 0) // _BLOCK))
+                if done > max_bytes:
+                    raise InputError(f"{public_address(self.address)} gives more than {max_bytes:,} bytes; try again")
+                on_progress(Progress(f"fetching {base_name(one.name)} (MiB)", done // _BLOCK, (one.size or 0) // _BLOCK))
         return done
 
     def _open(self) -> tuple[Any, str]:
@@ -359,8 +359,8 @@ class FilesystemPlace:
         except Exception as error:
             reason = public_text(" ".join(str(error).split()), self.address) or type(error).__name__
             kind = UnreachableError if _no_answer(error) else InputError
-            shown = public_address(self.address)
-            raise kind(f"cannot read {shown} ({reason}); check the address, and that you may read it") from error
+            label = public_address(self.address)
+            raise kind(f"cannot read {label} ({reason}); check the address, and that you may read it") from error
 
 
 def _no_answer(error: BaseException | None) -> bool:
@@ -373,5 +373,5 @@ def _no_answer(error: BaseException | None) -> bool:
 
 
 def _described(name: str, place: str, about: Mapping[str, Any]) -> RemoteFile:
-    stated = [f"{key}={about[key]}" for key in (*_VERSION_KEYS, *_TIME_KEYS) if about.get(key) is not None]
-    return RemoteFile(name, place, about.get("size"), " ".join(stated))
+    states = [f"{key}={about[key]}" for key in (*_VERSION_KEYS, *_TIME_KEYS) if about.get(key) is not None]
+    return RemoteFile(name, place, about.get("size"), " ".join(states))

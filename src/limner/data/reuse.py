@@ -11,14 +11,15 @@ from typing import Any
 from limner.core.address import public_address
 from limner.core.errors import InputError
 from limner.core.files import cache_folder
+from limner.core.progress import OnProgress, silent
 from limner.data.dataset import SCHEMA_VERSION, Dataset, is_prepared, open_dataset
 from limner.data.options import DataOptions
-from limner.data.sources import Source
+from limner.data.source import PictureSource
 
 
-def cache_key(source: Source, options: DataOptions) -> str:
+def cache_key(source: PictureSource, options: DataOptions, on_progress: OnProgress = silent) -> str:
     """12 hex digits that change with the source, the options and the format."""
-    text = json.dumps([SCHEMA_VERSION, source.name, source.identity(), options.as_json()], sort_keys=True)
+    text = json.dumps([SCHEMA_VERSION, source.name, source.identity(on_progress), options.as_json()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -42,7 +43,7 @@ def find_prepared(name: str, key: str, out: Path | None) -> Dataset | None:
 
 def find_same(source: str, name: str, options: DataOptions, fingerprint: str) -> Dataset | None:
     """The set in the cache with this `fingerprint` that was made from the public address `source` with the same options."""
-    wanted = options.values()
+    requested = options.values()
     for folder in sorted((cache_folder() / "data").glob(f"{name}-*")):
         try:
             dataset = open_dataset(folder) if is_prepared(folder) else None
@@ -50,28 +51,27 @@ def find_same(source: str, name: str, options: DataOptions, fingerprint: str) ->
             continue
         if dataset is None or dataset.fingerprint != fingerprint or public_address(dataset.manifest["source"]) != source:
             continue
-        made = _options_of(dataset)
-        # What was left open is answered by the fingerprint, which tells of size and channels too.
-        if all(made[key] == value or (value is None and key in ("size", "channels")) for key, value in wanted.items()):
+        used = _options_of(dataset)
+        # A size or a number of channels that was left open is covered by the fingerprint.
+        if all(used[key] == value or (value is None and key in ("size", "channels")) for key, value in requested.items()):
             return dataset
     return None
 
 
 def _options_of(dataset: Dataset) -> dict[str, Any]:
     """The options a set was made with; a size or a number of channels that was left open has become that of the pictures."""
-    made = DataOptions.of(dataset.manifest["options"]).values()
-    return made | {"size": dataset.shape[:2], "channels": dataset.shape[2]}
+    options = DataOptions.of(dataset.manifest["options"])
+    return options.values() | {"size": dataset.shape[:2], "channels": dataset.shape[2]}
 
 
 def adopt_prepared(path: Path, options: DataOptions, out: Path | None) -> Dataset:
     """Opens a prepared folder. Errors: `InputError` when `options` ask for something else than what it holds."""
     dataset = open_dataset(path)
-    made = _options_of(dataset)
-    defaults = DataOptions().values()
-    for name, wanted in options.values().items():
-        if wanted != defaults[name] and wanted != made[name]:
+    used, defaults = _options_of(dataset), DataOptions().values()
+    for name, value in options.values().items():
+        if value not in (defaults[name], used[name]):
             raise InputError(
-                f"{path} is already prepared, with {name} {made[name]}, not {wanted}; "
+                f"{path} is already prepared, with {name} {used[name]}, not {value}; "
                 f"prepare its source ({public_address(dataset.manifest['source'])}) again with the {name} you want"
             )
     if out is not None and Path(out).expanduser().resolve() != path.resolve():

@@ -23,7 +23,7 @@ from limner.data.listing import Arrays, Listing
 from limner.data.options import SPLITS
 
 LINE = "drawn on demand: 1-3 coloured shapes, captions and true factors, 16 to 128 px (--size, --limit)"
-LINE_OF_ONE = "the same with one shape in each picture: what disentanglement is measured on"
+ONE_OBJECT_LINE = "the same with one shape in each picture: what disentanglement is measured on"
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink")
 BACKGROUNDS = ("dark", "grey", "light")
@@ -42,9 +42,10 @@ _RGB = np.array(
     ],
     np.float64,
 )
-MOST = 3
+MAX_OBJECTS = 3
+"""In one picture."""
 _DRAWS = 64  # random numbers per picture: enough for three objects with six tries each
-_TRIES = 6
+_TRIES = 6  # places that are tried for a further object, which must not hide another
 _HALF_SIZES = (0.10, 0.22)  # radius of the circle around an object, as a share of the shorter side
 
 FACTORS: Mapping[str, int] = {
@@ -63,7 +64,7 @@ F = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Contender:
+class SceneObject:
     """One object: indices into `SHAPES` and `COLOURS`; x, y, radius as shares of the shorter side; rotation in turns, 0..1."""
 
     shape: int
@@ -78,7 +79,7 @@ class Contender:
 class Scene:
     """Objects, the first on top, and the brightness of the background in 0..1."""
 
-    things: tuple[Contender, ...]
+    objects: tuple[SceneObject, ...]
     background: float
 
 
@@ -90,11 +91,13 @@ def held_out(shape: int, colour: int) -> bool:
     return (3 * shape) % len(COLOURS) == colour
 
 
-def load(size: tuple[int, int] | None, limit: int | None, seed: int, *, labelled: bool = True, most: int = MOST) -> Listing:
+def load(
+    size: tuple[int, int] | None, limit: int | None, seed: int, *, labelled: bool = True, max_objects: int = MAX_OBJECTS
+) -> Listing:
     """`limit` scenes (None is 10,000): 10 % are test, 10 % (at most 5,000) val. Errors: `InputError` for a size out of range.
 
-    They hold 1 to `most` objects. The i-th scene of a split depends on nothing but i, the split, the seed, `most` and the shape
-    of the picture.
+    They hold 1 to `max_objects` objects. The i-th scene of a split depends on nothing but i, the split, the seed, `max_objects`
+    and the shape of the picture.
     """
     height, width = size or (DEFAULT_SIDE, DEFAULT_SIDE)
     if min(height, width) < 16 or max(height, width) > 128:
@@ -104,15 +107,17 @@ def load(size: tuple[int, int] | None, limit: int | None, seed: int, *, labelled
     vals = max(1, min(count // 10, 5000))
     hints = np.repeat(np.arange(3, dtype=np.int8), [count - tests - vals, vals, tests])
     places = np.concatenate([np.arange(number) for number in (count - tests - vals, vals, tests)])
-    scenes = [imagine(int(place), SPLITS[hint], seed, (height, width), most) for place, hint in zip(places, hints, strict=True)]
+    scenes = [
+        imagine(int(place), SPLITS[hint], seed, (height, width), max_objects) for place, hint in zip(places, hints, strict=True)
+    ]
 
-    def rows(wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return np.stack([paint(scenes[row], (height, width)) for row in wanted])
+    def rows(indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return np.stack([paint(scenes[row], (height, width)) for row in indices])
 
     return Listing(
         Arrays((height, width, 3), rows),
         hints,
-        np.array([scene.things[0].shape for scene in scenes], np.int64) if labelled else None,
+        np.array([scene.objects[0].shape for scene in scenes], np.int64) if labelled else None,
         SHAPES if labelled else (),
         tuple(describe(scene) for scene in scenes),
         _factors(scenes),
@@ -120,27 +125,27 @@ def load(size: tuple[int, int] | None, limit: int | None, seed: int, *, labelled
     )
 
 
-def imagine(place: int, split: str, seed: int, size: tuple[int, int], most: int = MOST) -> Scene:
-    """The scene at `place` of `split`, of 1 to `most` objects."""
+def imagine(place: int, split: str, seed: int, size: tuple[int, int], max_objects: int = MAX_OBJECTS) -> Scene:
+    """The scene at `place` of `split`, of 1 to `max_objects` objects."""
     bits = np.random.PCG64(np.random.SeedSequence([seed, SPLITS.index(split), place])).random_raw(_DRAWS)
     draws = iter((np.asarray(bits >> np.uint64(11), np.float64) * 2.0**-53).tolist())
     span_y, span_x = _spans(size)
-    count, background = 1 + int(next(draws) * most), next(draws)
-    things: list[Contender] = []
+    count, background = 1 + int(next(draws) * max_objects), next(draws)
+    objects: list[SceneObject] = []
     for number in range(count):
-        shape, chosen, rotation = int(next(draws) * len(SHAPES)), next(draws), next(draws)
+        shape, colour_draw, rotation = int(next(draws) * len(SHAPES)), next(draws), next(draws)
         allowed = [colour for colour in range(len(COLOURS)) if split == "test" or not held_out(shape, colour)]
         if split == "test" and number == 0 and place % 2 == 0:
             allowed = [colour for colour in allowed if held_out(shape, colour)]
-        colour = allowed[int(chosen * len(allowed))]
+        colour = allowed[int(colour_draw * len(allowed))]
         for _ in range(1 if number == 0 else _TRIES):
             radius = _HALF_SIZES[0] + next(draws) * (_HALF_SIZES[1] - _HALF_SIZES[0])
             x, y = (_place(next(draws), span) for span in (span_x, span_y))
-            thing = Contender(shape, colour, x, y, radius, rotation)
-            if all(_apart(thing, other) for other in things):
-                things.append(thing)
+            item = SceneObject(shape, colour, x, y, radius, rotation)
+            if all(_apart(item, other) for other in objects):
+                objects.append(item)
                 break
-    return Scene(tuple(things), background)
+    return Scene(tuple(objects), background)
 
 
 def _spans(size: tuple[int, int]) -> tuple[float, float]:
@@ -149,7 +154,7 @@ def _spans(size: tuple[int, int]) -> tuple[float, float]:
 
 
 def _place(share: float, span: float) -> float:
-    """Places depend on nothing, the largest object included: independent of the size, and never cut off."""
+    """A coordinate of the centre, such that even the largest object lies inside the picture: it does not depend on the size."""
     return _HALF_SIZES[1] + share * (span - 2 * _HALF_SIZES[1])
 
 
@@ -159,7 +164,7 @@ def scene_of(codes: Mapping[str, int], size: tuple[int, int]) -> Scene:
     span_y, span_x = _spans(size)
     radius = _HALF_SIZES[0] + share["size"] * (_HALF_SIZES[1] - _HALF_SIZES[0])
     x, y = _place(share["x"], span_x), _place(share["y"], span_y)
-    return Scene((Contender(codes["shape"], codes["colour"], x, y, radius, share["rotation"]),), share["background"])
+    return Scene((SceneObject(codes["shape"], codes["colour"], x, y, radius, share["rotation"]),), share["background"])
 
 
 def draw_factors(count: int, seed: int) -> NDArray[np.int64]:
@@ -178,19 +183,19 @@ def paint_factors(codes: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np
     return np.stack([paint(scene_of(row, size), size) for row in rows])
 
 
-def _apart(one: Contender, two: Contender) -> bool:
+def _apart(one: SceneObject, two: SceneObject) -> bool:
     across, down, reach = one.x - two.x, one.y - two.y, one.radius + two.radius
     return across * across + down * down > reach * reach
 
 
 def describe(scene: Scene) -> str:
     """Such as "a small red star and a large blue ring on a dark background"."""
-    named = []
-    for thing in scene.things:
-        large = thing.radius > sum(_HALF_SIZES) / 2
-        named.append(f"a {'large' if large else 'small'} {COLOURS[thing.colour]} {SHAPES[thing.shape]}")
-    listed = " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
-    return f"{listed} on a {BACKGROUNDS[min(int(scene.background * 3), 2)]} background"
+    phrases = []
+    for item in scene.objects:
+        large = item.radius > sum(_HALF_SIZES) / 2
+        phrases.append(f"a {'large' if large else 'small'} {COLOURS[item.colour]} {SHAPES[item.shape]}")
+    text = " and ".join(filter(None, [", ".join(phrases[:-1]), phrases[-1]]))
+    return f"{text} on a {BACKGROUNDS[min(int(scene.background * 3), 2)]} background"
 
 
 def paint(scene: Scene, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -199,18 +204,18 @@ def paint(scene: Scene, size: tuple[int, int]) -> NDArray[np.uint8]:
     unit = float(min(size))
     canvas = np.empty((height, width, 3), np.float64)
     canvas[:] = np.array([24.0, 28.0, 38.0]) + scene.background * np.array([220.0, 214.0, 200.0])
-    for thing in reversed(scene.things):
-        reach = thing.radius * unit + 1.0
-        left, right = max(0, int(thing.x * unit - reach)), min(width, int(thing.x * unit + reach) + 2)
-        top, bottom = max(0, int(thing.y * unit - reach)), min(height, int(thing.y * unit + reach) + 2)
+    for item in reversed(scene.objects):
+        reach = item.radius * unit + 1.0
+        left, right = max(0, int(item.x * unit - reach)), min(width, int(item.x * unit + reach) + 2)
+        top, bottom = max(0, int(item.y * unit - reach)), min(height, int(item.y * unit + reach) + 2)
         # Pixel centres, in the object's own frame: its centre at 0, its radius in pixels, upright.
-        x = np.arange(left, right)[None] + 0.5 - thing.x * unit
-        y = np.arange(top, bottom)[:, None] + 0.5 - thing.y * unit
-        cosine, sine = _turn(thing.rotation)
-        distance = _DISTANCES[SHAPES[thing.shape]](cosine * x + sine * y, cosine * y - sine * x, thing.radius * unit)
+        x = np.arange(left, right)[None] + 0.5 - item.x * unit
+        y = np.arange(top, bottom)[:, None] + 0.5 - item.y * unit
+        cosine, sine = _turn(item.rotation)
+        distance = _DISTANCES[SHAPES[item.shape]](cosine * x + sine * y, cosine * y - sine * x, item.radius * unit)
         cover = np.clip(0.5 - distance, 0.0, 1.0)[..., None]
         patch = canvas[top:bottom, left:right]
-        patch += cover * (_RGB[thing.colour] - patch)
+        patch += cover * (_RGB[item.colour] - patch)
     return np.floor(canvas + 0.5).astype(np.uint8)
 
 
@@ -284,16 +289,16 @@ def _factors(scenes: list[Scene]) -> dict[str, NDArray[Any]]:
     `shape`, `colour` (-1 where there is none), `x`, `y`, `size` (radius) and `rotation` (in turns; NaN where there is none).
     """
     count = len(scenes)
-    whole = {name: np.full((count, MOST), -1, np.int64) for name in ("shape", "colour")}
-    real = {name: np.full((count, MOST), np.nan, np.float32) for name in ("x", "y", "size", "rotation")}
+    whole = {name: np.full((count, MAX_OBJECTS), -1, np.int64) for name in ("shape", "colour")}
+    real = {name: np.full((count, MAX_OBJECTS), np.nan, np.float32) for name in ("x", "y", "size", "rotation")}
     for row, scene in enumerate(scenes):
-        for place, thing in enumerate(scene.things):
-            whole["shape"][row, place], whole["colour"][row, place] = thing.shape, thing.colour
-            real["x"][row, place], real["y"][row, place] = thing.x, thing.y
-            real["size"][row, place], real["rotation"][row, place] = thing.radius, thing.rotation
+        for place, item in enumerate(scene.objects):
+            whole["shape"][row, place], whole["colour"][row, place] = item.shape, item.colour
+            real["x"][row, place], real["y"][row, place] = item.x, item.y
+            real["size"][row, place], real["rotation"][row, place] = item.radius, item.rotation
     first = zip(whole["shape"][:, 0].tolist(), whole["colour"][:, 0].tolist(), strict=True)
     return {
-        "objects": np.array([len(scene.things) for scene in scenes], np.int64),
+        "objects": np.array([len(scene.objects) for scene in scenes], np.int64),
         "background": np.array([scene.background for scene in scenes], np.float32),
         "held_out": np.array([held_out(shape, colour) for shape, colour in first], np.bool_),
         **whole,

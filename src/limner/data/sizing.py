@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -14,27 +13,28 @@ from limner.data.listing import Files, Listing
 from limner.data.options import SPLITS, DataOptions
 from limner.data.pictures import Shaping, Unreadable
 from limner.data.reading import bytes_of
-from limner.data.sources import Source, find_source
+from limner.data.source import PictureSource
+from limner.data.sources import describe_source, find_source
 from limner.data.splits import choose
 
 _DEFAULT_SIDE = 64
 _LARGEST_SIDE = 128  # pictures that share a size up to this one keep it
 
 
-def select_listing(source: Source, options: DataOptions, tell: OnProgress = silent) -> Listing:
+def select_listing(source: PictureSource, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
     """The listing of `source`, cut down to the one split and the number of pictures that were asked for."""
-    listing = source.listing(options, tell)
+    listing = source.listing(options, on_progress)
     only = options.split_rule.only
     if only is not None:
-        there = [name for number, name in enumerate(SPLITS) if (listing.hints == number).any()]
-        if only not in there:
-            raise InputError(f"{source.name} has no split '{only}' of its own (it has: {', '.join(there) or 'none'})")
+        splits = [name for number, name in enumerate(SPLITS) if (listing.hints == number).any()]
+        if only not in splits:
+            raise InputError(f"{source.name} has no split '{only}' of its own (it has: {', '.join(splits) or 'none'})")
         listing = listing.take(np.flatnonzero(listing.hints == SPLITS.index(only)))
     if options.limit is not None and options.limit < len(listing):
         labels = np.zeros(len(listing), np.int64) if listing.labels is None else listing.labels
         strata = labels * (len(SPLITS) + 1) + listing.hints
-        chosen = choose(np.arange(len(listing)), strata, options.limit, options.seed, "limit")
-        listing = listing.take(np.flatnonzero(chosen))
+        selection = choose(np.arange(len(listing)), strata, options.limit, options.seed, "limit")
+        listing = listing.take(np.flatnonzero(selection))
     return listing
 
 
@@ -47,16 +47,16 @@ def choose_shaping(listing: Listing, options: DataOptions) -> Shaping:
         height, width, own_channels = listing.content.shape
         small = max(height, width) <= _LARGEST_SIDE
         size = options.height_and_width or ((height, width) if small else (_DEFAULT_SIDE, _DEFAULT_SIDE))
-        channels = options.fixed_channels or own_channels
+        channels = options.fixed_channels or min(own_channels, 3)  # transparency is laid on the background, as of files
     background = pictures.parse_background(options.background)
     return Shaping(size, options.fit, channels, background, options.seed if options.binary else None)
 
 
-def sizes(source: str | Path) -> dict[tuple[int, int], str]:
+def sizes(source: object) -> dict[tuple[int, int], str]:
     """(height, width) of the pictures of `source` by their headers, each with the name of one; stops at the second size."""
     content = select_listing(find_source(source), DataOptions()).content
     if not isinstance(content, Files):
-        return {content.shape[:2]: str(source)}
+        return {content.shape[:2]: describe_source(source)}
     names: dict[tuple[int, int], str] = {}
     for name, size in _stored_sizes(content):
         names.setdefault(size, name)

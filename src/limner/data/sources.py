@@ -1,286 +1,252 @@
-"""What `prepare` may be pointed at, and how each kind of source is listed: the first step of list → read → plan → write."""
+"""What `prepare` may be given, and how each kind of source is listed: the first step of list → read → plan → write.
+
+`SOURCES` is the table. A new kind is a file of its own and a row here; a package of others, or a program, adds rows by
+``SOURCES.register(name, SourceKind(…))`` or by the entry point group ``limner.sources``.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
+from typing import Any
 
 from limner.core.address import is_address, public_address
 from limner.core.errors import InputError, nearest
-from limner.core.files import slug
 from limner.core.progress import OnProgress, Progress, silent
-from limner.data import arrays, digits, metadata, named, remote, scenes
-from limner.data.listing import Entry, Fault, Files, Listing, Rejected, Tree, printable
-from limner.data.options import SPLITS, DataOptions, split_of
-from limner.data.pictures import openable
-from limner.data.trees import escapes, hidden, is_archive, open_tree
+from limner.core.table import Table
+from limner.data import arrays, digits, folders, items, memory, named, npz, remote, scenes
+from limner.data.listing import Listing, Rejected, printable
+from limner.data.options import DataOptions
+from limner.data.source import PictureSource
+from limner.data.trees import ARCHIVES, dataset_name, escapes
 
 BUILT_IN: Mapping[str, str] = {
     "digits": digits.LINE,
     "scenes": scenes.LINE,
-    "scenes-1": scenes.LINE_OF_ONE,
-    **{name: known.line for name, known in named.KNOWN.items()},
+    "scenes-1": scenes.ONE_OBJECT_LINE,
+    **{name: published.line for name, published in named.PUBLISHED_SETS.items()},
 }
 """The names that stand for a data set, each with one line about it."""
+_PREPARED_FOLDER = re.compile(r".+-\d+x\d+x[134]-[0-9a-f]{12}")
+"""What `prepare` calls the folders that it makes in the cache."""
 
 
-class Source(Protocol):
-    """Where pictures come from; nothing is read yet."""
-
-    @property
-    def name(self) -> str:
-        """What a set made from it is called."""
-        ...
-
-    def identity(self) -> str:
-        """Text that changes when the content does; cheap."""
-        ...
-
-    def listing(self, options: DataOptions, tell: OnProgress = silent) -> Listing:
-        """Every picture, not decoded; `tell` hears of a download. Errors: `InputError` where there is no picture."""
-        ...
-
-
-def find_source(source: str | Path, tell: OnProgress = silent) -> Source:
-    """The source of a built-in name, an address, a folder, an archive or an IDX file. Errors: `InputError` for all else.
-
-    `tell` hears where the server of an address does not answer and an earlier copy stands in.
-
-    A name stands before a path: a folder called ``mnist`` is reached as ``./mnist``.
-    """
-    if str(source) in BUILT_IN:
-        return BuiltInSource(str(source))
-    source = remote.local_source(source)
-    if is_address(source):
-        return RemoteSource(str(source), tell)
-    path = Path(source).expanduser()
-    if not path.exists():
-        hint = nearest(str(source), BUILT_IN) or f"; give a folder, an archive, or one of {', '.join(BUILT_IN)}"
-        raise InputError(f"there is no '{source}', neither as a path nor as a data set's name{hint}")
-    if path.is_dir():
-        if arrays.is_cifar(path) or arrays.idx_files(path):
-            return ArraySource(path)
-        return ImageSource(open_tree(path))
-    if is_archive(path):
-        return ImageSource(open_tree(path))
-    if arrays.is_idx(path):
-        return ArraySource(path)
-    raise InputError(f"{path} is one file and no archive; give a folder of pictures, a .zip, a .tar(.gz) or IDX files")
+def _no_companions(name: str) -> tuple[str, ...]:
+    return ()
 
 
 @dataclass(frozen=True)
-class BuiltInSource:
-    """A data set by its name."""
+class SourceKind:
+    """A kind of source: how it is recognised, and how it is opened.
 
-    name: str
+    A kind that is a single file needs its `endings` alone: such files are then recognised here and behind an address, and are
+    never taken for a picture.
 
-    def identity(self) -> str:
+    >>> kind = SourceKind("a .pix file", folders.open_pictures, endings=(".pix",))
+    >>> kind.matches_name("cats.PIX"), kind.matches(Path("no-such-file.pix"))
+    (True, False)
+    """
+
+    line: str
+    """What a person may give, such as "a folder of pictures": for errors and lists."""
+    open: Callable[[Any], PictureSource]
+    """Of what was recognised: a `Path`, or the object itself. Errors: `InputError`."""
+    recognises: Callable[[object], bool] | None = None
+    """Whether a source is of this kind: a name or an address as text, a `Path`, or an object of the program. It is called for
+    every source that no earlier kind recognises, so it must be quick and raise nothing."""
+    endings: tuple[str, ...] = ()
+    """How the names of files of this kind end, in lower case."""
+    companions: Callable[[str], tuple[str, ...]] = _no_companions
+    """The names of files that may lie beside a file of this name and belong to it; behind an address they are fetched too."""
+    is_general: bool = False
+    """Whether it also recognises what is of a more special kind, so that all others are asked before it."""
+
+    def matches(self, source: object) -> bool:
+        """Whether `source` is of this kind."""
+        if self.recognises is not None and self.recognises(source):
+            return True
+        return isinstance(source, Path) and self.matches_name(source.name) and source.is_file()
+
+    def matches_name(self, file_name: str) -> bool:
+        """Whether a file of this name is of this kind."""
+        return bool(self.endings) and file_name.lower().endswith(self.endings)
+
+
+def find_source(source: object) -> PictureSource:
+    """Opens a source of any kind in `SOURCES`.
+
+    A built-in name is recognised before a path: a folder called ``mnist`` is reached as ``./mnist``. Errors: `InputError` in
+    one line for what is of no kind.
+    """
+    place = locate(source)
+    kind = kind_of(place)
+    if kind is None:
+        raise InputError(_why_no_source(source, place))
+    return kind.open(place)
+
+
+def is_data_set(source: object) -> bool:
+    """Whether `source` is for `prepare`, rather than one picture: everything but a file that is of no kind in `SOURCES`."""
+    place = locate(source)
+    return not (isinstance(place, Path) and place.is_file()) or kind_of(place) is not None
+
+
+def describe_source(source: object) -> str:
+    """`source` for a message or a manifest: a path or an address without what is secret, or the type of an object."""
+    return public_address(source) if isinstance(source, str | Path) else f"{type(source).__name__} in memory"
+
+
+def locate(source: object) -> object:
+    """`source` in the form in which kinds are asked about it.
+
+    A built-in name or an address stays text; any other text, and a ``file://`` address, is a `Path`; objects stay as they are.
+    """
+    if not isinstance(source, str | Path):
+        return source
+    if str(source) in BUILT_IN:
+        return str(source)
+    place = remote.local_source(source)
+    return place if is_address(place) else Path(place).expanduser()
+
+
+def kind_of(place: object) -> SourceKind | None:
+    """The first kind that matches what `locate` gave, or None.
+
+    The order is that of the table: the rows here, those of installed packages, those registered; last of all the general ones.
+    """
+    return next((kind for kind in _kinds_in_order() if kind.matches(place)), None)
+
+
+def companions_of(file_name: str, label: str) -> tuple[str, ...]:
+    """The names of files that may lie beside a file of this name and belong to it.
+
+    Errors: `InputError` about `label` where a file of this name is of no kind.
+    """
+    for kind in _kinds_in_order():
+        if kind.matches_name(file_name):
+            return kind.companions(file_name)
+    raise InputError(_why_no_file(label))
+
+
+def _kinds_in_order() -> Iterator[SourceKind]:
+    general: list[SourceKind] = []
+    for name in SOURCES:
+        kind = SOURCES[name]
+        if kind.is_general:
+            general.append(kind)
+        else:
+            yield kind
+    yield from general
+
+
+def _why_no_file(label: str) -> str:
+    lines = ", ".join(kind.line for kind in SOURCES.values() if kind.endings)
+    return f"{label} is one file, and of no kind that holds a set of pictures; give a folder of pictures, {lines}"
+
+
+def _why_no_source(source: object, place: object) -> str:
+    if not isinstance(place, str | Path):
+        lines = "; ".join(kind.line for kind in SOURCES.values())
+        return f"an object of the type {type(source).__name__} is no source of pictures; give one of: {lines}"
+    path = Path(place)
+    if path.exists():
+        return _why_no_file(str(path))
+    if _PREPARED_FOLDER.fullmatch(path.name):
+        return (
+            f"the prepared pictures at {path} are gone; bring that folder back, or prepare the same pictures with the same "
+            "options again, which makes it anew"
+        )
+    hint = nearest(str(source), BUILT_IN) or f"; give a folder, an archive, or one of {', '.join(BUILT_IN)}"
+    return f"there is no '{source}', neither as a path nor as a data set's name{hint}"
+
+
+class BuiltInSource(PictureSource):
+    """A data set by its name in `BUILT_IN`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def identity(self, on_progress: OnProgress = silent) -> str:
         return self.name
 
-    def listing(self, options: DataOptions, tell: OnProgress = silent) -> Listing:
+    def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
         labelled = options.labels == "auto"
         if self.name == "digits":
             return digits.load(labelled=labelled)
         if self.name in ("scenes", "scenes-1"):
-            most = 1 if self.name == "scenes-1" else scenes.MOST
-            return scenes.load(options.height_and_width, options.limit, options.seed, labelled=labelled, most=most)
-        return named.load(self.name, labelled=labelled, tell=tell)
+            objects = 1 if self.name == "scenes-1" else scenes.MAX_OBJECTS
+            return scenes.load(options.height_and_width, options.limit, options.seed, labelled=labelled, max_objects=objects)
+        return named.load(self.name, labelled=labelled, on_progress=on_progress)
 
 
-@dataclass(frozen=True)
-class ArraySource:
-    """IDX files or CIFAR-10 batches in a folder, or one IDX image file with the labels beside it: pixels as they are."""
+class RemoteSource(PictureSource):
+    """A source of any other kind behind an address.
 
-    path: Path
-
-    @property
-    def name(self) -> str:
-        return _plain_name(self.path.name)
-
-    def identity(self) -> str:
-        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path, *arrays.labels_beside(self.path)]
-        states = ((path.name, path.stat()) for path in files if path.is_file())
-        return "\n".join(f"{printable(name)}\0{state.st_size}\0{state.st_mtime_ns}" for name, state in states)
-
-    def listing(self, options: DataOptions, tell: OnProgress = silent) -> Listing:
-        classes: tuple[str, ...] = ()
-        if self.path.is_dir() and arrays.is_cifar(self.path):
-            parts, classes = arrays.read_cifar(self.path)
-        else:
-            images = arrays.idx_files(self.path) if self.path.is_dir() else [self.path]
-            parts = [arrays.read_idx_part(path) for path in images]
-        return arrays.as_listing(str(self.path), parts, classes, labelled=options.labels == "auto")
-
-
-@dataclass(frozen=True)
-class ImageSource:
-    """Picture files in a folder or an archive."""
-
-    tree: Tree
-
-    @property
-    def name(self) -> str:
-        return _plain_name(self.tree.path.resolve().name)
-
-    def identity(self) -> str:
-        return self.tree.identity()
-
-    def listing(self, options: DataOptions, tell: OnProgress = silent) -> Listing:
-        return _list_pictures(self.tree, options)
-
-
-@dataclass(frozen=True)
-class RemoteSource:
-    """Any of these behind an address. A set prepared before is found by what the server says; nothing is fetched for it.
-
-    Where the server does not answer, the newest copy in the cache is taken as what it holds, and `warn` hears of it.
+    A set that was prepared before is recognised by what the server says of its files, so that nothing is fetched for it. Where
+    the server does not answer, the newest copy in the cache stands in, and a note says so.
     """
 
-    address: str
-    warn: OnProgress = silent
-
-    @property
-    def name(self) -> str:
-        return _plain_name(remote.base_name(public_address(self.address)))
+    def __init__(self, address: str) -> None:
+        self.address, self.name = address, dataset_name(remote.base_name(public_address(address)))
 
     @cached_property
     def _place(self) -> remote.Place:
-        return remote.open_place(self.address)
+        return remote.open_place(self.address, companions_of)
 
     @cached_property
-    def _files(self) -> list[remote.RemoteFile]:
+    def _state(self) -> tuple[list[remote.RemoteFile], str]:
+        """The files at the address; and, where they are those of an earlier copy, the reason."""
         try:
-            return self._place.files()
+            return self._place.files(), ""
         except remote.UnreachableError as error:
             earlier = remote.earlier_files(self.address)
             if earlier is None:
                 raise
-            note = f"{error}; going on with the newest copy in the cache"
-            self.warn(Progress(f"fetching {self.name}", note=note))
-            return earlier
+            return earlier, f"{error}; going on with the newest copy in the cache"
 
-    def identity(self) -> str:
-        return remote.identity(self.address, self._files)
+    def _files(self, on_progress: OnProgress) -> list[remote.RemoteFile]:
+        files, note = self._state
+        if note:
+            on_progress(Progress(f"fetching {self.name}", note=note))
+        return files
 
-    def listing(self, options: DataOptions, tell: OnProgress = silent) -> Listing:
-        copy = remote.fetch(self._place, self.address, self._files, tell)
-        listing = find_source(copy).listing(options)
-        outside = [
-            Rejected(printable(one.name), "its path leads out of the folder") for one in self._files if escapes(one.name)
-        ]
+    def identity(self, on_progress: OnProgress = silent) -> str:
+        return remote.identity(self.address, self._files(on_progress))
+
+    def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
+        files = self._files(on_progress)
+        copy = remote.fetch(self._place, self.address, files, on_progress)
+        listing = find_source(copy).listing(options, on_progress)
+        outside = [Rejected(printable(one.name), "its path leads out of the folder") for one in files if escapes(one.name)]
         return replace(listing, rejected=(*outside, *listing.rejected))
 
 
-def _plain_name(text: str) -> str:
-    """The name of a data set from that of its folder or archive."""
-    stem = re.sub(r"(\.zip|\.tar|\.tar\.\w+|\.tgz|\.gz)$", "", text, flags=re.IGNORECASE)
-    return slug(printable(stem)).strip("-.") or "data"
+def _is_name(source: object) -> bool:
+    return isinstance(source, str) and source in BUILT_IN
 
 
-def _list_pictures(tree: Tree, options: DataOptions) -> Listing:
-    """Sorts the tree's files into pictures and others, and gives each picture its split, label and caption."""
-    where, ends = tree.path, openable()[1]
-    rejected: list[Rejected] = []
-    pictures: list[str] = []
-    other = 0
-    entries = [entry for entry in tree.entries() if not hidden(entry.name)]
-    for entry in entries:
-        if escapes(entry.name):
-            rejected.append(Rejected(printable(entry.name), "its path leads out of the archive"))
-        elif entry.name[entry.name.rfind(".") :].lower() in ends:
-            pictures.append(entry.name)
-        else:
-            other += not _is_table(entry)
-    if not pictures:
-        what = "is empty" if not entries else f"holds no picture ({other} other files)"
-        raise InputError(f"{where} {what}; give a folder or archive with pictures such as .png or .jpg, also in sub-folders")
-    tables, faults = _tables(tree, [entry for entry in entries if _is_table(entry)], pictures)
-    rejected += faults
-    places = _places(pictures, options)
-    kept: list[str] = []
-    splits: list[int] = []
-    folders: list[str | None] = []
-    for name, (split, folder) in zip(pictures, places, strict=True):
-        if split == "":
-            rejected.append(Rejected(printable(name), "outside the folders train, val and test"))
-        else:
-            kept.append(name)
-            splits.append(-1 if split is None else SPLITS.index(split))
-            folders.append(folder)
-    told = any(row.label for row in tables.values())
-    labels: list[str | None] = [None] * len(kept)
-    if options.labels == "auto":
-        labels = [tables[name].label if name in tables else None for name in kept] if told else folders
-    classes = tuple(sorted({label for label in labels if label is not None}, key=_natural))
-    if len(classes) < 2:  # one class tells nothing apart
-        classes = ()
-    numbers = {label: number for number, label in enumerate(classes)}
-    texts = [(tables[name].text or "") if name in tables else "" for name in kept]
-    return Listing(
-        Files(tree, tuple(kept)),
-        np.array(splits, np.int8),
-        np.array([-1 if label is None else numbers[label] for label in labels], np.int64) if classes else None,
-        tuple(printable(label) for label in classes),
-        tuple(texts) if any(texts) else None,
-        rejected=tuple(rejected),
-        other=other,
-    )
+def _is_remote(source: object) -> bool:
+    return isinstance(source, str) and is_address(source)
 
 
-def _is_table(entry: Entry) -> bool:
-    return entry.name.rsplit("/", 1)[-1].lower() in metadata.NAMES
-
-
-def _tables(tree: Tree, entries: Sequence[Entry], pictures: Sequence[str]) -> tuple[dict[str, metadata.Row], list[Rejected]]:
-    """Every metadata table of the tree, by the full name of the picture; rows about files that are not there are set aside."""
-    found: dict[str, metadata.Row] = {}
-    faults: list[Rejected] = []
-    there = set(pictures)
-    for table, payload in tree.read([entry.name for entry in entries]):
-        if isinstance(payload, Fault):
-            raise InputError(f"{tree.path}: {printable(table)} cannot be read ({payload.reason}); repair or remove it")
-        data = payload.read_bytes() if isinstance(payload, Path) else payload
-        folder = table.rpartition("/")[0]
-        for name, row in metadata.parse(f"{tree.path}/{printable(table)}", data).items():
-            full = f"{folder}/{name}" if folder else name
-            if escapes(name):
-                faults.append(Rejected(printable(name), f"{printable(table)} gives a path that leads out of its folder"))
-            elif full not in there:
-                faults.append(Rejected(printable(name), f"listed in {printable(table)}, but there is no such picture"))
-            else:
-                found[full] = row
-    return found, faults
-
-
-def _places(pictures: Sequence[str], options: DataOptions) -> list[tuple[str | None, str | None]]:
-    """(split, class) of each picture by its folders; the split is "" for a picture outside the split folders.
-
-    A folder that alone holds everything is only a wrapper. The first level are splits when there is a `train` beside a `val` or
-    `test`, or nothing but `train`; then classes come below. ``split="none"`` says that they are classes after all.
-    """
-    paths = [name.split("/")[:-1] for name in pictures]
-    while (top := _shared_top(paths)) and (options.split_rule.whole or not split_of(top)):
-        paths = [path[1:] for path in paths]
-    tops = {path[0] if path else "" for path in paths}
-    named_splits = {split_of(top) for top in tops} - {None}
-    are_splits = not options.split_rule.whole and "train" in named_splits and (len(named_splits) > 1 or len(tops) == 1)
-    if not are_splits:
-        return [(None, path[0] if path else None) for path in paths]
-    return [(split_of(path[0]) or "" if path else "", path[1] if len(path) > 1 else None) for path in paths]
-
-
-def _shared_top(paths: Sequence[Sequence[str]]) -> str:
-    """The first folder of all paths, or "" where they have none in common."""
-    tops = {path[0] if path else "" for path in paths}
-    return tops.pop() if len(tops) == 1 else ""
-
-
-def _natural(label: str) -> tuple[int, int, str]:
-    """Numbers by value, before words."""
-    return (0, int(label), label) if label.isascii() and label.isdigit() and len(label) < 18 else (1, 0, label)
+SOURCES: Table[SourceKind] = Table(
+    "limner.sources",
+    SourceKind,
+    {
+        "name": SourceKind(f"the name of a data set ({', '.join(BUILT_IN)})", BuiltInSource, _is_name),
+        "hugging-face": SourceKind(items.HUGGING_FACE_LINE, items.open_hugging_face_dataset, items.is_hugging_face_dataset),
+        "torch": SourceKind(items.TORCH_LINE, items.open_torch_dataset, items.is_torch_dataset),
+        "array": SourceKind(memory.ARRAY_LINE, memory.open_array, memory.is_array_source),
+        "cifar": SourceKind("a folder in the CIFAR-10 binary layout", arrays.CifarSource, arrays.is_cifar),
+        "idx-folder": SourceKind("a folder of IDX files", arrays.IdxSource, arrays.is_idx_folder),
+        "idx": SourceKind("an IDX file", arrays.IdxSource, endings=arrays.IDX_ENDINGS, companions=arrays.label_names),
+        "archive": SourceKind("a .zip or .tar(.gz) archive", folders.open_pictures, endings=ARCHIVES),
+        "array-file": SourceKind("an .npy or .npz file", npz.ArrayFileSource, endings=(".npy", ".npz")),
+        "folder": SourceKind("a folder of pictures", folders.open_pictures, folders.is_folder, is_general=True),
+        "address": SourceKind("the address of a folder or file", RemoteSource, _is_remote, is_general=True),
+    },
+)
+"""Kinds of source by name. The first that matches is taken; see `kind_of` for the order."""

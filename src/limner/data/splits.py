@@ -10,7 +10,7 @@ from limner.data.options import SPLITS, SplitRule
 
 _TRAIN, _VAL, _TEST = range(3)
 _HELD_OUT_SHARE = 0.1
-_HELD_OUT_MOST = 5000
+_MAX_HELD_OUT = 5000
 
 
 def order(count: int, seed: int, use: str) -> NDArray[np.int64]:
@@ -27,9 +27,9 @@ def choose(groups: NDArray[np.int64], strata: NDArray[np.int64], count: int, see
     `groups` [n] and `strata` [n] are any whole numbers; the result is [n]. Quotas are by largest remainder.
     """
     rows = len(groups)
-    chosen = np.zeros(rows, np.bool_)
+    selection = np.zeros(rows, np.bool_)
     if not count:
-        return chosen
+        return selection
     _, stratum = np.unique(strata, return_inverse=True)
     sizes = np.bincount(stratum)
     exact = sizes * (count / rows)
@@ -37,18 +37,18 @@ def choose(groups: NDArray[np.int64], strata: NDArray[np.int64], count: int, see
     rest = np.argsort(-(exact - quota), kind="stable")[: count - int(quota.sum())]
     quota[rest] += 1
     _, first, group, members = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
-    taken = np.zeros(len(first), np.bool_)
+    is_selected = np.zeros(len(first), np.bool_)
     left = quota.tolist()
     owner, weight = stratum[first].tolist(), members.tolist()
     shuffled = order(len(first), seed, use).tolist()
     for number in shuffled:
         if weight[number] <= left[owner[number]]:
             left[owner[number]] -= weight[number]
-            taken[number] = True
-    if not taken.any() and len(first) > 1:  # every group is larger than its quota: the smallest one is better than none
-        taken[min(shuffled, key=lambda number: weight[number])] = True
-    chosen[:] = taken[group]
-    return chosen
+            is_selected[number] = True
+    if not is_selected.any() and len(first) > 1:  # every group is larger than its quota: the smallest one is better than none
+        is_selected[min(shuffled, key=lambda number: weight[number])] = True
+    selection[:] = is_selected[group]
+    return selection
 
 
 def deal(
@@ -66,10 +66,10 @@ def deal(
     Errors: `InputError` for two shares of a source whose test split is published.
     """
     parts = np.where(hints < 0, _TRAIN, hints).astype(np.int8)
-    moved = np.empty(0, np.int64)
+    moves = np.empty(0, np.int64)
     shares = rule.shares
     if rule.only in ("val", "test"):
-        return parts, moved
+        return parts, moves
     if len(shares) == 2 and published and (parts == _TEST).any():
         raise InputError("this source has a published test split, which stays as it is; give one share (for val), not two")
     # Parts that are drawn anew return to the pool first.
@@ -79,17 +79,17 @@ def deal(
         parts[parts == _TEST] = _TRAIN
     if not published:
         in_train = np.unique(groups[parts == _TRAIN])
-        moved = np.flatnonzero((parts != _TRAIN) & np.isin(groups, in_train))
-        parts[moved] = _TRAIN
+        moves = np.flatnonzero((parts != _TRAIN) & np.isin(groups, in_train))
+        parts[moves] = _TRAIN
     if rule.whole:
-        return parts, moved
+        return parts, moves
     strata = np.zeros(len(parts), np.int64) if labels is None else labels
     total = int((parts == _TRAIN).sum())
     if not shares and not (parts == _VAL).any():
-        _draw(parts, groups, strata, _VAL, min(int(total * _HELD_OUT_SHARE), _HELD_OUT_MOST), seed)
+        _draw(parts, groups, strata, _VAL, min(int(total * _HELD_OUT_SHARE), _MAX_HELD_OUT), seed)
     for target, share in zip((_VAL, _TEST), shares, strict=False):
         _draw(parts, groups, strata, target, round(total * share), seed)
-    return parts, moved
+    return parts, moves
 
 
 def _draw(

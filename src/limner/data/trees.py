@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import os
+import re
 import tarfile
 import zipfile
 import zlib
@@ -13,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 
 from limner.core.errors import InputError
-from limner.data.listing import FILE_LIMIT, Entry, Fault, Payload, Tree
+from limner.core.files import slug
+from limner.data.listing import FILE_LIMIT, Entry, Fault, Payload, Tree, printable
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError, NotImplementedError)
@@ -21,7 +23,18 @@ _TOO_LARGE = Fault(f"larger than {FILE_LIMIT // 2**20} MiB")
 
 
 def is_archive(path: Path) -> bool:
+    """Whether the name of the file `path` is that of an archive."""
     return path.name.lower().endswith(ARCHIVES)
+
+
+def dataset_name(file_name: str) -> str:
+    """The name of a data set from that of its folder or file.
+
+    >>> dataset_name("my pets.tar.gz"), dataset_name("pixels.npy")
+    ('my-pets', 'pixels')
+    """
+    stem = re.sub(r"(\.zip|\.tar|\.tar\.\w+|\.tgz|\.gz|\.npy|\.npz)$", "", file_name, flags=re.IGNORECASE)
+    return slug(printable(stem)).strip("-.") or "data"
 
 
 def open_tree(path: Path) -> Tree:
@@ -49,22 +62,23 @@ class FolderTree:
         self.path = path
 
     def entries(self) -> Sequence[Entry]:
+        """Every file below the folder that is not hidden, by name."""
         return self._entries
 
     @cached_property
     def _entries(self) -> list[Entry]:
-        found: list[Entry] = []
-        seen: set[tuple[int, int]] = set()
+        entries: list[Entry] = []
+        visited: set[tuple[int, int]] = set()  # (device, inode) of the folders walked through
 
         def refuse(error: OSError) -> None:
             raise InputError(f"cannot read the folder {error.filename}; check that it may be opened") from error
 
         for folder, inner, files in os.walk(self.path, followlinks=True, onerror=refuse):
             real = os.stat(folder)
-            if (real.st_dev, real.st_ino) in seen:  # a link that leads back up: walking on would never end
+            if (real.st_dev, real.st_ino) in visited:  # a link that leads back up: walking on would never end
                 inner.clear()
                 continue
-            seen.add((real.st_dev, real.st_ino))
+            visited.add((real.st_dev, real.st_ino))
             inner[:] = sorted(name for name in inner if not hidden(name))
             below = os.path.relpath(folder, self.path).replace(os.sep, "/")
             for name in sorted(files):
@@ -75,15 +89,17 @@ class FolderTree:
                     size, stamp = state.st_size, state.st_mtime_ns
                 except OSError:  # a dangling link: listed all the same, so that reading it says so by name
                     size, stamp = 0, 0
-                found.append(Entry(name if below == "." else f"{below}/{name}", size, stamp))
-        return sorted(found, key=lambda entry: entry.name)
+                entries.append(Entry(name if below == "." else f"{below}/{name}", size, stamp))
+        return sorted(entries, key=lambda entry: entry.name)
 
     def read(self, names: Sequence[str]) -> Iterator[tuple[str, Payload]]:
+        """Each of `names` with its path, by which it is read later."""
         sizes = {entry.name: entry.size for entry in self._entries}
         for name in names:
             yield name, _TOO_LARGE if sizes[name] > FILE_LIMIT else self.path / name
 
     def identity(self) -> str:
+        """A SHA-256 over the names, sizes and times of change of all files."""
         lines = (f"{entry.name}\0{entry.size}\0{entry.stamp}" for entry in self._entries)
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -93,10 +109,12 @@ class _Archive:
         self.path = path
 
     def identity(self) -> str:
+        """Size and time of change of the archive."""
         state = self.path.stat()
         return f"{state.st_size}:{state.st_mtime_ns}"
 
     def damaged(self, error: Exception) -> InputError:
+        """What to raise where the archive cannot be read."""
         what = " ".join(str(error or type(error).__name__).split())
         return InputError(f"the archive {self.path} is damaged or not what its name says ({what}); download or pack it again")
 
@@ -105,6 +123,7 @@ class ZipTree(_Archive):
     """The members of a zip archive."""
 
     def entries(self) -> Sequence[Entry]:
+        """Every file that is not hidden, by name. Errors: `InputError` where the archive is damaged."""
         return self._entries
 
     @cached_property
@@ -117,6 +136,7 @@ class ZipTree(_Archive):
         return [Entry(name, size) for name, size in sorted(sizes.items()) if not hidden(_clean(name))]
 
     def read(self, names: Sequence[str]) -> Iterator[tuple[str, Payload]]:
+        """Each of `names` with its bytes, in that order."""
         with zipfile.ZipFile(self.path) as archive:
             for name in names:
                 yield name, self._member(archive, name)
@@ -136,6 +156,7 @@ class TarTree(_Archive):
     """The regular files of a tar archive, compressed or not; links and devices are left alone."""
 
     def entries(self) -> Sequence[Entry]:
+        """Every file that is not hidden, by name. Errors: `InputError` where the archive is damaged."""
         return self._entries
 
     @cached_property
@@ -146,13 +167,13 @@ class TarTree(_Archive):
         return [Entry(name, size) for name, size in sorted(sizes.items()) if not hidden(name)]
 
     def read(self, names: Sequence[str]) -> Iterator[tuple[str, Payload]]:
-        # One pass in the archive's own order: seeking in a compressed archive would start from its beginning each time.
-        wanted = set(names)
+        """Each of `names` with its bytes, in the archive's own order: to go back in a compressed one is to start anew."""
+        missing = set(names)
         for member, archive in self._members():
             name = _clean(member.name)
-            if name not in wanted:
+            if name not in missing:
                 continue
-            wanted.remove(name)
+            missing.remove(name)
             if member.size > FILE_LIMIT:
                 yield name, _TOO_LARGE
                 continue

@@ -22,9 +22,10 @@ from limner.core.errors import InputError
 from limner.core.files import cache_folder, os_errors_as_input_errors
 from limner.core.images import batches_of
 from limner.core.seeds import SCORED_SEEDS, fold
-from limner.data import prepare, sizes
 from limner.data.dataset import Dataset, Images, is_prepared
-from limner.data.npz import Pixels, checked, read_npz
+from limner.data.npz import Pixels, read_npz, require_images
+from limner.data.prepare import prepare
+from limner.data.sizing import sizes
 from limner.metrics.features.pixels import ImageSubset, Source, format_shape, take
 from limner.runs.model import Loaded, load
 from limner.runs.run import Run
@@ -248,7 +249,7 @@ def _by_content(images: Source) -> NDArray[np.int64]:
 def images_from_arrays(pictures: Iterable[NDArray[Any]]) -> Iterator[Pixels]:
     """Single pictures [H, W, C] or batches of them [n, H, W, C], uint8, as one array on disk."""
     if isinstance(pictures, np.ndarray):
-        yield checked(pictures, "the pictures")
+        yield require_images(pictures, "the pictures")
         return
     if not isinstance(pictures, Iterable):
         raise InputError(
@@ -270,7 +271,7 @@ def images_from_arrays(pictures: Iterable[NDArray[Any]]) -> Iterator[Pixels]:
 
 def _batch(each: Any, number: int, shape: tuple[int, ...]) -> Pixels:
     found = np.asarray(each)
-    found = checked(found[None] if found.ndim == 3 else found, f"element {number} of the pictures")
+    found = require_images(found[None] if found.ndim == 3 else found, f"element {number} of the pictures")
     if found.shape[1:] != shape:
         raise InputError(
             f"element {number} of the pictures is {format_shape(found.shape[1:])}, and the first is {format_shape(shape)}"

@@ -19,8 +19,8 @@ from limner.core.errors import InputError, require
 from limner.core.files import check_writable, write_json, write_text
 from limner.core.images import grid, save_png
 from limner.core.progress import OnProgress, Progress, named_progress, silent
-from limner.data import prepare
 from limner.data.dataset import Dataset
+from limner.data.prepare import prepare
 from limner.evaluation.evaluate import EvaluateRequest, EvaluateResult
 from limner.evaluation.inputs import (
     EvaluationInput,

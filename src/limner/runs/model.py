@@ -22,8 +22,8 @@ from limner.core.method import Method, averaged
 from limner.core.precision import prepare_module
 from limner.core.process import configure_for_computation
 from limner.core.sampling import generate
-from limner.data import prepare_source
 from limner.data.dataset import Dataset
+from limner.data.prepare import prepare_source
 from limner.recipes.build import CODEC_WORDS, build_method, presets_drawing, presets_making, stage_configs
 from limner.recipes.recipe import Recipe
 from limner.runs.checkpoint import Checkpoint, load_weights
@@ -164,7 +164,7 @@ class Loaded:
         if images.shape[1:] != self.shape:
             raise InputError(f"pictures of {self.run.path} have the shape {self.shape}, not {tuple(images.shape[1:])}")
 
-    def dataset(self, source: str | None = None) -> Dataset:
+    def dataset(self, source: object = None) -> Dataset:
         """The data that the run was trained on, prepared again; or another `source`, prepared as that was.
 
         Errors: `InputError` where it is not there, or (the run's own) is no longer what it was.

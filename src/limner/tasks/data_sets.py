@@ -73,16 +73,16 @@ class PicturesResult(Result):
 
 def list_sets(request: ListRequest, on_progress: OnProgress) -> ListResult:
     """Lists the built-in sets and those whose files are looked for in LIMNER_DATA."""
-    from limner.data.catalog import known_sets
+    from limner.data.catalog import built_in_sets
 
-    return ListResult(sets=known_sets())
+    return ListResult(sets=built_in_sets())
 
 
 def check(request: CheckRequest, on_progress: OnProgress) -> PicturesResult:
     """Reads every picture as `prepare` would, and writes nothing. Errors: `InputError` as from `prepare`."""
     from limner.data.prepare import check_source
 
-    return PicturesResult(**check_source(request.source, request.options(), tell=on_progress).summary())
+    return PicturesResult(**check_source(request.source, request.options(), on_progress=on_progress).summary())
 
 
 def prepare(request: PrepareRequest, on_progress: OnProgress) -> PicturesResult:
@@ -93,4 +93,6 @@ def prepare(request: PrepareRequest, on_progress: OnProgress) -> PicturesResult:
     from limner.data.dataset import summary
     from limner.data.prepare import prepare_source
 
-    return PicturesResult(**summary(prepare_source(request.source, request.options(), out=request.out, tell=on_progress)))
+    return PicturesResult(
+        **summary(prepare_source(request.source, request.options(), out=request.out, on_progress=on_progress))
+    )

@@ -43,6 +43,6 @@ class DoctorResult(Result):
 def doctor(request: DoctorRequest, on_progress: OnProgress) -> DoctorResult:
     """Examines this machine; imports torch for it."""
     from limner.core.environment import examine
-    from limner.data.catalog import known_sets
+    from limner.data.catalog import built_in_sets
 
-    return DoctorResult(**examine({str(one["name"]): str(one["where"]) for one in known_sets() if one["where"]}))
+    return DoctorResult(**examine({str(one["name"]): str(one["where"]) for one in built_in_sets() if one["where"]}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,8 @@ from limner.core.errors import InputError
 from limner.core.files import atomic, slug
 from limner.core.images import batches_of
 from limner.core.progress import OnProgress, Progress, silent
-from limner.data import BUILT_IN
-from limner.data.arrays import is_idx
 from limner.data.dataset import Dataset
-from limner.data.trees import is_archive
+from limner.data.sources import describe_source, is_data_set
 from limner.runs.model import Loaded, load
 from limner.tasks.embed import EmbedRequest, EmbedResult
 from limner.tasks.inputs import describe_preparation, read_pictures
@@ -33,7 +30,7 @@ def embed_pictures(request: EmbedRequest, on_progress: OnProgress) -> EmbedResul
     own_shape, codes = model.latent_shape()
     prepared: dict[str, str] = {}
     arrays: dict[str, Any]
-    if len(sources) > 1 or (sources and not _is_set(sources[0])):
+    if len(sources) > 1 or (sources and not is_data_set(sources[0])):
         if split is not None:
             raise InputError("--split is for data sets, not for single pictures; leave it out")
         inputs = read_pictures(model, sources)
@@ -43,7 +40,7 @@ def embed_pictures(request: EmbedRequest, on_progress: OnProgress) -> EmbedResul
         dataset = model.dataset(sources[0] if sources else None)
         rows = np.arange(len(dataset.images)) if split is None else dataset.indices(split)
         latents = encode_rows(model, dataset, rows, on_progress)
-        prepared = describe_preparation(model, sources[0], dataset) if sources else {}
+        prepared = describe_preparation(model, describe_source(sources[0]), dataset) if sources else {}
         name = dataset.name if split is None else f"{dataset.name}-{split}"
         arrays = {"indices": rows}
         if dataset.labels is not None:
@@ -66,12 +63,6 @@ def embed_pictures(request: EmbedRequest, on_progress: OnProgress) -> EmbedResul
         seconds=round(time.perf_counter() - began, 2),
         checkpoint=model.checkpoint.images,
     )
-
-
-def _is_set(source: str) -> bool:
-    """Whether `source` is for `limner.prepare`, rather than one picture."""
-    path = Path(source).expanduser()
-    return source in BUILT_IN or not path.is_file() or is_archive(path) or is_idx(path)
 
 
 def encode_rows(model: Loaded, dataset: Dataset, rows: NDArray[np.int64], on_progress: OnProgress = silent) -> NDArray[Any]:

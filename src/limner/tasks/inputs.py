@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from limner.core.errors import InputError
 from limner.data import pictures
 from limner.data.dataset import Dataset
-from limner.data.listing import Payload, printable
+from limner.data.listing import Files, Payload, printable
+from limner.data.options import DataOptions
 from limner.data.pictures import Seen, Shaping, Unreadable, binarised
 from limner.data.reading import bytes_of
-from limner.data.trees import escapes, is_archive, open_tree
+from limner.data.sources import describe_source, find_source, is_data_set
 from limner.runs.model import Loaded
 
 MODES = {1: ("1", "L"), 3: ("RGB",), 4: ("RGBA",)}
@@ -34,11 +35,11 @@ class Given:
     """name -> what had to be done to a picture of another size or mode, in words; the others are not in it."""
 
 
-def read_pictures(model: Loaded, paths: Sequence[Path | str]) -> Given:
+def read_pictures(model: Loaded, paths: Sequence[object]) -> Given:
     """Picture files with the size, fit, channels and background of the run's data, and what that took.
 
-    `paths` are picture files, folders and archives; of the latter two, every picture in them. Errors: `InputError` where a path
-    is not there, where none holds a picture, and for a picture that cannot be read, with its name and the reason.
+    `paths` are picture files, or sources of any kind that `limner.prepare` takes; of these, every picture. Errors: `InputError`
+    where a path is not there, where none holds a picture, and for a picture that cannot be read, with its name and the reason.
     """
     data = model.recipe.data
     height, width, channels = model.shape
@@ -46,9 +47,9 @@ def read_pictures(model: Loaded, paths: Sequence[Path | str]) -> Given:
     names: list[str] = []
     images: list[NDArray[np.uint8]] = []
     prepared: dict[str, str] = {}
-    for name, payload in (found for path in paths for found in _files(Path(path).expanduser())):
+    for name, payload in (picture for path in paths for picture in _pictures(path)):
         try:
-            image, seen = pictures.read(bytes_of(payload), shaping)
+            image, seen = _shaped(payload, shaping)
         except Unreadable as error:
             raise InputError(f"{name} cannot be used: {error}; repair it or leave it out") from error
         done = _done(seen, shaping)
@@ -85,14 +86,30 @@ def describe_preparation(model: Loaded, source: str, dataset: Dataset) -> dict[s
     return {source: f"all pictures -> {height}x{width} {WORDS[channels]} ({data.fit})"}
 
 
-def _files(path: Path) -> Iterator[tuple[str, Payload]]:
-    """A file as it is; the pictures of a folder or an archive by name."""
-    if not path.exists():
-        raise InputError(f"there is no file or folder at {path}")
-    if not path.is_dir() and not is_archive(path):
-        yield str(path), path
+def _shaped(picture: Payload | NDArray[np.uint8], shaping: Shaping) -> tuple[NDArray[np.uint8], Seen]:
+    """[H, W, C] of a file or of pixels [H', W', C'], and what the picture was before. Errors: `Unreadable`."""
+    if isinstance(picture, np.ndarray):
+        height, width, channels = picture.shape
+        return pictures.from_pixels(picture, shaping), Seen(height, width, MODES[channels][-1])
+    return pictures.read(bytes_of(picture), shaping)
+
+
+def _pictures(source: object) -> Iterator[tuple[str, Payload | NDArray[np.uint8]]]:
+    """A single picture file as it is; of a data set each picture: a file by its name, or pixels by their number."""
+    shown = describe_source(source)
+    if isinstance(source, str | Path):
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise InputError(f"there is no file or folder at {path}")
+        shown, source = str(path), path.absolute()  # so that a folder called like a built-in set is the folder
+        if not is_data_set(source):
+            yield shown, path
+            return
+    listing = find_source(source).listing(DataOptions(split="none", labels="none"))
+    content = listing.content
+    if isinstance(content, Files):
+        for name, payload in sorted(content.tree.read(content.names), key=lambda file: file[0]):
+            yield f"{shown}/{printable(name)}", payload
         return
-    tree, ends = open_tree(path), pictures.openable()[1]
-    inside = [one.name for one in tree.entries() if Path(one.name).suffix.lower() in ends and not escapes(one.name)]
-    for name, payload in sorted(tree.read(inside), key=lambda found: found[0]):
-        yield f"{path}/{printable(name)}", payload
+    for row in range(len(listing)):
+        yield f"{shown}[{row}]", content.rows(np.array([row]))[0]

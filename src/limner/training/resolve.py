@@ -13,8 +13,9 @@ from limner.core.address import is_address
 from limner.core.config import RunContext, unused_reason
 from limner.core.errors import InputError
 from limner.core.progress import OnProgress, Progress
-from limner.data import BUILT_IN, prepare_source
 from limner.data.dataset import Dataset
+from limner.data.prepare import prepare_source
+from limner.data.sources import describe_source, locate
 from limner.recipes.build import resolve_recipe, resolved_values
 from limner.recipes.recipe import BudgetConfig, Recipe
 from limner.recipes.settings import compose, laid_over
@@ -33,20 +34,21 @@ def resolve_request(request: TrainRequest, on_progress: OnProgress) -> tuple[Rec
     Errors: `InputError` for settings that contradict each other, or that do nothing.
     """
     reasons: tuple[str, ...] = ()
+    pictures = None if isinstance(request.source, str | Path) else request.source
     if request.preset != AUTO:
         recipe = _compose(request)
         check_processes(recipe)
-        dataset = prepared_dataset(recipe, on_progress)
+        dataset = prepared_dataset(recipe, on_progress, pictures=pictures)
     else:  # the pictures first: what is not about the method is the same for every preset
         probe = _compose(request.model_copy(update={"preset": Recipe.model_fields["preset"].default}), common=True)
-        dataset = prepared_dataset(probe, on_progress)
+        dataset = prepared_dataset(probe, on_progress, pictures=pictures)
         # Somebody who sets a GAN's own keys has chosen that much.
         adversarial = any(setting.startswith("method.") for setting in laid_over(request.settings))
         choice = choose(len(dataset.splits["train"]), _context(probe, dataset), adversarial)
         recipe = _compose(request.model_copy(update={"preset": choice.preset}), choice.settings)
         check_processes(recipe)
         reasons = (f"preset {choice.preset}: {choice.why}",)
-    resolved = _resolve(recipe, dataset)
+    resolved = _resolve(recipe, dataset, recorded_source(recipe, dataset, pictures))
     _check_used(resolved, request.settings)
     chosen = dict(resolved_values(recipe.method, resolved.method))
     _check_overruled(chosen, request.settings)
@@ -99,12 +101,13 @@ def _context(recipe: Recipe, dataset: Dataset) -> RunContext:
 def _compose(request: TrainRequest, over: Sequence[str] = (), common: bool = False) -> Recipe:
     """The recipe of the request's preset; `over` are settings that belong to it, `common` leaves out what is the method's."""
     images, minutes = request.images, request.minutes
+    source = str(request.source) if isinstance(request.source, str | Path) else describe_source(request.source)
     recipe = compose(
         request.preset,
         request.settings,
         over,
         common=common,
-        data__source=str(request.source),
+        data__source=source,
         budget__images=images,
         budget__minutes=minutes,
         seed=request.seed,
@@ -116,24 +119,43 @@ def _compose(request: TrainRequest, over: Sequence[str] = (), common: bool = Fal
     return recipe
 
 
-def prepared_dataset(recipe: Recipe, tell: OnProgress, fingerprint: str | None = None) -> Dataset:
-    """The prepared set; the leading process prepares it, the others open it. See `prepare_source` for `fingerprint`."""
+def prepared_dataset(
+    recipe: Recipe, on_progress: OnProgress, fingerprint: str | None = None, pictures: object = None
+) -> Dataset:
+    """The prepared set of the recipe's source, or of `pictures` in memory; the main process prepares it, the others open it.
+
+    See `prepare_source` for `fingerprint`.
+    """
+    source = recipe.data.source if pictures is None else pictures
 
     def ready() -> Dataset:
-        return prepare_source(recipe.data.source, recipe.data.options(), tell=tell, fingerprint=fingerprint)
+        return prepare_source(source, recipe.data.options(), on_progress=on_progress, fingerprint=fingerprint)
 
     first = ready() if parallel.is_main_process() else None
     parallel.wait_for_all()
     return first or ready()
 
 
-def _resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """What the recipe left open, as this data and this processor decide it."""
-    height, width, channels = dataset.shape
+def recorded_source(recipe: Recipe, dataset: Dataset, pictures: object = None) -> str:
+    """What the recipe names as its source, so that the run can be resumed from any folder.
+
+    A path becomes absolute; anything else stays. Of `pictures` in memory, which cannot be read again, the prepared folder is
+    named.
+    """
+    if pictures is not None:
+        return str(dataset.path.resolve())
     source = recipe.data.source
-    as_given = source in BUILT_IN or is_address(source) or not Path(source).exists()
+    place = locate(source)
+    if isinstance(place, Path) and place.exists() and not is_address(source):
+        return str(place.resolve())
+    return source
+
+
+def _resolve(recipe: Recipe, dataset: Dataset, source: str) -> Recipe:
+    """What the recipe left open, as this data and this processor decide it; `source` is recorded."""
+    height, width, channels = dataset.shape
     data = {
-        "source": source if as_given else str(Path(source).resolve()),
+        "source": source,
         "size": f"{height}x{width}",
         "channels": channels,
         "fingerprint": dataset.fingerprint,

@@ -1,0 +1,24 @@
+"""What every kind of source is; `limner.data.sources` has the table of kinds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from limner.core.progress import OnProgress, silent
+from limner.data.listing import Listing
+from limner.data.options import DataOptions
+
+
+class PictureSource(ABC):
+    """Where pictures come from. Opening one reads nothing yet."""
+
+    name: str
+    """What a data set made from it is called: part of a folder's name."""
+
+    @abstractmethod
+    def identity(self, on_progress: OnProgress = silent) -> str:
+        """Text that changes when the content does. Prepared folders are found again by it, so it is cheap where it can be."""
+
+    @abstractmethod
+    def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
+        """Every picture, not decoded. `on_progress` hears of a download. Errors: `InputError` where there is no picture."""
