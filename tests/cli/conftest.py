@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from limner import prepare
+from limner.data.prepare import prepare
 from limner.cli import main
 from made import encoded, write
 

@@ -18,7 +18,8 @@ from limner import load, resume
 from limner.cli import main
 from limner.core.errors import InputError
 from limner.core.progress import Progress
-from limner.data import DataOptions, prepare, prepare_source
+from limner.data.options import DataOptions
+from limner.data.prepare import prepare, prepare_source
 from served import Site, serve
 
 SMALL = ["batch.size=8", "score.points=0", "previews.count=4"]

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limner import InputError, compare, evaluate, prepare
+from limner import InputError, compare, evaluate
 from limner.cli import main
 from limner.core.images import grid
+from limner.data.prepare import prepare
 from limner.metrics.scores import METRICS_VERSION
 from limner.metrics.stats.intervals import Estimate, difference
 from limner.runs.model import load

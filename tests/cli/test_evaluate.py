@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from contract.helpers import run_of, torchrun
-from limner import evaluate, load, prepare
+from limner import evaluate, load
 from limner.cli import main
 from limner.core.seeds import SCORED_SEEDS
 from limner.data.dataset import Images
+from limner.data.prepare import prepare
 from limner.evaluation.report_page import called
 from limner.judges.judge import judge_for
 from limner.metrics.features import inception

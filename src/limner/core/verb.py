@@ -248,25 +248,28 @@ def _markers(metadata: Sequence[Any], annotation: Any, kind: type[Marker]) -> It
 
 
 def option_name(request: type[Request], name: str) -> str:
-    """A field as the command line writes it: ``--top-k``, or ``RUN`` for an argument.
+    """A field as the command line writes it: ``--top-k``, or ``RUN`` for an argument. What is on by default can be put off.
 
     >>> class ARequest(Request):
     ...     top_k: int = 0
-    >>> option_name(ARequest, "top_k")
-    '--top-k'
+    ...     metadata: bool = True
+    >>> option_name(ARequest, "top_k"), option_name(ARequest, "metadata")
+    ('--top-k', '--metadata/--no-metadata')
     """
     field = request.model_fields.get(name)
     cli = (marker(field, Cli) if field is not None else None) or Cli()
     if cli.is_argument:
         return cli.metavar or name.upper()
-    return cli.option or f"--{name.replace('_', '-')}"
+    dashed = name.replace("_", "-")
+    is_on = field is not None and field.annotation is bool and field.default is True
+    return cli.option or (f"--{dashed}/--no-{dashed}" if is_on else f"--{dashed}")
 
 
 def _one_line(error: ValidationError, request: type[Request]) -> str:
     """The first of pydantic's errors, with the option it is about."""
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else ""
-    option = option_name(request, name)
+    option, value = option_name(request, name), _one_line_repr(first["input"])
     if first["type"] == "extra_forbidden":
         fields = tuple(request.model_fields)
         return f"unknown option '{name}'{nearest(name, fields)} (there are: {', '.join(fields)})"
@@ -275,8 +278,16 @@ def _one_line(error: ValidationError, request: type[Request]) -> str:
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if first["type"] == "literal_error":
         hint = nearest(str(first["input"]), first["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", "))
-        return f"{option} {first['input']!r} is not one of {first['ctx']['expected']}{hint}"
-    return f"{option} {first['input']!r} cannot be: it should be {message}"
+        return f"{option} {value} is not one of {first['ctx']['expected']}{hint}"
+    if message.startswith("Input is not "):
+        return f"{option} {value} cannot be: it is not {message.removeprefix('Input is not ')}"
+    return f"{option} {value} cannot be: it should be {message}"
+
+
+def _one_line_repr(value: object) -> str:
+    """What `value` looks like, in 80 characters at most: a person may have given a whole array."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _description(request: type[Request], name: str) -> str:
