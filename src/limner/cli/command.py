@@ -29,7 +29,7 @@ def make_command(verb: Verb) -> Command:
     fields = {name: field for name, field in own.items() if name != verb.request.open_field} | dict(choices)
 
     def command(as_json: bool, **values: Any) -> None:
-        answer_verb(verb, _typed_values(fields, values), as_json=as_json)
+        answer_verb(verb, typed_values(fields, values), as_json=as_json)
 
     parameters = [_parameter(verb.request, name, field) for name, field in own.items() if name in fields]
     parameters += [_choice_parameter(name, field) for name, field in choices.items()]
@@ -46,7 +46,7 @@ def help_text(verb: Verb) -> str:
     return inspect.getdoc(verb.request) or ""
 
 
-def _typed_values(fields: Mapping[str, FieldInfo], values: Mapping[str, Any]) -> dict[str, Any]:
+def typed_values(fields: Mapping[str, FieldInfo], values: Mapping[str, Any]) -> dict[str, Any]:
     """What the person typed, by field; for the others the request's own defaults stand."""
     typed = {}
     for name, value in values.items():
