@@ -197,7 +197,7 @@ def test_scores_computed_in_another_way_are_measured_anew(ask: Ask, fresh: list[
     ask(*words)
     (report,) = fresh[0].glob("evaluations/*/compared/report.json")
     assert json.loads(report.read_text())["limner"] == METRICS_VERSION
-    for module in ("evaluate", "compare"):
+    for module in ("judging", "comparison"):
         monkeypatch.setattr(f"limner.evaluation.{module}.METRICS_VERSION", "another")
     assert [reused(ask(*words)[1]) for _ in range(2)] == [[False, False], [True, True]]
 

@@ -44,15 +44,26 @@ class Request(BaseModel):
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """The request with these values. Errors: `InputError` in one line that names the field and what may stand there."""
-        values = dict(values)
-        if cls.open_field is not None:
-            rest = {name: values.pop(name) for name in list(values) if name not in cls.model_fields}
-            if rest:
-                values[cls.open_field] = {**values.get(cls.open_field, {}), **rest}
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(values if cls.open_field is None else cls._gather(cls.open_field, values))
         except ValidationError as error:
             raise InputError(_one_line(error, cls)) from error
+
+    @classmethod
+    def _gather(cls, open_field: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`values` with the keywords that are no field in the open field. Errors: `InputError` for one that nobody knows.
+
+        Whether this very model knows it is found out when it has been loaded; a misspelt one is refused before.
+        """
+        own = {name: value for name, value in values.items() if name in cls.model_fields}
+        choices = {name: value for name, value in values.items() if name not in cls.model_fields}
+        if isinstance(own.get(open_field, {}), Mapping):
+            choices = {**own.get(open_field, {}), **choices}
+        names = cls.open_fields()
+        for name in choices:
+            if name not in names:
+                raise InputError(_unknown(name, [one for one in cls.model_fields if one != open_field] + list(names)))
+        return {**own, open_field: choices} if choices else own
 
     @property
     def run_folder(self) -> Path | None:
@@ -267,12 +278,12 @@ def option_name(request: type[Request], name: str) -> str:
 
 def _one_line(error: ValidationError, request: type[Request]) -> str:
     """The first of pydantic's errors, with the option it is about."""
-    first = error.errors()[0]
+    errors = error.errors()
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])  # a misspelt field is missing as well
     name = str(first["loc"][0]) if first["loc"] else ""
     option, value = option_name(request, name), _one_line_repr(first["input"])
     if first["type"] == "extra_forbidden":
-        fields = tuple(request.model_fields)
-        return f"unknown option '{name}'{nearest(name, fields)} (there are: {', '.join(fields)})"
+        return _unknown(name, list(request.model_fields))
     if first["type"] == "missing":
         return f"{option} is missing; {_description(request, name)}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -282,6 +293,11 @@ def _one_line(error: ValidationError, request: type[Request]) -> str:
     if message.startswith("Input is not "):
         return f"{option} {value} cannot be: it is not {message.removeprefix('Input is not ')}"
     return f"{option} {value} cannot be: it should be {message}"
+
+
+def _unknown(name: str, names: Sequence[str]) -> str:
+    listed = f"there are: {', '.join(names)}" if names else "there are none"
+    return f"unknown option '{name}'{nearest(name, names)} ({listed})"
 
 
 def _one_line_repr(value: object) -> str:
