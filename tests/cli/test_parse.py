@@ -141,6 +141,11 @@ def test_numbers_for_people() -> None:
         "3.2 GiB",
         "8.0 TiB",
     ]
+    assert [format_value(v) for v in ([0.5, None], [{"a": 1}, {"b": [1.5]}], [True, False])] == [
+        "0.5, –",
+        "a 1, b 1.5",
+        "yes, no",
+    ]
     assert [format_value(v) for v in (None, True, 1234, 0.123456, (8, 8, 1), {"a": 1})] == [
         "–",
         "yes",

@@ -126,7 +126,7 @@ class Result(BaseModel):
 
     def __repr__(self) -> str:
         """One line, such as ``SampleResult(files=[16], grid='…/grid.png')``: lists and mappings by their lengths."""
-        parts = [f"{key}={_short(value)}" for key, value in self.items() if value not in (None, (), [], {}, "")]
+        parts = [f"{key}={_short(value)}" for key, value in self.items() if not is_empty(value)]
         return f"{type(self).__name__}({', '.join(parts)})"
 
     __str__ = __repr__
@@ -141,27 +141,40 @@ class Result(BaseModel):
         rows = [
             f"<tr><th>{html.escape(key)}</th><td>{html.escape(_short(value))}</td></tr>"
             for key, value in self.items()
-            if value not in (None, (), [], {}, "")
+            if not is_empty(value)
         ]
         png = self._repr_png_()
         shown = f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}">' if png is not None else ""
         return f"{shown}<table>{''.join(rows)}</table>"
 
 
-def _short(value: Any) -> str:
-    """A value in few characters: long texts by their end, lists and mappings of many entries by their number."""
+def is_empty(value: Any) -> bool:
+    """Whether nobody has to see `value`: None, or a text, list or mapping with nothing in it. False and 0 are values."""
+    return value is None or (isinstance(value, str | list | tuple | Mapping) and not value)
+
+
+def _short(value: Any, is_inner: bool = False) -> str:
+    """A value in few characters: lists and mappings of many entries, and inner ones, by their number; paths by their end.
+
+    >>> _short({"frechet": {"value": 8.7, "error": 0.1}, "seeds": [1, 2], "count": 0.123456})
+    "{'frechet': {2}, 'seeds': [2], 'count': 0.1235}"
+    """
     if isinstance(value, str | Path):
         text = str(value)
-        return repr(text if len(text) <= 60 else f"…{text[-58:]}")
+        if len(text) <= 48:
+            return repr(text)
+        return repr(f"…{text[-46:]}" if "/" in text and " " not in text else f"{text[:46]}…")
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
-        return (
-            f"[{len(value)}]" if len(value) > 4 or any(isinstance(one, list | tuple | dict) for one in value) else repr(value)
-        )
+        if is_inner or len(value) > 4 or any(isinstance(one, list | tuple | Mapping) for one in value):
+            return f"[{len(value)}]"
+        return f"[{', '.join(_short(one, True) for one in value)}]"
     if isinstance(value, Mapping):
-        return f"{{{len(value)}}}" if len(value) > 4 else repr(dict(value))
-    return repr(value)
+        if is_inner or len(value) > 4:
+            return f"{{{len(value)}}}"
+        return f"{{{', '.join(f'{key!r}: {_short(one, True)}' for key, one in value.items())}}}"
+    return _one_line_repr(value)
 
 
 @dataclass(frozen=True)
