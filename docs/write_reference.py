@@ -74,10 +74,7 @@ def _section(name: str, verb: Verb) -> str:
 
 def _field_row(request: type[Request], name: str, field: FieldInfo) -> str:
     default = "required" if field.is_required() else _default(field)
-    written = option_name(request, name)
-    if field.annotation is bool and field.default is True:
-        written = f"--no-{name.replace('_', '-')}"
-    cells = (written, name, default, field.description or "")
+    cells = (option_name(request, name), name, default, field.description or "")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in (f"`{cells[0]}`", f"`{cells[1]}`", *cells[2:])) + " |"
 
 

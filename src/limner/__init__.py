@@ -39,10 +39,12 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_HOMES[name]), name)
     if not name.startswith("_"):
         from limner.core.verb import keyword_function
-        from limner.verbs import result_in_python, verb_in_python
+        from limner.verbs import VERBS, result_in_python, verb_in_python
 
         if (verb := verb_in_python(name)) is not None:
-            return globals().setdefault(name, keyword_function(name, verb))
+            function = keyword_function(name, verb)
+            # What was registered may be forgotten again, or another verb be registered under its name.
+            return globals().setdefault(name, function) if verb in VERBS.own.values() else function
         if (result := result_in_python(name)) is not None:
             return result
     raise AttributeError(f"module 'limner' has no attribute '{name}'")

@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from limner import prepare
 from limner.cli import main
+from limner.data.prepare import prepare
 from made import encoded, write
 
 Pixels = NDArray[np.uint8]

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limner import InputError, compare, evaluate, prepare
+from limner import InputError, compare, evaluate
 from limner.cli import main
 from limner.core.images import grid
+from limner.data.prepare import prepare
 from limner.metrics.scores import METRICS_VERSION
 from limner.metrics.stats.intervals import Estimate, difference
 from limner.runs.model import load
@@ -196,7 +197,7 @@ def test_scores_computed_in_another_way_are_measured_anew(ask: Ask, fresh: list[
     ask(*words)
     (report,) = fresh[0].glob("evaluations/*/compared/report.json")
     assert json.loads(report.read_text())["limner"] == METRICS_VERSION
-    for module in ("evaluate", "compare"):
+    for module in ("judging", "comparison"):
         monkeypatch.setattr(f"limner.evaluation.{module}.METRICS_VERSION", "another")
     assert [reused(ask(*words)[1]) for _ in range(2)] == [[False, False], [True, True]]
 

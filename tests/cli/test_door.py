@@ -8,50 +8,58 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ConfigDict
 
 from limner.cli import main
-from limner.core import environment
 from limner.core.errors import InputError
+from limner.core.progress import OnProgress
+from limner.core.verb import Request, Result, Verb
+from limner.verbs import VERBS
 
 HEAVY = {
     "torch",
     "numpy",
     "PIL",
     "rich",
-    "pydantic",
     "yaml",
     "safetensors",
+    "fsspec",
     "limner.recipes.recipe",
-    "limner.data",
-    "limner.training.train",
+    "limner.data.prepare",
+    "limner.training.session",
 }
-VERBS = [
-    "doctor",
-    "methods",
-    "train",
-    "resume",
-    "sample",
-    "reconstruct",
-    "interpolate",
-    "traverse",
-    "embed",
-    "classify",
-    "evaluate",
-    "compare",
-    "rate",
-    "runs",
-    "report",
-    "data list",
-    "data check",
-    "data prepare",
-]
 
 Ask = Callable[..., tuple[int, str, str]]
+
+
+class ProbeRequest(Request):
+    """Answer as a test wants it."""
+
+
+class ProbeResult(Result):
+    """Whatever the test answers."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+@contextmanager
+def probe(answer: Callable[[], dict[str, Any]], after: Callable[[Any], None] | None = None) -> Iterator[None]:
+    """While it lasts there is a verb ``probe`` that answers what `answer` returns."""
+
+    def run(request: ProbeRequest, on_progress: OnProgress) -> ProbeResult:
+        return ProbeResult(**answer())
+
+    VERBS.register("probe", Verb(ProbeRequest, ProbeResult, run, after=after))
+    try:
+        yield
+    finally:
+        VERBS.forget("probe")
 
 
 @pytest.fixture
@@ -74,12 +82,12 @@ def only_object(text: str) -> dict[str, Any]:
     return value
 
 
-def fail_with(error: BaseException) -> Callable[[Mapping[str, str]], dict[str, Any]]:
-    def examine(data: Mapping[str, str]) -> dict[str, Any]:
+def fail_with(error: BaseException) -> Callable[[], dict[str, Any]]:
+    def answer() -> dict[str, Any]:
         print("something said on the way")
         raise error
 
-    return examine
+    return answer
 
 
 def test_help_needs_nothing_heavy() -> None:
@@ -101,7 +109,7 @@ def test_help_is_quick() -> None:
     assert min(times) < 0.3, times
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", list(VERBS))
 def test_every_verb_has_help_and_json(verb: str, ask: Ask) -> None:
     code, out, err = ask(*verb.split(), "--help")
     assert code == 0
@@ -130,9 +138,9 @@ def test_done(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_what_the_person_can_mend_is_2(flags: list[str], ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "examine", fail_with(InputError("no such\nfolder: x")))
-    code, out, err = ask("doctor", *flags)
+def test_what_the_person_can_mend_is_2(flags: list[str], ask: Ask) -> None:
+    with probe(fail_with(InputError("no such\nfolder: x"))):
+        code, out, err = ask("probe", *flags)
     assert code == 2
     assert err.splitlines()[-1] == "limner: no such folder: x"
     if flags:
@@ -140,9 +148,9 @@ def test_what_the_person_can_mend_is_2(flags: list[str], ask: Ask, monkeypatch: 
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_a_fault_of_ours_is_1_with_its_traceback_in_a_log(flags: list[str], ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "examine", fail_with(ZeroDivisionError("a bug on purpose")))
-    code, out, err = ask("doctor", *flags)
+def test_a_fault_of_ours_is_1_with_its_traceback_in_a_log(flags: list[str], ask: Ask) -> None:
+    with probe(fail_with(ZeroDivisionError("a bug on purpose"))):
+        code, out, err = ask("probe", *flags)
     assert code == 1
     assert "Traceback" not in out + err
     line = err.splitlines()[-1]
@@ -174,22 +182,48 @@ def test_a_fault_in_a_known_run_goes_to_its_log(ask: Ask, monkeypatch: pytest.Mo
         (run / "log.txt").unlink()
 
 
-def test_a_log_that_the_verb_wrote_is_only_named(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_log_that_the_verb_wrote_is_only_named(ask: Ask, tmp_path: Path) -> None:
     error = RuntimeError("a bug on purpose")
     error.add_note(f"log: {tmp_path / 'log.txt'}")
-    monkeypatch.setattr(environment, "examine", fail_with(error))
-    code, _, err = ask("doctor")
+    with probe(fail_with(error)):
+        code, _, err = ask("probe")
     assert code == 1
     assert str(tmp_path / "log.txt") in err
     assert not (tmp_path / "log.txt").exists()
 
 
-def test_interrupted_is_130(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "examine", fail_with(KeyboardInterrupt()))
-    code, out, err = ask("doctor", "--json")
+def test_interrupted_is_130(ask: Ask) -> None:
+    with probe(fail_with(KeyboardInterrupt())):
+        code, out, err = ask("probe", "--json")
     assert code == 130
     assert only_object(out) == {"error": "interrupted"}
     assert err.splitlines()[-1] == "limner: interrupted"
+
+
+def test_what_goes_on_after_the_answer_may_fail_and_adds_no_second_object(ask: Ask) -> None:
+    def serve(result: Result) -> None:
+        raise ZeroDivisionError("a bug on purpose")
+
+    with probe(lambda: {"a": 1}, after=serve):
+        code, out, err = ask("probe", "--json")
+    assert (code, only_object(out)) == (1, {"a": 1})
+    assert "a bug on purpose" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("words", [["runs", "prune", "nowhere", "--json"], ["runs", "--json", "prune", "nowhere"]])
+def test_a_flag_may_stand_within_the_name_of_a_verb(words: list[str], ask: Ask) -> None:
+    code, out, _ = ask(*words)
+    assert code == 2
+    assert "nowhere" in only_object(out)["error"]
+
+
+@pytest.mark.parametrize("verb", ["compare", "rate"])
+def test_several_runs_are_no_folder_of_a_log(verb: str, ask: Ask) -> None:
+    """The list of runs was once taken for the folder of one."""
+    code, out, err = ask(verb, "nowhere", "nor-here", "--json")
+    assert code == 2, err
+    assert "nowhere" in only_object(out)["error"]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +237,9 @@ def test_interrupted_is_130(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
         (["sample", "runs/1", "--seeds", "a-b"], "0-15,42"),
         (["sample", "runs/1", "--seeds", "1", "--count", "2"], "one of them"),
         (["sample", "runs/1", "--count", "0"], "--count 0"),
-        (["runs", "a", "b"], "one folder"),
+        (["runs", "a", "b"], "unexpected extra argument(s) (b); see 'limner runs --help'"),
+        (["train", "digits", "--imagse", "10"], "--images"),
+        (["sample", "runs/1", "--trunkation", ".5"], "--truncation"),
         (["data", "chek", "x"], "Did you mean 'check'?"),
     ],
 )
@@ -218,22 +254,22 @@ def test_a_mistyped_command_is_2_in_one_line(words: list[str], hint: str, ask: A
     assert hint in only_object(out)["error"]
 
 
-def test_json_holds_no_nan(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_holds_no_nan(ask: Ask) -> None:
     import numpy
 
     value = {"a": float("nan"), "b": [float("inf"), 1.5], "c": numpy.float32(2), "d": Path("x"), "e": numpy.int64(3)}
-    monkeypatch.setattr(environment, "examine", lambda data: value)
-    _, out, _ = ask("doctor", "--json")
+    with probe(lambda: value):
+        _, out, _ = ask("probe", "--json")
     assert only_object(out) == {"a": None, "b": [None, 1.5], "c": 2.0, "d": "x", "e": 3}
 
 
-def test_what_a_verb_prints_stays_off_stdout(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    def chatty(data: Mapping[str, str]) -> dict[str, Any]:
+def test_what_a_verb_prints_stays_off_stdout(ask: Ask) -> None:
+    def chatty() -> dict[str, Any]:
         print("chatter")
         return {"a": 1}
 
-    monkeypatch.setattr(environment, "examine", chatty)
-    code, out, err = ask("doctor", "--json")
+    with probe(chatty):
+        code, out, err = ask("probe", "--json")
     assert (code, only_object(out)) == (0, {"a": 1})
     assert err == "chatter\n"
 

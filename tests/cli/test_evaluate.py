@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from contract.helpers import run_of, torchrun
-from limner import evaluate, load, prepare
+from limner import evaluate, load
 from limner.cli import main
+from limner.core.progress import Progress
 from limner.core.seeds import SCORED_SEEDS
 from limner.data.dataset import Images
+from limner.data.prepare import prepare
 from limner.evaluation.report_page import called
 from limner.judges.judge import judge_for
 from limner.metrics.features import inception
@@ -200,9 +202,9 @@ def test_what_few_pictures_leave_out_is_said_where_it_was_asked_for(metrics: str
 def test_it_says_what_it_is_at(
     places: dict[str, Path], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said: list[str] = []
-    evaluate(run.path, count=40, features="pixels", metrics="frechet,copies", out=tmp_path, tell=said.append)
-    assert said == [
+    events: list[Progress] = []
+    evaluate(run.path, count=40, features="pixels", metrics="frechet,copies", out=tmp_path, on_progress=events.append)
+    assert [event.what for event in events] == [
         "preparing the data",
         "drawing 40 samples",
         "preparing the features: pixels",
@@ -213,7 +215,7 @@ def test_it_says_what_it_is_at(
         "measuring copies",
     ]
     for quiet, lines in ((0.0, 3), (1e9, 0)):  # in a log, only what comes after a while
-        monkeypatch.setattr("limner.cli.progress.QUIET", quiet)
+        monkeypatch.setattr("limner.cli.progress.QUIET_SECONDS", quiet)
         assert main(["evaluate", str(places["plain.npz"]), *PIXELS, "--metrics", "frechet"]) == 0
         assert len([line for line in capsys.readouterr().err.splitlines() if line.startswith(("look", "meas"))]) == lines
 

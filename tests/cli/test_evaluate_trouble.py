@@ -110,7 +110,7 @@ def test_an_out_folder_without_permission_is_told_before_the_work(
     places: dict[str, Path], judge: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("limner.core.files.os.access", lambda *_: False)  # root may write anywhere
-    monkeypatch.setattr("limner.evaluation.evaluate.score_samples", lambda *_, **__: pytest.fail("worked in vain"))
+    monkeypatch.setattr("limner.evaluation.judging.score_samples", lambda *_, **__: pytest.fail("worked in vain"))
     code, answer = judge(places["plain.npz"], *PIXELS, "--out", tmp_path / "locked" / "out")
     assert code == 2
     assert f"no permission to write {tmp_path / 'locked' / 'out'}" in answer["error"]

@@ -100,7 +100,7 @@ def test_colour_given_to_a_grey_model_is_made_grey_and_it_is_said(
     words: str, runs: dict[str, Path], mine: Path, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files, folders, and colours that a grey picture could not have."""
-    monkeypatch.setattr("limner.tasks.invert.CANDIDATES", 16)
+    monkeypatch.setattr("limner.tasks.inversion.CANDIDATES", 16)
     blue = np.zeros((8, 8, 3), np.uint8)
     blue[..., 2] = 200
     write(mine / "2.png", encoded(blue))

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from limner.cli.parse import MAX_SEEDS, check_settings, choose_seeds, given, parse_seeds, split_list
+from limner.cli.command import typed_values
 from limner.cli.progress import details, progress_on_stderr
 from limner.cli.show.tables import format_duration, format_size, format_value
 from limner.core.errors import InputError
+from limner.core.fields import MAX_SEEDS, LatentNumbers, Names, Seeds, Settings, choose_seeds, parse_numbers
 from limner.core.progress import Progress
+from limner.core.verb import Request
+
+
+class Fields(Request):
+    """A field of each kind that has a grammar of its own."""
+
+    seeds: Seeds | None = None
+    latents: LatentNumbers | None = None
+    names: Names | None = None
+    settings: Settings = ()
+    switch: bool = False
+    number: int = 7
+
+
+def parse_seeds(text: str) -> list[int]:
+    return parse_numbers(text, "--seeds", "seed")
 
 
 @pytest.mark.parametrize(
@@ -24,6 +42,15 @@ from limner.core.progress import Progress
 )
 def test_seeds(text: str, seeds: list[int]) -> None:
     assert parse_seeds(text) == seeds
+    assert Fields.of({"seeds": text, "latents": text}).seeds == seeds
+
+
+def test_seeds_from_python() -> None:
+    for numbers in (range(3), [0, 1, 2], (0, 1, 2), np.arange(3), iter([0, 1, 2])):
+        assert Fields.of({"seeds": numbers}).seeds == [0, 1, 2]
+    for numbers in ([1.5], ["a"], 3, [None]):
+        with pytest.raises(InputError, match="--seeds"):
+            Fields.of({"seeds": numbers})
 
 
 WRONG = [
@@ -51,6 +78,8 @@ WRONG = [
 def test_what_is_no_seed_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--seeds"):
         parse_seeds(text)
+    with pytest.raises(InputError, match="--latents"):
+        Fields.of({"latents": text})
 
 
 def test_a_huge_range_is_refused_before_it_is_made() -> None:
@@ -62,24 +91,35 @@ def test_a_huge_range_is_refused_before_it_is_made() -> None:
 def test_seeds_or_count() -> None:
     assert choose_seeds(None, None) == list(range(16))
     assert choose_seeds(None, 3) == [0, 1, 2]
-    assert choose_seeds("9", None) == [9]
-    for seeds, count in [("1", 1), (None, 0), (None, -5), (None, MAX_SEEDS + 1)]:
+    assert choose_seeds([9], None) == [9]
+    for seeds, count in [([1], 1), (None, 0), (None, -5), (None, MAX_SEEDS + 1)]:
         with pytest.raises(InputError):
             choose_seeds(seeds, count)
 
 
 def test_settings() -> None:
-    assert check_settings(["a.b=1", "c=", "d=e=f"]) == ("a.b=1", "c=", "d=e=f")
-    assert check_settings(None) == ()
+    assert Fields.of({"settings": ["a.b=1", "c=", "d=e=f"]}).settings == ("a.b=1", "c=", "d=e=f")
+    assert Fields.of({}).settings == ()
     for word in ["a", "=1", " =1", ""]:
         with pytest.raises(InputError, match="key=value"):
-            check_settings([word])
+            Fields.of({"settings": [word]})
 
 
 def test_lists_and_options() -> None:
-    assert split_list(None) is None
-    assert split_list("a, b,,c") == ["a", "b", "c"]
-    assert given(a=1, b=None, c=0, d=False) == {"a": 1, "c": 0, "d": False}
+    assert Fields.of({}).names is None
+    assert Fields.of({"names": "a, b,,c"}).names == Fields.of({"names": ["a", "b", "c"]}).names == ["a", "b", "c"]
+    typed = {"seeds": None, "latents": None, "names": None, "settings": [], "switch": False, "number": 0}
+    assert typed_values(Fields.model_fields, typed) == {"number": 0}
+
+
+def test_what_a_field_cannot_be_is_one_short_line() -> None:
+    for values in ({"number": np.zeros((9, 9))}, {"names": "x" * 9, "number": "\n" * 500}, {"names": [3]}, {"settings": 3}):
+        with pytest.raises(InputError) as told:
+            Fields.of(values)
+        assert "\n" not in str(told.value)
+        assert len(str(told.value)) < 250
+    with pytest.raises(InputError, match=r"'nubmer'; did you mean 'number'\?"):
+        Fields.of({"nubmer": 3})
 
 
 def test_numbers_for_people() -> None:
@@ -100,6 +140,11 @@ def test_numbers_for_people() -> None:
         "200 MiB",
         "3.2 GiB",
         "8.0 TiB",
+    ]
+    assert [format_value(v) for v in ([0.5, None], [{"a": 1}, {"b": [1.5]}], [True, False])] == [
+        "0.5, –",
+        "a 1, b 1.5",
+        "yes, no",
     ]
     assert [format_value(v) for v in (None, True, 1234, 0.123456, (8, 8, 1), {"a": 1})] == [
         "–",

@@ -13,6 +13,8 @@ from limner.cli.door import FAILED, INTERRUPTED, MENDABLE, complain
 from limner.core.errors import InputError
 from limner.verbs import GROUPS, VERBS
 
+COMMON_FLAGS = ("--json", "-h", "--help")
+"""Flags that every verb has."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -61,10 +63,14 @@ def _verb_of(words: Sequence[str]) -> str | None:
 
 
 def _joined(words: Sequence[str]) -> list[str]:
-    """`words`, the name of a verb of two words as one, where it stands in no group: ``runs prune`` beside ``runs``."""
-    name = " ".join(words[:2])
-    is_one_command = name in VERBS and words[0] not in GROUPS
-    return [name, *words[2:]] if is_one_command and len(words) > 1 else list(words)
+    """`words`, the name of a verb of two words as one, where it stands in no group: ``runs prune`` beside ``runs``.
+
+    Flags of every verb may stand between the two.
+    """
+    place = next((place for place, word in enumerate(words) if place and word not in COMMON_FLAGS), None)
+    if place is None or words[0] in GROUPS or (name := f"{words[0]} {words[place]}") not in VERBS:
+        return list(words)
+    return [name, *words[1:place], *words[place + 1 :]]
 
 
 def _version(is_given: bool) -> None:

@@ -12,7 +12,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from limner.cli.door import answer_verb
-from limner.core.fields import Cli, PathKind
+from limner.core.fields import Cli
 from limner.core.verb import Request, Verb, marker, option_name
 
 PLAIN_TYPES = (int, float, bool, Path)
@@ -27,17 +27,12 @@ def make_command(verb: Verb) -> Command:
     """The function whose signature typer turns into a command."""
     own, choices = verb.request.model_fields, verb.request.open_fields()
     fields = {name: field for name, field in own.items() if name != verb.request.open_field} | dict(choices)
-    run_field = next((name for name, field in fields.items() if _is_run(field)), None)
 
     def command(as_json: bool, **values: Any) -> None:
-        typed = _typed_values(fields, values)
-        run = typed.get(run_field) if run_field is not None else None
-        run = Path(run) if isinstance(run, str | Path) else None  # a request may be about many runs, as rate's is
-        answer_verb(verb, typed, as_json=as_json, run=run)
+        answer_verb(verb, typed_values(fields, values), as_json=as_json)
 
-    parameters = [_parameter(verb.request, name, field) for name, field in fields.items()]
-    # A model refuses choices that are not its own, so none is passed on that the person did not type.
-    parameters = [one.replace(default=None) if one.name in choices else one for one in parameters]
+    parameters = [_parameter(verb.request, name, field) for name, field in own.items() if name in fields]
+    parameters += [_choice_parameter(name, field) for name, field in choices.items()]
     json_option = typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")
     parameters.append(_named("as_json", Annotated[bool, json_option], False))
     parameters.sort(key=lambda one: one.default is not inspect.Parameter.empty)  # stable: what must be given stands first
@@ -51,14 +46,13 @@ def help_text(verb: Verb) -> str:
     return inspect.getdoc(verb.request) or ""
 
 
-def _typed_values(fields: Mapping[str, FieldInfo], values: Mapping[str, Any]) -> dict[str, Any]:
+def typed_values(fields: Mapping[str, FieldInfo], values: Mapping[str, Any]) -> dict[str, Any]:
     """What the person typed, by field; for the others the request's own defaults stand."""
     typed = {}
     for name, value in values.items():
-        default = fields[name].get_default(call_default_factory=True)
         if _typer_type(fields[name].annotation, False) is bool:
-            if value:
-                typed[name] = not default
+            if value is not None and value != fields[name].get_default(call_default_factory=True):
+                typed[name] = value
         elif value not in (None, [], ()):
             typed[name] = value
     return typed
@@ -76,23 +70,31 @@ def _parameter(request: type[Request], name: str, field: FieldInfo) -> inspect.P
         return _named(name, Annotated[kind | None, argument], None)
     if kind is bool:
         default = field.get_default(call_default_factory=True)
-        written = cli.option or (f"--no-{name.replace('_', '-')}" if default else option_name(request, name))
-        return _named(name, Annotated[bool, typer.Option(written, help=text)], False)
-    written = cli.option or f"--{name.replace('_', '-')}"
-    option = typer.Option(written, metavar=metavar, help=text)
+        return _named(name, Annotated[bool, typer.Option(option_name(request, name), help=text)], default)
+    option = typer.Option(option_name(request, name), metavar=metavar, help=text)
     if field.is_required():
         return _named(name, Annotated[kind, option], inspect.Parameter.empty)
     default = field.get_default(call_default_factory=True)
     return _named(name, Annotated[kind | None, option], default if isinstance(default, SIMPLE_TYPES) else None)
 
 
+def _choice_parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    """One of a model's own choices, whose default is only shown: a model refuses choices that are not its own, so none is
+    passed on that the person did not type."""
+    cli = marker(field, Cli) or Cli()
+    kind = _typer_type(field.annotation, False)
+    default = field.get_default(call_default_factory=True)
+    option = typer.Option(
+        cli.option or f"--{name.replace('_', '-')}",
+        metavar=cli.metavar or _choices(field.annotation) or None,
+        help=field.description or "",
+        show_default=str(default) if isinstance(default, SIMPLE_TYPES) else False,
+    )
+    return _named(name, Annotated[kind | None, option], None)
+
+
 def _named(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def _is_run(field: FieldInfo) -> bool:
-    kind = marker(field, PathKind)
-    return kind is not None and kind.use in ("run", "run or pictures")
 
 
 def _typer_type(annotation: Any, is_argument: bool) -> Any:

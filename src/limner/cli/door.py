@@ -112,17 +112,19 @@ def _failure(error: Exception, run: Path | None) -> str:
     return f"a fault of limner's own: {what}. " + (f"Details are in {log}" if log else "No log could be written")
 
 
-def answer_verb(verb: Verb, values: Mapping[str, Any], *, as_json: bool, run: Path | None) -> NoReturn:
+def answer_verb(verb: Verb, values: Mapping[str, Any], *, as_json: bool) -> NoReturn:
     """Runs `verb` with the `values` a person typed, prints its one answer, and leaves with its exit code.
 
-    `run` is the run folder the verb is about, where one is known: its log takes the traceback of a failure. What the verb
-    prints by itself goes to stderr when stdout is promised to JSON.
+    The log of the run that the request is about takes the traceback of a failure. What the verb prints by itself goes to
+    stderr when stdout is promised to JSON.
     """
+    with _one_answer(as_json, None):
+        request = verb.request.of(values)
+    run = request.run_folder
     with _one_answer(as_json, run):
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             from limner.cli.progress import progress_on_stderr
 
-            request = verb.request.of(values)
             with progress_on_stderr() as on_progress:
                 result = verb.run(request, on_progress)
         if _owns_stdout():
@@ -132,14 +134,15 @@ def answer_verb(verb: Verb, values: Mapping[str, Any], *, as_json: bool, run: Pa
                 from limner.cli.show.choice import show
 
                 show(result)
-        if verb.after is not None:
+    if verb.after is not None:
+        with _one_answer(False, run):  # the one object is printed already
             verb.after(result)
     raise typer.Exit(result.exit_code)
 
 
 @contextmanager
 def _one_answer(as_json: bool, run: Path | None) -> Iterator[None]:
-    """Whatever goes wrong inside becomes one line and an exit code."""
+    """Whatever goes wrong inside becomes one line and an exit code; `run` is the run that the work is about, if any."""
     try:
         yield
     except InputError as error:

@@ -44,15 +44,26 @@ class Request(BaseModel):
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """The request with these values. Errors: `InputError` in one line that names the field and what may stand there."""
-        values = dict(values)
-        if cls.open_field is not None:
-            rest = {name: values.pop(name) for name in list(values) if name not in cls.model_fields}
-            if rest:
-                values[cls.open_field] = {**values.get(cls.open_field, {}), **rest}
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(values if cls.open_field is None else cls._gather(cls.open_field, values))
         except ValidationError as error:
             raise InputError(_one_line(error, cls)) from error
+
+    @classmethod
+    def _gather(cls, open_field: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`values` with the keywords that are no field in the open field. Errors: `InputError` for one that nobody knows.
+
+        Whether this very model knows it is found out when it has been loaded; a misspelt one is refused before.
+        """
+        own = {name: value for name, value in values.items() if name in cls.model_fields}
+        choices = {name: value for name, value in values.items() if name not in cls.model_fields}
+        if isinstance(own.get(open_field, {}), Mapping):
+            choices = {**own.get(open_field, {}), **choices}
+        names = cls.open_fields()
+        for name in choices:
+            if name not in names:
+                raise InputError(_unknown(name, [one for one in cls.model_fields if one != open_field] + list(names)))
+        return {**own, open_field: choices} if choices else own
 
     @property
     def run_folder(self) -> Path | None:
@@ -115,7 +126,7 @@ class Result(BaseModel):
 
     def __repr__(self) -> str:
         """One line, such as ``SampleResult(files=[16], grid='…/grid.png')``: lists and mappings by their lengths."""
-        parts = [f"{key}={_short(value)}" for key, value in self.items() if value not in (None, (), [], {}, "")]
+        parts = [f"{key}={_short(value)}" for key, value in self.items() if not is_empty(value)]
         return f"{type(self).__name__}({', '.join(parts)})"
 
     __str__ = __repr__
@@ -130,27 +141,40 @@ class Result(BaseModel):
         rows = [
             f"<tr><th>{html.escape(key)}</th><td>{html.escape(_short(value))}</td></tr>"
             for key, value in self.items()
-            if value not in (None, (), [], {}, "")
+            if not is_empty(value)
         ]
         png = self._repr_png_()
         shown = f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}">' if png is not None else ""
         return f"{shown}<table>{''.join(rows)}</table>"
 
 
-def _short(value: Any) -> str:
-    """A value in few characters: long texts by their end, lists and mappings of many entries by their number."""
+def is_empty(value: Any) -> bool:
+    """Whether nobody has to see `value`: None, or a text, list or mapping with nothing in it. False and 0 are values."""
+    return value is None or (isinstance(value, str | list | tuple | Mapping) and not value)
+
+
+def _short(value: Any, is_inner: bool = False) -> str:
+    """A value in few characters: lists and mappings of many entries, and inner ones, by their number; paths by their end.
+
+    >>> _short({"frechet": {"value": 8.7, "error": 0.1}, "seeds": [1, 2], "count": 0.123456})
+    "{'frechet': {2}, 'seeds': [2], 'count': 0.1235}"
+    """
     if isinstance(value, str | Path):
         text = str(value)
-        return repr(text if len(text) <= 60 else f"…{text[-58:]}")
+        if len(text) <= 48:
+            return repr(text)
+        return repr(f"…{text[-46:]}" if "/" in text and " " not in text else f"{text[:46]}…")
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
-        return (
-            f"[{len(value)}]" if len(value) > 4 or any(isinstance(one, list | tuple | dict) for one in value) else repr(value)
-        )
+        if is_inner or len(value) > 4 or any(isinstance(one, list | tuple | Mapping) for one in value):
+            return f"[{len(value)}]"
+        return f"[{', '.join(_short(one, True) for one in value)}]"
     if isinstance(value, Mapping):
-        return f"{{{len(value)}}}" if len(value) > 4 else repr(dict(value))
-    return repr(value)
+        if is_inner or len(value) > 4:
+            return f"{{{len(value)}}}"
+        return f"{{{', '.join(f'{key!r}: {_short(one, True)}' for key, one in value.items())}}}"
+    return _one_line_repr(value)
 
 
 @dataclass(frozen=True)
@@ -248,35 +272,51 @@ def _markers(metadata: Sequence[Any], annotation: Any, kind: type[Marker]) -> It
 
 
 def option_name(request: type[Request], name: str) -> str:
-    """A field as the command line writes it: ``--top-k``, or ``RUN`` for an argument.
+    """A field as the command line writes it: ``--top-k``, or ``RUN`` for an argument. What is on by default can be put off.
 
     >>> class ARequest(Request):
     ...     top_k: int = 0
-    >>> option_name(ARequest, "top_k")
-    '--top-k'
+    ...     metadata: bool = True
+    >>> option_name(ARequest, "top_k"), option_name(ARequest, "metadata")
+    ('--top-k', '--metadata/--no-metadata')
     """
     field = request.model_fields.get(name)
     cli = (marker(field, Cli) if field is not None else None) or Cli()
     if cli.is_argument:
         return cli.metavar or name.upper()
-    return cli.option or f"--{name.replace('_', '-')}"
+    dashed = name.replace("_", "-")
+    is_on = field is not None and field.annotation is bool and field.default is True
+    return cli.option or (f"--{dashed}/--no-{dashed}" if is_on else f"--{dashed}")
 
 
 def _one_line(error: ValidationError, request: type[Request]) -> str:
     """The first of pydantic's errors, with the option it is about."""
-    first = error.errors()[0]
+    errors = error.errors()
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])  # a misspelt field is missing as well
     name = str(first["loc"][0]) if first["loc"] else ""
-    option = option_name(request, name)
+    option, value = option_name(request, name), _one_line_repr(first["input"])
     if first["type"] == "extra_forbidden":
-        fields = tuple(request.model_fields)
-        return f"unknown option '{name}'{nearest(name, fields)} (there are: {', '.join(fields)})"
+        return _unknown(name, list(request.model_fields))
     if first["type"] == "missing":
         return f"{option} is missing; {_description(request, name)}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if first["type"] == "literal_error":
         hint = nearest(str(first["input"]), first["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", "))
-        return f"{option} {first['input']!r} is not one of {first['ctx']['expected']}{hint}"
-    return f"{option} {first['input']!r} cannot be: it should be {message}"
+        return f"{option} {value} is not one of {first['ctx']['expected']}{hint}"
+    if message.startswith("Input is not "):
+        return f"{option} {value} cannot be: it is not {message.removeprefix('Input is not ')}"
+    return f"{option} {value} cannot be: it should be {message}"
+
+
+def _unknown(name: str, names: Sequence[str]) -> str:
+    listed = f"there are: {', '.join(names)}" if names else "there are none"
+    return f"unknown option '{name}'{nearest(name, names)} ({listed})"
+
+
+def _one_line_repr(value: object) -> str:
+    """What `value` looks like, in 80 characters at most: a person may have given a whole array."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _description(request: type[Request], name: str) -> str:

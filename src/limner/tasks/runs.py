@@ -30,7 +30,10 @@ class RunsResult(Result):
 
 
 class PruneRequest(Request):
-    """Remove the old checkpoints of the runs in a folder; of each run the last and the best stay."""
+    """Remove old checkpoints of the runs in a folder.
+
+    Of each run the last and the best stay.
+    """
 
     folder: Annotated[InputPath, Cli("DIR", is_argument=True)] = Field(
         Path("runs"), description="The folder of runs; default: runs."

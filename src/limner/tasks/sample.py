@@ -31,7 +31,7 @@ class SampleRequest(Request):
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
         None, description="Where pictures go; default: a folder in the run."
     )
-    metadata: bool = Field(True, description="Leave recipe, seed and model hash out of the PNGs.")
+    metadata: bool = Field(True, description="Write recipe, seed and model hash into the PNGs.")
 
     @model_validator(mode="after")
     def _check_seeds(self) -> SampleRequest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -47,8 +47,6 @@ class ResumeRequest(Request):
 class TrainResult(Result):
     """What became of a run."""
 
-    picture_field: ClassVar[str | None] = "preview"
-
     run: Path
     images: int
     """Seen in training."""
@@ -69,8 +67,8 @@ class TrainResult(Result):
 
     @property
     def picture(self) -> Path | None:
-        """The newest preview."""
-        return max(self.run.glob("previews/*.png"), default=None)
+        """The newest preview. Previews are named by the images seen; the sheet of real pictures beside them is not."""
+        return max(self.run.glob("previews/[0-9]*.png"), key=lambda path: int(path.stem), default=None)
 
 
 class DryRunResult(Result):

@@ -9,7 +9,7 @@ from limner.cli.show.data import show_pictures, show_sets
 from limner.cli.show.evaluation import show_comparison, show_metrics
 from limner.cli.show.study import show_judgements, show_study
 from limner.cli.show.system import show_doctor, show_methods, show_pruned, show_report, show_runs
-from limner.cli.show.tables import print_pairs
+from limner.cli.show.tables import format_value, print_pairs
 from limner.cli.show.tasks import (
     show_classification,
     show_embedding,
@@ -65,4 +65,10 @@ def show(result: Result) -> None:
     if printer is not None:
         printer(result)
     else:
-        print_pairs(result.items())
+        print_pairs([(name, value if name == "shape" else _listed(value)) for name, value in result.items()])
+
+
+def _listed(value: Any) -> Any:
+    """`value`; of a list of numbers, which would be taken for a shape, its numbers with commas."""
+    is_list_of_numbers = isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(one, int) for one in value)
+    return ", ".join(format_value(one) for one in value) if is_list_of_numbers else value

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from limner.core.verb import Result
+from limner.core.verb import Result, is_empty
 
 Answer = Mapping[str, Any] | Result
 """What a verb answers, or a part of it: what ``--json`` prints."""
@@ -54,14 +54,14 @@ def format_value(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {format_value(inner)}" for key, inner in value.items()) or ABSENT
     if isinstance(value, Sequence) and not isinstance(value, str):
-        of_numbers = all(isinstance(part, int) for part in value)  # a shape
-        return ("×" if of_numbers else ", ").join(map(str, value))
+        of_numbers = all(isinstance(part, int) and not isinstance(part, bool) for part in value)  # a shape
+        return "×".join(map(str, value)) if of_numbers else ", ".join(map(format_value, value))
     return str(value)
 
 
 def print_pairs(pairs: Sequence[tuple[str, Any]]) -> None:
     """Prints `name  value` under each other; names without a value are left out."""
-    rows = [(name, format_value(value)) for name, value in pairs if value not in (None, "", {}, [])]
+    rows = [(name, format_value(value)) for name, value in pairs if not is_empty(value)]
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
         print(f"{name:<{width}}  {value}")
