@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from contract.helpers import SHAPES
-from limner.data import prepare
+from limner.data.prepare import prepare
 from made import encoded, textured, write
 
 

@@ -24,7 +24,7 @@ from limner.methods.vq.vqvae import VqVae, VqVaeConfig
 from limner.nets.mixture import GaussianMixture
 from limner.nets.transformer import pick
 from limner.recipes.recipe import Recipe
-from limner.tasks.interpolate import _between
+from limner.tasks.interpolation import _between
 from limner.training.resolve import _facts
 
 Machine = Callable[..., None]

@@ -24,23 +24,18 @@ from limner.recipes.settings import compose
 from limner.runs.checkpoint import Checkpoint
 from limner.runs.model import Loaded
 from limner.runs.run import Run
-from limner.tasks.interpolate import _between, lerp, slerp
-from limner.tasks.invert import _guess, invert, off_the_shell, pyramid
+from limner.tasks.interpolation import _between, lerp, slerp
+from limner.tasks.inversion import Search, _guess, invert, off_the_shell, pyramid
 
 DIM, SIDE = 6, 8
 
 
-class Simple(Method, LatentDecoder):
-    """Pictures that are linear in the latents, offset + z A, each class with an offset of its own, and none is cut off."""
+class Bare(Method):
+    """One grey picture, without latents that anybody could take hold of."""
 
-    def __init__(self, classes: int = 0, seed: int = 0) -> None:
+    def __init__(self) -> None:
         super().__init__(Pixels((1, SIDE, SIDE)))
-        draw = torch.Generator().manual_seed(seed)
-        self.conditional = classes > 0
-        basis = torch.linalg.qr(torch.randn(SIDE * SIDE, DIM, generator=draw))[0].T
-        self.matrix = nn.Parameter(0.7 * basis * torch.linspace(0.6, 1.2, DIM)[:, None])
-        self.offsets = nn.Parameter(0.5 * torch.rand(max(1, classes), SIDE * SIDE, generator=draw) - 0.25)
-        self.requires_grad_(False)
+        self.grey = nn.Parameter(torch.zeros(1, SIDE, SIDE), requires_grad=False)
 
     def players(self) -> Mapping[str, Player]:
         return {}
@@ -50,6 +45,22 @@ class Simple(Method, LatentDecoder):
 
     def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
         raise NotImplementedError
+
+    def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
+        return self.grey.expand(len(seeds), 1, SIDE, SIDE)
+
+
+class Simple(Bare, LatentDecoder):
+    """Pictures that are linear in the latents, offset + z A, each class with an offset of its own, and none is cut off."""
+
+    def __init__(self, classes: int = 0, seed: int = 0) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(seed)
+        self.conditional = classes > 0
+        basis = torch.linalg.qr(torch.randn(SIDE * SIDE, DIM, generator=draw))[0].T
+        self.matrix = nn.Parameter(0.7 * basis * torch.linspace(0.6, 1.2, DIM)[:, None])
+        self.offsets = nn.Parameter(0.5 * torch.rand(max(1, classes), SIDE * SIDE, generator=draw) - 0.25)
+        self.requires_grad_(False)
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         return randomness.noise(seeds, DIM).to(self.device)
@@ -65,16 +76,6 @@ class Simple(Method, LatentDecoder):
 
     def sample(self, seeds: Sequence[int], cond: Cond, truncation: float = 1.0, **knobs: Any) -> Tensor:
         return self.picture(self.latents(seeds) * truncation, Cond(label=self.labels(seeds, cond.label)))
-
-
-class Bare(Simple):
-    """The same without latents that anybody could take hold of."""
-
-    latents = None  # type: ignore[assignment]
-    picture = None  # type: ignore[assignment]
-
-    def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
-        return torch.zeros(len(seeds), 1, SIDE, SIDE)
 
 
 def loaded(method: Method, classes: Sequence[str] = ()) -> Loaded:
@@ -161,17 +162,18 @@ def test_a_linear_generator_is_inverted_to_the_least_squares_optimum() -> None:
 def test_an_inversion_depends_on_its_picture_and_seed_alone() -> None:
     model = loaded(Simple())
     target = pictures.to_uint8(generate(model.method, range(11)))
-    many, again = invert(model, target, steps=9), invert(model, target, steps=9)
+    many, again = invert(model, target, Search(steps=9)), invert(model, target, Search(steps=9))
     assert np.array_equal(many.latents, again.latents)
-    for other in (invert(model, target[7:8], steps=9), invert(model, target[[7, 0, 3]], steps=9)):
+    for other in (invert(model, target[7:8], Search(steps=9)), invert(model, target[[7, 0, 3]], Search(steps=9))):
         assert np.array_equal(other.latents[0], many.latents[7])
-    assert not np.array_equal(invert(model, target, steps=9, seed=1).latents, many.latents)
+    assert not np.array_equal(invert(model, target, Search(steps=9, seed=1)).latents, many.latents)
 
 
 def test_more_steps_and_starts_are_no_worse() -> None:
     model = loaded(Simple())
     target = pictures.to_uint8(generate(model.method, range(5)))
-    short, long = invert(model, target, starts=1, steps=3).errors, invert(model, target, starts=8, steps=200).errors
+    short = invert(model, target, Search(starts=1, steps=3)).errors
+    long = invert(model, target, Search(starts=8, steps=200)).errors
     assert (long < short).all()
     assert long.max() < 1e-4
 
@@ -181,10 +183,10 @@ def test_the_class_is_found(classes: int, starts: int) -> None:
     names = [f"kind{number}" for number in range(classes)]
     model = loaded(Simple(classes), names)
     target = pictures.to_uint8(generate(model.method, range(classes)))
-    found = invert(model, target, starts=starts, steps=90)
+    found = invert(model, target, Search(starts=starts, steps=90))
     assert found.labels is not None
     assert found.labels.tolist() == list(range(classes))
-    told = invert(model, target[:2], label="kind1", starts=2, steps=30)
+    told = invert(model, target[:2], Search(label="kind1", starts=2, steps=30))
     assert told.labels is not None
     assert told.labels.tolist() == [1, 1]
     assert told.errors[0] > 4 * told.errors[1]
@@ -199,7 +201,7 @@ def test_an_encoder_sees_latents_and_class() -> None:
     assert float((guess - truth).square().mean()) < 0.3 * float(truth.square().mean())
     assert labels is not None
     assert (labels.cpu() == torch.arange(40) % 4).float().mean() > 0.9
-    found = invert(model, pictures.to_uint8(target[:3]), encoder=True, starts=1, steps=30)
+    found = invert(model, pictures.to_uint8(target[:3]), Search(encoder=True, starts=1, steps=30))
     assert found.latents.shape == (3, DIM)
 
 
@@ -210,11 +212,11 @@ def test_what_cannot_be_inverted_says_so() -> None:
     model = loaded(Simple())
     with pytest.raises(InputError, match="shape"):
         invert(model, np.zeros((1, 5, 5, 1), np.uint8))
-    for wrong in ({"starts": 0}, {"steps": 0}):
+    for wrong in (Search(starts=0), Search(steps=0)):
         with pytest.raises(InputError, match="at least 1"):
-            invert(model, blank, **wrong)  # type: ignore[arg-type]
+            invert(model, blank, wrong)
     with pytest.raises(InputError, match="without classes"):
-        invert(model, blank, label="a")
+        invert(model, blank, Search(label="a"))
     assert invert(model, blank[:0]).latents.shape == (0, DIM)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from limner.core.errors import InputError
-from limner.evaluation import evaluate
+from limner.evaluation import judging
 from limner.evaluation.report_page import meaning
 from limner.metrics.distribution.coverage import NEIGHBOUR_SCORES
 from limner.metrics.distribution.inception_score import inception_score
@@ -120,8 +120,8 @@ def test_the_error_of_an_inception_score_is_that_of_its_mean() -> None:
 
 def test_whatever_can_be_measured_has_a_row() -> None:
     """Its direction and its meaning: without them a report says nothing, and a comparison that nothing is better."""
-    assert set(ALL_METRICS) == {*evaluate.METRICS, *SCORES}
-    assert len(ALL_METRICS) == len(evaluate.METRICS) + len(SCORES), "no name twice"
+    assert set(ALL_METRICS) == {*judging.METRICS, *SCORES}
+    assert len(ALL_METRICS) == len(judging.METRICS) + len(SCORES), "no name twice"
     assert all(metric.name == name and metric.meaning for name, metric in ALL_METRICS.items())
     assert next(row for row in TABLE if "recall" in row.names).names == NEIGHBOUR_SCORES
     assert meaning("mig").startswith("higher is better: by how much the best latent knows a factor")
