@@ -30,12 +30,17 @@ from limner.tasks.inversion import Search, _guess, invert, off_the_shell, pyrami
 DIM, SIDE = 6, 8
 
 
-class Bare(Method):
-    """One grey picture, without latents that anybody could take hold of."""
+class Simple(Method, LatentDecoder):
+    """Pictures that are linear in the latents, offset + z A, each class with an offset of its own, and none is cut off."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 0, seed: int = 0) -> None:
         super().__init__(Pixels((1, SIDE, SIDE)))
-        self.grey = nn.Parameter(torch.zeros(1, SIDE, SIDE), requires_grad=False)
+        draw = torch.Generator().manual_seed(seed)
+        self.conditional = classes > 0
+        basis = torch.linalg.qr(torch.randn(SIDE * SIDE, DIM, generator=draw))[0].T
+        self.matrix = nn.Parameter(0.7 * basis * torch.linspace(0.6, 1.2, DIM)[:, None])
+        self.offsets = nn.Parameter(0.5 * torch.rand(max(1, classes), SIDE * SIDE, generator=draw) - 0.25)
+        self.requires_grad_(False)
 
     def players(self) -> Mapping[str, Player]:
         return {}
@@ -45,22 +50,6 @@ class Bare(Method):
 
     def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
         raise NotImplementedError
-
-    def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
-        return self.grey.expand(len(seeds), 1, SIDE, SIDE)
-
-
-class Simple(Bare, LatentDecoder):
-    """Pictures that are linear in the latents, offset + z A, each class with an offset of its own, and none is cut off."""
-
-    def __init__(self, classes: int = 0, seed: int = 0) -> None:
-        super().__init__()
-        draw = torch.Generator().manual_seed(seed)
-        self.conditional = classes > 0
-        basis = torch.linalg.qr(torch.randn(SIDE * SIDE, DIM, generator=draw))[0].T
-        self.matrix = nn.Parameter(0.7 * basis * torch.linspace(0.6, 1.2, DIM)[:, None])
-        self.offsets = nn.Parameter(0.5 * torch.rand(max(1, classes), SIDE * SIDE, generator=draw) - 0.25)
-        self.requires_grad_(False)
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         return randomness.noise(seeds, DIM).to(self.device)
@@ -76,6 +65,26 @@ class Simple(Bare, LatentDecoder):
 
     def sample(self, seeds: Sequence[int], cond: Cond, truncation: float = 1.0, **knobs: Any) -> Tensor:
         return self.picture(self.latents(seeds) * truncation, Cond(label=self.labels(seeds, cond.label)))
+
+
+class Bare(Method):
+    """A method without latents that anybody could take hold of."""
+
+    def __init__(self) -> None:
+        super().__init__(Pixels((1, SIDE, SIDE)))
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def players(self) -> Mapping[str, Player]:
+        return {}
+
+    def phases(self) -> tuple[Phase, ...]:
+        return ()
+
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
+        raise NotImplementedError
+
+    def sample(self, seeds: Sequence[int], cond: Cond, **knobs: Any) -> Tensor:
+        return torch.zeros(len(seeds), 1, SIDE, SIDE)
 
 
 def loaded(method: Method, classes: Sequence[str] = ()) -> Loaded:
