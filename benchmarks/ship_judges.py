@@ -17,7 +17,7 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 sys.path.insert(0, str(SOURCE))
 
-from limner.data import prepare  # noqa: E402
+from limner.data.prepare import prepare  # noqa: E402
 from limner.judges.judge import JUDGE_SEED, SHIPPED, trained_judge  # noqa: E402
 from limner.metrics.features.judge import judge_key  # noqa: E402
 
