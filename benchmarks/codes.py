@@ -71,10 +71,11 @@ def main() -> None:
     import numpy as np
     import torch
 
-    from limner import load, prepare
+    from limner import load
     from limner.core import images as pictures
     from limner.core import precision
     from limner.core.seeds import SCORED_SEEDS
+    from limner.data.prepare import prepare
     from limner.judges.judge import judge_for
     from limner.metrics.measure import score_outputs
     from limner.metrics.representation.reconstruction import PSNR_CEILING, psnr

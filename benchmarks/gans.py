@@ -62,8 +62,8 @@ def trial(minutes: float, seed: int, data: str, count: int, file: Path) -> dict[
     import torch
     from torch import nn
 
-    from limner import prepare
     from limner.core.config import DataSpec
+    from limner.data.prepare import prepare
     from limner.recipes.build import build_method
     from limner.recipes.settings import compose
     from limner.core import precision
@@ -143,10 +143,11 @@ def main() -> None:
 
     import numpy as np
 
-    from limner import load, prepare
+    from limner import load
     from limner.core import images as pictures
     from limner.core import precision
     from limner.core.seeds import SCORED_SEEDS
+    from limner.data.prepare import prepare
     from limner.judges.judge import judge_for
     from limner.metrics.measure import score_outputs
 

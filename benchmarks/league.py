@@ -72,9 +72,10 @@ class League:
     def __init__(self, arguments: argparse.Namespace) -> None:
         import torch
 
-        from limner import __version__, prepare
+        from limner import __version__
         from limner.core import precision
         from limner.core.errors import InputError
+        from limner.data.prepare import prepare
         from limner.evaluation.inputs import held_out
         from limner.judges.judge import judge_for
 

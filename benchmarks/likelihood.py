@@ -36,7 +36,8 @@ def main() -> None:
     words = ["train", "mnist", "--preset", "vae", "--minutes", str(arguments.minutes), "--seed", str(arguments.seed)]
     told = common.limner(*words, "--out", str(arguments.out), *SETTINGS, *arguments.set)
 
-    from limner import load, prepare
+    from limner import load
+    from limner.data.prepare import prepare
     from limner.evaluation.likelihood import likelihood
     from limner.metrics.measure import measure_likelihood
     from limner.metrics.stats.score import mean_score

@@ -28,10 +28,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("priors"))
     arguments = parser.parse_args()
 
-    from limner import load, prepare
+    from limner import load
     from limner.core import images as pictures
     from limner.core.sampling import generate
     from limner.core.seeds import SCORED_SEEDS
+    from limner.data.prepare import prepare
     from limner.judges.judge import judge_for
     from limner.metrics.measure import score_outputs
     from limner.metrics.representation.reconstruction import psnr

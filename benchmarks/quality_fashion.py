@@ -26,9 +26,9 @@ def eager(minutes: float, count: int, data: str, out: Path, preset: str) -> None
     import numpy as np
     import torch
 
-    from limner import prepare
     from limner.core.config import DataSpec
     from limner.core.images import to_uint8
+    from limner.data.prepare import prepare
     from limner.recipes.build import build_method
     from limner.recipes.settings import compose
 
@@ -73,10 +73,11 @@ def main() -> None:
 
     import numpy as np
 
-    from limner import load, prepare
+    from limner import load
     from limner.core import images as pictures
     from limner.core import precision
     from limner.core.seeds import SCORED_SEEDS
+    from limner.data.prepare import prepare
     from limner.judges.judge import judge_for
     from limner.metrics.measure import score_outputs
 

@@ -336,7 +336,7 @@ def outside(task: dict[str, Any]) -> dict[str, Any]:
     from limner.core import seeds
     from limner.data.feed import Feed
     from limner.methods.gan.gan import Gan
-    from limner.training import train
+    from limner.training import session
     from limner.training.ema import Ema
     from limner.training.logger import Logger
     from limner.training.milestones import Milestones
@@ -368,7 +368,7 @@ def outside(task: dict[str, Any]) -> dict[str, Any]:
 
         setattr(owner, name, wrapped)
 
-    timed(train, "train_to_end", "the rest of the loop")
+    timed(session, "train_to_end", "the rest of the loop")
     timed(Milestones, "_carry_out", "events")
     timed(Logger, "add", "notes and the finite check")
     timed(Milestones, "after_step", "metrics, status, progress")
@@ -502,8 +502,8 @@ def prepared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     import numpy as np
 
     sys.path.insert(0, str(SOURCE))
-    from limner import prepare
     from limner.core.config import DataSpec
+    from limner.data.prepare import prepare
     from limner.recipes.build import build_method
     from limner.recipes.settings import compose
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import limner
-from house import SOURCE, STANDS_ON_TOP, Package, circles, graph_of, room
+from house import PACKAGE, SOURCE, STANDS_ON_TOP, Package, circles, graph_of, room
 
 MAX_FLOORS = 8
 FLOORS: tuple[tuple[str, ...], ...] = (
@@ -35,6 +35,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 NEIGHBOURS: Mapping[tuple[str, str], str] = {}
 """(importing room, imported room) on one floor -> why the one must know the other."""
 LOOSE_FILES = frozenset({"__init__", STANDS_ON_TOP, "verbs"})
+VERBS_TABLE, VERB_FLOOR = f"{PACKAGE}.verbs", 6
+"""The table of verbs, and the floor of the verbs' own files."""
 
 BANNED = frozenset({"torchvision", "lightning", "pytorch_lightning", "pickle", "cPickle", "dill", "joblib"})
 LATE_ONLY = frozenset({"scipy", "sklearn", "jinja2", "pooch", "fsspec"})
@@ -105,9 +107,25 @@ def circular(package: Package) -> Iterator[str]:
     among_rooms = circles(graph_of(package.rooms, package.arrows.keys()))
     yield from (f"rooms in a circle: {' → '.join(circle)}" for circle in among_rooms)
     pairs = {(one.module, one.target) for one in package.imports if one.module != one.target}
-    for circle in circles(graph_of(package.modules.keys(), pairs)):
+    for circle in circles(graph_of(package.modules.keys(), pairs - hand_overs(package))):
         if len({room(module) for module in circle}) == 1:
             yield f"modules in a circle: {' → '.join(circle)}"
+
+
+def hand_overs(package: Package) -> set[tuple[str, str]]:
+    """(a verb's file, the file of the same room that does its work), where all imports from the one to the other are late.
+
+    A verb's file holds its request, its result and its function, so that help and the table load no torch. The function hands
+    the request over to a file that loads it, and that file has to know the request. These arrows alone may close a circle.
+    """
+    targets = {one.target for one in package.imports if one.module == VERBS_TABLE}
+    verb_files = {module for module in targets if floor_of(room(module)) == VERB_FLOOR}
+    late: dict[tuple[str, str], bool] = {}
+    for one in package.imports:
+        if one.module in verb_files and room(one.module) == room(one.target):
+            pair = one.module, one.target
+            late[pair] = late.get(pair, True) and one.is_late
+    return {pair for pair, is_late in late.items() if is_late}
 
 
 def tall(package: Package) -> Iterator[str]:
@@ -258,8 +276,10 @@ NEEDED_TO_TRAIN = frozenset({"torch", "numpy", "PIL", "pydantic", "safetensors",
 COMES_WITH_TORCH = frozenset({"filelock", "torchgen", "functorch"})
 LOADED_BY: Mapping[str, frozenset[str]] = {
     "import limner": frozenset(),
-    "from limner.cli import main; main(['--help'])": frozenset({"typer"}),
-    "from limner.training.train import train": NEEDED_TO_TRAIN | COMES_WITH_TORCH,
+    "import limner.verbs": frozenset({"pydantic"}),
+    "from limner.cli import main; main(['--help'])": frozenset({"typer", "pydantic"}),
+    "import limner.training.session": NEEDED_TO_TRAIN | COMES_WITH_TORCH,
+    "import limner.tasks.sampling": NEEDED_TO_TRAIN | COMES_WITH_TORCH,
 }
 """What a person waits for at the start -> the packages that it may load, of those that take time or may be absent."""
 WATCHED = frozenset(
@@ -398,6 +418,32 @@ def test_a_sound_house_is_left_alone(tmp_path: Path) -> None:
         "nets/b.py": "",
     }
     assert faults(built(tmp_path, files), {}) == []
+
+
+VERB_PACKAGE = {
+    "verbs.py": "from limner.tasks.draw import draw",
+    "tasks/draw.py": "def draw(request):\n    from limner.tasks.drawing import draw_pictures",
+    "tasks/drawing.py": "from limner.tasks.draw import DrawRequest",
+}
+
+
+def test_a_verb_hands_its_request_over(tmp_path: Path) -> None:
+    assert faults(built(tmp_path, VERB_PACKAGE), {}) == []
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"verbs.py": ""},
+        {"tasks/draw.py": "import limner.tasks.drawing"},
+        {"tasks/draw.py": "import limner.tasks.drawing\n" + VERB_PACKAGE["tasks/draw.py"]},
+        {"tasks/drawing.py": "import limner.tasks.other", "tasks/other.py": "def f():\n    import limner.tasks.drawing"},
+    ],
+    ids=["no verb", "at the top", "at the top too", "not from the verb's file"],
+)
+def test_nothing_else_closes_a_circle(files: Mapping[str, str], tmp_path: Path) -> None:
+    [fault] = faults(built(tmp_path, VERB_PACKAGE | files), {})
+    assert fault.startswith("modules in a circle: limner.tasks.")
 
 
 def test_a_long_file_says_why(tmp_path: Path) -> None:

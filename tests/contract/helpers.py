@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+import limner
 from limner.core.cond import Batch, Cond
 from limner.core.config import DataSpec, MethodConfig, RunContext, unused_reason
 from limner.core.method import Method, StepContext
@@ -27,7 +28,7 @@ from limner.recipes.registry import PRESETS
 from limner.recipes.settings import compose
 from limner.runs.run import Run
 from limner.training.step import Stepper
-from limner.training.train import Outcome, train
+from limner.training.train import TrainResult
 
 SHAPES = ((8, 8, 1), (28, 28, 1), (32, 48, 3), (96, 64, 3))
 """(H, W, C): the smallest, one whose halves are odd, wide, tall."""
@@ -154,9 +155,9 @@ def outcome_of(
     seed: int = 3,
     narrow: bool = True,
     **more: Any,
-) -> Outcome:
+) -> TrainResult:
     chosen = narrowed(preset, *QUIET, *settings) if narrow else (*QUIET, *settings)
-    return train(source, preset=preset, out=out, images=images, seed=seed, settings=chosen, **more)
+    return limner.train(source, preset=preset, out=out, images=images, seed=seed, settings=chosen, **more)
 
 
 def weights(run: Run, which: str = "last") -> dict[str, bytes]:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from contract.helpers import method_of, pictures_like, run_of, without_dropout
-from limner import load, prepare
+from limner import load
 from limner.core import precision
 from limner.core.cond import Batch, Cond
 from limner.core.method import Losses, Method, StepContext
-from limner.evaluation import likelihood as task
+from limner.data.prepare import prepare
+from limner.evaluation.likelihood import likelihood
 from limner.methods.vae import elbo, likelihoods
 from limner.nets.mixture import GaussianMixture
 
@@ -189,5 +190,5 @@ def test_what_is_fitted_saved_and_judged(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(
         likelihoods, "log_mass", lambda *given: (cast.append(torch.is_autocast_enabled(WHERE)), log_mass(*given))[1]
     )
-    task.likelihood(model, dataset.images.gather(dataset.indices("test")[:4]), 2)
+    likelihood(model, dataset.images.gather(dataset.indices("test")[:4]), 2)
     assert cast == [False, False]

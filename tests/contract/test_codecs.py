@@ -27,9 +27,8 @@ from limner.data.prepare import prepare
 from limner.methods.gan.gan import Gan
 from limner.recipes.build import presets_drawing, presets_making
 from limner.runs.run import Run
-from limner.tasks.reconstruct import reconstruct
-from limner.training.resolve import TrainRequest, resolve_request
-from limner.training.train import resume, train
+from limner.training.resolve import resolve_request
+from limner.training.train import TrainRequest
 
 CODECS = {
     "vae": (),
@@ -105,7 +104,7 @@ def test_a_gan_that_was_stopped_goes_on_without_its_codecs_run(name: str, codec:
         stopped = gan_on(there, tmp_path / "parts", images=160)
     assert stopped.status()["state"] == "stopped"
     shutil.rmtree(there)
-    resume(stopped.path)
+    limner.resume(stopped.path)
     assert_same_weights(stopped, through)
 
 
@@ -132,7 +131,7 @@ def test_a_map_that_is_large_enough_is_drawn_by_convolutions(tmp_path: Path) -> 
 
 def test_latents_without_places_are_drawn_by_an_mlp_and_it_is_said(codec: MakeCodec) -> None:
     for name in ("vae", "vae of a map"):
-        request = TrainRequest("digits", "dcgan", images=64, settings=(f"codec={codec(name).path}",))
+        request = TrainRequest(source="digits", preset="dcgan", images=64, settings=(f"codec={codec(name).path}",))
         recipe, _, why = resolve_request(request, silent)
         assert recipe.method.networks == "mlp"  # type: ignore[union-attr]
         assert "by the pictures, the codec and the budget: method.networks=mlp" in why
@@ -145,7 +144,7 @@ def test_a_gan_on_a_codec_reconstructs_by_looking_for_the_latents(codec: MakeCod
     run = gan_on(codec("vae"), tmp_path / "gan")
     dataset = prepare("digits")
     Image.fromarray(dataset.images.gather(dataset.indices("test")[:1])[0, :, :, 0]).save(tmp_path / "a.png")
-    answer = reconstruct(run.path, [tmp_path / "a.png"], steps=5, starts=2, out=tmp_path / "out")
+    answer = limner.reconstruct(run.path, [tmp_path / "a.png"], steps=5, starts=2, out=tmp_path / "out")
     assert answer["method"] == "inversion"
     assert all(Path(file).is_file() for file in answer["files"])
 
@@ -220,7 +219,7 @@ def test_a_half_trained_autoencoder_is_no_codec(tmp_path: Path) -> None:
         half = outcome_of("vae", tmp_path / "half")
     with pytest.raises(limner.InputError, match=r"is half trained \(48 images\); finish it with `limner resume"):
         gan_on(half.run, tmp_path / "gan")
-    resume(half.run)
+    limner.resume(half.run)
     gan_on(half.run, tmp_path / "gan", images=16)
 
 
@@ -238,6 +237,6 @@ def test_stages_that_do_not_fit_each_other_are_one_line(
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({"stages": [{"name": "codec", "share": 0.5, "method": before}], "method": after}))
     with pytest.raises(limner.InputError, match=words) as error:
-        train("digits", preset=str(path), out=tmp_path / "none", images=64, settings=QUIET)
+        limner.train("digits", preset=str(path), out=tmp_path / "none", images=64, settings=QUIET)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "none").exists()

@@ -11,8 +11,9 @@ import torch
 
 import limner
 from contract.helpers import drawer, method_of, pictures_like, run_of, stepper_of
-from limner import load, prepare
+from limner import load
 from limner.core.method import StepContext
+from limner.data.prepare import prepare
 from limner.methods.vae import elbo
 from limner.methods.vae.base import AutoencoderBase
 from limner.methods.vae.config import AutoencoderSampling

@@ -37,7 +37,6 @@ from limner.methods.vq.vqvae import VqVae
 from limner.nets.quantise import VectorQuantiser
 from limner.runs.run import Run
 from limner.training.logger import Logger
-from limner.training.train import resume
 
 CODECS = ["vq-vae", "fsq", "vqgan"]
 every_codec = pytest.mark.parametrize("preset", CODECS)
@@ -264,7 +263,7 @@ def test_a_prior_that_was_stopped_goes_on_without_its_codecs_run(bare: Run, tmp_
         outcome = outcome_of("prior", tmp_path / "parts", f"codec={there}", *SMALL, images=160)
     assert outcome.state == "stopped"
     shutil.rmtree(there)
-    resume(outcome.run)
+    limner.resume(outcome.run)
     assert_same_weights(Run(outcome.run), through)
 
 
@@ -309,8 +308,6 @@ def test_a_run_of_both_stages_reconstructs(whole: Run) -> None:
 def test_what_is_drawn_heeds_its_knobs(whole: Run, tmp_path: Path) -> None:
     from PIL import Image
 
-    from limner.tasks.sample import sample
-
     model = limner.load(whole.path)
     plain = model.sample(range(24))
     assert np.array_equal(model.sample(range(24), temperature=1.0, top_k=0, top_p=1.0), plain)
@@ -331,7 +328,7 @@ def test_what_is_drawn_heeds_its_knobs(whole: Run, tmp_path: Path) -> None:
     ):
         with pytest.raises(limner.InputError, match=words):
             model.sample([1], **knobs)
-    answer = sample(whole.path, seeds=[5], temperature=0.8, top_k=9, out=tmp_path)
+    answer = limner.sample(whole.path, seeds=[5], temperature=0.8, top_k=9, out=tmp_path)
     assert (answer["temperature"], answer["top_k"], answer["top_p"]) == (0.8, 9, 1.0)
     with Image.open(answer["files"][0]) as image:
         assert image.text["temperature"] == "0.8"  # type: ignore[attr-defined]

@@ -25,7 +25,6 @@ from limner.data.latents import PASS, Memory, kept_at
 from limner.data.prepare import prepare
 from limner.methods.vq.vqvae import VqVae
 from limner.runs.run import Run
-from limner.training.train import resume
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +200,7 @@ def test_resume_in_either_stage_whatever_became_of_the_cache(
             file.unlink()
         elif between == "damaged":
             file.write_bytes(file.read_bytes()[:-1] + b"?")
-    resume(path)
+    limner.resume(path)
     assert_same_weights(Run(path), whole)
     if between == "kept" and how == "stopped":
         assert len(passes) == needed, "nothing is encoded twice"

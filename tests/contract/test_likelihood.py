@@ -11,9 +11,10 @@ import torch
 
 import limner
 from contract.helpers import run_of
-from limner import evaluate, load, prepare
+from limner import evaluate, load
 from limner.core.images import to_tensor
-from limner.evaluation import likelihood as task
+from limner.data.prepare import prepare
+from limner.evaluation.likelihood import likelihood
 from limner.methods.vae.vae import Vae
 from limner.runs.run import Run
 
@@ -41,9 +42,9 @@ def test_more_draws_bound_more_tightly_whatever_the_size_of_a_pass(
     name: str, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, images = load(runs[name].path), held_out(runs[name])
-    few, many = task.likelihood(model, images, 2), task.likelihood(model, images, 64)
+    few, many = likelihood(model, images, 2), likelihood(model, images, 64)
     assert few.elbo.mean() < few.bound.mean() < many.bound.mean()
-    again = task.likelihood(model, images, 2)
+    again = likelihood(model, images, 2)
     np.testing.assert_array_equal(few.bound, again.bound)
     bits = many.bits().mean()
     assert bits == pytest.approx(-many.bound.mean() / (64 * np.log(2)))
@@ -63,7 +64,7 @@ def test_any_number_of_draws_takes_the_memory_of_a_few(runs: dict[str, Run], mon
         return weights
 
     monkeypatch.setattr(Vae, "log_weight", noted)
-    found = task.likelihood(load(runs["binary"].path), held_out(runs["binary"]), 40)
+    found = likelihood(load(runs["binary"].path), held_out(runs["binary"]), 40)
     assert found.draws == 40
     assert len(there) == 80
     assert max(most) <= 4
@@ -73,7 +74,7 @@ def test_every_draw_is_another_and_bounds_of_equal_pictures_are_independent(runs
     """The ELBO of K draws is the mean of K others: its spread over copies of one picture falls as 1/√K."""
     model, one = load(runs["binary"].path), held_out(runs["binary"])[:1]
     copies = np.repeat(one, 200, axis=0)
-    spread = {draws: task.likelihood(model, copies, draws).elbo.std() for draws in (1, 16)}
+    spread = {draws: likelihood(model, copies, draws).elbo.std() for draws in (1, 16)}
     assert spread[16] == pytest.approx(spread[1] / 4, rel=0.25)
 
 
@@ -105,7 +106,7 @@ def test_a_trained_linear_model_has_an_exact_likelihood(prior: str, tmp_path: Pa
     linear = ("method.networks=mlp", "method.widths=[]", "method.latent=6", f"method.prior={prior}")
     run = run_of("vae", tmp_path, *linear, "method.optimiser.lr.value=3e-3", images=6_000)
     model, images = load(run.path), held_out(run)
-    few, many = task.likelihood(model, np.repeat(images, 10, axis=0), 1), task.likelihood(model, images, 512)
+    few, many = likelihood(model, np.repeat(images, 10, axis=0), 1), likelihood(model, images, 512)
     assert few.exact is not None
     assert few.density_bound is not None
     assert many.density_bound is not None
@@ -118,7 +119,7 @@ def test_a_trained_linear_model_has_an_exact_likelihood(prior: str, tmp_path: Pa
 
 def test_an_exact_likelihood_is_not_promised_where_there_is_none(runs: dict[str, Run]) -> None:
     assert not {"exact", "density_bound"} & set(evaluate(runs["vae"].path, count=64, importance=2)["metrics"])
-    assert task.likelihood(load(runs["vae"].path), held_out(runs["vae"]), 2).exact is None
+    assert likelihood(load(runs["vae"].path), held_out(runs["vae"]), 2).exact is None
     with pytest.raises(limner.InputError, match=r"not linear-Gaussian.*method.widths=\[\]"):
         evaluate(runs["vae"].path, metrics=["exact"])
 

@@ -23,8 +23,8 @@ VARIANTS = {
 }
 DRIVER = """
 import json, sys
+from limner import resume, train
 from limner.core import parallel
-from limner.training.train import resume, train
 with parallel.processes():
     for name, (preset, settings, out) in json.loads(sys.argv[1]).items():
         done = train("digits", preset=preset, out=out, images=96, seed=3, settings=settings)
@@ -98,11 +98,11 @@ def test_more_processes_than_chunks_name_the_setting(tmp_path: Path) -> None:
 TROUBLE = """
 import json, sys
 from pathlib import Path
+from limner import train
 from limner.core import parallel
 from limner.training import milestones
 from limner.training.logger import NotFiniteError
 from limner.training.step import Stepper
-from limner.training.train import train
 
 step, check = Stepper.step, milestones.check_weights
 stopping = False

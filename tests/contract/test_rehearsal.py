@@ -10,20 +10,21 @@ from typing import Any
 import pytest
 import torch
 
+import limner
 from contract.helpers import NARROW, narrowed, run_of
 from contract.test_codes import BARE, SMALL
 from limner.cli import main
 from limner.core.method import StepContext
 from limner.data.prepare import prepare
 from limner.methods.vq.vqvae import VqVae
-from limner.training.dry_run import Pace, dry_run
+from limner.training.dry_run import Pace
 from limner.training.step import Stepper
 
 FAST = ("batch.size=16", "precision=fp32")
 
 
-def rehearsed(preset: str, *settings: str, **budget: Any) -> dict[str, Any]:
-    return dry_run("digits", preset=preset, settings=narrowed(preset, *FAST, *settings), **budget)
+def rehearsed(preset: str, *settings: str, **budget: Any) -> limner.DryRunResult:
+    return limner.train("digits", preset=preset, settings=narrowed(preset, *FAST, *settings), dry_run=True, **budget)
 
 
 class Watch:

@@ -30,7 +30,6 @@ from contract.helpers import (
 )
 from limner.runs.run import Run
 from limner.training.stages import Training
-from limner.training.train import resume
 
 VARIANTS = {
     "dcgan": (
@@ -71,7 +70,7 @@ def test_stopped_and_resumed_equals_uninterrupted(preset: str, varied: bool, tmp
     parts = Run(outcome.run)
     assert parts.status()["state"] == "stopped"
     assert [checkpoint.images for checkpoint in parts.checkpoints()] == [80]
-    again = resume(parts.path)
+    again = limner.resume(parts.path)
     assert (again.state, again.images) == ("done", 160)
     assert_same_weights(parts, whole)
     assert_metrics_once(parts)
@@ -102,7 +101,7 @@ def test_killed_and_resumed_equals_uninterrupted(preset: str, tmp_path: Path) ->
     killed = Run(found[0])
     reached = [checkpoint.images for checkpoint in killed.checkpoints()]
     told = f"killed {moment:.3f} s after it began, with checkpoints at {reached}"
-    again = resume(killed.path)
+    again = limner.resume(killed.path)
     assert again.images == 4800, told
     whole = run_of(preset, tmp_path / "whole", *settings, images=4800)
     assert weights(killed) == weights(whole), told
@@ -121,7 +120,7 @@ def test_resume_without_a_checkpoint_starts_from_the_recipe(tmp_path: Path) -> N
     assert broken.status()["state"] == "failed"
     assert "Traceback" in (path / "log.txt").read_text()
     assert broken.checkpoints() == []
-    resume(path)
+    limner.resume(path)
     assert_same_weights(broken, run_of("gan", tmp_path / "whole"))
 
 
@@ -157,7 +156,7 @@ def test_resume_goes_on_longer(tmp_path: Path) -> None:
     first = run.metrics()[-1]
     assert first["lr"]["generator"] == pytest.approx(0.0, abs=1e-12)
     with pytest.raises(limner.InputError, match="160 images already"):
-        resume(run.path, images=160)
+        limner.resume(run.path, images=160)
     lrs: list[tuple[int, float]] = []
     original = Training.update_average
 
@@ -168,7 +167,7 @@ def test_resume_goes_on_longer(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Training, "update_average", note)
-        outcome = resume(run.path, images=640)
+        outcome = limner.resume(run.path, images=640)
     assert outcome.images == 640
     assert lrs[0] == (160, pytest.approx(1e-3))  # 160/640 of the new budget: not yet decaying
     assert dict(lrs)[480] == pytest.approx(1e-3 * (1 - (480 / 640 - 0.5) / 0.5))
@@ -176,7 +175,7 @@ def test_resume_goes_on_longer(tmp_path: Path) -> None:
     assert (segment.start, segment.images) == (160, 640)
     assert run.plan() == [(0, 160), (160, 640)]
     assert_metrics_once(run)
-    resume(run.path, images=800)
+    limner.resume(run.path, images=800)
     assert [(segment.start, segment.images) for segment in run.recipe().segments] == [(160, 640), (640, 800)]
 
 
@@ -186,10 +185,10 @@ def test_a_longer_run_that_is_stopped_and_resumed_is_exact_too(tmp_path: Path) -
         run = run_of("vae", tmp_path / name, images=96)
         if stops:
             with at_images(144, ask_to_stop):
-                assert resume(run.path, images=240).state == "stopped"
-            resume(run.path)
+                assert limner.resume(run.path, images=240).state == "stopped"
+            limner.resume(run.path)
         else:
-            resume(run.path, images=240)
+            limner.resume(run.path, images=240)
         ends.append(run)
     assert_same_weights(*ends)
 
@@ -216,7 +215,7 @@ def test_a_budget_in_minutes_ends_in_time_and_its_plan_is_replayed(tmp_path: Pat
     for checkpoint in run.checkpoints():
         if checkpoint.images > early.images:
             shutil.rmtree(checkpoint.path)
-    again = resume(run.path)
+    again = limner.resume(run.path)
     assert run.plan() == plan
     assert again.images == outcome.images
     assert run.checkpoint().path == last

@@ -18,9 +18,7 @@ from limner.core.cond import Cond
 from limner.core.sampling import generate, latents_of, render
 from limner.metrics.representation.reconstruction import psnr
 from limner.runs.run import Run
-from limner.tasks.interpolate import interpolate
-from limner.tasks.invert import invert
-from limner.tasks.sample import sample
+from limner.tasks.inversion import Search, invert
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +84,7 @@ def test_the_average_is_what_is_sampled(preset: str, trained: dict[str, Run]) ->
 
 def test_png_text_says_where_a_picture_comes_from(trained: dict[str, Run], tmp_path: Path) -> None:
     run = trained["dcgan"]
-    answer = sample(run.path, seeds=[3, 4, 9], grid=True, out=tmp_path / "told", npz=tmp_path / "out.npz")
+    answer = limner.sample(run.path, seeds=[3, 4, 9], grid=True, out=tmp_path / "told", npz=tmp_path / "out.npz")
     with Image.open(answer["files"][1]) as image:
         assert image.text["seed"] == "4"  # type: ignore[attr-defined]
         assert image.text["model"] == run.checkpoint().digest()  # type: ignore[attr-defined]
@@ -97,7 +95,7 @@ def test_png_text_says_where_a_picture_comes_from(trained: dict[str, Run], tmp_p
     with np.load(tmp_path / "out.npz") as file:
         assert np.array_equal(file["images"][1, :, :, 0], pixels)
         assert file["seeds"].tolist() == [3, 4, 9]
-    silent = sample(run.path, seeds=[4], grid=True, out=tmp_path / "silent", metadata=False)
+    silent = limner.sample(run.path, seeds=[4], grid=True, out=tmp_path / "silent", metadata=False)
     for path in (*silent["files"], silent["grid"]):
         with Image.open(path) as image:
             image.load()
@@ -140,9 +138,9 @@ def test_an_interpolation_ends_at_its_samples(preset: str, trained: dict[str, Ru
     run = trained[preset]
     if not isinstance(limner.load(run.path).method, LatentDecoder):
         with pytest.raises(limner.InputError, match="no latents"):
-            interpolate(run.path, seeds=[3, 12, 7], steps=4, out=tmp_path)
+            limner.interpolate(run.path, seeds=[3, 12, 7], steps=4, out=tmp_path)
         return
-    answer = interpolate(run.path, seeds=[3, 12, 7], steps=4, out=tmp_path)
+    answer = limner.interpolate(run.path, seeds=[3, 12, 7], steps=4, out=tmp_path)
     assert len(answer["files"]) == 7
     frames = np.stack([np.asarray(Image.open(file))[..., None] for file in answer["files"]])
     assert np.array_equal(frames[[0, 3, 6]], limner.load(run.path).sample([3, 12, 7]))
@@ -153,7 +151,7 @@ def test_an_interpolation_ends_at_its_samples(preset: str, trained: dict[str, Ru
 def test_a_picture_that_a_gan_made_is_found_again(preset: str, trained: dict[str, Run]) -> None:
     model = limner.load(trained[preset].path)
     made = model.sample(range(900, 904))
-    found = invert(model, made, steps=150)
+    found = invert(model, made, Search(steps=150))
     assert found.pictures.shape == made.shape
     near, far = psnr(found.pictures, made), psnr(model.sample(range(4)), made)
     assert float(near.min()) > 30, near
@@ -176,7 +174,7 @@ def test_a_class_is_what_was_asked_for(trained: dict[str, Run], tmp_path: Path) 
         assert np.array_equal(model.sample([seed]), model.sample([seed], label=str(int(drawn[seed]))))
     with pytest.raises(limner.InputError, match=r"knows no class '12'.*0, 1, 2"):
         model.sample([1], label="12")
-    answer = sample(run.path, seeds=[5], label="3", truncation=0.5)
+    answer = limner.sample(run.path, seeds=[5], label="3", truncation=0.5)
     assert Path(answer["files"][0]) == run.path / "samples" / "3" / "seed000005.png"
     with Image.open(answer["files"][0]) as image:
         assert image.text["label"] == "3"  # type: ignore[attr-defined]

@@ -14,7 +14,6 @@ from contract.helpers import QUIET, ask_to_stop, assert_metrics_once, assert_sam
 from limner.methods.gan.gan import Gan
 from limner.methods.vae.vae import Vae
 from limner.runs.run import Run
-from limner.training.train import Outcome, resume, train
 
 TREE = {
     "preset": "gan",
@@ -42,9 +41,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def go(recipe: Path, out: Path, *settings: str, images: int = 192) -> Outcome:
+def go(recipe: Path, out: Path, *settings: str, images: int = 192) -> limner.TrainResult:
     chosen = (*QUIET, "checkpoints.every=0.25", "checkpoints.keep=9", *settings)
-    return train("digits", preset=str(recipe), out=out, images=images, seed=1, settings=chosen)
+    return limner.train("digits", preset=str(recipe), out=out, images=images, seed=1, settings=chosen)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +83,7 @@ def test_resume_is_exact_in_every_stage(stop: int, recipe: Path, whole: Run, tmp
         outcome = go(recipe, tmp_path)
     assert outcome.state == "stopped"
     run = Run(outcome.run)
-    resume(run.path)
+    limner.resume(run.path)
     assert_same_weights(run, whole)
     assert_metrics_once(run)
 
@@ -92,7 +91,7 @@ def test_resume_is_exact_in_every_stage(stop: int, recipe: Path, whole: Run, tmp
 def test_a_longer_run_stretches_the_last_stage(recipe: Path, tmp_path: Path) -> None:
     run = Run(go(recipe, tmp_path).run)
     assert run.metrics()[-1]["lr"]["generator"] == pytest.approx(0.0, abs=1e-9)
-    outcome = resume(run.path, images=96 + 384)
+    outcome = limner.resume(run.path, images=96 + 384)
     assert outcome.images == 480
     assert run.checkpoint().state()["stage"] == 1
     rates = {row["images"]: row["lr"]["generator"] for row in run.metrics() if row["images"] > 192}

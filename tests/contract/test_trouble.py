@@ -36,7 +36,6 @@ from limner.core.method import Losses
 from limner.methods.gan.gan import Gan
 from limner.runs.run import Run
 from limner.training.step import Stepper
-from limner.training.train import resume
 
 
 def only(folder: Path) -> Run:
@@ -67,7 +66,7 @@ def test_out_of_memory_names_the_chunks_and_the_run_resumes_with_them(preset: st
     assert run.status()["state"] == "failed"
     last = run.checkpoints()[-1].images
     assert last > 0
-    outcome = resume(run.path, settings=["batch.chunks=2"])
+    outcome = limner.resume(run.path, settings=["batch.chunks=2"])
     assert (outcome.state, outcome.images) == ("done", 96)
     recipe = run.recipe()
     assert recipe.batch.chunks == 2
@@ -96,9 +95,9 @@ def test_only_what_changes_no_weights_may_change_on_resume(tmp_path: Path) -> No
     before = (run.path / "recipe.yaml").read_text()
     for setting in ("batch.size=8", "method.latent=3", "seed=2"):
         with pytest.raises(limner.InputError, match="cannot change"):
-            resume(run.path, settings=[setting])
+            limner.resume(run.path, settings=[setting])
     with pytest.raises(limner.InputError, match="does not divide"):
-        resume(run.path, settings=["batch.chunks=5"])
+        limner.resume(run.path, settings=["batch.chunks=5"])
     assert (run.path / "recipe.yaml").read_text() == before
 
 
@@ -132,7 +131,7 @@ def test_a_loss_that_is_no_number_stops_and_names_the_last_good_checkpoint(
     assert all(bool(value.isfinite().all()) for value in good.tensors("model").values())
     assert [checkpoint.images for checkpoint in run.checkpoints()] == [64], "nothing is saved after it"
     monkeypatch.undo()
-    assert resume(run.path).images == 96
+    assert limner.resume(run.path).images == 96
 
 
 def test_rollback_goes_back_once_with_other_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +223,7 @@ def test_sigterm_saves_and_leaves_with_130(tmp_path: Path) -> None:
         wait_for(lambda: process.poll() is not None or any(tmp_path.glob("*/metrics.jsonl")))
         run = only(tmp_path)
         with pytest.raises(limner.InputError, match="being trained by another process"):
-            resume(run.path, images=200_000_000)
+            limner.resume(run.path, images=200_000_000)
         assert run.recipe().segments == (), "a refused resume writes nothing"
         assert run.plan() == [(0, 100_000_000)]
         os.kill(process.pid, signal.SIGTERM)
@@ -240,10 +239,10 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     with at_images(32, ask_to_stop):
         run = run_of("gan", tmp_path)
     with run.locked(), pytest.raises(limner.InputError, match="being trained by another process") as error:
-        resume(run.path)
+        limner.resume(run.path)
     one_line(error)
     assert run.status()["state"] == "stopped", "the refused process has no say in the status"
-    assert resume(run.path).state == "done"
+    assert limner.resume(run.path).state == "done"
 
 
 def test_a_full_disk_while_saving_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +265,7 @@ def test_a_full_disk_while_saving_loses_nothing(tmp_path: Path, monkeypatch: pyt
     (kept,) = run.checkpoints()
     assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == [kept.path.name]
     assert limner.load(run.path).sample([1]).shape == (1, 8, 8, 1)
-    resume(run.path)
+    limner.resume(run.path)
     assert_same_weights(run, run_of("vae", tmp_path / "whole", "checkpoints.every=0.3"))
 
 
@@ -350,7 +349,7 @@ def broken_state(run: Run) -> None:
 )
 def test_a_damaged_checkpoint_is_one_line(damage: Callable[[Run], None], words: str, run: Run) -> None:
     damage(run)
-    for use in (lambda: limner.load(run.path), lambda: resume(run.path, images=160)):
+    for use in (lambda: limner.load(run.path), lambda: limner.resume(run.path, images=160)):
         with pytest.raises(limner.InputError, match=words) as error:
             use()
         assert str(run.path) in one_line(error)
@@ -364,7 +363,7 @@ def test_optimiser_state_of_another_network_is_refused(run: Run) -> None:
     tensors = safetensors.torch.load_file(path)
     path.write_bytes(safetensors.torch.save({f"other.{name}": value for name, value in tensors.items()}))
     with pytest.raises(limner.InputError, match="belongs to no weight"):
-        resume(run.path, images=160)
+        limner.resume(run.path, images=160)
 
 
 def test_what_lacks_complete_does_not_exist(run: Run, tmp_path: Path) -> None:
@@ -379,7 +378,7 @@ def test_what_lacks_complete_does_not_exist(run: Run, tmp_path: Path) -> None:
     (run.path / ".status.json.77.tmp").write_text("half")
     (run.path / "previews" / ".x.png.77.tmp").write_text("half")
     expected = run_of("gan", tmp_path / "whole", "checkpoints.every=0.5", "checkpoints.keep=9")
-    resume(run.path)
+    limner.resume(run.path)
     assert_same_weights(run, expected)
     left = [path for path in run.path.rglob("*") if path.name.endswith(".tmp")]
     assert left == []
@@ -402,10 +401,10 @@ def test_changed_pictures_are_noticed(tmp_path: Path) -> None:
     run = run_of("gan", tmp_path / "runs", "data.size=8", source=folder, images=32)
     write(folder / "3.png", encoded(textured(77, 8, 8, 1)))
     with pytest.raises(limner.InputError, match="fingerprint differs"):
-        resume(run.path, images=64)
+        limner.resume(run.path, images=64)
     shutil.rmtree(folder)
     with pytest.raises(limner.InputError):
-        resume(run.path, images=64)
+        limner.resume(run.path, images=64)
 
 
 def test_a_grey_model_given_colour_says_so(tmp_path: Path, sources: Mapping[tuple[int, int, int], Path]) -> None:

@@ -29,13 +29,13 @@ from limner.core.method import StepContext
 from limner.core.sampling import generate
 from limner.core.seeds import SCORED_SEEDS
 from limner.data.feed import Feed
+from limner.data.prepare import prepare
 from limner.methods.gan.gan import Gan
 from limner.nets.layers import BatchNorm
 from limner.recipes.build import build_method
 from limner.runs.report import render_report
 from limner.training.monitor import Monitor
 from limner.training.step import NORMS_EVERY, Stepper
-from limner.training.train import Progress, resume
 
 SHAPE = (8, 8, 1)
 VARIANTS = [
@@ -164,17 +164,17 @@ def same_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_generator_that_knows_one_picture_is_reported_once(tmp_path: Path) -> None:
     notes: list[str] = []
 
-    def tell(step: Progress) -> None:
-        if step.note:
-            notes.append(step.note)
+    def collect(event: limner.Progress) -> None:
+        if event.note:
+            notes.append(event.note)
 
     settings = ("previews.every=0.1", "previews.first=16", "previews.count=16")
     with at_images(240, ask_to_stop):
-        run = run_of("dcgan", tmp_path, *settings, images=320, progress=tell)
+        run = run_of("dcgan", tmp_path, *settings, images=320, on_progress=collect)
     assert run.status()["state"] == "stopped"
     assert [note.partition(":")[0] for note in notes] == ["The generator collapses"]
     assert run.metrics()[-1]["watch"]["diversity"] == 0.0
-    resume(run.path, progress=tell)
+    limner.resume(run.path, on_progress=collect)
     assert len(notes) == 1, "it was said before"
     status, log = run.status(), (run.path / "log.txt").read_text()
     assert status["state"] == "done"
@@ -204,7 +204,7 @@ def test_what_clears_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_monitor_asks_the_method_that_trains_and_names_where_it_is_set(tmp_path: Path) -> None:
     """The same rows are read by the rules of the stage they are of."""
     run = run_of("vqgan", tmp_path)
-    recipe, dataset = run.recipe(), limner.prepare("digits")
+    recipe, dataset = run.recipe(), prepare("digits")
     rows: list[dict[str, Any]] = []
     for number in range(1, 41):
         norms = {f"gradient_norm/{player}": 1.0 if number < 30 else 900.0 for player in ("codec", "prior")}

@@ -16,7 +16,6 @@ import limner
 from contract.helpers import assert_metrics_once, assert_same_weights, every_preset, finished, start
 from limner.core.sampling import generate
 from limner.runs.run import Run
-from limner.training.train import resume, train
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +42,7 @@ def test_killed_at_three_random_moments_equals_uninterrupted(preset: str, tmp_pa
     status, _, err = finished(process)
     assert status == 0, (moments, err)
     killed = Run(next((tmp_path / "killed").iterdir()))
-    whole = Run(train("digits", preset=preset, out=tmp_path / "whole", images=6400, seed=1, settings=SETTINGS).run)
+    whole = Run(limner.train("digits", preset=preset, out=tmp_path / "whole", images=6400, seed=1, settings=SETTINGS).run)
     assert_same_weights(killed, whole)
     assert_metrics_once(killed)
 
@@ -53,7 +52,7 @@ def test_an_image_depends_on_its_seed_alone_at_full_width(preset: str, tmp_path:
     """Wide layers take other kernels than narrow ones; 28x28 as well as 8x8."""
     for source, size in (("digits", "8"), ("digits", "28")):
         settings = (*SETTINGS, f"data.size={size}")
-        run = train(source, preset=preset, out=tmp_path / size, images=256, settings=settings).run
+        run = limner.train(source, preset=preset, out=tmp_path / size, images=256, settings=settings).run
         model = limner.load(run)
         many = generate(model.method, range(100))
         assert torch.equal(generate(model.method, [17])[0], many[17])
@@ -72,10 +71,10 @@ def test_an_image_depends_on_its_seed_alone_at_full_width(preset: str, tmp_path:
 )
 def test_conditional_models_give_the_class_that_is_asked_for(preset: str, settings: tuple[str, ...], tmp_path: Path) -> None:
     """At least 95 % of 2,000 pictures, 200 of each digit, by a judge that knew nothing of the model."""
-    from limner import prepare
+    from limner.data.prepare import prepare
     from limner.judges.judge import judge_for
 
-    run = train("mnist", preset=preset, out=tmp_path, images=150_000, settings=(*SETTINGS, *settings)).run
+    run = limner.train("mnist", preset=preset, out=tmp_path, images=150_000, settings=(*SETTINGS, *settings)).run
     model, judge = limner.load(run), judge_for(prepare("mnist"))
     right = []
     for digit in range(10):
@@ -89,10 +88,10 @@ def test_conditional_models_give_the_class_that_is_asked_for(preset: str, settin
 def test_presets_learn_the_digits(preset: str, tmp_path: Path) -> None:
     """In the judge's features the samples come far nearer to the real digits than at the start, and cover them."""
     settings = ("score.count=500", "score.points=4", "score.share=1.0")
-    run = Run(train("digits", preset=preset, out=tmp_path, images=100_000, settings=settings).run)
+    run = Run(limner.train("digits", preset=preset, out=tmp_path, images=100_000, settings=settings).run)
     scores = run.scores()
     best = min(score["frechet"] for score in scores)
-    early = Run(train("digits", preset=preset, out=tmp_path, images=640, settings=settings).run).scores()[-1]
+    early = Run(limner.train("digits", preset=preset, out=tmp_path, images=640, settings=settings).run).scores()[-1]
     assert best < 0.35 * early["frechet"]
     # 500 samples cover few of the real digits at best; a collapsed model covers hardly more than an untrained one.
     assert max(score["coverage"] for score in scores) > early["coverage"] + 0.15
@@ -105,4 +104,4 @@ def test_presets_learn_the_digits(preset: str, tmp_path: Path) -> None:
     )
     images = limner.load(run.path, "best").sample(range(64))
     assert len(np.unique(images.reshape(64, -1), axis=0)) == 64
-    assert resume(run.path).state == "done"
+    assert limner.resume(run.path).state == "done"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import limner
-from limner import prepare
+from limner.data.prepare import prepare
 from limner.metrics.representation.reconstruction import PSNR_CEILING
 
 pytestmark = pytest.mark.slow

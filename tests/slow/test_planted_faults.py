@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from limner import evaluate, prepare
+from limner import evaluate
+from limner.data.prepare import prepare
 from made import idx
 
 pytestmark = [pytest.mark.slow, pytest.mark.data("mnist"), pytest.mark.timeout(1200)]

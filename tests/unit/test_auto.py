@@ -90,10 +90,11 @@ def test_what_was_settled_is_told() -> None:
 
 def test_the_environment_chooses_as_the_command_line_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A GAN's key in LIMNER_SETTINGS does not break the look at the pictures, and chooses a GAN."""
-    from limner.training.dry_run import dry_run
+    from limner.training.dry_run import estimate_training
+    from limner.training.train import TrainRequest
 
     monkeypatch.setenv("LIMNER_SETTINGS", "method.discriminator.extra=0 batch.size=16")
-    found = dry_run("digits", images=640, out=tmp_path, steps=3)
+    found = estimate_training(TrainRequest(source="digits", images=640, out=tmp_path), steps=3)
     assert found["recipe"]["method"]["kind"] == "gan"
     assert found["recipe"]["method"]["discriminator"]["extra"] == 0
     assert found["recipe"]["batch"]["size"] == 16

@@ -13,9 +13,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from limner.evaluation.compare import Contender, Pair, _differences, claims
 from limner.evaluation.compare_page import sentences, sheet
-from limner.evaluation.evaluate import block_means
+from limner.evaluation.comparison import Contender, Pair, _differences, claims
+from limner.evaluation.judging import block_means
 from limner.metrics.features.summary import FeatureSummary, jackknife_blocks
 from limner.metrics.measure import measure
 from limner.metrics.sides import Labels, Sides

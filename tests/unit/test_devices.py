@@ -28,7 +28,7 @@ from limner.methods.vq.vqvae import VqVae
 from limner.nets.mixture import GaussianMixture
 from limner.nets.transformer import sample_categorical
 from limner.recipes.recipe import Recipe
-from limner.tasks.interpolate import _between
+from limner.tasks.interpolation import _between
 from limner.training.resolve import _context
 
 Machine = Callable[..., None]

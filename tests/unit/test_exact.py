@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import limner
 from limner.core.capabilities import Autoencoder, LatentDecoder, LikelihoodBound
 from limner.core.cond import Cond
 from limner.core.precision import exact
@@ -18,8 +19,8 @@ from limner.data.latents import Memory
 from limner.evaluation.likelihood import likelihood
 from limner.recipes.settings import compose
 from limner.runs.model import Loaded
-from limner.tasks import interpolate as between
-from limner.tasks.invert import invert
+from limner.tasks import interpolation
+from limner.tasks.inversion import Search, invert
 
 SWITCHES: tuple[Any, ...] = (
     torch.backends.cuda.matmul,
@@ -103,7 +104,7 @@ WAYS: dict[str, tuple[Callable[[Stub], object], set[str]]] = {
     "reconstruct": (lambda method: loaded(method).reconstruct(IMAGES), {"encode", "decode"}),
     "likelihood": (lambda method: likelihood(loaded(method), IMAGES, 2), {"log_weight", "log_density"}),
     "cache of latents": (remembered, {"encode"}),
-    "inversion": (lambda method: invert(loaded(method), IMAGES, starts=1, steps=3), {"picture"}),
+    "inversion": (lambda method: invert(loaded(method), IMAGES, Search(starts=1, steps=3)), {"picture"}),
 }
 
 
@@ -119,13 +120,15 @@ def test_both_kinds_of_ends_are_decoded_in_plain_float32(monkeypatch: pytest.Mon
     """A picture's as its reconstruction is, a seed's as its sample."""
     method = Stub()
     model = loaded(method)
-    monkeypatch.setattr(between, "load", lambda *_: model)
-    monkeypatch.setattr(between, "read_pictures", lambda *_: SimpleNamespace(images=IMAGES, names=["a", "b", "c"], prepared={}))
-    monkeypatch.setattr(between, "origin", lambda *_, **__: {})
-    between.interpolate("a run", ["a", "b", "c"], steps=2, out=tmp_path)
+    monkeypatch.setattr(interpolation, "load", lambda *_: model)
+    monkeypatch.setattr(
+        interpolation, "read_pictures", lambda *_: SimpleNamespace(images=IMAGES, names=["a", "b", "c"], prepared={})
+    )
+    monkeypatch.setattr(interpolation, "origin", lambda *_, **__: {})
+    limner.interpolate("a run", ["a", "b", "c"], steps=2, out=tmp_path)
     assert method.seen["picture"] == [*PLAIN, False, False]
     method.seen.clear()
-    between.interpolate("a run", seeds=[1, 2], steps=2, out=tmp_path)
+    limner.interpolate("a run", seeds=[1, 2], steps=2, out=tmp_path)
     assert method.seen["picture"] == [*PLAIN, False, False]
 
 

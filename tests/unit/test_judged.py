@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from contract.helpers import run_of
-from limner import load, prepare
+from limner import load
 from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.files import cache_folder
 from limner.data.dataset import Dataset
 from limner.data.npz import read_npz
+from limner.data.prepare import prepare
 from limner.evaluation.inputs import (
     EvaluationInput,
     Rows,

@@ -25,8 +25,8 @@ from limner.recipes.settings import compose
 from limner.runs.checkpoint import Checkpoint
 from limner.runs.model import Loaded
 from limner.runs.run import Run
-from limner.tasks.interpolate import _between, lerp, slerp
-from limner.tasks.invert import _guess, invert, off_the_shell, pyramid
+from limner.tasks.interpolation import _between, lerp, slerp
+from limner.tasks.inversion import Search, _guess, invert, off_the_shell, pyramid
 
 DIM, SIDE = 6, 8
 
@@ -175,17 +175,18 @@ def test_a_linear_generator_is_inverted_to_the_least_squares_optimum() -> None:
 def test_an_inversion_depends_on_its_picture_and_seed_alone() -> None:
     model = loaded(Simple())
     target = pictures.to_uint8(generate(model.method, range(11)))
-    many, again = invert(model, target, steps=9), invert(model, target, steps=9)
+    many, again = invert(model, target, Search(steps=9)), invert(model, target, Search(steps=9))
     assert np.array_equal(many.latents, again.latents)
-    for other in (invert(model, target[7:8], steps=9), invert(model, target[[7, 0, 3]], steps=9)):
+    for other in (invert(model, target[7:8], Search(steps=9)), invert(model, target[[7, 0, 3]], Search(steps=9))):
         assert np.array_equal(other.latents[0], many.latents[7])
-    assert not np.array_equal(invert(model, target, steps=9, seed=1).latents, many.latents)
+    assert not np.array_equal(invert(model, target, Search(steps=9, seed=1)).latents, many.latents)
 
 
 def test_more_steps_and_starts_are_no_worse() -> None:
     model = loaded(Simple())
     target = pictures.to_uint8(generate(model.method, range(5)))
-    short, long = invert(model, target, starts=1, steps=3).errors, invert(model, target, starts=8, steps=200).errors
+    short = invert(model, target, Search(starts=1, steps=3)).errors
+    long = invert(model, target, Search(starts=8, steps=200)).errors
     assert (long < short).all()
     assert long.max() < 1e-4
 
@@ -195,10 +196,10 @@ def test_the_class_is_found(classes: int, starts: int) -> None:
     names = [f"kind{number}" for number in range(classes)]
     model = loaded(Simple(classes), names)
     target = pictures.to_uint8(generate(model.method, range(classes)))
-    found = invert(model, target, starts=starts, steps=90)
+    found = invert(model, target, Search(starts=starts, steps=90))
     assert found.labels is not None
     assert found.labels.tolist() == list(range(classes))
-    told = invert(model, target[:2], label="kind1", starts=2, steps=30)
+    told = invert(model, target[:2], Search(label="kind1", starts=2, steps=30))
     assert told.labels is not None
     assert told.labels.tolist() == [1, 1]
     assert told.errors[0] > 4 * told.errors[1]
@@ -213,7 +214,7 @@ def test_an_encoder_sees_latents_and_class() -> None:
     assert float((guess - truth).square().mean()) < 0.3 * float(truth.square().mean())
     assert labels is not None
     assert (labels.cpu() == torch.arange(40) % 4).float().mean() > 0.9
-    found = invert(model, pictures.to_uint8(target[:3]), encoder=True, starts=1, steps=30)
+    found = invert(model, pictures.to_uint8(target[:3]), Search(encoder=True, starts=1, steps=30))
     assert found.latents.shape == (3, DIM)
 
 
@@ -224,11 +225,11 @@ def test_what_cannot_be_inverted_says_so() -> None:
     model = loaded(Simple())
     with pytest.raises(InputError, match="shape"):
         invert(model, np.zeros((1, 5, 5, 1), np.uint8))
-    for wrong in ({"starts": 0}, {"steps": 0}):
+    for wrong in (Search(starts=0), Search(steps=0)):
         with pytest.raises(InputError, match="at least 1"):
-            invert(model, blank, **wrong)  # type: ignore[arg-type]
+            invert(model, blank, wrong)
     with pytest.raises(InputError, match="without classes"):
-        invert(model, blank, label="a")
+        invert(model, blank, Search(label="a"))
     assert invert(model, blank[:0]).latents.shape == (0, DIM)
 
 

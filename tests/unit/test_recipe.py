@@ -19,7 +19,14 @@ from limner.recipes.build import build_method, stage_configs
 from limner.recipes.recipe import Recipe
 from limner.recipes.registry import METHODS, PRESETS, methods_table
 from limner.recipes.settings import compose, known_keys, parse_recipe, put_setting, read_recipe
-from limner.training.resolve import TrainRequest, resolve_request
+from limner.training.resolve import resolve_request
+from limner.training.train import TrainRequest
+
+
+def resolved(preset: str, *settings: str) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe for the built-in digits with nothing left open, and the reasons for what was chosen."""
+    recipe, _, why = resolve_request(TrainRequest(source="digits", preset=preset, images=64, settings=settings), silent)
+    return recipe, why
 
 
 def test_every_preset_is_of_a_family_and_names_its_paper() -> None:
@@ -277,31 +284,27 @@ def test_what_would_do_nothing_in_a_codec_is_told(preset: str, key: str, idle: b
 )
 def test_what_would_do_nothing_is_refused_in_every_stage(preset: str, settings: tuple[str, ...], words: str) -> None:
     with pytest.raises(InputError, match=re.escape(words)):
-        resolve_request(TrainRequest("digits", preset, images=64, settings=settings), silent)
+        resolved(preset, *settings)
 
 
 def test_what_does_something_in_a_stage_is_not_refused() -> None:
-    recipe, _, _ = resolve_request(
-        TrainRequest("digits", "fsq", images=64, settings=("stages.codec.method.levels=[4,4]", "method.width=64")), silent
-    )
+    recipe, _ = resolved("fsq", "stages.codec.method.levels=[4,4]", "method.width=64")
     assert recipe.stages[0].method.levels == (4, 4)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("binary", "chosen"), [("false", "calibrated"), ("true", "bernoulli")])
 def test_the_decoder_goes_by_the_pictures(binary: str, chosen: str) -> None:
     """And the run says so; what somebody chose stands."""
-    recipe, _, why = resolve_request(TrainRequest("digits", "vae", images=64, settings=(f"data.binary={binary}",)), silent)
+    recipe, why = resolved("vae", f"data.binary={binary}")
     assert recipe.method.decoder == chosen  # type: ignore[union-attr]
     assert f"method.decoder={chosen}" in " ".join(why)
-    asked = (f"data.binary={binary}", "method.decoder=laplace")
-    assert resolve_request(TrainRequest("digits", "vae", images=64, settings=asked), silent)[0].method.decoder == "laplace"  # type: ignore[union-attr]
+    chosen_by_person, _ = resolved("vae", f"data.binary={binary}", "method.decoder=laplace")
+    assert chosen_by_person.method.decoder == "laplace"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("settings", [("data.limit=60",), ("method.population=20",)])
 def test_a_batch_larger_than_the_population_is_no_draw_without_replacement(settings: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match=r"64 are more than the \d+ training pictures; set batch.size=\d+ or less, or"):
-        resolve_request(TrainRequest("digits", "tc-vae", images=64, settings=settings), silent)
-    resolve_request(TrainRequest("digits", "tc-vae", images=64, settings=(*settings, "batch.size=16")), silent)
-    resolve_request(
-        TrainRequest("digits", "tc-vae", images=64, settings=(*settings, "method.total_correlation=weighted")), silent
-    )
+        resolved("tc-vae", *settings)
+    resolved("tc-vae", *settings, "batch.size=16")
+    resolved("tc-vae", *settings, "method.total_correlation=weighted")

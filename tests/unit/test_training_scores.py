@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from limner import prepare
+from limner.data.prepare import prepare
 from limner.metrics.features.detectors import Pixels
 from limner.training import scorer
 from made import folder

@@ -7,8 +7,6 @@ torch or numpy at the top: help has to appear at once.
 
 from __future__ import annotations
 
-import base64
-import html
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from limner.core.errors import InputError, nearest
 from limner.core.fields import Cli, PathKind
+from limner.core.notebook import html_table
 from limner.core.progress import OnProgress, silent
 
 MAX_PICTURE_BYTES = 4 * 2**20
@@ -138,14 +137,8 @@ class Result(BaseModel):
         return path.read_bytes()
 
     def _repr_html_(self) -> str:
-        rows = [
-            f"<tr><th>{html.escape(key)}</th><td>{html.escape(_short(value))}</td></tr>"
-            for key, value in self.items()
-            if not is_empty(value)
-        ]
-        png = self._repr_png_()
-        shown = f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}">' if png is not None else ""
-        return f"{shown}<table>{''.join(rows)}</table>"
+        rows = [(key, _short(value)) for key, value in self.items() if not is_empty(value)]
+        return html_table(rows, png=self._repr_png_())
 
 
 def is_empty(value: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 
 from limner.core.fields import Cli, Names, OutputFolder, RunOrPictures, Source
+from limner.core.notebook import html_table
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
@@ -53,15 +54,12 @@ class EvaluateResult(Result):
     seconds: float
 
     def _repr_html_(self) -> str:
-        from html import escape
-
         keys = ("value", "error", "null", "z", "p")
-        rows = []
-        for name, score in self.metrics.items():
-            cells = "".join(f"<td>{'–' if score.get(key) is None else format(score[key], '.4g')}</td>" for key in keys)
-            rows.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")
-        heads = "".join(f"<th>{key}</th>" for key in ("metric", "value", "± error", "null", "z", "p"))
-        return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
+        rows = [
+            [name, *("–" if score.get(key) is None else f"{score[key]:.4g}" for key in keys)]
+            for name, score in self.metrics.items()
+        ]
+        return html_table(rows, heads=("metric", "value", "± error", "null", "z", "p"))
 
 
 def evaluate(request: EvaluateRequest, on_progress: OnProgress) -> EvaluateResult:
