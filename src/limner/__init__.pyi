@@ -173,10 +173,10 @@ def sample(
     npz: str | Path | None = ...,
     out: str | Path | None = ...,
     metadata: bool = ...,
-    truncation: float = ...,
     temperature: float = ...,
     top_k: int = ...,
     top_p: float = ...,
+    truncation: float = ...,
     sampling: Mapping[str, Any] = ...,
     on_progress: OnProgress = ...,
 ) -> SampleResult: ...
