@@ -30,6 +30,8 @@ class Plan:
     splits: dict[str, range]
     labels: NDArray[np.int64] | None
     captions: tuple[str, ...] | None
+    given_shape: tuple[int, int, int] | None
+    """(H, W, C') of the given pictures; None where the set has none."""
     groups: Groups
     """Of duplicates, among the pictures in the order of the listing."""
     moved: NDArray[np.int64]
@@ -43,7 +45,9 @@ class Plan:
 def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shaping, options: DataOptions) -> Plan:
     """Finds duplicates, deals out the splits and decides the order. Errors: `InputError` with fewer than two pictures.
 
-    `source` is what the person called it, for errors.
+    `source` is what the person called it, for errors. Duplicates are those of the pictures, whatever is given with them: a
+    picture that the set holds twice, with two given pictures, is kept twice and in one split, since a model that saw it in
+    training would know the answer. Equal given pictures of different pictures are no duplicates.
     """
     rejected = (*listing.rejected, *reading.rejected)
     readable = np.flatnonzero(reading.ok)
@@ -62,16 +66,26 @@ def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shapi
     shape = (*shaping.size, options.fixed_channels or (1 if bool(signatures.grey.all()) else 3))
     labels = None if labels is None else labels[by_split]
     captions = None if listing.captions is None else tuple(listing.captions[row] for row in rows)
+    given = reading.given
+    given_shape = None if given is None else (*shaping.size, given.channels(rows))
     return Plan(
         rows=rows,
         shape=shape,
         splits=splits,
         labels=labels,
         captions=captions,
+        given_shape=given_shape,
         groups=groups,
         moved=readable[moved],
         rejected=rejected,
-        fingerprint=fingerprint_of(shape, signatures.digest[by_split], labels, captions, splits),
+        fingerprint=fingerprint_of(
+            shape,
+            signatures.digest[by_split],
+            labels,
+            captions,
+            splits,
+            None if given is None or given_shape is None else (given_shape, given.digest[rows]),
+        ),
         files=None if files is None else files[by_split],
     )
 

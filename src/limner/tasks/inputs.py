@@ -13,7 +13,7 @@ from limner.core.errors import InputError
 from limner.data import pictures
 from limner.data.dataset import Dataset
 from limner.data.listing import Payload, printable
-from limner.data.pictures import Seen, Shaping, Unreadable, binarised
+from limner.data.pictures import PictureInfo, Shaping, Unreadable, binarised
 from limner.data.reading import bytes_of
 from limner.data.trees import escapes, is_archive, open_tree
 from limner.runs.model import Loaded
@@ -48,10 +48,10 @@ def read_pictures(model: Loaded, paths: Sequence[Path | str]) -> Given:
     prepared: dict[str, str] = {}
     for name, payload in (found for path in paths for found in _files(Path(path).expanduser())):
         try:
-            image, seen = pictures.read(bytes_of(payload), shaping)
+            image, info = pictures.read(bytes_of(payload), shaping)
         except Unreadable as error:
             raise InputError(f"{name} cannot be used: {error}; repair it or leave it out") from error
-        done = _done(seen, shaping)
+        done = _done(info, shaping)
         if data.binary and not np.isin(image, (0, 255)).all():
             image = binarised(image[None], 0)[0]
             done = "; ".join(part for part in (done, "each pixel drawn black or white") if part)
@@ -66,14 +66,14 @@ def read_pictures(model: Loaded, paths: Sequence[Path | str]) -> Given:
     return Given(names, np.stack(images), prepared)
 
 
-def _done(seen: Seen, shaping: Shaping) -> str:
+def _done(info: PictureInfo, shaping: Shaping) -> str:
     """Such as "30x20 RGB -> 8x8 grey (crop)" (height x width); empty where the picture was taken as it is."""
     height, width = shaping.size
-    resized = (seen.height, seen.width) != shaping.size
-    if not resized and seen.mode in MODES[shaping.channels]:
+    resized = (info.height, info.width) != shaping.size
+    if not resized and info.mode in MODES[shaping.channels]:
         return ""
-    fit = f" ({shaping.fit})" if resized and seen.height * width != seen.width * height else ""
-    return f"{seen.height}x{seen.width} {seen.mode} -> {height}x{width} {WORDS[shaping.channels]}{fit}"
+    fit = f" ({shaping.fit})" if resized and info.height * width != info.width * height else ""
+    return f"{info.height}x{info.width} {info.mode} -> {height}x{width} {WORDS[shaping.channels]}{fit}"
 
 
 def describe_preparation(model: Loaded, source: str, dataset: Dataset) -> dict[str, str]:
