@@ -410,8 +410,9 @@ def test_a_split_of_a_few_pictures_is_nothing_to_compare_with(tmp_path: Path) ->
 def test_classes_of_a_run_are_those_of_the_reference_by_name() -> None:
     class Method:
         conditional = True
+        accepts = frozenset({"label"})
 
-        def labels(self, seeds: range) -> torch.Tensor:
+        def labels(self, seeds: range, asked: None = None) -> torch.Tensor:
             return torch.arange(len(seeds)) % 3
 
     model: Any = SimpleNamespace(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from limner.core.capabilities import Codec, CodecKind
 from limner.core.cond import Batch, Cond
+from limner.core.config import ConditionKind
 from limner.core.diagnosis import GENERAL_RULES, Rule
 from limner.core.optim import Clip, Optimiser
 
@@ -147,6 +148,8 @@ class Method(nn.Module, ABC):
     chunk: ClassVar[int] = 32
     """Images per sampling pass. Short passes are padded to it, so that an image's bits do not depend on its neighbours."""
 
+    accepts: frozenset[ConditionKind] = frozenset()
+    """The conditions that `losses` and `sample` heed. Of a label that nobody requests, the method draws one by the seed."""
     conditional: bool = False
     """Whether `sample` heeds `cond.label`; where none is asked for, the method draws one by the seed."""
     generates: bool = True

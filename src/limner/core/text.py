@@ -5,7 +5,9 @@ A byte b is the number b + 1, and 0 fills up what is shorter than the others: 25
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,3 +53,25 @@ def decode_captions(encoded: NDArray[np.integer]) -> list[str]:
     Bytes that are no UTF-8, as a model may write them, become the replacement character U+FFFD.
     """
     return [(row[row > 0] - 1).astype(np.uint8).tobytes().decode("utf-8", "replace") for row in np.asarray(encoded)]
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Some captions of training pictures, as a run folder holds them: one is drawn where nobody gives a text."""
+
+    texts: tuple[str, ...]
+    length: int
+    """Bytes of the longest caption of the data set: what the method was built for."""
+    labels: tuple[int, ...] | None = None
+    """The class of each caption's picture, -1 for none; None where the data set has no classes."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"length": self.length, "texts": list(self.texts), "labels": None if self.labels is None else list(self.labels)}
+
+    @staticmethod
+    def of_json(tree: Mapping[str, Any]) -> Captions:
+        """The inverse of `as_json`. Errors: `KeyError`, `TypeError` or `ValueError` for anything else."""
+        labels = tree["labels"]
+        return Captions(
+            tuple(map(str, tree["texts"])), int(tree["length"]), None if labels is None else tuple(map(int, labels))
+        )
