@@ -18,10 +18,10 @@ from limner.core.config import ConditionKind, DataSpec
 from limner.core.errors import InputError
 from limner.core.images import to_tensor
 from limner.core.text import Captions, decode_captions, encode_captions
-from limner.data import prepare
 from limner.data.conditions import Conditions, data_spec, pick_captions
 from limner.data.dataset import Dataset
 from limner.data.feed import Feed
+from limner.data.prepare import prepare
 from limner.runs.run import Run
 
 CPU = torch.device("cpu")
@@ -44,8 +44,8 @@ def text_of(dataset: Dataset, row: int) -> str:
 
 
 def given_of(dataset: Dataset, rows: np.ndarray) -> Tensor:
-    assert dataset.given is not None
-    return to_tensor(dataset.given.gather(rows))
+    assert dataset.given_images is not None
+    return to_tensor(dataset.given_images.gather(rows))
 
 
 @pytest.mark.parametrize("mirror", [False, True])

@@ -15,12 +15,12 @@ from PIL import Image
 
 import made
 from limner.core.errors import InputError
-from limner.data import check, open_dataset, prepare
-from limner.data.dataset import Dataset, fingerprint_of, summary
+from limner.data.dataset import Dataset, fingerprint_of, open_dataset, summary
 from limner.data.listing import Arrays, Listing
 from limner.data.options import DataOptions
 from limner.data.pictures import Shaping
 from limner.data.plan import plan_dataset
+from limner.data.prepare import check, prepare
 from limner.data.reading import Store, read_all
 from limner.data.writer import write_dataset
 
@@ -50,21 +50,21 @@ def test_every_row_has_its_given_picture(tmp_path: Path, channels: int) -> None:
     root = made.paired(tmp_path / "set", 20, given_channels=channels)
     data = prepare(root)
     assert len(data.images) == 20, "given pictures are none to be learned"
-    assert data.given is not None
+    assert data.given_images is not None
     assert data.condition_shape == (channels, 24, 24)
     assert data.classes == ()
     assert set(data.splits) == {"train", "val"}
     for one in data.manifest["files"]:
         row = np.array([one["row"]])
-        assert one["given"] == one["file"].replace("pictures/", "given/")
+        assert one["given_file"] == one["file"].replace("pictures/", "given/")
         assert (data.images.gather(row)[0] == pixels(root / one["file"])).all()
-        assert (data.given.gather(row)[0] == pixels(root / one["given"])).all()
+        assert (data.given_images.gather(row)[0] == pixels(root / one["given_file"])).all()
         assert data.captions is not None
         assert data.captions[one["row"]] == f"picture {int(Path(one['file']).stem)}"
     report = check(root).summary()
-    assert report["given"] == summary(data)["given"] == [24, 24, channels]
+    assert report["given_shape"] == summary(data)["given_shape"] == [24, 24, channels]
     assert report["fingerprint"] == data.fingerprint
-    assert check(data.path).summary()["given"] == [24, 24, channels]
+    assert check(data.path).summary()["given_shape"] == [24, 24, channels]
 
 
 @pytest.mark.parametrize("end", ["zip", "tar"])
@@ -86,12 +86,12 @@ def test_an_archive_equals_its_folder(tmp_path: Path, end: str) -> None:
                 tar.addfile(member, io.BytesIO(data))
     one, other = prepare(root), prepare(archive, workers=3)
     assert one.fingerprint == other.fingerprint
-    assert one.given is not None
-    assert other.given is not None
+    assert one.given_images is not None
+    assert other.given_images is not None
     every = np.arange(8)
-    assert (one.given.gather(every) == other.given.gather(every)).all()
+    assert (one.given_images.gather(every) == other.given_images.gather(every)).all()
     rows = rows_by_file(one)
-    shared = one.given.gather(np.array([rows[f"pictures/{number:03d}.png"] for number in (0, 3, 5)]))
+    shared = one.given_images.gather(np.array([rows[f"pictures/{number:03d}.png"] for number in (0, 3, 5)]))
     assert (shared == shared[0]).all()
 
 
@@ -139,10 +139,10 @@ def test_a_chain_where_each_picture_is_given_with_the_next(tmp_path: Path) -> No
     rows = [{"file_name": f"frames/{n:03d}.png", "given_file_name": f"frames/{max(n - 1, 0):03d}.png"} for n in range(6)]
     made.write(root / "metadata.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
     data = prepare(root)
-    assert data.given is not None
+    assert data.given_images is not None
     of = rows_by_file(data)
     for number in range(6):
-        given = data.given.gather(np.array([of[f"frames/{number:03d}.png"]]))
+        given = data.given_images.gather(np.array([of[f"frames/{number:03d}.png"]]))
         assert (given == data.images.gather(np.array([of[f"frames/{max(number - 1, 0):03d}.png"]]))).all()
 
 
@@ -155,18 +155,18 @@ def test_given_pictures_are_shaped_like_the_others(tmp_path: Path) -> None:
     made.write(root / "given" / "000.png", opaque)
     padded = prepare(root, size=16, fit="pad")
     assert padded.condition_shape == (3, 16, 16), "an alpha channel that is full everywhere, and margins, are no transparency"
-    assert padded.given is not None
-    first = padded.given.gather(np.array([rows_by_file(padded)["pictures/000.png"]]))[0]
+    assert padded.given_images is not None
+    first = padded.given_images.gather(np.array([rows_by_file(padded)["pictures/000.png"]]))[0]
     assert (first[:, 0] == WHITE).all(), "the margin has the background's colour"
     made.write(root / "given" / "001.png", made.encoded(made.textured(1, 32, 32, 4)))
     clear = prepare(root, size=16)
     assert clear.condition_shape == (4, 16, 16)
     assert clear.shape == (16, 16, 3)
-    assert clear.given is not None
-    assert (clear.given.gather(np.array([rows_by_file(clear)["pictures/002.png"]]))[..., 3] == 255).all()
+    assert clear.given_images is not None
+    assert (clear.given_images.gather(np.array([rows_by_file(clear)["pictures/002.png"]]))[..., 3] == 255).all()
     assert prepare(root, size=16, channels=1).shape == (16, 16, 1)
     assert prepare(root, size=16, channels=1).condition_shape == (4, 16, 16), "channels are asked of the pictures"
-    assert check(root, size=16, binary=True).given == (16, 16, 4), "given pictures are not drawn black or white"
+    assert check(root, size=16, binary=True).given_shape == (16, 16, 4), "given pictures are not drawn black or white"
 
 
 def test_equal_pictures_with_other_given_pictures_stay_on_one_side(tmp_path: Path) -> None:
@@ -179,9 +179,9 @@ def test_equal_pictures_with_other_given_pictures_stay_on_one_side(tmp_path: Pat
     assert len(data.images) == 60
     side = {one["file"]: one["split"] for one in data.manifest["files"]}
     assert all(side[f"pictures/{n:03d}.png"] == side[f"pictures/{n + 1:03d}.png"] for n in range(0, 60, 2))
-    assert data.given is not None
+    assert data.given_images is not None
     of = rows_by_file(data)
-    pair = data.given.gather(np.array([of["pictures/000.png"], of["pictures/001.png"]]))
+    pair = data.given_images.gather(np.array([of["pictures/000.png"], of["pictures/001.png"]]))
     assert (pair[0] != pair[1]).any()
 
 
@@ -199,9 +199,9 @@ def test_the_fingerprint_covers_given_pictures_and_stays_without(tmp_path: Path)
     assert fingerprint_of((24, 24, 3), digests, None, None, splits) == (
         "ef2cf4bcf0fa6b22a6b6f07be9791f36059f123d2eaf1303ab9ab6d8bf9b667d"
     )
-    assert before.given is None
+    assert before.given_images is None
     assert before.condition_shape is None
-    assert summary(before)["given"] is None
+    assert summary(before)["given_shape"] is None
     root = made.paired(tmp_path / "pairs", 6)
     paired = prepare(root)
     made.write(root / "given" / "003.png", made.encoded(made.textured(77)))
@@ -211,28 +211,30 @@ def test_the_fingerprint_covers_given_pictures_and_stays_without(tmp_path: Path)
 def test_a_folder_prepared_before_there_were_given_pictures_opens(tmp_path: Path) -> None:
     data = prepare(made.folder(tmp_path / "plain", {"a": 6}), out=tmp_path / "out")
     manifest = json.loads((data.path / "manifest.json").read_text())
-    del manifest["given"]
+    del manifest["given_shape"]
     (data.path / "manifest.json").write_text(json.dumps(manifest))
-    assert open_dataset(data.path).given is None
-    assert check(data.path).given is None
+    assert open_dataset(data.path).given_images is None
+    assert check(data.path).given_shape is None
 
 
 def test_splits_limits_and_shards(tmp_path: Path) -> None:
     roots = [made.paired(tmp_path / f"s{number}", 20, first_seed=100 * number) for number in range(2)]
     shards = [prepare(root, split="0.2", out=tmp_path / f"p{number}") for number, root in enumerate(roots)]
     joined = open_dataset([shard.path for shard in shards])
-    assert joined.given is not None
+    assert joined.given_images is not None
     for split in ("train", "val"):
-        given = np.concatenate([shard.given.gather(shard.indices(split)) for shard in shards if shard.given is not None])
-        assert (joined.given.gather(joined.indices(split)) == given).all()
+        given = np.concatenate(
+            [shard.given_images.gather(shard.indices(split)) for shard in shards if shard.given_images is not None]
+        )
+        assert (joined.given_images.gather(joined.indices(split)) == given).all()
         images = np.concatenate([shard.images.gather(shard.indices(split)) for shard in shards])
         assert (joined.images.gather(joined.indices(split)) == images).all()
     assert joined.caption_length == max(shard.caption_length for shard in shards) == len("picture 119")
     few = prepare(roots[0], limit=7)
-    assert few.given is not None
-    assert len(few.given) == len(few.images) == 7
+    assert few.given_images is not None
+    assert len(few.given_images) == len(few.images) == 7
     for one in few.manifest["files"]:
-        assert (few.given.gather(np.array([one["row"]]))[0] == pixels(roots[0] / one["given"])).all()
+        assert (few.given_images.gather(np.array([one["row"]]))[0] == pixels(roots[0] / one["given_file"])).all()
     without = prepare(made.folder(tmp_path / "plain", {"a": 10}), out=tmp_path / "plain-out")
     with pytest.raises(InputError, match="given pictures"):
         open_dataset([shards[0].path, without.path])
@@ -256,7 +258,7 @@ def test_arrays_have_given_pictures_too(tmp_path: Path, channels: int) -> None:
     listing = Listing(
         Arrays((24, 24, 3), lambda rows: images[rows]),
         np.full(12, -1, np.int8),
-        given=Arrays((24, 24, channels), lambda rows: given[rows]),
+        given_content=Arrays((24, 24, channels), lambda rows: given[rows]),
     )
     options, shaping = DataOptions(), Shaping((24, 24), "crop", 3, WHITE)
     with Store(tmp_path / "pixels", (12, 24, 24, 3)) as store:
@@ -265,10 +267,10 @@ def test_arrays_have_given_pictures_too(tmp_path: Path, channels: int) -> None:
         about = {"schema": "limner-data", "schema_version": 1, "name": "these", "key": "", "source": "", "options": {}}
         write_dataset(tmp_path / "out", about, plan, listing, store, 0.0)
     data = open_dataset(tmp_path / "out")
-    assert data.given is not None
+    assert data.given_images is not None
     assert data.condition_shape == (channels, 24, 24)
     for row, place in enumerate(plan.rows):
-        assert (data.given.gather(np.array([row]))[0] == given[place]).all()
+        assert (data.given_images.gather(np.array([row]))[0] == given[place]).all()
         assert (data.images.gather(np.array([row]))[0] == images[place]).all()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from limner.core.text import MAX_CAPTION_BYTES, TEXT_VOCABULARY, decode_captions, encode_captions, longest_caption
-from limner.data import prepare
+from limner.data.prepare import prepare
 
 
 def test_captions_come_back_as_they_were() -> None:

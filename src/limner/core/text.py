@@ -66,6 +66,7 @@ class Captions:
     """The class of each caption's picture, -1 for none; None where the data set has no classes."""
 
     def as_json(self) -> dict[str, Any]:
+        """As ``captions.json`` of a run holds them."""
         return {"length": self.length, "texts": list(self.texts), "labels": None if self.labels is None else list(self.labels)}
 
     @staticmethod

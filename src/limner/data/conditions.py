@@ -56,9 +56,9 @@ class _Pool:
     """[P], -1 for none."""
     text: Tensor | None
     """[P, L] int16, encoded."""
-    given: Images | None
+    given_images: Images | None
     rows: NDArray[np.int64]
-    """[P]: where each stands in `given`."""
+    """[P]: where each stands in `given_images`."""
 
     def place(self, seed: int, label: int) -> int:
         """Which of them `seed` draws: one of the class `label`, where that is not -1 and there are any."""
@@ -107,14 +107,14 @@ class Conditions:
     def _paired(self) -> _Pool | None:
         """Pictures of the judged split, where the data set has given pictures."""
         dataset = self.dataset
-        if dataset is None or dataset.given is None:
+        if dataset is None or dataset.given_images is None:
             return None
         rows = dataset.indices(self.split or ("val" if "val" in dataset.splits else "train"))
         text = None
         if dataset.captions is not None:
             text = self._encode([dataset.captions[row] for row in rows], dataset.caption_length)
         labels = None if dataset.labels is None else dataset.labels[rows]
-        return _Pool(labels, text, dataset.given, rows)
+        return _Pool(labels, text, dataset.given_images, rows)
 
     def _encode(self, texts: Sequence[str], length: int) -> Tensor:
         return torch.from_numpy(encode_captions(texts, self.caption_length or length).astype(np.int16))
@@ -134,8 +134,8 @@ class Conditions:
         classes = np.full(len(seeds), -1) if requested.label is None else requested.label.cpu().numpy()
         places = np.array([pool.place(seed, label) for seed, label in zip(seeds, classes.tolist(), strict=True)], np.int64)
         cond = requested
-        if draws_image and pool.given is not None:
-            cond = replace(cond, image=to_tensor(pool.given.gather(pool.rows[places])))
+        if draws_image and pool.given_images is not None:
+            cond = replace(cond, image=to_tensor(pool.given_images.gather(pool.rows[places])))
         if draws_text and pool.text is not None:
             cond = replace(cond, text=pool.text[torch.from_numpy(places)].to(torch.int64))
         if "label" in accepts and pool.labels is not None:

@@ -61,9 +61,9 @@ class Images:
 class Dataset:
     """A prepared data set; rows are stored split by split, so a split is a range of rows.
 
-    `labels` [N] index into `classes` (-1: no label); `captions` are N texts, "" for none; `given` holds the given picture of
-    each picture, of the same height and width; `factors` are the true factors of drawn scenes, each with N rows; `fingerprint`
-    is a SHA-256 over shape, pixels, labels, captions, splits and given pictures, and not over paths or times.
+    `labels` [N] index into `classes` (-1: no label); `captions` are N texts, "" for none; `given_images` holds the given
+    picture of each picture, of the same height and width; `factors` are the true factors of drawn scenes, each with N rows;
+    `fingerprint` is a SHA-256 over shape, pixels, labels, captions, splits and given pictures, and not over paths or times.
     """
 
     path: Path
@@ -76,14 +76,14 @@ class Dataset:
     splits: Mapping[str, range]
     fingerprint: str
     manifest: Mapping[str, Any]
-    given: Images | None = None
+    given_images: Images | None = None
 
     @property
     def condition_shape(self) -> tuple[int, int, int] | None:
         """(C', H, W) of the given pictures, as networks take them; None where there are none."""
-        if self.given is None:
+        if self.given_images is None:
             return None
-        height, width, channels = self.given.shape[1:]
+        height, width, channels = self.given_images.shape[1:]
         return channels, height, width
 
     @cached_property
@@ -111,20 +111,20 @@ def fingerprint_of(
     labels: NDArray[np.int64] | None,
     captions: Sequence[str] | None,
     splits: Mapping[str, range],
-    given: tuple[tuple[int, int, int], NDArray[np.uint8]] | None = None,
+    given_pictures: tuple[tuple[int, int, int], NDArray[np.uint8]] | None = None,
 ) -> str:
     """SHA-256 hex over the content; `digests` [N, 32] are the SHA-256 of each picture's pixels (see `signatures`).
 
-    `given` are the shape (H, W, C') of the given pictures and their digests [N, 32]; without any, the fingerprint is that of a
-    set prepared before there were given pictures.
+    `given_pictures` are the shape (H, W, C') of the given pictures and their digests [N, 32]; without any, the fingerprint is
+    that of a set prepared before there were given pictures.
     """
     head = {"shape": list(shape), "splits": {name: [rows.start, rows.stop] for name, rows in splits.items()}}
     whole = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     whole.update(np.ascontiguousarray(digests).tobytes())
     whole.update(b"-" if labels is None else labels.astype("<i8").tobytes())
     whole.update(b"-" if captions is None else json.dumps(list(captions)).encode())
-    if given is not None:
-        given_shape, given_digests = given
+    if given_pictures is not None:
+        given_shape, given_digests = given_pictures
         whole.update(json.dumps({"given": list(given_shape)}).encode())
         whole.update(np.ascontiguousarray(given_digests).tobytes())
     return whole.hexdigest()
@@ -160,7 +160,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "duplicates": dict(manifest["duplicates"]),
         "classes": class_counts(dataset.labels, dataset.classes),
         "captions": caption_count(dataset.captions),
-        "given": None if dataset.given is None else list(dataset.given.shape[1:]),
+        "given_shape": None if dataset.given_images is None else list(dataset.given_images.shape[1:]),
         "shape": list(dataset.shape),
         "splits": {name: len(rows) for name, rows in dataset.splits.items()},
         "fingerprint": dataset.fingerprint,
@@ -206,14 +206,14 @@ def _open_one(path: Path) -> Dataset:
         labels = np.load(path / "labels.npy", allow_pickle=False) if manifest["classes"] else None
         captions = tuple(json.loads((path / "captions.json").read_text(encoding="utf-8"))) if manifest["captions"] else None
         factors = _factors(path / "factors.npz") if manifest["factors"] else None
-        given = np.load(path / "given.npy", mmap_mode="r", allow_pickle=False) if manifest.get("given") else None
+        given_shape = manifest.get("given_shape")
+        given_array = np.load(path / "given.npy", mmap_mode="r", allow_pickle=False) if given_shape else None
         splits = {name: range(*manifest["splits"][name]) for name in SPLITS if name in manifest["splits"]}
         whole = (
-            images.dtype == np.uint8
-            and list(images.shape) == [manifest["images"], *manifest["shape"]]
+            _fits(images, [manifest["images"], *manifest["shape"]])
             and all(column is None or len(column) == len(images) for column in (labels, captions))
             and sum(len(rows) for rows in splits.values()) == len(images)
-            and (given is None or (given.dtype == np.uint8 and list(given.shape) == [len(images), *manifest["given"]]))
+            and (given_array is None or _fits(given_array, [len(images), *(given_shape or ())]))
         )
         name, classes, fingerprint = manifest["name"], tuple(manifest["classes"]), manifest["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -231,8 +231,12 @@ def _open_one(path: Path) -> Dataset:
         splits,
         fingerprint,
         manifest,
-        None if given is None else Images([given]),
+        None if given_array is None else Images([given_array]),
     )
+
+
+def _fits(array: NDArray[Any], shape: list[int]) -> bool:
+    return array.dtype == np.uint8 and list(array.shape) == shape
 
 
 def _factors(path: Path) -> dict[str, NDArray[Any]]:
@@ -291,14 +295,14 @@ def _joined(shards: Sequence[Dataset]) -> Dataset:
         splits,
         manifest["fingerprint"],
         manifest,
-        Images.joined([(shard.given, rows) for shard, rows in order if shard.given is not None])
-        if first.given is not None
+        Images.joined([(shard.given_images, rows) for shard, rows in order if shard.given_images is not None])
+        if first.given_images is not None
         else None,
     )
 
 
 def _given_shape(shard: Dataset) -> tuple[int, int, int] | None:
-    return None if shard.given is None else shard.given.shape[1:]
+    return None if shard.given_images is None else shard.given_images.shape[1:]
 
 
 def _labels(shard: Dataset) -> NDArray[np.int64]:

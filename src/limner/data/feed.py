@@ -50,7 +50,7 @@ class Feed:
         self._pictures = _Pictures(dataset.images, self.rows, device)
         self._labels: Tensor | None = None
         self._text: Tensor | None = None
-        self._given: _Pictures | None = None
+        self._given_pictures: _Pictures | None = None
         self.accepts: frozenset[ConditionKind] = frozenset()
         self.accept(accepts)
 
@@ -62,7 +62,7 @@ class Feed:
         if kinds == self.accepts:
             return
         dataset, self.accepts = self.dataset, frozenset(kinds)
-        self._labels = self._text = self._given = None
+        self._labels = self._text = self._given_pictures = None
         if "label" in kinds and dataset.labels is not None:
             self._labels = torch.from_numpy(dataset.labels[self.rows].copy())
         if "text" in kinds and dataset.captions is not None:
@@ -70,8 +70,8 @@ class Feed:
             self._text = torch.from_numpy(encode_captions(captions, dataset.caption_length).astype(np.int16))
             if self._pictures.on_card is not None:
                 self._text = self._text.to(self.device)
-        if "image" in kinds and dataset.given is not None:
-            self._given = _Pictures(dataset.given, self.rows, self.device)
+        if "image" in kinds and dataset.given_images is not None:
+            self._given_pictures = _Pictures(dataset.given_images, self.rows, self.device)
 
     def remember(self, encode: Encode | None, codec: str | None = None) -> None:
         """From here on, batches come with the latents that `encode` gives for their images; None: without.
@@ -92,7 +92,7 @@ class Feed:
         """`size` images from place `start` of reading `stream` (each stream is a shuffling of its own)."""
         places = seeds.order(self.seed, stream, start, size, len(self.rows))
         pixels = self._pictures.take(places)
-        given = None if self._given is None else self._given.take(places)
+        given_images = None if self._given_pictures is None else self._given_pictures.take(places)
         label = None if self._labels is None else self._labels[torch.from_numpy(places)].to(self.device)
         text = None
         if self._text is not None:
@@ -100,10 +100,10 @@ class Feed:
         if self.mirror:
             flipped = torch.rand(size, device=self.device) < 0.5
             pixels = _mirrored(pixels, flipped)
-            given = None if given is None else _mirrored(given, flipped)
+            given_images = None if given_images is None else _mirrored(given_images, flipped)
             if self.memory is not None:
                 places = places + len(self.rows) * flipped.cpu().numpy()
-        batch = Batch(pixels, Cond(label, text, given))
+        batch = Batch(pixels, Cond(label, text, given_images))
         return batch if self.memory is None else replace(batch, latents=partial(self.memory.recall, places, pixels))
 
 
@@ -122,8 +122,8 @@ class _Pictures:
         """[B, C, H, W] float32 in [-1, 1]: the pictures at `places` [B] among the rows."""
         if self.on_card is None:
             return to_tensor(self.images.gather(self.rows[places]), self.device)
-        picked = self.on_card.index_select(0, torch.from_numpy(places).to(self.device, non_blocking=True))
-        return picked.permute(0, 3, 1, 2).to(torch.float32).mul_(2 / 255).sub_(1)
+        pixels = self.on_card.index_select(0, torch.from_numpy(places).to(self.device, non_blocking=True))
+        return pixels.permute(0, 3, 1, 2).to(torch.float32).mul_(2 / 255).sub_(1)
 
 
 def _mirrored(images: Tensor, flipped: Tensor) -> Tensor:

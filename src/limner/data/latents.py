@@ -76,8 +76,8 @@ class RememberedLatents:
     def _encode(self, images: Tensor) -> Tensor:
         latents: list[Tensor] = []
         with precision.exact(images.device.type):
-            for rows, meant in fixed_passes(len(images), PASS_SIZE, images.device):
-                latents.append(self.encode(images[rows].contiguous(memory_format=torch.channels_last))[:meant])
+            for rows, count in fixed_passes(len(images), PASS_SIZE, images.device):
+                latents.append(self.encode(images[rows].contiguous(memory_format=torch.channels_last))[:count])
         return torch.cat(latents)
 
     def save(self) -> None:

@@ -22,6 +22,7 @@ class Rejected:
     reason: str
 
     def as_json(self) -> dict[str, str]:
+        """As manifests and reports hold it."""
         return {"file": self.file, "reason": self.reason}
 
 
@@ -48,9 +49,13 @@ class Tree(Protocol):
     """A folder or an archive: names, and the bytes behind them. Nothing is ever extracted to disk."""
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """The folder or the archive."""
+        ...
 
-    def entries(self) -> Sequence[Entry]: ...
+    def entries(self) -> Sequence[Entry]:
+        """Every file in it, by name. Errors: `InputError` where it cannot be read."""
+        ...
 
     def read(self, names: Sequence[str]) -> Iterator[tuple[str, Payload]]:
         """Each of `names` once, in whatever order suits the tree."""
@@ -82,8 +87,8 @@ class Listing:
     """Every picture of a source. `hints` [N] is its place in `options.SPLITS`, or -1 where the source does not say.
 
     `published` splits are kept as they are, duplicates or not, so that numbers stay comparable with the literature.
-    `given` is the given picture of each picture, in the same order, where the set has them: what a model is shown beside the
-    seed (an outline, a small or a damaged picture). One file may be given with several pictures.
+    `given_content` is the given picture of each picture, in the same order, where the set has them: what a model is shown
+    beside the seed (an outline, a small or a damaged picture). One file may be given with several pictures.
     """
 
     content: Files | Arrays
@@ -93,7 +98,7 @@ class Listing:
     captions: tuple[str, ...] | None = None
     factors: dict[str, NDArray[Any]] | None = None
     published: bool = False
-    given: Files | Arrays | None = None
+    given_content: Files | Arrays | None = None
     rejected: tuple[Rejected, ...] = ()
     other: int = 0
 
@@ -105,7 +110,7 @@ class Listing:
         return replace(
             self,
             content=_take(self.content, rows),
-            given=None if self.given is None else _take(self.given, rows),
+            given_content=None if self.given_content is None else _take(self.given_content, rows),
             hints=self.hints[rows],
             labels=None if self.labels is None else self.labels[rows],
             captions=None if self.captions is None else tuple(self.captions[row] for row in rows),

@@ -39,11 +39,11 @@ def parse(where: str, data: bytes) -> dict[str, Row]:
         name = values.get("file_name")
         if not name:
             raise InputError(f"{where}, line {line}: no file_name; every row needs the picture's path relative to the table")
-        given = values.get("given_file_name")
+        partner = values.get("given_file_name")
         by_name[_plain_path(name)] = Row(
             values.get("label") or None,
             printable(values.get("text") or "") or None,  # JSON can spell half of a surrogate pair, which no file can hold
-            _plain_path(given) if given else None,
+            _plain_path(partner) if partner else None,
         )
     if not by_name:
         raise InputError(f"{where} has no rows; give one row per picture with file_name, label, text, or remove the file")
@@ -59,9 +59,9 @@ def _csv(where: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         columns = [name.strip() for name in reader.fieldnames or ()]
         if "file_name" not in columns:
-            listed = ", ".join(columns) or "none"
+            names = ", ".join(columns) or "none"
             hint = nearest("file_name", columns)
-            raise InputError(f"{where} has no column 'file_name' (its columns: {listed}){hint}")
+            raise InputError(f"{where} has no column 'file_name' (its columns: {names}){hint}")
         reader.fieldnames = columns
         for values in reader:
             yield reader.line_num, {key: value for key, value in values.items() if key and isinstance(value, str)}

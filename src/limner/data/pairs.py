@@ -17,7 +17,7 @@ from limner.data.trees import escapes
 class Pairs:
     """The given picture of each picture that has one, by their full names, and the pictures that have none."""
 
-    given: Mapping[str, str]
+    partners: Mapping[str, str]
     rejected: tuple[Rejected, ...]
 
 
@@ -32,7 +32,7 @@ def pair_pictures(pictures: Sequence[str], tables: Mapping[str, Row], all_given:
     """
     if not all_given:
         return None
-    there, given, rejected = set(pictures), dict[str, str](), list[Rejected]()
+    there, partners, rejected = set(pictures), dict[str, str](), list[Rejected]()
     for name in pictures:
         row = tables.get(name)
         if row is None and name in all_given:
@@ -45,7 +45,7 @@ def pair_pictures(pictures: Sequence[str], tables: Mapping[str, Row], all_given:
         elif partner not in there:
             reason = f"its given picture {printable(partner)} is not there, or is no picture"
         else:
-            given[name] = partner
+            partners[name] = partner
             continue
         rejected.append(Rejected(printable(name), reason))
-    return Pairs(given, tuple(rejected))
+    return Pairs(partners, tuple(rejected))

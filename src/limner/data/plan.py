@@ -34,7 +34,7 @@ class Plan:
     """(H, W, C') of the given pictures; None where the set has none."""
     groups: Groups
     """Of duplicates, among the pictures in the order of the listing."""
-    moved: NDArray[np.int64]
+    moved_rows: NDArray[np.int64]
     """Pictures of the listing that were moved to train, for duplicating one there."""
     rejected: tuple[Rejected, ...]
     fingerprint: str
@@ -56,7 +56,7 @@ def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shapi
     files = None if reading.files is None else reading.files[readable]
     labels = None if listing.labels is None else listing.labels[readable]
     groups = find_groups(signatures, files)
-    parts, moved = deal(
+    parts, moved_rows = deal(
         listing.hints[readable], groups.of, labels, options.split_rule, options.seed, published=listing.published
     )
     by_split = np.argsort(parts, kind="stable")
@@ -66,8 +66,8 @@ def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shapi
     shape = (*shaping.size, options.fixed_channels or (1 if bool(signatures.grey.all()) else 3))
     labels = None if labels is None else labels[by_split]
     captions = None if listing.captions is None else tuple(listing.captions[row] for row in rows)
-    given = reading.given
-    given_shape = None if given is None else (*shaping.size, given.channels(rows))
+    facts = reading.given_facts
+    given_shape = None if facts is None else (*shaping.size, facts.channels(rows))
     return Plan(
         rows=rows,
         shape=shape,
@@ -76,7 +76,7 @@ def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shapi
         captions=captions,
         given_shape=given_shape,
         groups=groups,
-        moved=readable[moved],
+        moved_rows=readable[moved_rows],
         rejected=rejected,
         fingerprint=fingerprint_of(
             shape,
@@ -84,7 +84,7 @@ def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shapi
             labels,
             captions,
             splits,
-            None if given is None or given_shape is None else (given_shape, given.digest[rows]),
+            None if facts is None or given_shape is None else (given_shape, facts.digest[rows]),
         ),
         files=None if files is None else files[by_split],
     )

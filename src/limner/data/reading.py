@@ -1,7 +1,7 @@
 """The second step of list → read → plan → write: every picture of a listing, decoded and brought to one shape, in parallel.
 
-Pixels go into a store on disk, signatures (by which duplicates are found) into memory. Given pictures (`Listing.given`) are
-read after the pictures they belong to, in the same way.
+Pixels go into a store on disk, signatures (by which duplicates are found) into memory. Given pictures
+(`Listing.given_content`) are read after the pictures they belong to, in the same way.
 
 Threads, not processes: Pillow and hashlib let go of the interpreter while they decode, resize and hash, so that threads scale;
 they need no guarded main module, copy no pixels, are safe beside torch's own threads, and end quietly on an interrupt.
@@ -51,22 +51,23 @@ class Store:
         self._row = shape[1] * shape[2] * shape[3]
         self._lock = threading.Lock()
         self._handle = path.open("wb")
-        self.given: Store | None = None
+        self.given_store: Store | None = None
 
     def __enter__(self) -> Store:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._handle.close()
-        if self.given is not None:
-            self.given.__exit__(kind, error, trace)
+        if self.given_store is not None:
+            self.given_store.__exit__(kind, error, trace)
 
     def beside(self, channels: int) -> Store:
         """The store of the given pictures, of the same height, width and rows."""
-        self.given = Store(self._path.with_name(f"{self._path.name}-given"), (*self._shape[:3], channels))
-        return self.given
+        self.given_store = Store(self._path.with_name(f"{self._path.name}-given"), (*self._shape[:3], channels))
+        return self.given_store
 
     def put(self, rows: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
+        """Writes `pixels` [n, H, W, C] as the `rows` [n]; threads may do so at the same time."""
         with self._lock:
             for row, picture in zip(rows.tolist(), pixels, strict=True):
                 self._handle.seek(row * self._row)
@@ -92,9 +93,11 @@ class GivenFacts:
 
     @staticmethod
     def empty(count: int) -> GivenFacts:
+        """Room for those of `count` pictures."""
         return GivenFacts(np.zeros((count, 32), np.uint8), np.zeros(count, np.bool_), np.zeros(count, np.bool_))
 
     def put(self, rows: NDArray[np.int64], other: GivenFacts) -> None:
+        """Takes `other` over as the `rows` [n] of these."""
         self.digest[rows], self.grey[rows], self.transparent[rows] = other.digest, other.grey, other.transparent
 
     def channels(self, rows: NDArray[np.int64]) -> int:
@@ -116,7 +119,7 @@ class Reading:
     infos: list[PictureInfo]
     """Of the pictures that could be read, in no order."""
     rejected: list[Rejected]
-    given: GivenFacts | None = None
+    given_facts: GivenFacts | None = None
     """Of the given pictures, N rows, where the listing has them."""
 
 
@@ -146,7 +149,7 @@ def read_all(
     neither the number of `workers` nor their order. A picture whose given picture cannot be read is rejected with it.
     """
     count, content = len(listing), listing.content
-    tick = _counter(progress, count if listing.given is None else 2 * count)
+    tick = _counter(progress, count if listing.given_content is None else 2 * count)
     reading = Reading(
         np.zeros(count, np.bool_),
         Signatures.empty(count),
@@ -164,18 +167,18 @@ def read_all(
             reading.files[chunk.rows] = np.frombuffer(b"".join(chunk.files), np.uint8).reshape(-1, 32)
         reading.infos += chunk.infos
         reasons |= dict(chunk.failed)
-    if listing.given is not None:
-        channels = 4 if isinstance(listing.given, Files) else listing.given.shape[2]
+    if listing.given_content is not None:
+        channels = 4 if isinstance(listing.given_content, Files) else listing.given_content.shape[2]
         shaping = replace(shaping, channels=channels, binary=None)
-        reading.given = GivenFacts.empty(count)
+        reading.given_facts = GivenFacts.empty(count)
         target = None if store is None else store.beside(channels)
-        for given in _in_parallel(_jobs(listing.given, count, shaping, _given_facts), workers, tick):
+        for part in _in_parallel(_jobs(listing.given_content, count, shaping, _given_facts), workers, tick):
             if target is not None:
-                target.put(given.rows, given.pixels)
-            reading.given.put(given.rows, given.facts)
-            for row, reason in given.failed:
+                target.put(part.rows, part.pixels)
+            reading.given_facts.put(part.rows, part.facts)
+            for row, reason in part.failed:
                 reading.ok[row] = False
-                reasons.setdefault(row, f"its given picture {_name(listing.given, row)} cannot be used: {reason}")
+                reasons.setdefault(row, f"its given picture {_name(listing.given_content, row)} cannot be used: {reason}")
     reading.rejected = [Rejected(_name(content, row), reason) for row, reason in sorted(reasons.items())]
     return reading
 
@@ -189,8 +192,8 @@ def _given_facts(pixels: NDArray[np.uint8], infos: list[PictureInfo]) -> GivenFa
     for row, (picture, info) in enumerate(zip(pixels, infos, strict=True)):
         colours = picture[..., :3]
         grey = not info.transparent and bool((colours == colours[..., :1]).all())
-        shown = picture if info.transparent else colours[..., :1] if grey else colours
-        facts.digest[row] = np.frombuffer(hashlib.sha256(shown.tobytes()).digest(), np.uint8)
+        needed = picture if info.transparent else colours[..., :1] if grey else colours
+        facts.digest[row] = np.frombuffer(hashlib.sha256(needed.tobytes()).digest(), np.uint8)
         facts.grey[row], facts.transparent[row] = grey, info.transparent
     return facts
 

@@ -22,8 +22,8 @@ _USUAL_SIZES = (128, 96, 64, 48, 32)
 class CheckReport:
     """What `prepare` would make of a source, and what its pictures are like; nothing was written.
 
-    `exact` and `near` count the pictures that repeat an earlier one; `given` is the shape (H, W, C) of the given pictures, None
-    where there are none; `infos` are the pictures as they were; `other` counts files that are no pictures.
+    `exact` and `near` count the pictures that repeat an earlier one; `given_shape` is the shape (H, W, C) of the given
+    pictures, None where there are none; `infos` are the pictures as they were; `other` counts files that are no pictures.
     """
 
     path: str
@@ -34,7 +34,7 @@ class CheckReport:
     near: int
     classes: Mapping[str, int]
     captions: int
-    given: tuple[int, int, int] | None
+    given_shape: tuple[int, int, int] | None
     shape: tuple[int, int, int]
     splits: Mapping[str, int]
     fingerprint: str
@@ -73,7 +73,7 @@ class CheckReport:
             "duplicates": {"exact": self.exact, "near": self.near},
             "classes": dict(self.classes),
             "captions": self.captions,
-            "given": None if self.given is None else list(self.given),
+            "given_shape": None if self.given_shape is None else list(self.given_shape),
             "shape": list(self.shape),
             "splits": dict(self.splits),
             "fingerprint": self.fingerprint,
@@ -97,7 +97,7 @@ def report_of_plan(path: str, name: str, listing: Listing, reading: Reading, pla
         near=plan.groups.near,
         classes=class_counts(plan.labels, listing.classes),
         captions=caption_count(plan.captions),
-        given=plan.given_shape,
+        given_shape=plan.given_shape,
         shape=plan.shape,
         splits={name: len(rows) for name, rows in plan.splits.items()},
         fingerprint=plan.fingerprint,
@@ -119,7 +119,7 @@ def report_of(dataset: Dataset) -> CheckReport:
         near=manifest["duplicates"]["near"],
         classes=class_counts(dataset.labels, dataset.classes),
         captions=caption_count(dataset.captions),
-        given=None if dataset.given is None else dataset.given.shape[1:],
+        given_shape=None if dataset.given_images is None else dataset.given_images.shape[1:],
         shape=dataset.shape,
         splits={name: len(rows) for name, rows in dataset.splits.items()},
         fingerprint=dataset.fingerprint,

@@ -206,7 +206,7 @@ def _list_pictures(tree: Tree, options: DataOptions) -> Listing:
     pairs = pair_pictures(pictures, tables, all_given)
     if pairs is not None:
         rejected += pairs.rejected
-        pictures = [name for name in pictures if name in pairs.given]
+        pictures = [name for name in pictures if name in pairs.partners]
         if not pictures:
             first = f" ({pairs.rejected[0].file} {pairs.rejected[0].reason})" if pairs.rejected else ""
             raise InputError(f"{where} holds no picture with its given picture{first}; correct the column given_file_name")
@@ -237,7 +237,7 @@ def _list_pictures(tree: Tree, options: DataOptions) -> Listing:
         tuple(printable(label) for label in classes),
         tuple(texts) if any(texts) else None,
         rejected=tuple(rejected),
-        given=None if pairs is None else Files(tree, tuple(pairs.given[name] for name in kept)),
+        given_content=None if pairs is None else Files(tree, tuple(pairs.partners[name] for name in kept)),
         other=other,
     )
 
@@ -264,17 +264,17 @@ def _tables(
         folder = table.rpartition("/")[0]
         for name, row in metadata.parse(f"{tree.path}/{printable(table)}", data).items():
             full = f"{folder}/{name}" if folder else name
-            given = row.given_file_name
-            if given is not None:
+            partner = row.given_file_name
+            if partner is not None:
                 # A path that leads out stays as it is, to be refused by `pair_pictures`.
-                given = f"{folder}/{given}" if folder and not escapes(given) else given
-                all_given.add(given)
+                partner = f"{folder}/{partner}" if folder and not escapes(partner) else partner
+                all_given.add(partner)
             if escapes(name):
                 faults.append(Rejected(printable(name), f"{printable(table)} gives a path that leads out of its folder"))
             elif full not in there:
                 faults.append(Rejected(printable(name), f"listed in {printable(table)}, but there is no such picture"))
             else:
-                found[full] = replace(row, given_file_name=given)
+                found[full] = replace(row, given_file_name=partner)
     return found, frozenset(all_given), faults
 
 

@@ -37,20 +37,20 @@ def write_dataset(folder: Path, about: dict[str, Any], plan: Plan, listing: List
             for name, rows in plan.splits.items()
         },
         "captions": caption_count(plan.captions),
-        "given": None if plan.given_shape is None else list(plan.given_shape),
+        "given_shape": None if plan.given_shape is None else list(plan.given_shape),
         "factors": sorted(listing.factors or ()),
         "rejected": [one.as_json() for one in plan.rejected],
         "other_files": listing.other,
         "duplicates": {"exact": plan.groups.exact, "near": plan.groups.near},
-        "moved": _names(listing.content, plan.moved),
+        "moved": _names(listing.content, plan.moved_rows),
         "fingerprint": plan.fingerprint,
         "files": _files(listing, plan),
     }
     try:
         with atomic_folder(folder) as temporary:
             _write_images(temporary / "images.npy", plan.rows, plan.shape, store.pixels())
-            if plan.given_shape is not None and store.given is not None:
-                _write_images(temporary / "given.npy", plan.rows, plan.given_shape, store.given.pixels())
+            if plan.given_shape is not None and store.given_store is not None:
+                _write_images(temporary / "given.npy", plan.rows, plan.given_shape, store.given_store.pixels())
             if plan.labels is not None:
                 np.save(temporary / "labels.npy", plan.labels, allow_pickle=False)
             if manifest["captions"]:
@@ -98,10 +98,10 @@ def _files(listing: Listing, plan: Plan) -> list[dict[str, Any]]:
     if plan.files is None:
         return []
     names = _names(listing.content, plan.rows)
-    given = None if listing.given is None else _names(listing.given, plan.rows)
+    partners = None if listing.given_content is None else _names(listing.given_content, plan.rows)
     return [
         {"file": names[row], "sha256": plan.files[row].tobytes().hex(), "split": split, "row": row}
-        | ({} if given is None else {"given": given[row]})
+        | ({} if partners is None else {"given_file": partners[row]})
         for split, rows in plan.splits.items()
         for row in rows
     ]

@@ -39,10 +39,10 @@ class ValidationScorer:
         Of samples whose conditions, where the method takes any, are drawn by their seeds.
         """
         fake = generate_images(method, range(SCORED_SEEDS, SCORED_SEEDS + self.count), self.conditions)
-        seen = self.judge.see(fake)
-        scores = {"frechet": float(self.distance(Moments.of(seen.features))), "null": self.null}
+        observed = self.judge.see(fake)
+        scores = {"frechet": float(self.distance(Moments.of(observed.features))), "null": self.null}
         if min(len(fake), self.pictures) > COVERAGE_K:
-            scores["coverage"] = neighbours(seen.features[:1000], self.real.features[:1000]).coverage
-        if seen.logits is not None and self.real.logits is not None:
-            scores["class_distance"] = class_distance(seen.logits, self.real.logits)
+            scores["coverage"] = neighbours(observed.features[:1000], self.real.features[:1000]).coverage
+        if observed.logits is not None and self.real.logits is not None:
+            scores["class_distance"] = class_distance(observed.logits, self.real.logits)
         return scores

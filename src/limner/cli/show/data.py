@@ -51,9 +51,9 @@ def _class_counts(answer: Answer) -> str:
 
 def _given_shape(answer: Answer) -> str | None:
     """``one with each picture, 64x64, grey``: the given pictures, where there are any."""
-    if not answer.get("given"):
+    if not answer.get("given_shape"):
         return None
-    height, width, channels = answer["given"]
+    height, width, channels = answer["given_shape"]
     return f"one with each picture, {height}x{width}, {CHANNEL_WORDS[channels]}"
 
 
