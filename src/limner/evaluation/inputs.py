@@ -47,6 +47,7 @@ class SampledImages:
 
     @cached_property
     def conditions(self) -> Conditions:
+        """What seeds draw where the method takes a text or a given picture."""
         return self._conditions or self.model.conditions
 
     def gather(self, indices: NDArray[np.int64]) -> Pixels:

@@ -93,6 +93,7 @@ class Run:
             raise InputError(f"{path} is damaged ({error!r}); bring it back from a copy, or remove it") from error
 
     def write_captions(self, captions: Captions) -> None:
+        """Writes ``captions.json``, once, when a run starts whose method takes texts."""
         write_json(self.path / "captions.json", captions.as_json())
 
     def plan(self) -> list[tuple[int, int]]:
