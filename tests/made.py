@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import zlib
 from pathlib import Path
@@ -41,6 +42,19 @@ def folder(root: Path, classes: dict[str, int], *, first_seed: int = 0, **shape:
         for number in range(count):
             write(root / name / f"{number:03d}.png", encoded(textured(seed, **shape)))
             seed += 1
+    return root
+
+
+def paired(root: Path, count: int, *, first_seed: int = 0, given_channels: int = 3, side: int = 24) -> Path:
+    """`root/pictures/000.png` …, each with `root/given/000.png`, captions, and the table that says so."""
+    lines = []
+    for number in range(count):
+        name = f"{number:03d}.png"
+        write(root / "pictures" / name, encoded(textured(first_seed + number, side, side)))
+        write(root / "given" / name, encoded(textured(10_000 + first_seed + number, side, side, given_channels)))
+        row = {"file_name": f"pictures/{name}", "given_file_name": f"given/{name}", "text": f"picture {first_seed + number}"}
+        lines.append(json.dumps(row))
+    write(root / "metadata.jsonl", "\n".join(lines).encode())
     return root
 
 

@@ -21,7 +21,6 @@ from contract.test_codes import BARE, SMALL, codec_of
 from limner.core.digest import digest
 from limner.data import latents
 from limner.data.feed import Feed
-from limner.data.latents import PASS, Memory, kept_at
 from limner.data.prepare import prepare
 from limner.methods.vq.vqvae import VqVae
 from limner.runs.run import Run
@@ -47,7 +46,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     original = VqVae.encode
 
     def encode(self: VqVae, images: Tensor) -> Tensor:
-        seen.extend([PASS] * (len(images) == PASS))
+        seen.extend([PASS_SIZE] * (len(images) == PASS_SIZE))
         return original(self, images)
 
     monkeypatch.setattr(VqVae, "encode", encode)
@@ -74,12 +73,12 @@ def test_every_picture_is_encoded_once(mirror: bool, cache: Path) -> None:
             continue  # nobody asks: nothing is encoded
         assert batch.latents is not None
         assert torch.equal(batch.latents(), method.encode(batch.images))
-    assert all(len(images) == PASS for images in asked)
+    assert all(len(images) == PASS_SIZE for images in asked)
     distinct = len(torch.unique(torch.cat(asked).flatten(1), dim=0))
     most = len(feed) * (2 if mirror else 1)
     assert distinct <= most
     assert feed.memory is not None
-    assert int(feed.memory.known.sum()) == pytest.approx(distinct, rel=0.02), "equal pictures are rare"
+    assert int(feed.memory.is_encoded.sum()) == pytest.approx(distinct, rel=0.02), "equal pictures are rare"
     before = len(asked)
     torch.manual_seed(0)
     assert feed.draw(0, 0, size).latents() is not None  # type: ignore[misc]
@@ -99,7 +98,7 @@ def test_every_picture_is_encoded_once(mirror: bool, cache: Path) -> None:
 
 
 def test_what_is_too_large_is_encoded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limner.data.latents.MOST", 1000)
+    monkeypatch.setattr("limner.data.latents.MAX_BYTES", 1000)
     method = codec_of("vq-vae").eval()
     feed = Feed(prepare("digits"), "train", method.device, 0)
     feed.remember(method.encode)
@@ -108,7 +107,7 @@ def test_what_is_too_large_is_encoded_anew(monkeypatch: pytest.MonkeyPatch) -> N
         assert batch.latents is not None
         assert torch.equal(batch.latents(), method.encode(batch.images))
     assert feed.memory is not None
-    assert feed.memory.held is None
+    assert feed.memory.latents is None
 
 
 def test_a_codec_encodes_no_picture_twice(bare: Run, tmp_path: Path, cache: Path, passes: list[int]) -> None:
@@ -120,7 +119,7 @@ def test_a_codec_encodes_no_picture_twice(bare: Run, tmp_path: Path, cache: Path
 
     first = prior("first")
     assert first.checkpoint().images >= 3.9 * train
-    assert train // PASS < len(passes) <= train // 16 + 8, "one padded pass for each step of the first epoch, and no more"
+    assert train // PASS_SIZE < len(passes) <= train // 16 + 8, "one padded pass for each step of the first epoch, and no more"
     passes.clear()
     assert_same_weights(prior("again"), first)
     another = prior("another", "method.width=24", "seed=9")
@@ -147,15 +146,15 @@ def test_a_file_is_of_one_codec_and_one_way_to_round(bare: Run, cache: Path) -> 
     method = codec_of("vq-vae")
     told = digest(method.state_dict(), [])
     places = [
-        kept_at(told, ["pictures"]),
-        kept_at(told, ["others"]),
-        kept_at(digest(method.state_dict(), ["other"]), ["pictures"]),
+        cache_file(told, ["pictures"]),
+        cache_file(told, ["others"]),
+        cache_file(digest(method.state_dict(), ["other"]), ["pictures"]),
     ]
     with torch.no_grad():
         next(method.parameters()).view(-1)[0] += 1e-6
-    places.append(kept_at(digest(method.state_dict(), []), ["pictures"]))
+    places.append(cache_file(digest(method.state_dict(), []), ["pictures"]))
     torch.set_num_threads(torch.get_num_threads() + 1)
-    places.append(kept_at(told, ["pictures"]))
+    places.append(cache_file(told, ["pictures"]))
     assert len(set(places)) == len(places)
     assert all(place.parent == cache for place in places)
 
@@ -225,11 +224,11 @@ PICTURES = torch.arange(80.0).view(20, 1, 1, 4)
 PLACES = np.array([3, 19, 0, 7])
 
 
-def remembering(path: Path, encode: latents.Encode = halved, count: int = 20) -> Memory:
-    return Memory(encode, count, torch.device("cpu"), path)
+def remembering(path: Path, encode: latents.Encode = halved, count: int = 20) -> RememberedLatents:
+    return RememberedLatents(encode, count, torch.device("cpu"), path)
 
 
-def recalled(memory: Memory, places: np.ndarray = PLACES) -> Tensor:
+def recalled(memory: RememberedLatents, places: np.ndarray = PLACES) -> Tensor:
     return memory.recall(places, PICTURES[torch.from_numpy(places)])
 
 
@@ -238,7 +237,7 @@ def file(tmp_path: Path) -> Path:
     """The latents of four pictures of twenty."""
     memory = remembering(tmp_path / "some" / "a.safetensors")
     recalled(memory)
-    memory.keep()
+    memory.save()
     return tmp_path / "some" / "a.safetensors"
 
 
@@ -246,14 +245,14 @@ def test_what_is_kept_is_read(file: Path) -> None:
     memory = remembering(file, never)
     assert torch.equal(recalled(memory), halved(PICTURES[torch.from_numpy(PLACES)]))
     before = file.read_bytes()
-    memory.keep()
+    memory.save()
     assert file.read_bytes() == before
     memory.encode = halved
     more = np.array([3, 4])
     assert torch.equal(recalled(memory, more), halved(PICTURES[3:5]))
-    memory.keep()
+    memory.save()
     again = remembering(file, never)
-    assert again.known.sum() == 5
+    assert again.is_encoded.sum() == 5
     recalled(again, more)
     with pytest.raises(AssertionError, match="known"):
         recalled(again, np.array([5]))
@@ -282,26 +281,26 @@ def test_a_damaged_file_is_made_anew(damage: str, file: Path) -> None:
     DAMAGES[damage](file)
     memory = remembering(file)
     assert torch.equal(recalled(memory), halved(PICTURES[torch.from_numpy(PLACES)]))
-    memory.keep()
-    assert remembering(file, never).known.sum() == 4
+    memory.save()
+    assert remembering(file, never).is_encoded.sum() == 4
 
 
 def test_a_file_of_fewer_pictures_is_not_believed(file: Path) -> None:
     memory = remembering(file, count=21)
-    assert not memory.known.any()
+    assert not memory.is_encoded.any()
     assert torch.equal(recalled(memory), halved(PICTURES[torch.from_numpy(PLACES)]))
 
 
 WRITER = """
 import sys, numpy as np, torch
 from pathlib import Path
-from limner.data.latents import Memory
+from limner.data.latents import PASS_SIZE, RememberedLatents, cache_file
 images = torch.arange(80000.0).view(20000, 1, 1, 4)
 order = np.random.default_rng(int(sys.argv[2])).permutation(20000)
-memory = Memory(lambda x: x.flatten(1)[:, :2] / 2, 20000, torch.device("cpu"), Path(sys.argv[1]))
+memory = RememberedLatents(lambda x: x.flatten(1)[:, :2] / 2, 20000, torch.device("cpu"), Path(sys.argv[1]))
 for start in range(0, 20000, 400):
     memory.recall(order[start : start + 400], images[torch.from_numpy(order[start : start + 400])])
-    memory.keep()
+    memory.save()
 """
 
 
@@ -312,22 +311,22 @@ def test_two_runs_may_write_at_once(tmp_path: Path) -> None:
     read = 0
     while any(writer.poll() is None for writer in writers):
         if path.exists():
-            memory = Memory(never, 20000, torch.device("cpu"), path)
-            assert memory.held is not None, "half a file"
-            known = torch.from_numpy(memory.known)
-            assert torch.equal(memory.held[known], expected[known])
+            memory = RememberedLatents(never, 20000, torch.device("cpu"), path)
+            assert memory.latents is not None, "half a file"
+            known = torch.from_numpy(memory.is_encoded)
+            assert torch.equal(memory.latents[known], expected[known])
             read += 1
     for writer in writers:
         status, _, err = finished(writer)
         assert status == 0, err
     assert read > 3
-    assert Memory(never, 20000, torch.device("cpu"), path).known.all()
+    assert RememberedLatents(never, 20000, torch.device("cpu"), path).is_encoded.all()
     assert [left.name for left in tmp_path.iterdir()] == [path.name]
 
 
 def test_the_files_longest_unused_make_room(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = file.stat().st_size
-    monkeypatch.setattr(latents, "MOST_KEPT", 3 * size)
+    monkeypatch.setattr(latents, "MAX_CACHE_BYTES", 3 * size)
     for age, name in ((40, "b"), (30, "c")):
         shutil.copy(file, file.with_name(f"{name}.safetensors"))
         os.utime(file.with_name(f"{name}.safetensors"), (time.time() - age,) * 2)
@@ -335,11 +334,11 @@ def test_the_files_longest_unused_make_room(tmp_path: Path, file: Path, monkeypa
     remembering(file)  # used just now
     memory = remembering(file.with_name("d.safetensors"))
     recalled(memory)
-    memory.keep()
+    memory.save()
     assert sorted(path.stem for path in file.parent.iterdir()) == ["a", "c", "d"]
-    monkeypatch.setattr(latents, "MOST_KEPT", 1)
+    monkeypatch.setattr(latents, "MAX_CACHE_BYTES", 1)
     recalled(memory, np.array([5]))
-    memory.keep()
+    memory.save()
     assert [path.stem for path in file.parent.iterdir()] == ["d"], "the newest stays, however large"
 
 
@@ -351,13 +350,13 @@ def test_a_full_disk_is_said_and_stops_no_run(bare: Run, tmp_path: Path, cache: 
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
         with pytest.raises(limner.InputError, match=r"cannot write|no space left") as error:
-            memory.keep()
+            memory.save()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert "\n" not in str(error.value)
     assert list(file.parent.iterdir()) == [file]
-    assert remembering(file, never).known.sum() == 4, "the file is as it was"
+    assert remembering(file, never).is_encoded.sum() == 4, "the file is as it was"
     prepare("digits")
     cache.write_text("in the way")
     run = run_of("prior", tmp_path / "run", f"codec={bare.path}", *SMALL, images=32)

@@ -15,7 +15,7 @@ import limner
 from limner.core.capabilities import Autoencoder, LatentDecoder, LikelihoodBound
 from limner.core.cond import Cond
 from limner.core.precision import exact
-from limner.data.latents import Memory
+from limner.data.latents import RememberedLatents
 from limner.evaluation.likelihood import likelihood
 from limner.recipes.settings import compose
 from limner.runs.model import Loaded
@@ -96,7 +96,7 @@ def loaded(method: Stub) -> Loaded:
 
 
 def remembered(method: Stub) -> None:
-    Memory(method.encode, 3, method.device).recall(np.arange(3), torch.zeros(3, 1, 4, 4))
+    RememberedLatents(method.encode, 3, method.device).recall(np.arange(3), torch.zeros(3, 1, 4, 4))
 
 
 WAYS: dict[str, tuple[Callable[[Stub], object], set[str]]] = {

@@ -22,7 +22,10 @@ def test_a_handful_of_pictures_has_no_neighbourhoods(
     dataset = prepare(folder(tmp_path / "raw", {"a": pictures}, height=8, width=8), split="none", out=tmp_path / "packed")
     monkeypatch.setattr(scorer, "judge_for", lambda dataset: Pixels(dataset.shape))
     method: Any = SimpleNamespace(
-        chunk=16, device=torch.device("cpu"), sample=lambda seeds, cond: torch.rand(len(seeds), 3, 8, 8) * 2 - 1
+        chunk=16,
+        device=torch.device("cpu"),
+        accepts=frozenset(),
+        sample=lambda seeds, cond: torch.rand(len(seeds), 3, 8, 8) * 2 - 1,
     )
     found = scorer.ValidationScorer(dataset, 20).score(method)
     assert set(found) == scores

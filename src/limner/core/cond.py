@@ -1,4 +1,4 @@
-"""What an image may be conditioned on, and the batch a Method is given."""
+"""What a picture may be conditioned on, and the batch a Method is given."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ def _normal(shape: tuple[int, ...], device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class Cond:
-    """Three doors, any of them empty."""
+    """The conditions of B pictures, any of them None: a class, a caption, a given picture."""
 
     label: Tensor | None = None
-    """[B] int64 class index; -1 is "no label"."""
+    """[B] int64: the number of the class; -1 is "no label"."""
     text: Tensor | None = None
-    """[B, L] int64 token ids."""
+    """[B, L] int64: the caption's bytes, each + 1, and 0 after its end (`limner.core.text`); L is `DataSpec.caption_length`."""
     image: Tensor | None = None
-    """[B, C', H, W] in [-1, 1]: what is given (a mask and its picture, a small picture, an outline)."""
+    """[B, C', H, W] float32 in [-1, 1]: the given picture (an outline, a small picture, a picture with a hole)."""
+
+    def to(self, device: torch.device) -> Cond:
+        """The same conditions on `device`."""
+        parts = (self.label, self.text, self.image)
+        return Cond(*(None if part is None else part.to(device) for part in parts))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core.errors import InputError, nearest
+from limner.core.text import longest_caption
 from limner.data.options import SPLITS
 
 SCHEMA = "limner-data"
@@ -36,20 +38,32 @@ class Images:
             raise IndexError(f"rows must be from 0 to {len(self) - 1}")
         if len(self._parts) == 1:
             return np.take(self._parts[0], indices, axis=0)
-        found = np.empty((len(indices), *self.shape[1:]), np.uint8)
+        gathered = np.empty((len(indices), *self.shape[1:]), np.uint8)
         owner = np.searchsorted(self._starts, indices, side="right") - 1
         for number in np.unique(owner):
             here = owner == number
-            found[here] = self._parts[number][indices[here] - self._starts[number]]
-        return found
+            gathered[here] = self._parts[number][indices[here] - self._starts[number]]
+        return gathered
+
+    @staticmethod
+    def joined(sets: Sequence[tuple[Images, range]]) -> Images:
+        """A range of the rows of each of `sets`, one after the other."""
+        return Images([part for images, rows in sets for part in images._slices(rows)])
+
+    def _slices(self, rows: range) -> list[NDArray[np.uint8]]:
+        """The `rows`, as one piece of each array that holds some of them."""
+        starts = self._starts[:-1].tolist()
+        pieces = zip(self._parts, starts, strict=True)
+        return [part[max(rows.start - start, 0) : max(rows.stop - start, 0)] for part, start in pieces]
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A prepared data set; rows are stored split by split, so a split is a range of rows.
 
-    `labels` [N] index into `classes` (-1: no label); `factors` are the true factors of drawn scenes, each with N rows;
-    `fingerprint` is a SHA-256 over shape, pixels, labels, captions and splits, and not over paths or times.
+    `labels` [N] index into `classes` (-1: no label); `captions` are N texts, "" for none; `given_images` holds the given
+    picture of each picture, of the same height and width; `factors` are the true factors of drawn scenes, each with N rows;
+    `fingerprint` is a SHA-256 over shape, pixels, labels, captions, splits and given pictures, and not over paths or times.
     """
 
     path: Path
@@ -62,6 +76,20 @@ class Dataset:
     splits: Mapping[str, range]
     fingerprint: str
     manifest: Mapping[str, Any]
+    given_images: Images | None = None
+
+    @property
+    def condition_shape(self) -> tuple[int, int, int] | None:
+        """(C', H, W) of the given pictures, as networks take them; None where there are none."""
+        if self.given_images is None:
+            return None
+        height, width, channels = self.given_images.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def caption_length(self) -> int:
+        """Bytes of the longest caption in any split, at most 256; 0 where there are no captions."""
+        return longest_caption(self.captions or ())
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -83,13 +111,22 @@ def fingerprint_of(
     labels: NDArray[np.int64] | None,
     captions: Sequence[str] | None,
     splits: Mapping[str, range],
+    given_pictures: tuple[tuple[int, int, int], NDArray[np.uint8]] | None = None,
 ) -> str:
-    """SHA-256 hex over the content; `digests` [N, 32] are the SHA-256 of each picture's pixels (see `signatures`)."""
+    """SHA-256 hex over the content; `digests` [N, 32] are the SHA-256 of each picture's pixels (see `signatures`).
+
+    `given_pictures` are the shape (H, W, C') of the given pictures and their digests [N, 32]; without any, the fingerprint is
+    that of a set prepared before there were given pictures.
+    """
     head = {"shape": list(shape), "splits": {name: [rows.start, rows.stop] for name, rows in splits.items()}}
     whole = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     whole.update(np.ascontiguousarray(digests).tobytes())
     whole.update(b"-" if labels is None else labels.astype("<i8").tobytes())
     whole.update(b"-" if captions is None else json.dumps(list(captions)).encode())
+    if given_pictures is not None:
+        given_shape, given_digests = given_pictures
+        whole.update(json.dumps({"given": list(given_shape)}).encode())
+        whole.update(np.ascontiguousarray(given_digests).tobytes())
     return whole.hexdigest()
 
 
@@ -123,6 +160,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "duplicates": dict(manifest["duplicates"]),
         "classes": class_counts(dataset.labels, dataset.classes),
         "captions": caption_count(dataset.captions),
+        "given_shape": None if dataset.given_images is None else list(dataset.given_images.shape[1:]),
         "shape": list(dataset.shape),
         "splits": {name: len(rows) for name, rows in dataset.splits.items()},
         "fingerprint": dataset.fingerprint,
@@ -146,17 +184,17 @@ def caption_count(captions: Sequence[str] | None) -> int:
 def _manifest(path: Path) -> dict[str, Any] | None:
     """The manifest, or None where there is none of ours. Errors: `InputError` for one of another version."""
     try:
-        found = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         return None
-    if found.get("schema_version") != SCHEMA_VERSION:
+    if manifest.get("schema_version") != SCHEMA_VERSION:
         raise InputError(
-            f"{path} was prepared by another version of limner (schema {found.get('schema_version')}, this one reads "
+            f"{path} was prepared by another version of limner (schema {manifest.get('schema_version')}, this one reads "
             f"{SCHEMA_VERSION}); prepare it again from its source"
         )
-    return found
+    return manifest
 
 
 def _open_one(path: Path) -> Dataset:
@@ -168,19 +206,37 @@ def _open_one(path: Path) -> Dataset:
         labels = np.load(path / "labels.npy", allow_pickle=False) if manifest["classes"] else None
         captions = tuple(json.loads((path / "captions.json").read_text(encoding="utf-8"))) if manifest["captions"] else None
         factors = _factors(path / "factors.npz") if manifest["factors"] else None
+        given_shape = manifest.get("given_shape")
+        given_array = np.load(path / "given.npy", mmap_mode="r", allow_pickle=False) if given_shape else None
         splits = {name: range(*manifest["splits"][name]) for name in SPLITS if name in manifest["splits"]}
         whole = (
-            images.dtype == np.uint8
-            and list(images.shape) == [manifest["images"], *manifest["shape"]]
+            _fits(images, [manifest["images"], *manifest["shape"]])
             and all(column is None or len(column) == len(images) for column in (labels, captions))
             and sum(len(rows) for rows in splits.values()) == len(images)
+            and (given_array is None or _fits(given_array, [len(images), *(given_shape or ())]))
         )
         name, classes, fingerprint = manifest["name"], tuple(manifest["classes"]), manifest["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}); remove it and prepare it again") from error
     if not whole:
         raise InputError(f"{path} is damaged (its files do not match its manifest); remove it and prepare it again")
-    return Dataset(path, name, Images([images]), labels, captions, factors, classes, splits, fingerprint, manifest)
+    return Dataset(
+        path,
+        name,
+        Images([images]),
+        labels,
+        captions,
+        factors,
+        classes,
+        splits,
+        fingerprint,
+        manifest,
+        None if given_array is None else Images([given_array]),
+    )
+
+
+def _fits(array: NDArray[Any], shape: list[int]) -> bool:
+    return array.dtype == np.uint8 and list(array.shape) == shape
 
 
 def _factors(path: Path) -> dict[str, NDArray[Any]]:
@@ -195,6 +251,7 @@ def _joined(shards: Sequence[Dataset]) -> Dataset:
             ("shape", first.shape, other.shape),
             ("classes", first.classes, other.classes),
             ("factors", sorted(first.factors or ()), sorted(other.factors or ())),
+            ("given pictures", _given_shape(first), _given_shape(other)),
         ):
             if mine != theirs:
                 raise InputError(
@@ -225,7 +282,7 @@ def _joined(shards: Sequence[Dataset]) -> Dataset:
     return Dataset(
         first.path,
         first.name,
-        Images([part[rows.start : rows.stop] for shard, rows in order for part in shard.images._parts]),
+        Images.joined([(shard.images, rows) for shard, rows in order]),
         None if first.labels is None else np.concatenate([_labels(shard)[rows.start : rows.stop] for shard, rows in order]),
         captions,
         {
@@ -238,7 +295,14 @@ def _joined(shards: Sequence[Dataset]) -> Dataset:
         splits,
         manifest["fingerprint"],
         manifest,
+        Images.joined([(shard.given_images, rows) for shard, rows in order if shard.given_images is not None])
+        if first.given_images is not None
+        else None,
     )
+
+
+def _given_shape(shard: Dataset) -> tuple[int, int, int] | None:
+    return None if shard.given_images is None else shard.given_images.shape[1:]
 
 
 def _labels(shard: Dataset) -> NDArray[np.int64]:

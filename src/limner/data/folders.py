@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from limner.data import metadata
 from limner.data.labels import natural_order
 from limner.data.listing import Entry, Fault, Files, Listing, Rejected, Tree, printable
 from limner.data.options import SPLITS, DataOptions, split_of
+from limner.data.pairs import pair_pictures
 from limner.data.pictures import openable
 from limner.data.source import PictureSource
 from limner.data.trees import dataset_name, escapes, hidden, open_tree
@@ -58,8 +60,15 @@ def _list_pictures(tree: Tree, options: DataOptions) -> Listing:
     if not pictures:
         what = "is empty" if not entries else f"holds no picture ({other} other files)"
         raise InputError(f"{where} {what}; give a folder or archive with pictures such as .png or .jpg, also in sub-folders")
-    tables, faults = _tables(tree, [entry for entry in entries if _is_table(entry)], pictures)
+    tables, all_given, faults = _tables(tree, [entry for entry in entries if _is_table(entry)], pictures)
     rejected += faults
+    pairs = pair_pictures(pictures, tables, all_given)
+    if pairs is not None:
+        rejected += pairs.rejected
+        pictures = [name for name in pictures if name in pairs.partners]
+        if not pictures:
+            first = f" ({pairs.rejected[0].file} {pairs.rejected[0].reason})" if pairs.rejected else ""
+            raise InputError(f"{where} holds no picture with its given picture{first}; correct the column given_file_name")
     places = _places(pictures, options)
     kept: list[str] = []
     splits: list[int] = []
@@ -87,6 +96,7 @@ def _list_pictures(tree: Tree, options: DataOptions) -> Listing:
         tuple(printable(label) for label in classes),
         tuple(texts) if any(texts) else None,
         rejected=tuple(rejected),
+        given_content=None if pairs is None else Files(tree, tuple(pairs.partners[name] for name in kept)),
         other=other,
     )
 
@@ -95,8 +105,14 @@ def _is_table(entry: Entry) -> bool:
     return entry.name.rsplit("/", 1)[-1].lower() in metadata.NAMES
 
 
-def _tables(tree: Tree, entries: Sequence[Entry], pictures: Sequence[str]) -> tuple[dict[str, metadata.Row], list[Rejected]]:
-    """Every metadata table of the tree, by the full name of the picture; rows about files that are not there are set aside."""
+def _tables(
+    tree: Tree, entries: Sequence[Entry], pictures: Sequence[str]
+) -> tuple[dict[str, metadata.Row], frozenset[str], list[Rejected]]:
+    """Every metadata table of the tree, by the full name of the picture; rows about files that are not there are set aside.
+
+    Also the full names of all given pictures, of those rows as well.
+    """
+    all_given: set[str] = set()
     found: dict[str, metadata.Row] = {}
     faults: list[Rejected] = []
     there = set(pictures)
@@ -107,13 +123,18 @@ def _tables(tree: Tree, entries: Sequence[Entry], pictures: Sequence[str]) -> tu
         folder = table.rpartition("/")[0]
         for name, row in metadata.parse(f"{tree.path}/{printable(table)}", data).items():
             full = f"{folder}/{name}" if folder else name
+            partner = row.given_file_name
+            if partner is not None:
+                # A path that leads out stays as it is, to be refused by `pair_pictures`.
+                partner = f"{folder}/{partner}" if folder and not escapes(partner) else partner
+                all_given.add(partner)
             if escapes(name):
                 faults.append(Rejected(printable(name), f"{printable(table)} gives a path that leads out of its folder"))
             elif full not in there:
                 faults.append(Rejected(printable(name), f"listed in {printable(table)}, but there is no such picture"))
             else:
-                found[full] = row
-    return found, faults
+                found[full] = replace(row, given_file_name=partner)
+    return found, frozenset(all_given), faults
 
 
 def _places(pictures: Sequence[str], options: DataOptions) -> list[tuple[str | None, str | None]]:

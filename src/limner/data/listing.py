@@ -22,6 +22,7 @@ class Rejected:
     reason: str
 
     def as_json(self) -> dict[str, str]:
+        """As manifests and reports hold it."""
         return {"file": self.file, "reason": self.reason}
 
 
@@ -48,9 +49,13 @@ class Tree(Protocol):
     """A folder or an archive: names, and the bytes behind them. Nothing is ever extracted to disk."""
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """The folder or the archive."""
+        ...
 
-    def entries(self) -> Sequence[Entry]: ...
+    def entries(self) -> Sequence[Entry]:
+        """Every file in it, by name. Errors: `InputError` where it cannot be read."""
+        ...
 
     def read(self, names: Sequence[str]) -> Iterator[tuple[str, Payload]]:
         """Each of `names` once, in whatever order suits the tree."""
@@ -63,7 +68,7 @@ class Tree(Protocol):
 
 @dataclass(frozen=True)
 class Files:
-    """Pictures that must be decoded: `names` of entries in `tree`, one per row."""
+    """Pictures that must be decoded: `names` of entries in `tree`, one per row; a name may stand in several rows."""
 
     tree: Tree
     names: tuple[str, ...]
@@ -82,6 +87,8 @@ class Listing:
     """Every picture of a source. `hints` [N] is its place in `options.SPLITS`, or -1 where the source does not say.
 
     `published` splits are kept as they are, duplicates or not, so that numbers stay comparable with the literature.
+    `given_content` is the given picture of each picture, in the same order, where the set has them: what a model is shown
+    beside the seed (an outline, a small or a damaged picture). One file may be given with several pictures.
     """
 
     content: Files | Arrays
@@ -91,6 +98,7 @@ class Listing:
     captions: tuple[str, ...] | None = None
     factors: dict[str, NDArray[Any]] | None = None
     published: bool = False
+    given_content: Files | Arrays | None = None
     rejected: tuple[Rejected, ...] = ()
     other: int = 0
 
@@ -99,20 +107,22 @@ class Listing:
 
     def take(self, rows: NDArray[np.int64]) -> Listing:
         """The same listing with these rows only, in this order."""
-        content: Files | Arrays
-        if isinstance(self.content, Files):
-            content = Files(self.content.tree, tuple(self.content.names[row] for row in rows))
-        else:
-            inner = self.content.rows
-            content = Arrays(self.content.shape, lambda wanted: inner(rows[wanted]))
         return replace(
             self,
-            content=content,
+            content=_take(self.content, rows),
+            given_content=None if self.given_content is None else _take(self.given_content, rows),
             hints=self.hints[rows],
             labels=None if self.labels is None else self.labels[rows],
             captions=None if self.captions is None else tuple(self.captions[row] for row in rows),
             factors=None if self.factors is None else {name: values[rows] for name, values in self.factors.items()},
         )
+
+
+def _take(content: Files | Arrays, rows: NDArray[np.int64]) -> Files | Arrays:
+    if isinstance(content, Files):
+        return Files(content.tree, tuple(content.names[row] for row in rows))
+    pixels_of = content.rows
+    return Arrays(content.shape, lambda indices: pixels_of(rows[indices]))
 
 
 def printable(name: str) -> str:

@@ -1,4 +1,4 @@
-"""`metadata.csv` and `metadata.jsonl` with the columns file_name, label, text: the imagefolder convention.
+"""`metadata.csv` and `metadata.jsonl` with the columns file_name, label, text, given_file_name: the imagefolder convention.
 
 Source: https://huggingface.co/docs/datasets/image_dataset
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from limner.core.errors import InputError, nearest
+from limner.data.listing import printable
 
 NAMES = ("metadata.csv", "metadata.jsonl")
 
@@ -22,6 +23,8 @@ class Row:
 
     label: str | None
     text: str | None
+    given_file_name: str | None = None
+    """The picture that is given with it, relative to the table."""
 
 
 def parse(where: str, data: bytes) -> dict[str, Row]:
@@ -31,15 +34,24 @@ def parse(where: str, data: bytes) -> dict[str, Row]:
     except UnicodeDecodeError as error:
         raise InputError(f"{where} is not UTF-8 text (byte {error.start}); save it again as UTF-8") from error
     rows = _jsonl(where, text) if where.lower().endswith(".jsonl") else _csv(where, text)
-    found: dict[str, Row] = {}
+    by_name: dict[str, Row] = {}
     for line, values in rows:
         name = values.get("file_name")
         if not name:
             raise InputError(f"{where}, line {line}: no file_name; every row needs the picture's path relative to the table")
-        found[name.replace("\\", "/").removeprefix("./")] = Row(values.get("label") or None, values.get("text") or None)
-    if not found:
+        partner = values.get("given_file_name")
+        by_name[_plain_path(name)] = Row(
+            values.get("label") or None,
+            printable(values.get("text") or "") or None,  # JSON can spell half of a surrogate pair, which no file can hold
+            _plain_path(partner) if partner else None,
+        )
+    if not by_name:
         raise InputError(f"{where} has no rows; give one row per picture with file_name, label, text, or remove the file")
-    return found
+    return by_name
+
+
+def _plain_path(name: str) -> str:
+    return name.replace("\\", "/").removeprefix("./")
 
 
 def _csv(where: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -47,9 +59,9 @@ def _csv(where: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         columns = [name.strip() for name in reader.fieldnames or ()]
         if "file_name" not in columns:
-            listed = ", ".join(columns) or "none"
+            names = ", ".join(columns) or "none"
             hint = nearest("file_name", columns)
-            raise InputError(f"{where} has no column 'file_name' (its columns: {listed}){hint}")
+            raise InputError(f"{where} has no column 'file_name' (its columns: {names}){hint}")
         reader.fieldnames = columns
         for values in reader:
             yield reader.line_num, {key: value for key, value in values.items() if key and isinstance(value, str)}

@@ -52,12 +52,14 @@ class Shaping:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A picture as it was stored: upright height and width in pixels, and Pillow's mode."""
+class PictureInfo:
+    """A picture as it is stored: upright height and width in pixels, and Pillow's mode."""
 
     height: int
     width: int
     mode: str
+    transparent: bool = False
+    """Whether any pixel lets through what lies below; only known of what was read with four channels."""
 
 
 def parse_background(text: str) -> tuple[int, int, int]:
@@ -77,14 +79,14 @@ def openable() -> tuple[tuple[str, ...], frozenset[str]]:
     return formats, frozenset(end for end, form in Image.registered_extensions().items() if form in formats)
 
 
-def look(data: bytes) -> Seen:
+def look(data: bytes) -> PictureInfo:
     """Height, width and mode from the header alone. Errors: `Unreadable`."""
     image, turn = _open(data)
     width, height = image.size if turn < 5 else image.size[::-1]
-    return Seen(height, width, image.mode)
+    return PictureInfo(height, width, image.mode)
 
 
-def read(data: bytes, shaping: Shaping) -> tuple[NDArray[np.uint8], Seen]:
+def read(data: bytes, shaping: Shaping) -> tuple[NDArray[np.uint8], PictureInfo]:
     """Decodes one file into [H, W, C] uint8 pixels as `shaping` says. Errors: `Unreadable` with the reason."""
     image, turn = _open(data)
     stored = image.size
@@ -96,7 +98,9 @@ def read(data: bytes, shaping: Shaping) -> tuple[NDArray[np.uint8], Seen]:
         raise Unreadable(_reason(error)) from error
     upright: Image.Image = image.transpose(_TURNS[turn]) if turn in _TURNS else image
     width, height = stored if turn < 5 else stored[::-1]
-    return fitted(_plain(upright, shaping), shaping), Seen(height, width, mode)
+    plain = _plain(upright, shaping)
+    transparent = plain.mode == "RGBA" and bool((np.asarray(plain.getchannel("A")) < 255).any())
+    return fitted(plain, shaping), PictureInfo(height, width, mode, transparent)
 
 
 def fitted(image: Image.Image, shaping: Shaping) -> NDArray[np.uint8]:
@@ -124,7 +128,7 @@ def fitted(image: Image.Image, shaping: Shaping) -> NDArray[np.uint8]:
 
 
 def from_pixels(pixels: NDArray[np.uint8], shaping: Shaping) -> NDArray[np.uint8]:
-    """The same for pixels that need no decoding: [H', W', 1 or 3] uint8 -> [H, W, C] uint8."""
+    """The same for pixels that need no decoding: [H', W', 1, 3 or 4] uint8 -> [H, W, C] uint8."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     return fitted(_plain(image, shaping), shaping)
 

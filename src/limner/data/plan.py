@@ -30,9 +30,11 @@ class Plan:
     splits: dict[str, range]
     labels: NDArray[np.int64] | None
     captions: tuple[str, ...] | None
+    given_shape: tuple[int, int, int] | None
+    """(H, W, C') of the given pictures; None where the set has none."""
     groups: Groups
     """Of duplicates, among the pictures in the order of the listing."""
-    moved: NDArray[np.int64]
+    moved_rows: NDArray[np.int64]
     """Pictures of the listing that were moved to train, for duplicating one there."""
     rejected: tuple[Rejected, ...]
     fingerprint: str
@@ -43,7 +45,9 @@ class Plan:
 def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shaping, options: DataOptions) -> Plan:
     """Finds duplicates, deals out the splits and decides the order. Errors: `InputError` with fewer than two pictures.
 
-    `source` is what the person called it, for errors.
+    `source` is what the person called it, for errors. Duplicates are those of the pictures, whatever is given with them: a
+    picture that the set holds twice, with two given pictures, is kept twice and in one split, since a model that saw it in
+    training would know the answer. Equal given pictures of different pictures are no duplicates.
     """
     rejected = (*listing.rejected, *reading.rejected)
     readable = np.flatnonzero(reading.ok)
@@ -52,7 +56,7 @@ def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shapi
     files = None if reading.files is None else reading.files[readable]
     labels = None if listing.labels is None else listing.labels[readable]
     groups = find_groups(signatures, files)
-    parts, moved = deal(
+    parts, moved_rows = deal(
         listing.hints[readable], groups.of, labels, options.split_rule, options.seed, published=listing.published
     )
     by_split = np.argsort(parts, kind="stable")
@@ -62,16 +66,26 @@ def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shapi
     shape = (*shaping.size, options.fixed_channels or (1 if bool(signatures.grey.all()) else 3))
     labels = None if labels is None else labels[by_split]
     captions = None if listing.captions is None else tuple(listing.captions[row] for row in rows)
+    facts = reading.given_facts
+    given_shape = None if facts is None else (*shaping.size, facts.channels(rows))
     return Plan(
         rows=rows,
         shape=shape,
         splits=splits,
         labels=labels,
         captions=captions,
+        given_shape=given_shape,
         groups=groups,
-        moved=readable[moved],
+        moved_rows=readable[moved_rows],
         rejected=rejected,
-        fingerprint=fingerprint_of(shape, signatures.digest[by_split], labels, captions, splits),
+        fingerprint=fingerprint_of(
+            shape,
+            signatures.digest[by_split],
+            labels,
+            captions,
+            splits,
+            None if facts is None or given_shape is None else (given_shape, facts.digest[rows]),
+        ),
         files=None if files is None else files[by_split],
     )
 

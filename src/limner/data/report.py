@@ -11,7 +11,7 @@ import numpy as np
 
 from limner.data.dataset import Dataset, caption_count, class_counts
 from limner.data.listing import Listing, Rejected
-from limner.data.pictures import Seen
+from limner.data.pictures import PictureInfo
 from limner.data.plan import Plan
 from limner.data.reading import Reading
 
@@ -22,7 +22,8 @@ _USUAL_SIZES = (128, 96, 64, 48, 32)
 class CheckReport:
     """What `prepare` would make of a source, and what its pictures are like; nothing was written.
 
-    `exact` and `near` count the pictures that repeat an earlier one; `other` counts files that are no pictures.
+    `exact` and `near` count the pictures that repeat an earlier one; `given_shape` is the shape (H, W, C) of the given
+    pictures, None where there are none; `infos` are the pictures as they were; `other` counts files that are no pictures.
     """
 
     path: str
@@ -33,32 +34,33 @@ class CheckReport:
     near: int
     classes: Mapping[str, int]
     captions: int
+    given_shape: tuple[int, int, int] | None
     shape: tuple[int, int, int]
     splits: Mapping[str, int]
     fingerprint: str
     seconds: float
-    seen: tuple[Seen, ...]
+    infos: tuple[PictureInfo, ...]
     other: int
 
     @property
     def heights(self) -> tuple[int, int, int]:
         """(smallest, median, largest) in pixels, of the pictures as they are."""
-        return _spread([one.height for one in self.seen])
+        return _spread([one.height for one in self.infos])
 
     @property
     def widths(self) -> tuple[int, int, int]:
         """The same of their widths."""
-        return _spread([one.width for one in self.seen])
+        return _spread([one.width for one in self.infos])
 
     @property
     def modes(self) -> dict[str, int]:
         """How many pictures have each of Pillow's modes."""
-        return dict(sorted(Counter(one.mode for one in self.seen).items()))
+        return dict(sorted(Counter(one.mode for one in self.infos).items()))
 
     @property
     def suggested_size(self) -> int:
         """The largest usual size that at least half of the pictures fill without being enlarged."""
-        short = float(np.median([min(one.height, one.width) for one in self.seen]))
+        short = float(np.median([min(one.height, one.width) for one in self.infos]))
         return next((side for side in _USUAL_SIZES if side <= short), int(short))
 
     def summary(self) -> dict[str, Any]:
@@ -71,6 +73,7 @@ class CheckReport:
             "duplicates": {"exact": self.exact, "near": self.near},
             "classes": dict(self.classes),
             "captions": self.captions,
+            "given_shape": None if self.given_shape is None else list(self.given_shape),
             "shape": list(self.shape),
             "splits": dict(self.splits),
             "fingerprint": self.fingerprint,
@@ -94,11 +97,12 @@ def report_of_plan(path: str, name: str, listing: Listing, reading: Reading, pla
         near=plan.groups.near,
         classes=class_counts(plan.labels, listing.classes),
         captions=caption_count(plan.captions),
+        given_shape=plan.given_shape,
         shape=plan.shape,
         splits={name: len(rows) for name, rows in plan.splits.items()},
         fingerprint=plan.fingerprint,
         seconds=round(seconds, 3),
-        seen=tuple(reading.seen),
+        infos=tuple(reading.infos),
         other=listing.other,
     )
 
@@ -115,11 +119,12 @@ def report_of(dataset: Dataset) -> CheckReport:
         near=manifest["duplicates"]["near"],
         classes=class_counts(dataset.labels, dataset.classes),
         captions=caption_count(dataset.captions),
+        given_shape=None if dataset.given_images is None else dataset.given_images.shape[1:],
         shape=dataset.shape,
         splits={name: len(rows) for name, rows in dataset.splits.items()},
         fingerprint=dataset.fingerprint,
         seconds=manifest["seconds"],
-        seen=(Seen(height, width, {1: "L", 3: "RGB", 4: "RGBA"}[channels]),) * len(dataset.images),
+        infos=(PictureInfo(height, width, {1: "L", 3: "RGB", 4: "RGBA"}[channels]),) * len(dataset.images),
         other=manifest["other_files"],
     )
 

@@ -1,4 +1,4 @@
-"""The last step of list → read → plan → write: packed arrays, labels, captions, factors, and a manifest about them."""
+"""The last step of list → read → plan → write: packed arrays, labels, captions, given pictures, factors, and a manifest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from limner.core.files import atomic_folder
 from limner.data.dataset import caption_count, class_counts, is_prepared
-from limner.data.listing import Files, Listing, printable
+from limner.data.listing import Arrays, Files, Listing, printable
 from limner.data.plan import Plan
 from limner.data.reading import Store
 
@@ -37,17 +37,20 @@ def write_dataset(folder: Path, about: dict[str, Any], plan: Plan, listing: List
             for name, rows in plan.splits.items()
         },
         "captions": caption_count(plan.captions),
+        "given_shape": None if plan.given_shape is None else list(plan.given_shape),
         "factors": sorted(listing.factors or ()),
         "rejected": [one.as_json() for one in plan.rejected],
         "other_files": listing.other,
         "duplicates": {"exact": plan.groups.exact, "near": plan.groups.near},
-        "moved": _names(listing, plan.moved),
+        "moved": _names(listing.content, plan.moved_rows),
         "fingerprint": plan.fingerprint,
         "files": _files(listing, plan),
     }
     try:
         with atomic_folder(folder) as temporary:
-            _write_images(temporary / "images.npy", plan, store.pixels())
+            _write_images(temporary / "images.npy", plan.rows, plan.shape, store.pixels())
+            if plan.given_shape is not None and store.given_store is not None:
+                _write_images(temporary / "given.npy", plan.rows, plan.given_shape, store.given_store.pixels())
             if plan.labels is not None:
                 np.save(temporary / "labels.npy", plan.labels, allow_pickle=False)
             if manifest["captions"]:
@@ -60,14 +63,17 @@ def write_dataset(folder: Path, about: dict[str, Any], plan: Plan, listing: List
             raise
 
 
-def _write_images(path: Path, plan: Plan, pixels: NDArray[np.uint8]) -> None:
-    """The rows in their final order as one .npy file; grey sets lose two of their three equal channels here."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(plan.rows), *plan.shape)}
+def _write_images(path: Path, rows: NDArray[np.int64], shape: tuple[int, int, int], pixels: NDArray[np.uint8]) -> None:
+    """The `rows` of `pixels`, each (H, W, C) as `shape` says, as one .npy file.
+
+    Channels that the set does not need are left out here: two of three equal ones, and alpha that is full everywhere.
+    """
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *shape)}
     with path.open("wb") as handle:
         np.lib.format.write_array_header_1_0(handle, header)
-        for start in range(0, len(plan.rows), _ROWS_AT_ONCE):
-            block = pixels[plan.rows[start : start + _ROWS_AT_ONCE]]
-            handle.write(np.ascontiguousarray(block[..., : plan.shape[2]]).data)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            block = pixels[rows[start : start + _ROWS_AT_ONCE]]
+            handle.write(np.ascontiguousarray(block[..., : shape[2]]).data)
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -82,18 +88,20 @@ def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _names(listing: Listing, rows: NDArray[np.int64]) -> list[Any]:
+def _names(content: Files | Arrays, rows: NDArray[np.int64]) -> list[Any]:
     """The file name of each row, or its number in sources that have no files."""
-    return [printable(listing.content.names[row]) for row in rows] if isinstance(listing.content, Files) else rows.tolist()
+    return [printable(content.names[row]) for row in rows] if isinstance(content, Files) else rows.tolist()
 
 
 def _files(listing: Listing, plan: Plan) -> list[dict[str, Any]]:
-    """Each file's name, SHA-256, split and row, for sources of files."""
+    """Each file's name, SHA-256, split and row, for sources of files; and the name of its given picture, where it has one."""
     if plan.files is None:
         return []
-    names = _names(listing, plan.rows)
+    names = _names(listing.content, plan.rows)
+    partners = None if listing.given_content is None else _names(listing.given_content, plan.rows)
     return [
         {"file": names[row], "sha256": plan.files[row].tobytes().hex(), "split": split, "row": row}
+        | ({} if partners is None else {"given_file": partners[row]})
         for split, rows in plan.splits.items()
         for row in rows
     ]

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from limner.core import parallel
 from limner.core.address import public_address
@@ -22,6 +24,7 @@ from limner.core.errors import InputError
 from limner.core.files import cache_folder, os_errors_as_input_errors
 from limner.core.images import batches_of
 from limner.core.seeds import SCORED_SEEDS, fold
+from limner.data.conditions import Conditions, generate_images, takes_text_or_image
 from limner.data.dataset import Dataset, Images, is_prepared
 from limner.data.npz import Pixels, read_npz, require_images
 from limner.data.prepare import prepare
@@ -37,19 +40,37 @@ FEWEST = 10
 
 
 class SampledImages:
-    """Samples of a model as if they lay there: row i is the picture of seed `first` + i, of the class that seed draws."""
+    """Samples of a model as if they lay there: row i is the picture of seed `first` + i, under the conditions it draws."""
 
-    def __init__(self, model: Loaded, first: int, count: int) -> None:
+    def __init__(self, model: Loaded, first: int, count: int, conditions: Conditions | None = None) -> None:
+        """`conditions` are those that seeds draw; None: those that the run folder holds."""
         self.model, self.first, self.shape = model, first, (count, *model.shape)
+        self._conditions = conditions
+
+    @cached_property
+    def conditions(self) -> Conditions:
+        """What seeds draw where the method takes a text or a given picture."""
+        return self._conditions or self.model.conditions
 
     def gather(self, indices: NDArray[np.int64]) -> Pixels:
-        return self.model.sample([self.first + int(row) for row in indices])
+        seeds = [self.first + int(row) for row in indices]
+        if seeds and takes_text_or_image(self.model.method):
+            return generate_images(self.model.method, seeds, self.conditions)
+        return self.model.sample(seeds)
 
     def labels(self, classes: Sequence[str]) -> NDArray[np.int64] | None:
         """[N]: the class of each, as a place in `classes`; None where the model knows none of them."""
         method = self.model.method
-        labels = method.conditions(range(self.first, self.first + self.shape[0]), Cond()).label
+        seeds = range(self.first, self.first + self.shape[0])
+        requested = self._labels_of_conditions(seeds) if takes_text_or_image(method) else None
+        labels = method.conditions(seeds, Cond(label=requested)).label
         return None if labels is None else _renumbered(labels.cpu().numpy(), self.model.recipe.data.classes, classes)
+
+    def _labels_of_conditions(self, seeds: Sequence[int]) -> Tensor | None:
+        """[len(seeds)]: the classes of the pictures whose conditions `seeds` draw; None where these have none."""
+        accepts, parts = self.model.method.accepts, batches_of(len(seeds), _CHUNK)
+        labels = [self.conditions.draw(seeds[part], accepts).label for part in parts]
+        return torch.cat([one for one in labels if one is not None]) if all(one is not None for one in labels) else None
 
 
 @dataclass(frozen=True)
@@ -203,9 +224,11 @@ def _renumbered(labels: NDArray[np.integer[Any]], names: Sequence[str], classes:
     return found
 
 
-def drawn(model: Loaded, count: int, classes: Sequence[str], first: int = SCORED_SEEDS) -> EvaluationInput:
-    """`count` samples, on seeds that are shown to nobody, with their labels into `classes`."""
-    samples = SampledImages(model, first, count)
+def drawn(
+    model: Loaded, count: int, classes: Sequence[str], first: int = SCORED_SEEDS, conditions: Conditions | None = None
+) -> EvaluationInput:
+    """`count` samples, on seeds that are shown to nobody, with their labels into `classes`. See `SampledImages`."""
+    samples = SampledImages(model, first, count, conditions)
     return EvaluationInput(samples, samples.labels(classes))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from limner.core.method import Method, averaged
 from limner.core.precision import prepare_module
 from limner.core.process import configure_for_computation
 from limner.core.sampling import generate
+from limner.data.conditions import Conditions, takes_text_or_image
 from limner.data.dataset import Dataset
 from limner.data.prepare import prepare_source
 from limner.recipes.build import CODEC_WORDS, build_method, presets_drawing, presets_making, stage_configs
@@ -66,7 +68,10 @@ class Loaded:
         rows = []
         for part in batches_of(len(seeds), 32 * self.method.chunk):
             some = list(seeds)[part]
-            rows.append(to_uint8(generate(self.method, some, self.cond(chosen, len(some)), own)))
+            cond = self.cond(chosen, len(some))
+            if takes_text_or_image(self.method):
+                cond = self.conditions.draw(some, self.method.accepts, cond).to(self.method.device)
+            rows.append(to_uint8(generate(self.method, some, cond, own)))
         return np.concatenate(rows) if rows else np.empty((0, *self.shape), np.uint8)
 
     def sampling(self, base: Sampling | Mapping[str, Any] | None = None, **settings: Any) -> Sampling:
@@ -119,6 +124,17 @@ class Loaded:
     def cond(self, chosen: int | None, count: int) -> Cond:
         """`count` times the class of that number; empty for None."""
         return Cond() if chosen is None else Cond(label=torch.full((count,), chosen, device=self.method.device))
+
+    @cached_property
+    def conditions(self) -> Conditions:
+        """What seeds draw where nobody requests a text: the captions that the run folder holds."""
+        return Conditions(None, captions=self.run.captions())
+
+    @property
+    def caption_length(self) -> int:
+        """Bytes of a caption that the method reads; 0 where it takes no text."""
+        captions = self.conditions.captions
+        return 0 if captions is None else captions.length
 
     def reconstruct(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """[N, H, W, C] uint8, through the latents and back. Errors: `InputError` where the method has no encoder."""

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from limner.core.errors import InputError, nearest
 from limner.core.files import atomic_folder, os_errors_as_input_errors, slug, write_json, write_text
+from limner.core.text import Captions
 from limner.recipes.recipe import Recipe
 from limner.recipes.settings import read_recipe
 from limner.runs.checkpoint import Checkpoint, read_json
@@ -89,6 +90,23 @@ class Run:
     def provenance(self) -> dict[str, Any]:
         """``provenance.json``: command, versions, hardware and data. Errors: `InputError` where it is missing or damaged."""
         return read_json(self.path / "provenance.json")
+
+    def captions(self) -> Captions | None:
+        """Up to 1,000 training captions, of which one is drawn where nobody gives a text; None where the method takes no text.
+
+        Errors: `InputError` where the file is damaged.
+        """
+        path = self.path / "captions.json"
+        if not path.is_file():
+            return None
+        try:
+            return Captions.of_json(read_json(path))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is damaged ({error!r}); bring it back from a copy, or remove it") from error
+
+    def write_captions(self, captions: Captions) -> None:
+        """Writes ``captions.json``, once, when a run starts whose method takes texts."""
+        write_json(self.path / "captions.json", captions.as_json())
 
     def plan(self) -> list[tuple[int, int]]:
         """Rows (images, budget) in order: from so many images on, the budget is so many images. A row is written before use."""

@@ -63,6 +63,8 @@ class PicturesResult(Result):
     """Pictures of each."""
     captions: int
     """Pictures that have one."""
+    given_shape: list[int] | None
+    """(height, width, channels) of the picture that is given with each picture; None where there is none."""
     shape: list[int]
     """(height, width, channels) of a prepared picture."""
     splits: dict[str, int]

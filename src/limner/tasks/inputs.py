@@ -14,7 +14,7 @@ from limner.data import pictures
 from limner.data.dataset import Dataset
 from limner.data.listing import Files, Payload, printable
 from limner.data.options import DataOptions
-from limner.data.pictures import Seen, Shaping, Unreadable, binarised
+from limner.data.pictures import PictureInfo, Shaping, Unreadable, binarised
 from limner.data.reading import bytes_of
 from limner.data.sources import describe_source, find_source, is_data_set
 from limner.runs.model import Loaded
@@ -49,10 +49,10 @@ def read_pictures(model: Loaded, paths: Sequence[object]) -> Given:
     prepared: dict[str, str] = {}
     for name, payload in (picture for path in paths for picture in _pictures(path)):
         try:
-            image, seen = _shaped(payload, shaping)
+            image, info = _shaped(payload, shaping)
         except Unreadable as error:
             raise InputError(f"{name} cannot be used: {error}; repair it or leave it out") from error
-        done = _done(seen, shaping)
+        done = _done(info, shaping)
         if data.binary and not np.isin(image, (0, 255)).all():
             image = binarised(image[None], 0)[0]
             done = "; ".join(part for part in (done, "each pixel drawn black or white") if part)
@@ -67,14 +67,14 @@ def read_pictures(model: Loaded, paths: Sequence[object]) -> Given:
     return Given(names, np.stack(images), prepared)
 
 
-def _done(seen: Seen, shaping: Shaping) -> str:
+def _done(info: PictureInfo, shaping: Shaping) -> str:
     """Such as "30x20 RGB -> 8x8 grey (crop)" (height x width); empty where the picture was taken as it is."""
     height, width = shaping.size
-    resized = (seen.height, seen.width) != shaping.size
-    if not resized and seen.mode in MODES[shaping.channels]:
+    resized = (info.height, info.width) != shaping.size
+    if not resized and info.mode in MODES[shaping.channels]:
         return ""
-    fit = f" ({shaping.fit})" if resized and seen.height * width != seen.width * height else ""
-    return f"{seen.height}x{seen.width} {seen.mode} -> {height}x{width} {WORDS[shaping.channels]}{fit}"
+    fit = f" ({shaping.fit})" if resized and info.height * width != info.width * height else ""
+    return f"{info.height}x{info.width} {info.mode} -> {height}x{width} {WORDS[shaping.channels]}{fit}"
 
 
 def describe_preparation(model: Loaded, source: str, dataset: Dataset) -> dict[str, str]:
@@ -86,11 +86,11 @@ def describe_preparation(model: Loaded, source: str, dataset: Dataset) -> dict[s
     return {source: f"all pictures -> {height}x{width} {WORDS[channels]} ({data.fit})"}
 
 
-def _shaped(picture: Payload | NDArray[np.uint8], shaping: Shaping) -> tuple[NDArray[np.uint8], Seen]:
+def _shaped(picture: Payload | NDArray[np.uint8], shaping: Shaping) -> tuple[NDArray[np.uint8], PictureInfo]:
     """[H, W, C] of a file or of pixels [H', W', C'], and what the picture was before. Errors: `Unreadable`."""
     if isinstance(picture, np.ndarray):
         height, width, channels = picture.shape
-        return pictures.from_pixels(picture, shaping), Seen(height, width, MODES[channels][-1])
+        return pictures.from_pixels(picture, shaping), PictureInfo(height, width, MODES[channels][-1])
     return pictures.read(bytes_of(picture), shaping)
 
 

@@ -121,7 +121,7 @@ def _measure_pace(training: Training, steps: int) -> Pace:
     size = training.recipe.batch.size
     count, first = 0, 0.0
     if feed.memory is not None:
-        count = int((~feed.memory.known).sum())
+        count = int((~feed.memory.is_encoded).sum())
         if count:  # what lies in the cache must not make the others look cheap
             feed.remember(stage.method.codec.encode)
             first = _step_seconds(training, steps, 0.0)

@@ -15,7 +15,7 @@ from limner.core import diagnosis, parallel
 from limner.core.capabilities import Autoencoder
 from limner.core.images import grid, save_png, to_tensor, to_uint8
 from limner.core.method import Method, StepContext
-from limner.core.sampling import generate
+from limner.data.conditions import Conditions, generate_images
 from limner.data.dataset import Dataset
 from limner.data.feed import Feed
 from limner.recipes.build import stage_configs
@@ -38,6 +38,7 @@ class Monitor:
         self.recipe = recipe
         self.count = recipe.previews.count
         self.split = "val" if len(dataset.splits.get("val", ())) >= MIN_HELD_OUT_IMAGES else "train"
+        self.conditions = Conditions(dataset, self.split, run.captions())
         self.feed: Feed | None = None
         if parallel.is_main_process() and self.split == "val":
             self.feed = Feed(dataset, "val", train.device, train.seed, train.mirror)
@@ -47,7 +48,8 @@ class Monitor:
     def preview(self, method: Method, images: int) -> dict[str, float]:
         """Writes a preview, a grid of pictures of the same seeds every time, and returns how varied they are (`diversity`).
 
-        A method that cannot generate yet reconstructs real pictures instead.
+        Where the method takes conditions, they are those that the seeds draw (`Conditions`). A method that cannot generate yet
+        reconstructs real pictures instead.
         """
         folder = self.run.path / "previews"
         rows = self.dataset.indices(self.split)
@@ -55,7 +57,7 @@ class Monitor:
         if not (folder / "reals.png").exists():
             save_png(folder / "reals.png", grid(real))
         if method.generates or not isinstance(method, Autoencoder):
-            fake = to_uint8(generate(method, range(self.count)))
+            fake = generate_images(method, range(self.count), self.conditions)
         else:
             fake = to_uint8(method.decode(method.encode(to_tensor(real, method.device))))
         save_png(folder / f"{images:09d}.png", grid(fake))
@@ -72,6 +74,7 @@ class Monitor:
             return {}
         if not always and self.last_seconds > 0 and self.seconds_spent + self.last_seconds > MAX_TIME_SHARE * seconds:
             return {}
+        self.feed.accept(self.train.accepts)
         began, count = time.monotonic(), min(MAX_HELD_OUT_IMAGES, len(self.feed))
         held_out, training = (stepper.evaluate_losses(feed.draw, at, count) for feed in (self.feed, self.train))
         self.last_seconds = time.monotonic() - began

@@ -160,6 +160,8 @@ def _resolve(recipe: Recipe, dataset: Dataset, source: str) -> Recipe:
         "channels": channels,
         "fingerprint": dataset.fingerprint,
         "classes": dataset.classes,
+        "caption_length": dataset.caption_length,
+        "condition_shape": dataset.condition_shape,
     }
     chosen = precision.choose() if recipe.precision == "auto" else recipe.precision
     init_from = None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from limner.core.images import to_uint8
 from limner.core.method import Method
-from limner.core.sampling import generate
 from limner.core.seeds import SCORED_SEEDS
+from limner.data.conditions import Conditions, generate_images
 from limner.data.dataset import Dataset
 from limner.judges.judge import judge_for, shuffled_rows
 from limner.metrics.distribution.classes import class_distance
@@ -27,6 +26,7 @@ class ValidationScorer:
             split = "train"
         rows = shuffled_rows(dataset, split)[: 5000 if split == "train" else None]
         self.split, self.count, self.pictures = split, count, len(rows)
+        self.conditions = Conditions(dataset, split)
         self.judge = judge_for(dataset)
         self.checksum = self.judge.checksum
         self.real = self.judge.outputs(ImageSubset(dataset.images, rows))
@@ -34,12 +34,15 @@ class ValidationScorer:
         self.null = frechet_null(self.real.features, min(count, len(rows)), repeats=5, m=len(rows)).mean
 
     def score(self, method: Method) -> dict[str, float]:
-        """`frechet`, its `null`, `coverage` where there are pictures enough, and `class_distance` where there are classes."""
-        fake = to_uint8(generate(method, range(SCORED_SEEDS, SCORED_SEEDS + self.count)))
-        seen = self.judge.outputs(fake)
-        found = {"frechet": float(self.distance(Moments.of(seen.features))), "null": self.null}
+        """`frechet`, its `null`, `coverage` where there are pictures enough, and `class_distance` where there are classes.
+
+        Of samples whose conditions, where the method takes any, are drawn by their seeds.
+        """
+        fake = generate_images(method, range(SCORED_SEEDS, SCORED_SEEDS + self.count), self.conditions)
+        observed = self.judge.outputs(fake)
+        scores = {"frechet": float(self.distance(Moments.of(observed.features))), "null": self.null}
         if min(len(fake), self.pictures) > COVERAGE_K:
-            found["coverage"] = neighbours(seen.features[:1000], self.real.features[:1000]).coverage
-        if seen.logits is not None and self.real.logits is not None:
-            found["class_distance"] = class_distance(seen.logits, self.real.logits)
-        return found
+            scores["coverage"] = neighbours(observed.features[:1000], self.real.features[:1000]).coverage
+        if observed.logits is not None and self.real.logits is not None:
+            scores["class_distance"] = class_distance(observed.logits, self.real.logits)
+        return scores

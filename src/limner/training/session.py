@@ -19,6 +19,7 @@ from limner.core.errors import InputError
 from limner.core.files import write_json
 from limner.core.process import configure_for_computation
 from limner.core.progress import OnProgress, Progress
+from limner.data.conditions import pick_captions
 from limner.data.dataset import Dataset
 from limner.recipes.recipe import Recipe, Segment
 from limner.recipes.settings import parse_recipe, put_setting
@@ -40,13 +41,16 @@ def start_run(request: TrainRequest, on_progress: OnProgress) -> TrainResult:
     """What `limner.training.train.train` does without `dry_run`. Errors: `InputError`."""
     with parallel.processes():
         recipe, dataset, why = resolve_request(request, on_progress)
-        check_method(recipe)  # what does not fit says so before a folder is made
+        accepts = check_method(recipe)  # what does not fit says so before a folder is made
         label = request.name or f"{dataset.name}-{Path(recipe.preset).stem}"
         made = str(Run.create(request.out, label, recipe).path) if parallel.is_main_process() else ""
         run = Run(Path(parallel.broadcast_object(made)))
         if parallel.is_main_process():
             run.write_status("starting", images=0)
             write_json(run.path / "provenance.json", provenance(recipe, dataset))
+            captions = pick_captions(dataset, recipe.seed) if "text" in accepts else None
+            if captions is not None:
+                run.write_captions(captions)
             for line in why:
                 run.log(line)
         with _alone(run):

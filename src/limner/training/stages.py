@@ -11,11 +11,12 @@ from torch import Tensor
 from limner.core import precision, seeds
 from limner.core.capabilities import Pixels
 from limner.core.cond import Batch
+from limner.core.config import ConditionKind
 from limner.core.digest import digest
 from limner.core.errors import InputError
 from limner.core.method import Method, StepContext, averaged
 from limner.data.dataset import Dataset
-from limner.data.feed import Feed
+from limner.data.feed import LABELS, Feed
 from limner.recipes.build import build_method, stage_configs
 from limner.recipes.recipe import Recipe
 from limner.runs.checkpoint import Checkpoint, TrainState, load_weights
@@ -161,6 +162,7 @@ class Training:
         recipe, state = self.recipe, self.state
         seeds.seed_all(recipe.seed, "init", state.stage)
         method = build_method(recipe, recipe.data.spec(), state.stage)
+        self.feed.accept(method.accepts | LABELS)
         if codec is not None:
             load_weights(method.codec, codec, self.run.path)  # type: ignore[arg-type]
         precision.prepare_module(method, self.device)
@@ -190,7 +192,10 @@ def _load_initial_weights(method: Method, run: str) -> None:
         raise InputError(f"{error}; give this run that one's method settings, or leave init_from out") from error
 
 
-def check_method(recipe: Recipe) -> None:
-    """Builds the last stage's method without memory for its weights. Errors: `InputError` for settings that do not fit."""
+def check_method(recipe: Recipe) -> frozenset[ConditionKind]:
+    """Builds the last stage's method without memory for its weights; the conditions that it accepts.
+
+    Errors: `InputError` for settings that do not fit.
+    """
     with torch.device("meta"):
-        build_method(recipe, recipe.data.spec())
+        return build_method(recipe, recipe.data.spec()).accepts

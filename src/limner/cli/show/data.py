@@ -6,6 +6,7 @@ from limner.cli.show.tables import Answer, format_duration, print_pairs, print_t
 
 MAX_CLASSES = 12
 MAX_REJECTED = 10
+CHANNEL_WORDS = {1: "grey", 3: "colour", 4: "colour with transparency"}
 
 
 def show_sets(answer: Answer) -> None:
@@ -25,6 +26,7 @@ def show_pictures(answer: Answer) -> None:
             ("splits", answer.get("splits")),
             ("classes", _class_counts(answer)),
             ("captions", answer.get("captions") or None),
+            ("given pictures", _given_shape(answer)),
             ("duplicates", {name: count for name, count in duplicates.items() if count}),
             ("set aside", len(rejected) or None),
             ("other files", answer.get("other_files") or None),
@@ -45,6 +47,14 @@ def _class_counts(answer: Answer) -> str:
     classes = answer.get("classes") or {}
     counts = ", ".join(f"{name} {count:,}" for name, count in list(classes.items())[:MAX_CLASSES])
     return counts + (f" and {len(classes) - MAX_CLASSES} more" if len(classes) > MAX_CLASSES else "")
+
+
+def _given_shape(answer: Answer) -> str | None:
+    """``one with each picture, 64x64, grey``: the given pictures, where there are any."""
+    if not answer.get("given_shape"):
+        return None
+    height, width, channels = answer["given_shape"]
+    return f"one with each picture, {height}x{width}, {CHANNEL_WORDS[channels]}"
 
 
 def _original_sizes(answer: Answer) -> str | None:
