@@ -21,6 +21,7 @@ from contract.test_codes import BARE, SMALL, codec_of
 from limner.core.digest import digest
 from limner.data import latents
 from limner.data.feed import Feed
+from limner.data.latents import PASS_SIZE, RememberedLatents, cache_file
 from limner.data.prepare import prepare
 from limner.methods.vq.vqvae import VqVae
 from limner.runs.run import Run
