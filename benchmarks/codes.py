@@ -115,7 +115,7 @@ def main() -> None:
             began = time.monotonic()
             made = {name: model.sample(range(SCORED_SEEDS, SCORED_SEEDS + arguments.count))}
             drawing = time.monotonic() - began
-            back, codes = model.reconstruct(real), torch.from_numpy(model.encode(real))
+            back, codes = model.reconstruct(real), torch.from_numpy(model.encode_pictures(real))
             counts = torch.bincount(codes.flatten(), minlength=model.method.codec.vocabulary).float()
             seen_images = stages(Path(told["run"]))
         decibels = float(psnr(back, real).clamp(max=PSNR_CEILING).mean())

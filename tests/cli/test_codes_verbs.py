@@ -114,7 +114,7 @@ def test_embed_gives_codes(kind: str, runs: dict[str, Path], ask: Ask, tmp_path:
     assert 0 <= codes.min() < codes.max() < 24
     model = load(runs[kind])
     dataset = model.dataset()
-    assert np.array_equal(codes.reshape(-1, 4, 4), model.encode(dataset.images.gather(dataset.indices("test"))))
+    assert np.array_equal(codes.reshape(-1, 4, 4), model.encode_pictures(dataset.images.gather(dataset.indices("test"))))
 
 
 @pytest.mark.parametrize(

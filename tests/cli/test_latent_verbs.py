@@ -214,10 +214,10 @@ def test_traverse_from_a_picture(runs: dict[str, Path], mine: Path, ask: Ask, tm
     assert sorted(answer["latents"]) == list(range(8)), "all there are"
     assert answer["spread"] == sorted(answer["spread"], reverse=True), "the most active first"
     model = load(runs["vae"])
-    own = model.encode(read_pictures(model, [mine / "0.png"]).images)[0]
+    own = model.encode_pictures(read_pictures(model, [mine / "0.png"]).images)[0]
     assert answer["own"] == pytest.approx(own[answer["latents"]].tolist())
     train = model.dataset().indices("train")
-    means = model.encode(model.dataset().images.gather(train))
+    means = model.encode_pictures(model.dataset().images.gather(train))
     assert answer["spread"] == pytest.approx(means.std(0)[answer["latents"]].tolist(), rel=1e-4)
 
 
@@ -276,7 +276,7 @@ def test_embed_a_data_set(runs: dict[str, Path], ask: Ask, tmp_path: Path) -> No
     dataset = model.dataset()
     rows = dataset.indices("test")
     assert found["latents"].dtype == np.float32
-    assert np.array_equal(found["latents"], model.encode(dataset.images.gather(rows)))
+    assert np.array_equal(found["latents"], model.encode_pictures(dataset.images.gather(rows)))
     assert np.array_equal(found["indices"], rows)
     assert np.array_equal(found["labels"], dataset.labels[rows])  # type: ignore[index]
     assert found["classes"].tolist() == list("0123456789")
@@ -337,7 +337,7 @@ def test_classify_says_how_right_it_is(runs: dict[str, Path], ask: Ask) -> None:
     x, labels = {}, {}
     for split in ("train", "test"):
         rows = dataset.indices(split)
-        x[split], labels[split] = model.encode(dataset.images.gather(rows)), dataset.labels[rows]  # type: ignore[index]
+        x[split], labels[split] = model.encode_pictures(dataset.images.gather(rows)), dataset.labels[rows]  # type: ignore[index]
     if chosen["standardised_neighbours"]:
         mean, std = x["train"].mean(0), x["train"].std(0)
         x = {split: (rows - mean) / std for split, rows in x.items()}

@@ -128,7 +128,7 @@ def draw(run: Path, calls: Mapping[str, Sequence[Any]], given: NDArray[np.uint8]
         elif verb == "reconstruct":
             found[name] = model.reconstruct(given)
         elif verb == "encode":
-            found[name] = model.encode(given)
+            found[name] = model.encode_pictures(given)
         else:  # those that write files
             answer = getattr(limner, verb)(run, **arguments, out=scratch / name)
             found[name] = np.stack([np.asarray(Image.open(path)) for path in answer["files"]])

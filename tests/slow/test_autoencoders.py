@@ -50,7 +50,7 @@ def test_the_book_of_codes_is_in_use(tmp_path: Path) -> None:
     settings = (*QUIET, "stages.codec.share=0.95")
     model = limner.load(limner.train("fashion-mnist", preset="vq-vae", out=tmp_path, images=31_600, settings=settings).run)
     dataset = model.dataset()
-    codes = torch.from_numpy(model.encode(dataset.images.gather(dataset.indices("test"))))
+    codes = torch.from_numpy(model.encode_pictures(dataset.images.gather(dataset.indices("test"))))
     counts = torch.bincount(codes.flatten(), minlength=512)
     assert len(counts) == 512
     assert float(usage(counts.float())) > 0.8

@@ -29,8 +29,19 @@ class Cond:
 
     def to(self, device: torch.device) -> Cond:
         """The same conditions on `device`."""
+        return self._each(lambda part: part.to(device))
+
+    def rows(self, rows: Tensor) -> Cond:
+        """The conditions of the pictures whose numbers are `rows` [R] int64."""
+        return self._each(lambda part: part[rows.to(part.device)])
+
+    def repeat(self, count: int) -> Cond:
+        """The conditions of one picture for `count` pictures."""
+        return self._each(lambda part: part.expand(count, *part.shape[1:]))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Cond:
         parts = (self.label, self.text, self.image)
-        return Cond(*(None if part is None else part.to(device) for part in parts))
+        return Cond(*(None if part is None else change(part) for part in parts))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def generate(method: Method, seeds: Sequence[int], cond: Cond | None = None, sam
     images: list[Tensor] = []
     with exact(method.device.type):
         for rows, count in fixed_passes(len(seeds), method.chunk):
-            images.append(method.sample(_at(seeds, rows), _cond_at(cond, rows), settings)[:count])
+            images.append(method.sample(_at(seeds, rows), (cond or Cond()).rows(rows), settings)[:count])
     return torch.cat(images)
 
 
@@ -37,22 +37,17 @@ def latents_of(method: Method, seeds: Sequence[int]) -> Tensor:
 
 
 def render(method: Method, latents: Tensor, cond: Cond | None = None) -> Tensor:
-    """[N, dim] -> [N, C, H, W] in [-1, 1], in the same passes as `generate`: the latents of a seed give its very bits."""
+    """[N, dim] -> [N, C, H, W] in [-1, 1], in the same passes as `generate`: the latents of a seed give its very bits.
+
+    Differentiable in `latents`, where these require gradients.
+    """
     assert isinstance(method, LatentDecoder)
     images: list[Tensor] = []
-    with exact(method.device.type):
+    with exact(method.device.type), torch.set_grad_enabled(latents.requires_grad):
         for rows, count in fixed_passes(len(latents), method.chunk, latents.device):
-            images.append(method.picture(latents[rows], _cond_at(cond, rows))[:count])
+            images.append(method.picture(latents[rows], (cond or Cond()).rows(rows))[:count])
     return torch.cat(images)
 
 
 def _at(seeds: Sequence[int], rows: Tensor) -> list[int]:
     return [seeds[row] for row in rows.tolist()]
-
-
-def _cond_at(cond: Cond | None, rows: Tensor) -> Cond:
-    """The rows of every condition that there is."""
-    if cond is None:
-        return Cond()
-    conditions = (cond.label, cond.text, cond.image)
-    return Cond(*(None if each is None else each[rows.to(each.device)] for each in conditions))

@@ -91,8 +91,9 @@ def disentanglement(model: Loaded | None, dataset: Dataset, names: Sequence[str]
     codes = scenes.draw_factors(BANK, seed=0)
     latents = []
     for part in batches_of(BANK, 1000):
-        drawn = scenes.paint_factors(codes[part], (height, width))
-        latents.append(model.encode(drawn if channels == 3 else np.stack([from_pixels(one, shaping) for one in drawn])))
+        scene = scenes.paint_factors(codes[part], (height, width))
+        pictures = scene if channels == 3 else np.stack([from_pixels(one, shaping) for one in scene])
+        latents.append(model.encode_pictures(pictures))
     found = measure_latents(np.concatenate(latents).astype(np.float64), codes, names)
     each = zip(scenes.FACTORS, scenes.FACTORS.values(), *found.of_factors.values(), strict=True)
     return {

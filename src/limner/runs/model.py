@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from limner.core import precision
 from limner.core.address import public_address
-from limner.core.capabilities import Autoencoder
+from limner.core.capabilities import Autoencoder, Capability, LatentDecoder, capabilities
 from limner.core.cond import Cond
 from limner.core.config import Sampling, parse_sampling
 from limner.core.errors import InputError, nearest
@@ -22,7 +23,8 @@ from limner.core.images import batches_of, to_tensor, to_uint8
 from limner.core.method import Method, averaged
 from limner.core.precision import prepare_module
 from limner.core.process import configure_for_computation
-from limner.core.sampling import generate
+from limner.core.sampling import generate, latents_of, render
+from limner.core.text import encode_captions
 from limner.data.conditions import Conditions, takes_text_or_image
 from limner.data.dataset import Dataset
 from limner.data.prepare import prepare_source
@@ -50,25 +52,28 @@ class Loaded:
         self,
         seeds: Sequence[int] = range(16),
         label: str | None = None,
+        text: str | None = None,
+        given: NDArray[np.uint8] | None = None,
         sampling: Sampling | Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> NDArray[np.uint8]:
         """[len(seeds), H, W, C] uint8. Image i is a function of seeds[i] alone, to the bit, whatever stands beside it.
 
-        `label` is the name of a class (or its number, where no class is called so); without it, a model that knows classes
-        draws them as often as they were in training. How it draws is up to the family: `sampling` is its own model of sampling
-        settings, or a mapping of them, and `settings` are single ones by name, such as ``truncation=0.7`` of a GAN or
-        ``temperature=0.9`` of a prior over codes.
+        `label` is the name of a class (or its number, where no class is called so), `text` a caption, `given` the picture
+        [H, W, C'] uint8 that the new ones go with. Without a label or a text, a model that knows such draws them by the seed,
+        as often as they were in training. How it draws is up to the family: `sampling` is its own model of sampling settings, or
+        a mapping of them, and `settings` are single ones by name, such as ``truncation=0.7`` of a GAN or ``temperature=0.9`` of a
+        prior over codes.
 
-        Errors: `InputError` where the model does not generate, does not know `label` or a setting, or a value is out of range.
+        Errors: `InputError` where the model does not generate, cannot be asked for one of these, or a value is out of range.
         """
         if not self.method.generates:
             raise InputError(self._why_none_are_drawn())
-        chosen, own = self.class_of(label), self.sampling(sampling, **settings)
+        request, own = self.request(label, text, given), self.sampling(sampling, **settings)
         rows = []
         for part in batches_of(len(seeds), 32 * self.method.chunk):
             some = list(seeds)[part]
-            cond = self.cond(chosen, len(some))
+            cond = request.repeat(len(some))
             if takes_text_or_image(self.method):
                 cond = self.conditions.draw(some, self.method.accepts, cond).to(self.method.device)
             rows.append(to_uint8(generate(self.method, some, cond, own)))
@@ -121,9 +126,29 @@ class Loaded:
         )
         raise InputError(f"{self.run.path} knows no class '{label}'{nearest(label, classes)} (there are: {shown})")
 
-    def cond(self, chosen: int | None, count: int) -> Cond:
-        """`count` times the class of that number; empty for None."""
-        return Cond() if chosen is None else Cond(label=torch.full((count,), chosen, device=self.method.device))
+    def request(self, label: str | None = None, text: str | None = None, given: NDArray[np.uint8] | None = None) -> Cond:
+        """The conditions that a person asks for, of one picture; what is not asked for is None.
+
+        `given` is [H, W, C'] uint8. Errors: `InputError` for a condition that the model was not trained with, or that is not of
+        the kind that it was trained with.
+        """
+        chosen, accepts, device = self.class_of(label), self.method.accepts, self.method.device
+        if text is not None and "text" not in accepts:
+            raise InputError(f"{self.run.path} was trained without captions, so no text can be asked for; leave --text out")
+        if text is not None and not text.strip():
+            raise InputError("the text is empty; write what the picture shall show, or leave --text out")
+        if given is not None and "image" not in accepts:
+            raise InputError(f"{self.run.path} was trained without given pictures; leave --given out")
+        if given is None and "image" in accepts:
+            raise InputError(f"{self.run.path} draws pictures that go with a given one; name it with --given FILE")
+        shape = self.recipe.data.condition_shape
+        if given is not None and (given.dtype != np.uint8 or shape is None or given.shape != (*shape[1:], shape[0])):
+            raise InputError(f"the given picture has the shape {given.shape}; {self.run.path} takes uint8 [H, W, C] of {shape}")
+        return Cond(
+            label=None if chosen is None else torch.tensor([chosen], device=device),
+            text=None if text is None else torch.from_numpy(encode_captions([text], self.caption_length)).to(device),
+            image=None if given is None else to_tensor(given[None], device),
+        )
 
     @cached_property
     def conditions(self) -> Conditions:
@@ -133,8 +158,7 @@ class Loaded:
     @property
     def caption_length(self) -> int:
         """Bytes of a caption that the method reads; 0 where it takes no text."""
-        captions = self.conditions.captions
-        return 0 if captions is None else captions.length
+        return self.recipe.data.caption_length
 
     def reconstruct(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """[N, H, W, C] uint8, through the latents and back. Errors: `InputError` where the method has no encoder."""
@@ -157,23 +181,56 @@ class Loaded:
             f"{presets_making('continuous')[0]} (for single pictures `limner reconstruct` looks for the latents instead)"
         )
 
-    def encode(self, images: NDArray[np.uint8]) -> NDArray[Any]:
-        """[N, H, W, C] uint8, at least one -> [N, *shape of its latents]: float32, or the int64 numbers of codes.
+    def encode(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
+        """[N, C, H, W] in [-1, 1], or [N, H, W, C] uint8 -> [N, *shape of its latents]: float32, or the int64 numbers of codes.
 
-        Errors: `InputError` where the method has no encoder, or the pictures another shape.
+        Continuous latents are differentiable in `images`, where these require gradients. Errors: `InputError` where the method
+        has no encoder, or the pictures another shape.
         """
         method = self.encoder
-        self._check(images)
-        rows = []
-        with precision.exact(self.method.device.type), torch.inference_mode():
-            for part in batches_of(len(images), ENCODING_BATCH):
-                rows.append(method.encode(to_tensor(images[part], self.method.device)).cpu().numpy())
-        latents = np.concatenate(rows)
-        return latents.astype(np.float32 if np.issubdtype(latents.dtype, np.floating) else np.int64, copy=False)
+        if isinstance(images, np.ndarray):
+            self._check(images)
+            images = to_tensor(images, self.method.device)
+        elif tuple(images.shape[1:]) != self.recipe.data.spec().shape:
+            raise InputError(f"tensors for {self.run.path} are [N, {', '.join(map(str, self.recipe.data.spec().shape))}]")
+        with precision.exact(self.method.device.type), torch.set_grad_enabled(images.requires_grad):
+            parts = [method.encode(part.to(self.method.device)) for part in torch.split(images, ENCODING_BATCH)]
+        return torch.cat(parts)
+
+    def decode(self, latents: Tensor, label: str | None = None) -> Tensor:
+        """[N, *shape of its latents] -> [N, C, H, W] in [-1, 1], differentiable in continuous `latents`.
+
+        A generator without an encoder takes vectors [N, dim], such as those of `latents`, and draws the class `label`. Errors:
+        `InputError` where the model's pictures are no function of latents.
+        """
+        method, latents = self.method, latents.to(self.method.device)
+        cond = self.request(label).repeat(len(latents))
+        if not isinstance(method, Autoencoder | LatentDecoder):
+            raise InputError(f"{self.run.path} ({self.recipe.preset}) has no latents that could be decoded")
+        with precision.exact(method.device.type), torch.set_grad_enabled(latents.requires_grad):
+            if isinstance(method, Autoencoder):
+                return torch.cat([method.decode(part) for part in torch.split(latents, ENCODING_BATCH)])
+            return render(method, latents, cond)
+
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        """[len(seeds), dim]: the vectors that `sample` decodes. Errors: `InputError` where the model has none."""
+        if not isinstance(self.method, LatentDecoder):
+            raise InputError(f"{self.run.path} ({self.recipe.preset}) draws from no vector of latents")
+        with torch.no_grad():
+            return latents_of(self.method, seeds)
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the model can do beside drawing pictures (`limner.core.capabilities`)."""
+        return capabilities(self.method)
+
+    def encode_pictures(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        """`encode` of at least one picture [N, H, W, C] uint8, as an array. Errors: `InputError` as `encode` has them."""
+        return self.encode(images).cpu().numpy()
 
     def latent_shape(self) -> tuple[tuple[int, ...], bool]:
         """Of the latents of one picture, and whether these are codes. Errors: `InputError` where the method has no encoder."""
-        blank = self.encode(np.zeros((1, *self.shape), np.uint8))
+        blank = self.encode_pictures(np.zeros((1, *self.shape), np.uint8))
         return blank.shape[1:], blank.dtype == np.int64
 
     def _check(self, images: NDArray[np.uint8]) -> None:

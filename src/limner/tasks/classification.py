@@ -85,7 +85,7 @@ def classify_pictures(request: ClassifyRequest, on_progress: OnProgress) -> Clas
 
 
 def _labels(model: Loaded, inputs: Given, readout: Readout, classes: Sequence[str]) -> list[dict[str, Any]]:
-    latents = torch.from_numpy(model.encode(inputs.images)).flatten(1)
+    latents = torch.from_numpy(model.encode_pictures(inputs.images)).flatten(1)
     told = {}
     for name, shares in (("probe", readout.probabilities(latents)), ("knn", readout.shares(latents))):
         best = shares.max(1)

@@ -34,7 +34,7 @@ def embed_pictures(request: EmbedRequest, on_progress: OnProgress) -> EmbedResul
         if split is not None:
             raise InputError("--split is for data sets, not for single pictures; leave it out")
         inputs = read_pictures(model, sources)
-        latents, prepared, name = model.encode(inputs.images), inputs.prepared, "pictures"
+        latents, prepared, name = model.encode_pictures(inputs.images), inputs.prepared, "pictures"
         arrays = {"files": np.array(inputs.names)}
     else:
         dataset = model.dataset(sources[0] if sources else None)
@@ -69,6 +69,6 @@ def encode_rows(model: Loaded, dataset: Dataset, rows: NDArray[np.int64], on_pro
     """[n, *shape]: the latents of these rows of `dataset`, float32 or int64 codes."""
     parts = []
     for part in batches_of(len(rows), AT_ONCE):
-        parts.append(model.encode(dataset.images.gather(rows[part])))
+        parts.append(model.encode_pictures(dataset.images.gather(rows[part])))
         on_progress(Progress("encoding", part.stop, len(rows)))
     return np.concatenate(parts)

@@ -67,6 +67,22 @@ def read_pictures(model: Loaded, paths: Sequence[object]) -> Given:
     return Given(names, np.stack(images), prepared)
 
 
+def read_given(model: Loaded, path: Path) -> NDArray[np.uint8]:
+    """[H, W, C'] uint8: the picture file that new pictures are to go with, shaped as those of the run's data were.
+
+    Errors: `InputError` where the model takes none, or the file cannot be read.
+    """
+    shape, data = model.recipe.data.condition_shape, model.recipe.data
+    if shape is None:
+        raise InputError(f"{model.run.path} was trained without given pictures; leave --given out")
+    channels, height, width = shape
+    shaping = Shaping((height, width), data.fit, channels, pictures.parse_background(data.background))
+    try:
+        return pictures.read(bytes_of(path.expanduser()), shaping)[0]
+    except Unreadable as error:
+        raise InputError(f"{path} cannot be used: {error}; give a picture file such as .png or .jpg") from error
+
+
 def _done(info: PictureInfo, shaping: Shaping) -> str:
     """Such as "30x20 RGB -> 8x8 grey (crop)" (height x width); empty where the picture was taken as it is."""
     height, width = shaping.size

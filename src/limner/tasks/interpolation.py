@@ -54,7 +54,7 @@ def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -
             raise InputError(f"an interpolation needs two ends, and {inputs.names[0]} is one; give another picture")
         latents, labels = latents_of_pictures(model, inputs, request.label, on_progress)
     else:
-        requested = model.cond(model.class_of(request.label), len(seeds))
+        requested = model.request(request.label).repeat(len(seeds))
         latents, labels = latents_of(model.method, seeds), model.method.conditions(seeds, requested).label
     frames, classes = _between(latents, labels, steps, model.method.gaussian)
     pictures = to_uint8(render(model.method, frames, Cond(label=classes)))
@@ -85,9 +85,8 @@ def latents_of_pictures(
     """Latents [N, dim] and labels [N] of pictures: encoded where the method can, else looked for."""
     method = model.method
     if isinstance(method, Autoencoder):
-        chosen = model.class_of(label)
-        latents = torch.from_numpy(model.encode(inputs.images)).to(method.device)
-        return latents.flatten(1), model.cond(chosen, len(inputs.names)).label
+        latents = torch.from_numpy(model.encode_pictures(inputs.images)).to(method.device)
+        return latents.flatten(1), model.request(label).repeat(len(inputs.names)).label
     inversion = invert(model, inputs.images, Search(label=label), on_progress)
     labels = None if inversion.labels is None else torch.from_numpy(inversion.labels).to(method.device)
     return torch.from_numpy(inversion.latents).to(method.device), labels

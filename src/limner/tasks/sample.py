@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from limner.core.fields import Cli, OutputFile, OutputFolder, RunPath, Seeds, choose_seeds
+from limner.core.fields import Cli, InputPath, OutputFile, OutputFolder, RunPath, Seeds, choose_seeds
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
@@ -22,6 +22,10 @@ class SampleRequest(Request):
     seeds: Seeds | None = Field(None, description="Which pictures: one seed is one picture.")
     count: int | None = Field(None, description="The first so many seeds; default 16.")
     label: Annotated[str | None, Cli("CLASS")] = Field(None, description="Draw this class, where the model knows classes.")
+    text: str | None = Field(None, description="Draw what this says, where the model was trained with captions.")
+    given: Annotated[InputPath | None, Cli("FILE")] = Field(
+        None, description="Draw what goes with this picture, where the model was trained with given pictures."
+    )
     sampling: dict[str, Any] = Field(
         default_factory=dict, description="The model's own choices of how to draw, such as truncation or temperature."
     )
@@ -60,6 +64,9 @@ class SampleResult(Result):
     """The array file: ``images`` [N, H, W, C] uint8 and ``seeds`` [N]."""
     seeds: list[int]
     label: str | None
+    text: str | None
+    given: str | None
+    """The file of the given picture."""
     images_per_second: float
     checkpoint: int
     """Images that the checkpoint had been trained on."""

@@ -16,6 +16,7 @@ from limner.core.images import grid, save_png
 from limner.core.progress import OnProgress
 from limner.recipes.registry import sampling_fields
 from limner.runs.model import Loaded, load
+from limner.tasks.inputs import read_given
 from limner.tasks.sample import SampleRequest, SampleResult
 
 
@@ -27,12 +28,14 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
     model = load(request.run, request.checkpoint)
     sampling = model.sampling(request.sampling)
     began = time.perf_counter()
-    images = model.sample(seeds, request.label, sampling)
+    given = None if request.given is None else read_given(model, request.given)
+    images = model.sample(seeds, request.label, request.text, given, sampling)
     seconds = time.perf_counter() - began
     label = model.class_of(request.label)
     class_name = None if label is None else model.recipe.data.classes[label]
     changed = {name: _text(value) for name, value in sampling.changed().items()}
-    about = origin(model, label=class_name, **changed) if request.metadata else None
+    given_name = None if request.given is None else request.given.name
+    about = origin(model, label=class_name, text=request.text, given=given_name, **changed) if request.metadata else None
     if out is None and (request.npz is None or request.grid):
         out = model.run.path / "samples"
         if class_name is not None:
@@ -47,6 +50,8 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
         npz=None if request.npz is None else str(request.npz),
         seeds=seeds,
         label=class_name,
+        text=request.text,
+        given=None if request.given is None else str(request.given),
         images_per_second=round(len(seeds) / max(seconds, 1e-9), 1),
         checkpoint=model.checkpoint.images,
         **{name: field.default for name, field in sampling_fields().items()} | sampling.model_dump(),

@@ -53,7 +53,7 @@ def measure_spread(model: Loaded) -> Spread:
         dataset = model.dataset()
         rows = dataset.indices("train")
         rows = rows[np.linspace(0, len(rows) - 1, min(MEASURED, len(rows))).astype(np.int64)]
-        latents = torch.from_numpy(model.encode(dataset.images.gather(rows))).flatten(1)
+        latents = torch.from_numpy(model.encode_pictures(dataset.images.gather(rows))).flatten(1)
     else:
         latents = latents_of(model.method, range(SCORED_SEEDS, SCORED_SEEDS + MEASURED)).cpu()
     return Spread(latents.mean(0), latents.std(0, correction=0))
@@ -69,7 +69,7 @@ def traverse_latents(request: TraverseRequest, on_progress: OnProgress) -> Trave
     began = time.perf_counter()
     inputs = None if request.image is None else _one_picture(model, request.image)
     if inputs is None:
-        requested = model.cond(model.class_of(request.label), 1)
+        requested = model.request(request.label)
         base, labels = latents_of(method, [request.seed]), method.conditions([request.seed], requested).label
     else:
         base, labels = latents_of_pictures(model, inputs, request.label, on_progress)

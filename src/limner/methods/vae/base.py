@@ -137,9 +137,8 @@ class AutoencoderBase(Method, Autoencoder, LatentDecoder):
         """[B, entries] -> [B, C, H, W] in [-1, 1], differentiable in `latents`."""
         return self.decode(latents.reshape(-1, *self.shape))
 
-    @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] in [-1, 1] -> [B, *shape], the posterior's mean."""
+        """[B, C, H, W] in [-1, 1] -> [B, *shape], the posterior's mean; differentiable in `images`."""
         return self.posterior(self.codec.encode(images))[0]
 
     def decode(self, latents: Tensor) -> Tensor:
