@@ -61,8 +61,8 @@ class Loaded:
 
         `label` is the name of a class (or its number, where no class is called so), `text` a caption, `given` the picture
         [H, W, C'] uint8 that the new ones go with. Without a label or a text, a model that knows such draws them by the seed,
-        as often as they were in training. How it draws is up to the family: `sampling` is its own model of sampling settings, or
-        a mapping of them, and `settings` are single ones by name, such as ``truncation=0.7`` of a GAN or ``temperature=0.9`` of a
+        as often as they were in training. How it draws is up to the family: `sampling` is its own model of settings, or a
+        mapping of them, and `settings` are single ones by name, such as ``truncation=0.7`` of a GAN or ``temperature=0.9`` of a
         prior over codes.
 
         Errors: `InputError` where the model does not generate, cannot be asked for one of these, or a value is out of range.
