@@ -150,6 +150,8 @@ def takes_text_or_image(method: Method) -> bool:
 
 def generate_images(method: Method, seeds: Sequence[int], conditions: Conditions) -> NDArray[np.uint8]:
     """[len(seeds), H, W, C]: the picture of each seed under the conditions that it draws, in passes of a fixed size."""
+    if not takes_text_or_image(method):
+        return to_uint8(generate(method, seeds))
     images = []
     for part in batches_of(len(seeds), PASSES_AT_ONCE * method.chunk):
         some = seeds[part]
