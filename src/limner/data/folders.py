@@ -16,11 +16,11 @@ from limner.data.listing import Entry, Fault, Files, Listing, Rejected, Tree, pr
 from limner.data.options import SPLITS, DataOptions, split_of
 from limner.data.pairs import pair_pictures
 from limner.data.pictures import openable
-from limner.data.source import PictureSource
+from limner.data.source import DataSource
 from limner.data.trees import dataset_name, escapes, hidden, open_tree
 
 
-class ImageSource(PictureSource):
+class ImageSource(DataSource):
     """Picture files in a folder or an archive."""
 
     def __init__(self, tree: Tree) -> None:
