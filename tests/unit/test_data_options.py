@@ -15,7 +15,7 @@ from limner.data.listing import Listing
 from limner.data.options import DataOptions, ImageOptions
 from limner.data.prepare import check, prepare
 from limner.data.reuse import cache_key
-from limner.data.source import PictureSource
+from limner.data.source import DataSource
 from limner.recipes.recipe import DataConfig
 
 MADE_BEFORE = {
@@ -37,7 +37,7 @@ MADE_BEFORE = {
 """Keys of sets that were prepared before the options were a model, for a source called pets."""
 
 
-class Pets(PictureSource):
+class Pets(DataSource):
     """A source of which only the name and the identity are asked for."""
 
     name = "pets"

@@ -15,6 +15,7 @@ from PIL import Image
 
 import made
 from limner.core.errors import InputError
+from limner.core.progress import Progress
 from limner.data.dataset import Dataset, fingerprint_of, open_dataset, summary
 from limner.data.listing import Arrays, Listing
 from limner.data.options import DataOptions
@@ -275,10 +276,9 @@ def test_arrays_have_given_pictures_too(tmp_path: Path, channels: int) -> None:
 
 
 def test_the_progress_counts_both_pictures_of_a_pair(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    root = made.paired(tmp_path, 5)
-    check(root, progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (10, 10)
+    events: list[Progress] = []
+    check(made.paired(tmp_path, 5), on_progress=events.append)
+    assert (events[-1].done, events[-1].total) == (10, 10)
 
 
 def test_a_caption_with_half_a_surrogate_pair_can_be_stored(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from limner.core.errors import InputError
 from limner.data.dataset import open_dataset, summary
 from limner.data.duplicates import find_groups, signatures
 from limner.data.options import SplitRule
-from limner.data.prepare import READING, check, prepare
+from limner.data.prepare import check, prepare
+from limner.data.reading import READING
 from limner.data.splits import choose, deal
 
 

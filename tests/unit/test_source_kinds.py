@@ -23,7 +23,7 @@ from limner.data.listing import Arrays, Listing
 from limner.data.npz import ArrayFileSource
 from limner.data.options import DataOptions
 from limner.data.prepare import check, prepare
-from limner.data.source import PictureSource
+from limner.data.source import DataSource
 from limner.data.sources import SOURCES, BuiltInSource, RemoteSource, SourceKind, find_source, is_data_set, kind_of, locate
 
 SMALL = ("method.width=8", "method.widest=16", "method.latent=4", "batch.size=16", "score.points=0", "previews.count=4")
@@ -35,7 +35,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-class PixSource(PictureSource):
+class PixSource(DataSource):
     """A .pix file: a line ``HEIGHT WIDTH``, then grey pictures of that size, byte by byte."""
 
     def __init__(self, path: Path) -> None:

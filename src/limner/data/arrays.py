@@ -22,7 +22,7 @@ from limner.core.errors import InputError
 from limner.core.progress import OnProgress, silent
 from limner.data.listing import Arrays, Listing, printable
 from limner.data.options import SPLITS, DataOptions
-from limner.data.source import PictureSource
+from limner.data.source import DataSource
 from limner.data.trees import dataset_name
 
 IDX_ENDINGS = tuple(f"images{mark}idx{axes}-ubyte{gzip}" for mark in "-." for axes in "34" for gzip in ("", ".gz"))
@@ -156,7 +156,7 @@ def _cifar_parts(where: str, files: Mapping[str, bytes], meta: bytes) -> tuple[l
     return parts, tuple(line.strip() for line in io.StringIO(meta.decode("utf-8", "replace")) if line.strip())
 
 
-class IdxSource(PictureSource):
+class IdxSource(DataSource):
     """The IDX files in a folder, or one IDX file of pictures with the labels beside it."""
 
     def __init__(self, path: Path) -> None:
@@ -170,7 +170,7 @@ class IdxSource(PictureSource):
         return as_listing(str(self.path), [read_idx_part(path) for path in images], (), labelled=options.labels == "auto")
 
 
-class CifarSource(PictureSource):
+class CifarSource(DataSource):
     """A folder in the CIFAR-10 binary layout."""
 
     def __init__(self, path: Path) -> None:

@@ -7,20 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from limner.core.errors import InputError
 from limner.core.progress import OnProgress, silent
 from limner.data import metadata
-from limner.data.labels import natural_order
+from limner.data.labels import labels_of
 from limner.data.listing import Entry, Fault, Files, Listing, Rejected, Tree, printable
 from limner.data.options import SPLITS, DataOptions, split_of
 from limner.data.pairs import pair_pictures
 from limner.data.pictures import openable
-from limner.data.source import PictureSource
+from limner.data.source import DataSource
 from limner.data.trees import dataset_name, escapes, hidden, open_tree
 
 
-class ImageSource(PictureSource):
+class ImageSource(DataSource):
     """Picture files in a folder or an archive."""
 
     def __init__(self, tree: Tree) -> None:
@@ -70,33 +71,31 @@ def _list_pictures(tree: Tree, options: DataOptions) -> Listing:
             first = f" ({pairs.rejected[0].file} {pairs.rejected[0].reason})" if pairs.rejected else ""
             raise InputError(f"{where} holds no picture with its given picture{first}; correct the column given_file_name")
     places = _places(pictures, options)
-    kept: list[str] = []
+    selection: list[str] = []
     splits: list[int] = []
     folders: list[str | None] = []
     for name, (split, folder) in zip(pictures, places, strict=True):
         if split == "":
             rejected.append(Rejected(printable(name), "outside the folders train, val and test"))
         else:
-            kept.append(name)
+            selection.append(name)
             splits.append(-1 if split is None else SPLITS.index(split))
             folders.append(folder)
-    told = any(row.label for row in tables.values())
-    labels: list[str | None] = [None] * len(kept)
+    tables_have_labels = any(row.label for row in tables.values())
+    labels: NDArray[np.int64] | None = None
+    classes: tuple[str, ...] = ()
     if options.labels == "auto":
-        labels = [tables[name].label if name in tables else None for name in kept] if told else folders
-    classes = tuple(sorted({label for label in labels if label is not None}, key=natural_order))
-    if len(classes) < 2:  # one class tells nothing apart
-        classes = ()
-    numbers = {label: number for number, label in enumerate(classes)}
-    texts = [(tables[name].text or "") if name in tables else "" for name in kept]
+        names = [tables[name].label if name in tables else None for name in selection] if tables_have_labels else folders
+        labels, classes = labels_of(names, len(selection), None, str(where))
+    texts = [(tables[name].text or "") if name in tables else "" for name in selection]
     return Listing(
-        Files(tree, tuple(kept)),
+        Files(tree, tuple(selection)),
         np.array(splits, np.int8),
-        np.array([-1 if label is None else numbers[label] for label in labels], np.int64) if classes else None,
+        labels,
         tuple(printable(label) for label in classes),
         tuple(texts) if any(texts) else None,
         rejected=tuple(rejected),
-        given_content=None if pairs is None else Files(tree, tuple(pairs.partners[name] for name in kept)),
+        given_content=None if pairs is None else Files(tree, tuple(pairs.partners[name] for name in selection)),
         other=other,
     )
 
@@ -113,7 +112,7 @@ def _tables(
     Also the full names of all given pictures, of those rows as well.
     """
     all_given: set[str] = set()
-    found: dict[str, metadata.Row] = {}
+    rows: dict[str, metadata.Row] = {}
     faults: list[Rejected] = []
     there = set(pictures)
     for table, payload in tree.read([entry.name for entry in entries]):
@@ -133,8 +132,8 @@ def _tables(
             elif full not in there:
                 faults.append(Rejected(printable(name), f"listed in {printable(table)}, but there is no such picture"))
             else:
-                found[full] = replace(row, given_file_name=partner)
-    return found, frozenset(all_given), faults
+                rows[full] = replace(row, given_file_name=partner)
+    return rows, frozenset(all_given), faults
 
 
 def _places(pictures: Sequence[str], options: DataOptions) -> list[tuple[str | None, str | None]]:

@@ -29,7 +29,7 @@ from limner.data.listing import Entry, Fault, Files, Listing, Payload
 from limner.data.memory import bytes_of_tensor, is_tensor
 from limner.data.options import DataOptions
 from limner.data.pictures import Unreadable, upright
-from limner.data.source import PictureSource
+from limner.data.source import DataSource
 
 TORCH_LINE = "a torch Dataset of pictures or pairs (picture, label)"
 HUGGING_FACE_LINE = "a Hugging Face Dataset with a column of pictures"
@@ -136,7 +136,7 @@ def _one_column(columns: Sequence[str], usual: str, what: str) -> str | None:
     return (usual if usual in columns else columns[0]) if columns else None
 
 
-class ItemSource(PictureSource):
+class ItemSource(DataSource):
     """The `count` items that `read_item` gives by number. They are read once, when anything is asked about them."""
 
     def __init__(

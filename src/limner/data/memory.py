@@ -21,7 +21,7 @@ from limner.core.progress import OnProgress, silent
 from limner.data.labels import labels_of
 from limner.data.listing import Arrays, Listing
 from limner.data.options import DataOptions
-from limner.data.source import PictureSource
+from limner.data.source import DataSource
 
 ARRAY_LINE = "an array [N, H, W, C] or [N, H, W] of uint8, a tensor [N, C, H, W], a pair (images, labels), or a mapping of them"
 KEYS = ("images", "labels", "captions", "classes")
@@ -41,7 +41,7 @@ def is_array_source(source: object) -> bool:
 
 
 @dataclass(eq=False)
-class ArraySource(PictureSource):
+class ArraySource(DataSource):
     """N pictures of one shape in memory, or mapped from a file."""
 
     name: str

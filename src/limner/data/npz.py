@@ -30,7 +30,7 @@ from limner.data.labels import labels_of
 from limner.data.listing import Listing
 from limner.data.memory import ArraySource, pixels_of
 from limner.data.options import DataOptions
-from limner.data.source import PictureSource
+from limner.data.source import DataSource
 from limner.data.trees import dataset_name
 
 Pixels = NDArray[np.uint8]
@@ -152,7 +152,7 @@ def _header(member: IO[bytes]) -> Header:
     return header
 
 
-class ArrayFileSource(PictureSource):
+class ArrayFileSource(DataSource):
     """An ``.npy`` file of pictures, or an ``.npz`` with `images` and perhaps `labels`; the pixels are mapped, not loaded."""
 
     def __init__(self, path: Path) -> None:

@@ -12,20 +12,17 @@ from typing import Any
 
 from limner.core.address import is_address
 from limner.core.files import cache_folder, os_errors_as_input_errors
-from limner.core.progress import OnProgress, Progress, silent
+from limner.core.progress import OnProgress, silent
 from limner.data.dataset import SCHEMA, SCHEMA_VERSION, Dataset, is_prepared, open_dataset
 from limner.data.options import DataOptions
 from limner.data.plan import plan_dataset
-from limner.data.reading import Count, Store, read_all
+from limner.data.reading import Store, read_all
 from limner.data.remote import local_source
 from limner.data.report import CheckReport, report_of, report_of_plan
 from limner.data.reuse import adopt_prepared, cache_key, find_prepared, find_same
 from limner.data.sizing import choose_shaping, select_listing
 from limner.data.sources import RemoteSource, describe_source, find_source
 from limner.data.writer import write_dataset
-
-READING = "preparing data"
-"""What the progress of reading pictures is called; a download has other names."""
 
 
 def check(source: object, *, workers: int | None = None, on_progress: OnProgress = silent, **options: Any) -> CheckReport:
@@ -76,7 +73,7 @@ def check_source(
     origin, label = find_source(source), describe_source(source)
     listing = select_listing(origin, options, on_progress)
     shaping = choose_shaping(listing, options)
-    reading = read_all(listing, shaping, workers=workers, progress=_picture_count(on_progress))
+    reading = read_all(listing, shaping, workers=workers, on_progress=on_progress)
     plan = plan_dataset(label, listing, reading, shaping, options)
     return report_of_plan(label, origin.name, listing, reading, plan, seconds=time.monotonic() - started)
 
@@ -116,7 +113,7 @@ def prepare_source(
         with tempfile.TemporaryDirectory(prefix=".unsorted-", dir=base) as scratch:
             # Pixels are stored as they are read. Only then are their duplicates known, and with them the order of the rows.
             with Store(Path(scratch) / "pixels", (len(listing), *shaping.size, shaping.channels)) as store:
-                reading = read_all(listing, shaping, store=store, workers=workers, progress=_picture_count(on_progress))
+                reading = read_all(listing, shaping, store=store, workers=workers, on_progress=on_progress)
                 plan = plan_dataset(label, listing, reading, shaping, options)
                 height, width, channels = plan.shape
                 name = f"{origin.name}-{height}x{width}x{channels}-{key}"
@@ -139,7 +136,3 @@ def _prepared_folder(source: object) -> Path | None:
     if isinstance(place, str | Path) and not is_address(place) and is_prepared(Path(place).expanduser()):
         return Path(place).expanduser()
     return None
-
-
-def _picture_count(on_progress: OnProgress) -> Count:
-    return lambda done, total: on_progress(Progress(READING, done, total))

@@ -25,13 +25,14 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from limner.core.progress import OnProgress, Progress, silent
 from limner.data import pictures
 from limner.data.duplicates import Signatures, signatures
 from limner.data.listing import Arrays, Fault, Files, Listing, Payload, Rejected, printable
 from limner.data.pictures import PictureInfo, Shaping, Unreadable, binarised
 
-Count = Callable[[int, int], None]
-"""Is called with (pictures read, pictures in all)."""
+READING = "preparing data"
+"""What the progress of reading pictures is called; a download has other names."""
 _FILES_PER_CHUNK, _ROWS_PER_CHUNK = 32, 1024
 Facts = TypeVar("Facts")
 """What is worked out about pictures while they are read, in the threads that read."""
@@ -141,7 +142,7 @@ def read_all(
     *,
     store: Store | None = None,
     workers: int | None = None,
-    progress: Count | None = None,
+    on_progress: OnProgress = silent,
 ) -> Reading:
     """Decodes and shapes all pictures, and then their given pictures where the listing has them.
 
@@ -149,7 +150,7 @@ def read_all(
     neither the number of `workers` nor their order. A picture whose given picture cannot be read is rejected with it.
     """
     count, content = len(listing), listing.content
-    tick = _counter(progress, count if listing.given_content is None else 2 * count)
+    tick = _counter(on_progress, count if listing.given_content is None else 2 * count)
     reading = Reading(
         np.zeros(count, np.bool_),
         Signatures.empty(count),
@@ -203,15 +204,14 @@ def _name(content: Files | Arrays, row: int) -> str:
     return printable(content.names[row]) if isinstance(content, Files) else str(row)
 
 
-def _counter(progress: Count | None, total: int) -> Callable[[int], None]:
-    """What is called with the number of pictures read since it was called before, and tells `progress` of all."""
+def _counter(on_progress: OnProgress, total: int) -> Callable[[int], None]:
+    """A function of the number of pictures read since it was last called, which reports how many were read of `total`."""
     done = 0
 
     def tick(more: int) -> None:
         nonlocal done
         done += more
-        if progress is not None:
-            progress(done, total)
+        on_progress(Progress(READING, done, total))
 
     return tick
 

@@ -14,10 +14,10 @@ from limner.core.files import cache_folder
 from limner.core.progress import OnProgress, silent
 from limner.data.dataset import SCHEMA_VERSION, Dataset, is_prepared, open_dataset
 from limner.data.options import DataOptions
-from limner.data.source import PictureSource
+from limner.data.source import DataSource
 
 
-def cache_key(source: PictureSource, options: DataOptions, on_progress: OnProgress = silent) -> str:
+def cache_key(source: DataSource, options: DataOptions, on_progress: OnProgress = silent) -> str:
     """12 hex digits that change with the source, the options and the format."""
     text = json.dumps([SCHEMA_VERSION, source.name, source.identity(on_progress), options.as_json()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

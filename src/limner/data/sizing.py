@@ -13,7 +13,7 @@ from limner.data.listing import Files, Listing
 from limner.data.options import SPLITS, DataOptions
 from limner.data.pictures import Shaping, Unreadable
 from limner.data.reading import bytes_of
-from limner.data.source import PictureSource
+from limner.data.source import DataSource
 from limner.data.sources import describe_source, find_source
 from limner.data.splits import choose
 
@@ -21,7 +21,7 @@ _DEFAULT_SIDE = 64
 _LARGEST_SIDE = 128  # pictures that share a size up to this one keep it
 
 
-def select_listing(source: PictureSource, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
+def select_listing(source: DataSource, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
     """The listing of `source`, cut down to the one split and the number of pictures that were asked for."""
     listing = source.listing(options, on_progress)
     only = options.split_rule.only

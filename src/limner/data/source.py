@@ -9,7 +9,7 @@ from limner.data.listing import Listing
 from limner.data.options import DataOptions
 
 
-class PictureSource(ABC):
+class DataSource(ABC):
     """Where pictures come from. Opening one reads nothing yet."""
 
     name: str

@@ -20,7 +20,7 @@ from limner.core.table import Table
 from limner.data import arrays, digits, folders, items, memory, named, npz, remote, scenes
 from limner.data.listing import Listing, Rejected, printable
 from limner.data.options import DataOptions
-from limner.data.source import PictureSource
+from limner.data.source import DataSource
 from limner.data.trees import ARCHIVES, dataset_name, escapes
 
 BUILT_IN: Mapping[str, str] = {
@@ -52,7 +52,7 @@ class SourceKind:
 
     line: str
     """What a person may give, such as "a folder of pictures": for errors and lists."""
-    open: Callable[[Any], PictureSource]
+    open: Callable[[Any], DataSource]
     """Of what was recognised: a `Path`, or the object itself. Errors: `InputError`."""
     recognises: Callable[[object], bool] | None = None
     """Whether a source is of this kind: a name or an address as text, a `Path`, or an object of the program. It is called for
@@ -75,7 +75,7 @@ class SourceKind:
         return bool(self.endings) and file_name.lower().endswith(self.endings)
 
 
-def find_source(source: object) -> PictureSource:
+def find_source(source: object) -> DataSource:
     """Opens a source of any kind in `SOURCES`.
 
     A built-in name is recognised before a path: a folder called ``mnist`` is reached as ``./mnist``. Errors: `InputError` in
@@ -163,7 +163,7 @@ def _why_no_source(source: object, place: object) -> str:
     return f"there is no '{source}', neither as a path nor as a data set's name{hint}"
 
 
-class BuiltInSource(PictureSource):
+class BuiltInSource(DataSource):
     """A data set by its name in `BUILT_IN`."""
 
     def __init__(self, name: str) -> None:
@@ -182,7 +182,7 @@ class BuiltInSource(PictureSource):
         return named.load(self.name, labelled=labelled, on_progress=on_progress)
 
 
-class RemoteSource(PictureSource):
+class RemoteSource(DataSource):
     """A source of any other kind behind an address.
 
     A set that was prepared before is recognised by what the server says of its files, so that nothing is fetched for it. Where

@@ -10,13 +10,13 @@ from PIL import Image
 
 from limner.core.errors import InputError
 from limner.data.memory import open_array
-from limner.data.source import PictureSource
+from limner.data.source import DataSource
 from limner.data.sources import SourceKind
 
 _NAME = re.compile(r"(?P<name>.+)\.(?P<height>\d+)x(?P<width>\d+)\.sheet\.png", re.IGNORECASE)
 
 
-def open_sheet(path: Path) -> PictureSource:
+def open_sheet(path: Path) -> DataSource:
     """The tiles of a sheet, row by row; what is left at the right and at the bottom is no tile.
 
     Errors: `InputError` where the name does not say how large the tiles are, or the sheet is smaller than one.
