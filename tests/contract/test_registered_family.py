@@ -25,7 +25,6 @@ from limner.core.seeds import noise
 from limner.recipes.registry import METHODS, PRESETS, Family, Preset
 from limner.recipes.settings import compose, known_keys
 from limner.runs.run import Run
-from limner.training.train import resume, train
 
 
 class PlainSampling(Sampling):
@@ -112,7 +111,7 @@ def plain() -> Iterator[None]:
 def run(plain: None, tmp_path: Path) -> Run:
     path = tmp_path / "mine.yaml"
     path.write_text(RECIPE)
-    return Run(train("digits", preset=str(path), out=tmp_path / "whole", images=96, seed=3, settings=QUIET).run)
+    return Run(limner.train("digits", preset=str(path), out=tmp_path / "whole", images=96, seed=3, settings=QUIET).run)
 
 
 def test_it_trains_from_a_recipe_file_and_is_loaded(run: Run) -> None:
@@ -136,8 +135,8 @@ def test_it_trains_from_a_recipe_file_and_is_loaded(run: Run) -> None:
 def test_it_resumes_to_the_bit(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     with at_images(48, ask_to_stop):
-        half = train("digits", preset=str(path), out=tmp_path / "half", images=96, seed=3, settings=QUIET)
-    resume(half.run)
+        half = limner.train("digits", preset=str(path), out=tmp_path / "half", images=96, seed=3, settings=QUIET)
+    limner.resume(half.run)
     assert_same_weights(run, Run(half.run))
 
 
@@ -167,7 +166,7 @@ def test_its_preset_is_one_like_others(plain: None, tmp_path: Path) -> None:
 )
 def test_mistakes_in_its_settings_are_one_line(settings: Sequence[str], words: str, plain: None, tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
-        train("digits", preset="plain-fast", out=tmp_path, images=32, settings=(*QUIET, *settings))
+        limner.train("digits", preset="plain-fast", out=tmp_path, images=32, settings=(*QUIET, *settings))
     assert words in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -152,6 +152,11 @@ class Sampling(Settings):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        for info in cls.model_fields.values():
+            info.description = " ".join(info.description.split()) if info.description else None  # on one line
+
     def changed(self) -> dict[str, Any]:
         """The settings that are not at their defaults."""
         values = self.model_dump()
@@ -290,16 +295,16 @@ def parse_sampling(kind: type[AnySampling], values: Mapping[str, Any], model: st
         name = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "extra_forbidden":
             names = tuple(kind.model_fields)
-            listed = f"there are: {', '.join(names)}" if names else "it has none"
-            raise InputError(f"{model} has no sampling setting '{name}'{nearest(name, names)} ({listed})") from error
+            choices = f"there are: {', '.join(names)}" if names else "it has none"
+            raise InputError(f"{model} has no sampling setting '{name}'{nearest(name, names)} ({choices})") from error
         message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         if name not in kind.model_fields:
             raise InputError(f"sampling: {message}") from error
         value, info = first["input"], kind.model_fields[name]
         if first["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"):
-            shown = f"{value:g}" if isinstance(value, int | float) else repr(value)
+            number = f"{value:g}" if isinstance(value, int | float) else repr(value)
             raise InputError(
-                f"{name} {shown} is out of range; give {_range(info)} ({info.default:g} is the default)"
+                f"{name} {number} is out of range; give {_range(info)} ({info.default:g} is the default)"
             ) from error
         raise InputError(f"{name} {value!r} cannot be used; give {message}") from error
 

@@ -203,5 +203,5 @@ def sampling_fields() -> Mapping[str, FieldInfo]:
     """Every sampling setting that some family has, for help and forms; of two families' settings of one name, the first."""
     fields: dict[str, FieldInfo] = {}
     for family in METHODS.values():
-        fields = dict(family.sampling.model_fields) | fields
+        fields |= {name: info for name, info in family.sampling.model_fields.items() if name not in fields}
     return fields

@@ -64,11 +64,13 @@ def automatic_gamma(height: int, width: int, batch_size: int) -> float:
 
 
 class GanSampling(Sampling):
-    """How a GAN draws pictures."""
+    """How a GAN draws pictures.
+
+    Truncation multiplies the noise z; Brock et al. 2018, arXiv:1809.11096, draw its outliers again instead.
+    """
 
     truncation: float = Field(1.0, gt=0, allow_inf_nan=False)
-    """Factor of the noise z: below 1 the pictures are more typical and less varied (Brock et al. 2018, arXiv:1809.11096, which
-    resamples outliers instead of scaling)."""
+    """Below 1: more typical, less varied pictures."""
 
 
 class NetworkConfig(Settings):

@@ -15,10 +15,13 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class AutoencoderSampling(Sampling):
-    """How an autoencoder draws pictures: it decodes latents that are drawn from its prior."""
+    """How an autoencoder draws pictures: it decodes latents that are drawn from its prior.
+
+    Truncation multiplies their distance from the prior's mean.
+    """
 
     truncation: float = Field(1.0, gt=0, allow_inf_nan=False)
-    """Factor of the latents' distance from the prior's mean: below 1 the pictures are more typical and less varied."""
+    """Below 1: more typical, less varied pictures."""
 
 
 class AutoencoderBaseConfig(MethodConfig):

@@ -24,15 +24,18 @@ class VqVaeSampling(Sampling):
 
 
 class PriorSampling(Sampling):
-    """How a prior draws the codes of a picture, one after the other."""
+    """How a prior draws the codes of a picture, one after the other.
+
+    The temperature divides the logits. Of the resulting probabilities only the `top_k` largest stay (Fan et al. 2018,
+    arXiv:1805.04833), and of these the fewest that sum to `top_p` (Holtzman et al. 2020, arXiv:1904.09751).
+    """
 
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
-    """Divides the logits: below 1 the pictures are more typical and less varied."""
+    """Priors over codes: below 1, more typical, less varied."""
     top_k: int = Field(0, ge=0)
-    """Each code is drawn from so many likeliest ones only (Fan et al. 2018, arXiv:1805.04833); 0 is all."""
+    """Priors over codes: draw from so many likeliest codes only; 0 is all."""
     top_p: float = Field(1.0, gt=0, le=1)
-    """Each code is drawn from the fewest likeliest ones that have this probability together (Holtzman et al. 2020,
-    arXiv:1904.09751); 1 is all."""
+    """Priors over codes: from the likeliest of this mass only; 1 is all."""
 
 
 class VqVaeConfig(MethodConfig):
