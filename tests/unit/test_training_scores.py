@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from limner.core.config import Sampling
 from limner.data.prepare import prepare
 from limner.metrics.features.detectors import Pixels
 from limner.training import scorer
@@ -25,7 +26,8 @@ def test_a_handful_of_pictures_has_no_neighbourhoods(
         chunk=16,
         device=torch.device("cpu"),
         accepts=frozenset(),
-        sample=lambda seeds, cond: torch.rand(len(seeds), 3, 8, 8) * 2 - 1,
+        sampling_type=Sampling,
+        sample=lambda seeds, cond, sampling: torch.rand(len(seeds), 3, 8, 8) * 2 - 1,
     )
     found = scorer.ValidationScorer(dataset, 20).score(method)
     assert set(found) == scores

@@ -224,6 +224,25 @@ def _renumbered(labels: NDArray[np.integer[Any]], names: Sequence[str], classes:
     return found
 
 
+def conditions_for(model: Loaded, dataset: Dataset, split: str) -> Conditions:
+    """The conditions of samples of `model` that are compared with `split` of `dataset`.
+
+    Errors: `InputError` where the given pictures of `dataset` have not the shape of those that the model was trained with.
+    """
+    data = model.recipe.data
+    if "image" in model.method.accepts and dataset.condition_shape != data.condition_shape:
+        mine, other = (_describe_given(shape) for shape in (data.condition_shape, dataset.condition_shape))
+        raise InputError(
+            f"{model.run.path} was trained with {mine}, and {dataset.name} has {other}; name data that are alike: --data SRC"
+        )
+    return Conditions(dataset, split, caption_length=data.caption_length)
+
+
+def _describe_given(shape: tuple[int, int, int] | None) -> str:
+    """Given pictures of (C, H, W), in words."""
+    return "no given pictures" if shape is None else f"given pictures of {format_shape((*shape[1:], shape[0]))}"
+
+
 def drawn(
     model: Loaded, count: int, classes: Sequence[str], first: int = SCORED_SEEDS, conditions: Conditions | None = None
 ) -> EvaluationInput:

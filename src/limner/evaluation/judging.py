@@ -19,12 +19,12 @@ from limner.core.errors import InputError, require
 from limner.core.files import check_writable, write_json, write_text
 from limner.core.images import grid, save_png
 from limner.core.progress import OnProgress, Progress, named_progress, silent
-from limner.data.conditions import Conditions
 from limner.data.dataset import Dataset
 from limner.data.prepare import prepare
 from limner.evaluation.evaluate import EvaluateRequest, EvaluateResult
 from limner.evaluation.inputs import (
     EvaluationInput,
+    conditions_for,
     drawn,
     held_out,
     images_from_arrays,
@@ -114,7 +114,7 @@ def judge(request: EvaluateRequest, model: Loaded | None, on_progress: OnProgres
             report["metrics"] = of_model
             return _written(_more(report, model, dataset, apart), request, model, began, shown)
         if model is not None:
-            conditions = Conditions(dataset, split, caption_length=model.caption_length)
+            conditions = conditions_for(model, dataset, split)
             judged = drawn(model, min(request.count or COUNT, MOST), dataset.classes, conditions=conditions)
             on_progress(Progress(f"drawing {judged.images.shape[0]:,} samples"))
         with materialised(judged, request.count or (COUNT if model is not None else None)) as samples:
