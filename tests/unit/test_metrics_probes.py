@@ -79,11 +79,11 @@ def steepest(probe: Linear, x: Tensor, labels: Tensor, penalty: float) -> float:
 def test_logistic_regression_ends_at_the_minimum(classes: int) -> None:
     x, labels = blobs(400, classes, spread=2.5)
     x = x.double()
-    found = logistic_regression(x, labels, classes, penalty=0.01, rounds=1000)
+    found = logistic_regression(x, labels, classes, penalty=0.01, max_iterations=1000)
     assert steepest(found, x, labels, 0.01) < 1e-7
     random = torch.Generator().manual_seed(0)
     start = Linear(torch.randn(classes, 6, generator=random), torch.randn(classes, generator=random))
-    from_elsewhere = logistic_regression(x, labels, classes, 0.01, start, rounds=1000)
+    from_elsewhere = logistic_regression(x, labels, classes, 0.01, start, max_iterations=1000)
     torch.testing.assert_close(from_elsewhere.weight, found.weight, atol=1e-5, rtol=0)
     assert steepest(start, x, labels, 0.01) > 0.1
     single = logistic_regression(x.float(), labels, classes, penalty=0.01)
@@ -94,10 +94,10 @@ def test_logistic_regression_ends_at_the_minimum(classes: int) -> None:
 def test_a_fit_starts_where_it_is_told_to() -> None:
     for classes in (2, 4):
         x, labels = blobs(400, classes, spread=2.5)
-        best = logistic_regression(x.double(), labels, classes, penalty=0.01, rounds=1000)
-        again = logistic_regression(x.double(), labels, classes, penalty=0.01, start=best, rounds=1)
+        best = logistic_regression(x.double(), labels, classes, penalty=0.01, max_iterations=1000)
+        again = logistic_regression(x.double(), labels, classes, penalty=0.01, start=best, max_iterations=1)
         torch.testing.assert_close(again.weight, best.weight, atol=1e-6, rtol=0)
-        from_zero = logistic_regression(x.double(), labels, classes, penalty=0.01, rounds=1)
+        from_zero = logistic_regression(x.double(), labels, classes, penalty=0.01, max_iterations=1)
         assert (from_zero.weight - best.weight).abs().max() > 0.05, "one round from zero is not there yet"
 
 
