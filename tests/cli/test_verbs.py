@@ -433,33 +433,48 @@ def test_the_function_in_python_says_what_it_takes(name: str) -> None:
 # ---- speed --------------------------------------------------------------------------------------------------------------
 
 
-def cpu_seconds(code: str, limit: float) -> float:
-    """The least time that a fresh process computes for `code`, of five, or the first below `limit`.
+PYDANTIC = "from pydantic import BaseModel\nclass Peer(BaseModel):\n    number: int = 0"
+"""What every command waits for. It takes `QUIET_SECONDS` on a quiet machine with two cores."""
+QUIET_SECONDS = 0.1
 
-    Time of the processor, which does not depend on what else this machine is doing.
-    """
+
+def cpu_seconds(code: str, limit: float = 0.0) -> float:
+    """The least time that a fresh process computes for `code` beyond its start, of five, or the first below `limit`."""
     best = float("inf")
     for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        used = []
+        for program in ("pass", code):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        best = min(best, used[1] - used[0])
         if best < limit:
             break
     return best
 
 
-def test_the_table_is_imported_at_once_and_without_what_is_heavy() -> None:
-    names = "torch", "numpy", "scipy", "sklearn", "PIL", "rich", "typer", "yaml", "safetensors", "fsspec"
+@pytest.fixture(scope="module")
+def slowdown() -> float:
+    """How much slower than a quiet machine this one is at the moment: others' work empties its caches."""
+    return max(1.0, cpu_seconds(PYDANTIC) / QUIET_SECONDS)
+
+
+def test_the_table_is_imported_at_once_and_without_what_is_heavy(slowdown: float) -> None:
+    names = "torch", "numpy", "scipy", "sklearn", "PIL", "rich", "typer", "yaml", "safetensors", "fsspec", "importlib.metadata"
     code = f"import sys, limner.verbs; sys.exit(', '.join(name for name in {names} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
-    assert cpu_seconds("import limner.verbs", 0.15) - cpu_seconds("pass", 0.0) < 0.15
+    limit = 0.15 * slowdown
+    assert cpu_seconds("import limner.verbs", limit) < limit
 
 
-@pytest.mark.parametrize(("words", "limit"), [([], 0.3), *(([name.split()][0], 0.5) for name in VERBS)], ids=str)
-def test_help_is_quick(words: list[str], limit: float) -> None:
-    assert cpu_seconds(f"from limner.cli import main; main({[*words, '--help']!r})", limit) < limit
+@pytest.mark.parametrize(
+    ("words", "seconds"), [("", 0.3), *((name, 0.5) for name in VERBS)], ids=["limner", *map(plain, VERBS)]
+)
+def test_help_is_quick(words: str, seconds: float, slowdown: float) -> None:
+    limit = seconds * slowdown
+    assert cpu_seconds(f"from limner.cli import main; main({[*words.split(), '--help']!r})", limit) < limit
 
 
 # ---- a verb of others ---------------------------------------------------------------------------------------------------

@@ -8,10 +8,12 @@ among the others, or when all names are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from limner.core.errors import InputError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Row = TypeVar("Row")
 
@@ -62,6 +64,8 @@ class Table(Mapping[str, Row], Generic[Row]):
 
     def _entry_points(self) -> Mapping[str, EntryPoint]:
         if self._entries is None:  # asked once: reading the metadata of every installed package takes milliseconds
+            from importlib.metadata import entry_points  # and importing that module takes forty
+
             self._entries = {point.name: point for point in entry_points(group=self.group)}
         return self._entries
 

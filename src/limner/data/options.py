@@ -90,7 +90,7 @@ class ImageOptions(BaseModel):
     """
 
     # On the command line, data.split=0.1 and a folder called 2024 look like numbers.
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, defer_build=True)
 
     size: Size | None = Field(None, description="Side in pixels, HxW, or (height, width); none keeps a size that all share.")
     fit: Fit = Field("crop", description="How a picture of another shape is fitted.")

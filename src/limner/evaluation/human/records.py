@@ -34,7 +34,8 @@ _HOUR = 3_600_000  # milliseconds
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    # Help imports this module: what checks a record is built when the first one is read.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class Judgement(_Record):
