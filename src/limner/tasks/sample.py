@@ -64,8 +64,8 @@ class SampleResult(Result):
     """The array file: ``images`` [N, H, W, C] uint8 and ``seeds`` [N]."""
     seeds: list[int]
     label: str | None
-    text: str | None
-    given: str | None
+    text: str | None = None
+    given: str | None = None
     """The file of the given picture."""
     images_per_second: float
     checkpoint: int
