@@ -168,6 +168,8 @@ def sample(
     seeds: str | Iterable[int] | None = ...,
     count: int | None = ...,
     label: str | None = ...,
+    text: str | None = ...,
+    given: str | Path | None = ...,
     checkpoint: str = ...,
     grid: bool = ...,
     npz: str | Path | None = ...,
