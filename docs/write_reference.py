@@ -74,7 +74,7 @@ def _section(name: str, verb: Verb) -> str:
 
 def _field_row(request: type[Request], name: str, field: FieldInfo) -> str:
     default = "required" if field.is_required() else _default(field)
-    cells = (option_name(request, name), name, default, field.description or "")
+    cells = (option_name(request, name), name, default, " ".join((field.description or "").split()))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in (f"`{cells[0]}`", f"`{cells[1]}`", *cells[2:])) + " |"
 
 

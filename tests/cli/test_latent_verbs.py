@@ -202,7 +202,7 @@ def test_traverse_from_a_seed(kind: str, runs: dict[str, Path], ask: Ask, tmp_pa
     z = latents_of(method, [9])
     assert answer["own"] == pytest.approx(z[0, [2, 0]].tolist())
     z[0, 2] = answer["values"][0][3]
-    back = pictures.to_uint8(render(method, z, Cond(label=method.labels([9]))))
+    back = pictures.to_uint8(render(method, z, method.conditions([9], Cond())))
     assert np.array_equal(back[0, ..., 0], shown[3])
 
 

@@ -40,6 +40,8 @@ def sampled(grid: Path | None, **more: Any) -> SampleResult:
         npz=None,
         seeds=list(range(16)),
         label=None,
+        text=None,
+        given=None,
         images_per_second=123.456789,
         checkpoint=640,
         **more,
@@ -57,7 +59,7 @@ def test_a_result_answers_by_name() -> None:
     assert "nothing" not in result
     assert dict(result) == {**result} == dict(result.items())
     assert list(result) == result.keys() == [*SampleResult.model_fields, "truncation"]
-    assert len(result) == 8
+    assert len(result) == 10
     assert to_jsonable(result) == dict(result)
 
 

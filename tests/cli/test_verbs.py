@@ -331,6 +331,25 @@ def test_the_help_has_every_field_and_nothing_else(name: str, ask: Ask) -> None:
         assert "".join(info.description.split()) in text, field_name
 
 
+def test_the_help_says_how_values_are_written(ask: Ask) -> None:
+    """Where that is not the type alone."""
+    text = ask("data", "check", "--help")[1] + ask("sample", "--help")[1] + ask("evaluate", "--help")[1]
+    for words in (
+        "--size N|HxW",
+        "--fit crop|pad|stretch",
+        "--background COLOUR",
+        "--split SHARE|NAME|none",
+        "--labels auto|none",
+        "--seeds 0-15,42",
+        "--checkpoint last|best|N",
+        "--metadata / --no-metadata",
+        "--features NAME|FILE",
+        "[default: judge]",
+        "--metrics A,B",
+    ):
+        assert words in text
+
+
 def test_the_root_names_every_verb_with_its_first_line(ask: Ask) -> None:
     text = "".join(ask("--help")[1].split()) + "".join(ask("data", "--help")[1].split())
     for name, verb in VERBS.items():

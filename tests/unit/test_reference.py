@@ -30,6 +30,13 @@ def test_the_stub_and_the_page_are_those_of_the_table(writer: ModuleType) -> Non
         assert path.read_text(encoding="utf-8") == text.rstrip() + "\n", "run python docs/write_reference.py"
 
 
+def test_a_row_of_a_table_is_one_line(writer: ModuleType) -> None:
+    """A description that is written over two lines once broke its table."""
+    rows = [line for line in writer.write_page().splitlines() if line.startswith("|") or line.endswith(" |")]
+    assert len(rows) > 50
+    assert [line for line in rows if not (line.startswith("| ") and line.endswith(" |"))] == []
+
+
 def test_every_public_name_of_the_stub_is_there() -> None:
     stub = (ROOT / "src" / "limner" / "__init__.pyi").read_text(encoding="utf-8")
     names = [

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from limner.core.errors import InputError, nearest
+from limner.core.fields import Cli
 
 Fit = Literal["crop", "pad", "stretch"]
 Channels = Literal[1, 3, 4]
@@ -92,11 +93,17 @@ class ImageOptions(BaseModel):
     # On the command line, data.split=0.1 and a folder called 2024 look like numbers.
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, defer_build=True)
 
-    size: Size | None = Field(None, description="Side in pixels, HxW, or (height, width); none keeps a size that all share.")
+    size: Annotated[Size | None, Cli("N|HxW")] = Field(
+        None, description="Side in pixels, HxW, or (height, width); none keeps a size that all share."
+    )
     fit: Fit = Field("crop", description="How a picture of another shape is fitted.")
     channels: Channels | None = Field(None, description="1 grey, 3 colour, 4 with transparency; none: as the pictures are.")
-    background: str = Field("white", description="The colour that transparency is laid on: a name or #rrggbb.")
-    split: str | None = Field(None, description="What is held out: 0.1 (val), 0.1,0.1 (val, test), none, or the split to keep.")
+    background: Annotated[str, Cli("COLOUR")] = Field(
+        "white", description="The colour that transparency is laid on: a name or #rrggbb."
+    )
+    split: Annotated[str | None, Cli("SHARE|NAME|none")] = Field(
+        None, description="What is held out: 0.1 (val), 0.1,0.1 (val, test), none, or the split to keep."
+    )
     limit: int | None = Field(None, ge=2, description="Take at most this many pictures, spread over splits and classes.")
     labels: Literal["auto", "none"] = Field("auto", description="Whether sub-folders and tables give classes.")
     binary: bool = Field(False, description="Draw each pixel of grey pictures once, white with probability grey/255.")
