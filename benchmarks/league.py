@@ -76,12 +76,12 @@ class League:
         from limner.core import precision
         from limner.core.errors import InputError
         from limner.data.prepare import prepare
-        from limner.evaluation.inputs import held_out
+        from limner.evaluation.inputs import held_out_split
         from limner.judges.judge import judge_for
 
         self.told, self.out = arguments, arguments.out
         self.dataset = prepare(arguments.data)
-        self.split, judge = held_out(self.dataset), judge_for(self.dataset)
+        self.split, judge = held_out_split(self.dataset), judge_for(self.dataset)
         self.machine = {
             "processor": precision.processor(),
             "threads": arguments.threads,

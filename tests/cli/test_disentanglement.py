@@ -31,7 +31,7 @@ def answered(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict[str
 
 
 def test_scores_of_a_run(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_scores, "BANK", 15_000)
+    monkeypatch.setattr(model_scores, "SCENE_COUNT", 15_000)
     answer = answered(capsys, "evaluate", run, "--metrics", "mig,factor_vae,sap")
     assert list(answer["metrics"]) == ["factor_vae", "mig", "sap"]
     for one in answer["metrics"].values():
@@ -50,7 +50,7 @@ def test_scores_of_a_run(run: Path, capsys: pytest.CaptureFixture[str], monkeypa
 
 
 def test_for_a_person(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_scores, "BANK", 15_000)
+    monkeypatch.setattr(model_scores, "SCENE_COUNT", 15_000)
     assert main(["evaluate", str(run), "--metrics", "mig"]) == 0
     out = capsys.readouterr().out
     assert "rotation" in out

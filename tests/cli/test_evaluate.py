@@ -23,7 +23,7 @@ from limner.core.progress import Progress
 from limner.core.seeds import SCORED_SEEDS
 from limner.data.dataset import Images
 from limner.data.prepare import prepare
-from limner.evaluation.report_page import called
+from limner.evaluation.report_page import display_name
 from limner.judges.judge import judge_for
 from limner.metrics.features import inception
 from limner.metrics.measure import metrics_of
@@ -208,16 +208,19 @@ def test_it_says_what_it_is_at(
         "preparing the data",
         "drawing 40 samples",
         "preparing the features: pixels",
-        "looking at 180 real pictures",
-        "looking at the 40 that are judged",
-        "seeking copies among the training pictures",
+        "computing features of 180 real pictures",
+        "computing features of the 40 pictures to be judged",
+        "searching the training pictures for copies",
         "measuring frechet",
         "measuring copies",
     ]
     for quiet, lines in ((0.0, 3), (1e9, 0)):  # in a log, only what comes after a while
         monkeypatch.setattr("limner.cli.progress.QUIET_SECONDS", quiet)
         assert main(["evaluate", str(places["plain.npz"]), *PIXELS, "--metrics", "frechet"]) == 0
-        assert len([line for line in capsys.readouterr().err.splitlines() if line.startswith(("look", "meas"))]) == lines
+        assert (
+            len([line for line in capsys.readouterr().err.splitlines() if line.startswith(("computing features", "measuring"))])
+            == lines
+        )
 
 
 def test_the_order_of_files_changes_no_digit(fakes: tuple[Pixels, NDArray[np.int64]], judge: Ask, tmp_path: Path) -> None:
@@ -328,7 +331,7 @@ def test_only_inception_s_distance_is_called_fid(tmp_path: Path, monkeypatch: py
     assert ">KID<" in page
     _, other = judge(*words, "--features", "pixels", "--out", tmp_path / "pixels")
     assert "FID" not in Path(other["page"]).read_text()
-    assert [called("frechet", features) for features in ("inception", "judge", None)] == ["FID", "frechet", "frechet"]
+    assert [display_name("frechet", features) for features in ("inception", "judge", None)] == ["FID", "frechet", "frechet"]
 
 
 # ---- what is kept -------------------------------------------------------------------------------------------------------

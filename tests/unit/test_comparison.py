@@ -13,8 +13,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from limner.evaluation.claims import Contender, Pair, claims, compare_pairs
 from limner.evaluation.compare_page import sentences, sheet
-from limner.evaluation.comparison import Contender, Pair, _differences, claims
 from limner.evaluation.judging import block_means
 from limner.metrics.features.summary import FeatureSummary, jackknife_blocks
 from limner.metrics.measure import measure
@@ -81,7 +81,7 @@ NAMES = ("frechet", "mmd", "coverage")
 
 
 def judged(samples: Tensor, real: FeatureSummary) -> dict[str, Estimate]:
-    sides = Sides(FeatureSummary.of(samples), real, remember=lambda *_: {})
+    sides = Sides(FeatureSummary.of(samples), real, cached_nulls=lambda *_: {})
     freedom = len(jackknife_blocks(min(sides.n, sides.m))) - 1
     return {name: Estimate(one.value, float(one.error or 0), freedom) for name, one in measure(sides, NAMES).items()}
 
@@ -118,7 +118,7 @@ def test_of_equal_runs_a_difference_is_claimed_once_in_twenty_comparisons_at_mos
             for b in range(a)
         ]
         together += any(row["sure"] for row in claims("frechet", pairs))
-        apart += any(pair.apart is not None and pair.apart.p < 0.05 for pair in pairs)
+        apart += any(pair.estimate is not None and pair.estimate.p < 0.05 for pair in pairs)
     assert together <= 0.06 * 400
     assert apart > 0.2 * 400
 
@@ -187,19 +187,19 @@ def test_of_the_same_pictures_the_differences_of_pictures_count() -> None:
     rng = np.random.default_rng(0)
     base = rng.normal(20, 5, 203)
     by = rng.normal(0.3, 0.2, 203)
-    (row,) = _differences([thing("A", base + by), thing("B", base)])
+    (row,) = compare_pairs([thing("A", base + by), thing("B", base)])
     assert row["claim"] == "A"
     assert row["difference"] == pytest.approx(by.mean())
     told = stats.t.interval(0.95, 202, by.mean(), by.std(ddof=1) / 203**0.5)
     assert (row["low"], row["high"]) == pytest.approx(told, abs=0.01)
-    (row,) = _differences([thing("A", base + by), thing("B", rng.permutation(base))])
+    (row,) = compare_pairs([thing("A", base + by), thing("B", rng.permutation(base))])
     assert row["claim"] is None, "of other pictures nothing is seen"
 
 
 def test_gan_train_is_not_claimed() -> None:
     """Its error is that of the pictures examined; another training of the network moves it more."""
     values = np.linspace(10, 20, 40)
-    rows = _differences([thing("A", values, gan_train=0.9, recall=0.9), thing("B", values, gan_train=0.5, recall=0.5)])
+    rows = compare_pairs([thing("A", values, gan_train=0.9, recall=0.9), thing("B", values, gan_train=0.5, recall=0.5)])
     assert {row["metric"]: row["claim"] for row in rows} == {"psnr": None, "recall": "A", "gan_train": None}
 
 

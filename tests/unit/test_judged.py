@@ -25,18 +25,17 @@ from limner.data.npz import read_npz
 from limner.data.prepare import prepare
 from limner.evaluation.inputs import (
     EvaluationInput,
-    Rows,
     SampledImages,
-    drawn,
-    held_out,
+    held_out_split,
     images_from_arrays,
     materialised,
     model_or_none,
     on_disk,
     open_images,
-    reference,
+    open_samples,
+    prepare_reference,
 )
-from limner.metrics.features.pixels import take
+from limner.metrics.features.pixels import ImageSubset, take
 from limner.runs.model import Loaded
 from made import encoded, folder, textured, write
 
@@ -209,10 +208,10 @@ def test_a_bad_array_file_packed_badly(tmp_path: Path) -> None:
 
 def test_a_reference_is_prepared_as_an_array_file_is(tmp_path: Path) -> None:
     path = npz(tmp_path / "a.npz", images=np.zeros((4, 12, 10, 3), np.uint8))
-    assert reference(path, "digits").shape == (12, 10, 3)
-    assert reference(tmp_path, "digits").shape == (8, 8, 1)
+    assert prepare_reference(path, "digits").shape == (12, 10, 3)
+    assert prepare_reference(tmp_path, "digits").shape == (8, 8, 1)
     with pytest.raises(InputError, match="is not a run, so say what it is to be compared with: --data SRC"):
-        reference(path, None)
+        prepare_reference(path, None)
 
 
 # ---- folders ------------------------------------------------------------------------------------------------------------
@@ -276,11 +275,11 @@ def test_what_is_not_there_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_the_split_that_was_held_out(tmp_path: Path, digits: Dataset) -> None:
-    assert held_out(digits) == "test"
+    assert held_out_split(digits) == "test"
     raw = saved(tmp_path / "raw", PICTURES)
-    assert held_out(prepare(raw, split="none", out=tmp_path / "all")) == "train"
-    assert held_out(prepare(raw, split="0.4", out=tmp_path / "two")) == "val"
-    assert held_out(prepare(raw, split="0.33,0.34", out=tmp_path / "three")) == "test"
+    assert held_out_split(prepare(raw, split="none", out=tmp_path / "all")) == "train"
+    assert held_out_split(prepare(raw, split="0.4", out=tmp_path / "two")) == "val"
+    assert held_out_split(prepare(raw, split="0.33,0.34", out=tmp_path / "three")) == "test"
 
 
 # ---- pictures out of Python ---------------------------------------------------------------------------------------------
@@ -377,7 +376,7 @@ def test_the_order_is_that_of_what_files_show() -> None:
 
 
 def test_rows_of_rows() -> None:
-    found = Rows(Rows(PICTURES, np.array([5, 6, 7, 8])), np.array([3, 0]))
+    found = ImageSubset(ImageSubset(PICTURES, np.array([5, 6, 7, 8])), np.array([3, 0]))
     assert found.shape == (2, 8, 8, 1)
     assert np.array_equal(take(found, slice(0, 2)), PICTURES[[8, 5]])
 
@@ -388,7 +387,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 
 def test_samples_are_those_of_their_seeds(model: Loaded) -> None:
-    judged = drawn(model, 300, model.recipe.data.classes, first=40)
+    judged = open_samples(model, 300, model.recipe.data.classes, first=40)
     assert isinstance(judged.images, SampledImages)
     assert judged.labels is not None
     with materialised(judged, 300) as found:
@@ -406,7 +405,7 @@ def test_samples_are_those_of_their_seeds(model: Loaded) -> None:
 def test_a_split_of_a_few_pictures_is_nothing_to_compare_with(tmp_path: Path) -> None:
     few = prepare(folder(tmp_path / "few", {"a": 21}), out=tmp_path / "packed")
     assert 0 < min(len(rows) for rows in few.splits.values()) < 10
-    assert held_out(few) == "train"
+    assert held_out_split(few) == "train"
 
 
 def test_classes_of_a_run_are_those_of_the_reference_by_name() -> None:
@@ -419,7 +418,7 @@ def test_classes_of_a_run_are_those_of_the_reference_by_name() -> None:
     model: Any = SimpleNamespace(
         method=Method(), shape=(8, 8, 1), recipe=SimpleNamespace(data=SimpleNamespace(classes=("cat", "dog", "cow")))
     )
-    labels = drawn(model, 6, ("cow", "bird", "cat")).labels
+    labels = open_samples(model, 6, ("cow", "bird", "cat")).labels
     assert labels is not None
     assert labels.tolist() == [2, -1, 0, 2, -1, 0]
-    assert drawn(model, 6, ("fish", "bird")).labels is None
+    assert open_samples(model, 6, ("fish", "bird")).labels is None

@@ -136,7 +136,7 @@ def test_the_error_is_the_spread_over_other_draws() -> None:
     reference = FeatureSummary.of(normal(20_000, 4), None)
     draws = [normal(1000, 4, seed=seed) + 0.3 for seed in range(1, 41)]
     spread = torch.tensor([frechet_distance(Moments.of(draw), reference.moments) for draw in draws]).std()
-    sides = [Sides(FeatureSummary.of(draw, None), reference, remember=lambda *_: {}) for draw in draws]
+    sides = [Sides(FeatureSummary.of(draw, None), reference, cached_nulls=lambda *_: {}) for draw in draws]
     told = torch.tensor([measure(side, ["frechet"])["frechet"].error for side in sides]).mean()
     assert 0.8 < float(told / spread) < 1.25
     assert jackknife([1.0, 1.0, 1.0]) == 0.0

@@ -16,7 +16,7 @@ from limner.metrics.measure import metrics_of
 from limner.metrics.metric import PairMetric
 from limner.metrics.representation.reconstruction import PSNR_CEILING, mse, psnr, ssim
 from limner.metrics.scores import METRICS
-from limner.runs.model import ENCODED, Loaded
+from limner.runs.model import ENCODING_BATCH, Loaded
 
 Pixels = NDArray[np.uint8]
 
@@ -51,7 +51,7 @@ def test_a_few_at_a_time_and_the_numbers_of_all_at_once(
     rows = metrics_of(PairMetric)
     for name, row in rows.items():
         monkeypatch.setitem(METRICS.own, name, replace(row, measure=watched(row.measure)))
-    found = model_scores.reconstruction(cast(Loaded, Blunt()), real)
+    found = model_scores.score_reconstructions(cast(Loaded, Blunt()), real)
     assert max(seen, default=0) <= 256
     assert sum(seen) == 2 * len(rows) * count
     assert found.keys() == expected.keys()
@@ -60,4 +60,4 @@ def test_a_few_at_a_time_and_the_numbers_of_all_at_once(
 
 
 def test_batches_of_a_model_stay_what_they_were() -> None:
-    assert model_scores.AT_ONCE % ENCODED == 0
+    assert model_scores.RECONSTRUCTION_BATCH % ENCODING_BATCH == 0

@@ -44,7 +44,7 @@ class Brightness(Detector):
 def measure_shift(sides: Sides) -> Measurement:
     """How far the means of the features are apart; the null and the error are made up, to be recognised."""
     value = float((sides.samples.features.mean(0) - sides.real.features.mean(0)).abs().sum())
-    null = sides.remember(f"shift-{SHIFT.since}", lambda: {"shift": Null((1.0, 2.0, 3.0), (4, 4))})
+    null = sides.cached_nulls(f"shift-{SHIFT.since}", lambda: {"shift": Null((1.0, 2.0, 3.0), (4, 4))})
     return Measurement(value, 0.5, null["shift"])
 
 

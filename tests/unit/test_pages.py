@@ -109,7 +109,7 @@ def page_of_an_evaluation(evil: Hostile, folder: Path) -> str:
         "classes": {"samples": classes, "real": classes},
         "seconds": 1.5,
     }
-    return report_page.page(report, {evil("shown"): PICTURES}, None)
+    return report_page.render_report(report, {evil("shown"): PICTURES}, None)
 
 
 def page_over_time(evil: Hostile, folder: Path) -> str:
@@ -126,7 +126,7 @@ def page_over_time(evil: Hostile, folder: Path) -> str:
         "seconds": 1.5,
     }
     evil.texts = [text for text in evil.texts if "metric" not in text or "another" in text]  # the tables show those of rows
-    return report_page.page_over_time(answer)
+    return report_page.render_report_over_time(answer)
 
 
 def page_of_a_comparison(evil: Hostile, folder: Path) -> str:
@@ -163,7 +163,7 @@ def page_of_a_comparison(evil: Hostile, folder: Path) -> str:
         "group_differences": [{**pair, "claim": None, "sure": False, "words": ""}],
     }
     over_time = {name: [{"images": 1000 * i, "frechet": 3.0} for i in range(3)] for name in (one, evil("trained"))}
-    return compare_page.page(answer, {one: PICTURES, evil("pictures"): PICTURES}, over_time)
+    return compare_page.render_comparison(answer, {one: PICTURES, evil("pictures"): PICTURES}, over_time)
 
 
 def page_of_results(evil: Hostile, folder: Path) -> str:

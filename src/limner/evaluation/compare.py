@@ -1,4 +1,4 @@
-"""Verb: runs, and pictures of others, beside one another."""
+"""The verb `compare`: which differences between runs, or sets of pictures, may be claimed."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ class CompareRequest(Request):
     what: Annotated[list[RunOrPictures], Cli("RUN…", is_argument=True)] = Field(
         description="Two or more: runs, folders of pictures, or .npz of images."
     )
-    data: Annotated[Source | None, Cli("SRC")] = Field(None, description="Compare with this set; default: the runs' own.")
-    count: int | None = Field(None, description="How many pictures to judge.")
+    data: Annotated[Source | None, Cli("SRC")] = Field(
+        None, description="Real pictures to compare with; default: the runs' own."
+    )
+    count: int | None = Field(None, description="How many pictures of each to judge; default: 5,000, or as many as all have.")
     features: Annotated[str, Cli("NAME|FILE")] = Field("judge", description=FEATURES_HELP)
-    metrics: Names | None = Field(None, description="Which scores; default: all that are quick.")
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description="Which saved state to use.")
-    html: bool = Field(False, description="Also make a page; default place: comparisons/NAMES.")
-    out: Annotated[OutputFolder | None, Cli("DIR")] = Field(None, description="Where the page and the picture go.")
+    metrics: Names | None = Field(None, description="Names of metrics; default: all that are quick.")
+    checkpoint: Annotated[str, Cli("last|best|N")] = Field(
+        "last", description="Which checkpoint of the runs to judge; N is a number of images."
+    )
+    html: bool = Field(False, description="Also write a page; without --out into comparisons/NAMES.")
+    out: Annotated[OutputFolder | None, Cli("DIR")] = Field(None, description="Folder for a page and a picture of samples.")
 
 
 class CompareResult(Result):
-    """Who was judged with which scores, and what may be claimed of their differences."""
+    """The scores of each run or set of pictures, and what may be claimed of their differences."""
 
     picture_field: ClassVar[str | None] = "sheet"
 
@@ -41,26 +45,35 @@ class CompareResult(Result):
     """For each score and pair: the difference with its 95 % interval, `p` after Holm's correction, and `claim`:
     which is better, or None."""
     groups: list[dict[str, Any]]
-    """Recipes that were trained with several seeds."""
+    """Recipes that were trained with several seeds: `name`, `runs`, and `metrics` with the `mean` of each over trainings."""
     group_differences: list[dict[str, Any]]
+    """As `differences`, of pairs of groups."""
     count: int
+    """How many pictures of each were judged."""
     features: dict[str, Any] | None
+    """The detector: `name`, `checksum` and more; None where no score of samples was requested."""
     reference: dict[str, Any]
+    """The real pictures: `data`, `split`, `count` and `fingerprint`."""
     notes: list[str]
+    """What a reader should know before trusting the numbers."""
     page: str | None
+    """The file of the page; None where none was requested."""
     sheet: str | None
+    """The file of the picture of samples; None where none was requested, or nothing draws."""
     seconds: float
+    """How long it took."""
 
 
 def compare(request: CompareRequest, on_progress: OnProgress) -> CompareResult:
-    """Judges runs, folders of pictures and ``.npz`` files alike, and says what may be claimed of their differences.
+    """Judges runs, folders of pictures and ``.npz`` files in the same way, and says which differences may be claimed.
 
-    The reference is what all of the runs were trained on, or `data`. All are judged at `count` pictures (5,000, or as many as
-    the smallest folder has). What a run's own report says is taken from there, if it was made in the same way, with scores
-    of the same `METRICS_VERSION`; what is judged anew is kept in the run beside it. With `html` or `out`, `page` and
-    `sheet` are files in `out` (comparisons/NAMES by default).
+    The real pictures are those that all of the runs were trained on, or `data`. Each run or folder is judged at `count`
+    pictures (5,000, or as many as the smallest folder has). A report that a run holds is used where a new one would say the
+    same: the same metrics of the same `METRICS_VERSION`, at the same count, by the same detector. A new report is kept in the
+    run, in ``compared`` beside its own. With `html` or `out`, `page` and `sheet` are files in `out` (comparisons/NAMES by
+    default).
 
-    Errors: `InputError`, among others where runs were trained on different data and no `data` are named.
+    Errors: `InputError`, among others where runs were trained on different data and no `data` is named.
     """
     from limner.evaluation.comparison import compare_pictures
 

@@ -1,4 +1,4 @@
-"""A comparison as a page, and as one picture: the table, what may be claimed, the same seeds side by side, curves over time."""
+"""The page and the picture of a comparison: claims, the same seeds side by side, tables, intervals, curves over time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from limner.core.images import grid, side_by_side, to_pillow
-from limner.evaluation.report_page import called, meaning
+from limner.evaluation.report_page import display_name, meaning
 from limner.metrics.scores import METRICS
 from limner.metrics.stats.intervals import NO_DIFFERENCE
 from limner.pages.charts import Curve, interval_chart, line_chart
@@ -22,35 +22,39 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 Row = Mapping[str, Any]
+"""The result of a comparison, or a part of it: what `--json` prints."""
 Pixels = NDArray[np.uint8]
-ACROSS = 5
-"""Grids beside one another on a sheet."""
+GRIDS_PER_ROW = 5
+"""Grids that stand beside each other on a sheet."""
 CURVES = {"frechet": "Fréchet distance", "coverage": "Coverage", "class_distance": "Class distance"}
-COLOURS = 6
-LETTERS = 16  # pixels
+"""The scores of a training that get a chart, with its title."""
+CURVE_COLOURS = 6
+"""Colours of curves in the style of the pages; further curves are dashed and take the colours again."""
+FONT_SIZE = 16
+"""Of the names on a sheet, in pixels."""
 
 
 def sheet(grids: Mapping[str, Pixels]) -> Pixels:
-    """One picture [H, W, C] of all pictures [n, h, w, C], each in a grid of its own with its name above."""
-    named = [_named(name, grid(images)) for name, images in grids.items()]
-    rows = [side_by_side(*named[first : first + ACROSS]) for first in range(0, len(named), ACROSS)]
+    """One picture [H, W, C] of all pictures [n, h, w, C], each group in a grid of its own with its name above."""
+    tiles = [_with_name(name, grid(images)) for name, images in grids.items()]
+    rows = [side_by_side(*tiles[first : first + GRIDS_PER_ROW]) for first in range(0, len(tiles), GRIDS_PER_ROW)]
     width = max(row.shape[1] for row in rows)
     return np.concatenate([np.pad(row, ((0, 8), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows])
 
 
-def _named(name: str, image: Pixels) -> Pixels:
-    """[H, W, C] with `name` above it, or as much of its end as fits."""
-    font, width = ImageFont.load_default(LETTERS), image.shape[1]
-    shown = next(
-        (text for text in (name, *(f"…{name[cut:]}" for cut in range(1, len(name)))) if font.getlength(text) <= width - 4), ""
-    )
-    strip = Image.new(to_pillow(image).mode, (width, LETTERS + 10), "white")
-    ImageDraw.Draw(strip).text((2, 3), shown, fill="black", font=font)
-    return np.concatenate([np.asarray(strip).reshape(LETTERS + 10, width, image.shape[2]), image])
+def _with_name(name: str, image: Pixels) -> Pixels:
+    """`image` [H, W, C] with `name` above it, or with as much of the end of `name` as fits."""
+    font, width = ImageFont.load_default(FONT_SIZE), image.shape[1]
+    endings = (name, *(f"…{name[cut:]}" for cut in range(1, len(name))))
+    text = next((ending for ending in endings if font.getlength(ending) <= width - 4), "")
+    strip = Image.new(to_pillow(image).mode, (width, FONT_SIZE + 10), "white")
+    ImageDraw.Draw(strip).text((2, 3), text, fill="black", font=font)
+    return np.concatenate([np.asarray(strip).reshape(FONT_SIZE + 10, width, image.shape[2]), image])
 
 
-def page(answer: Row, grids: Mapping[str, Pixels], scores: Mapping[str, Sequence[Row]]) -> str:
-    """The whole page as text; `scores`: what each run said of itself while it trained."""
+def render_comparison(answer: Row, grids: Mapping[str, Pixels], scores: Mapping[str, Sequence[Row]]) -> str:
+    """The page of a comparison as HTML. `answer` is its result, `grids` are pictures [n, H, W, C] by the name of the run or
+    folder, and `scores` are the rows that each run logged about itself while it trained."""
     features = (answer["features"] or {}).get("name")
     groups = answer["groups"]
     facts = {
@@ -73,6 +77,7 @@ def page(answer: Row, grids: Mapping[str, Pixels], scores: Mapping[str, Sequence
 
 
 def _tiles(answer: Row) -> list[Tile]:
+    """The facts at the top of the page."""
     reference = answer["reference"]
     tiles = [
         Tile("compared", str(len(answer["table"]))),
@@ -84,31 +89,31 @@ def _tiles(answer: Row) -> list[Tile]:
 
 
 def sentences(differences: Sequence[Row], features: str | None) -> list[tuple[str, str]]:
-    """(score, what may be said of it): claims first, then, in one clause, all pairs that allow none."""
-    claims = []
+    """(name of a metric, what may be said of it), for each metric of `differences`, whose rows are those of
+    `limner.evaluation.claims.claims`. Claims come first, and then the pairs that allow none."""
+    texts = []
     for metric, rows in groupby(differences, key=lambda row: row["metric"]):
-        claimed: dict[str, list[str]] = {}
+        losers: dict[str, list[str]] = {}
         unclear = []
         for row in rows:
-            first = row["claim"] or (row["a"] if row["difference"] > 0 else row["b"])
+            winner = row["claim"] or (row["a"] if row["difference"] > 0 else row["b"])
             if row["sure"]:
-                claimed.setdefault(first, []).append(row["b"] if first == row["a"] else row["a"])
+                losers.setdefault(winner, []).append(row["b"] if winner == row["a"] else row["a"])
             else:
                 unclear.append(f"{row['a']} and {row['b']}")
-        directed = metric in METRICS and METRICS[metric].better != "as real"
-        clauses = [
-            f"{first} {'is better' if directed else 'has more'} than {', '.join(rest)}" for first, rest in claimed.items()
-        ]
-        if clauses and not directed:
+        has_direction = metric in METRICS and METRICS[metric].better != "as real"
+        verb = "is better" if has_direction else "has more"
+        clauses = [f"{winner} {verb} than {', '.join(names)}" for winner, names in losers.items()]
+        if clauses and not has_direction:
             clauses[-1] += " (best is what real pictures have)"
         if unclear:
             clauses.append(f"{', '.join(unclear)}: {NO_DIFFERENCE}" if clauses else NO_DIFFERENCE)
-        claims.append((called(metric, features), "; ".join(clauses)))
-    return claims
+        texts.append((display_name(metric, features), "; ".join(clauses)))
+    return texts
 
 
 def _runs(rows: Sequence[Row]) -> PageTable:
-    """What was compared: how each run was trained, dashes where nobody knows."""
+    """A row for each run or set of pictures: how it was trained, with dashes where this is unknown."""
     cells = [
         [
             row["name"],
@@ -124,59 +129,63 @@ def _runs(rows: Sequence[Row]) -> PageTable:
 
 
 def _scores(rows: Sequence[Row], features: str | None) -> PageTable:
-    """Every score of everything that was compared."""
+    """A row for each metric, with a column for each of `rows` and one for real pictures (the null)."""
     lines = []
-    for metric in dict.fromkeys(name for row in rows for name in row["metrics"]):
-        there = [row["metrics"].get(metric) for row in rows]
-        null = next((one["null"] for one in there if one is not None and one["null"] is not None), None)
-        lines.append([called(metric, features), *map(_cell, there), format_number(null), meaning(metric)])
+    for metric in _metrics_of(rows):
+        scores = [row["metrics"].get(metric) for row in rows]
+        null = next((score["null"] for score in scores if score is not None and score["null"] is not None), None)
+        lines.append([display_name(metric, features), *map(_with_error, scores), format_number(null), meaning(metric)])
     return PageTable(["", *(row["name"] for row in rows), "real pictures", "what it says"], lines)
 
 
-def _cell(one: Row | None) -> str:
-    if one is None:
+def _metrics_of(rows: Sequence[Row]) -> list[str]:
+    """The names of all metrics in `rows`, each once."""
+    return list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+
+
+def _with_error(score: Row | None) -> str:
+    """``0.42 ± 0.03``, and a dash for None."""
+    if score is None:
         return "–"
-    return format_number(one["value"]) + ("" if one["error"] is None else f" ± {format_number(one['error'])}")
+    return format_number(score["value"]) + ("" if score["error"] is None else f" ± {format_number(score['error'])}")
 
 
 def _intervals(rows: Sequence[Row], features: str | None) -> list[Markup]:
-    """One chart for each score whose own intervals say something."""
+    """A chart for each metric whose scores have intervals."""
     charts = []
-    for metric in dict.fromkeys(name for row in rows for name in row["metrics"]):
-        shown = [
-            (row["name"], one["value"], one["low"], one["high"])
-            for row in rows
-            if (one := row["metrics"].get(metric)) is not None and one["low"] is not None
-        ]
-        null = next(row["metrics"][metric]["null"] for row in rows if metric in row["metrics"])
-        if shown:
-            charts.append(interval_chart(called(metric, features), shown, None if null is None else ("real pictures", null)))
+    for metric in _metrics_of(rows):
+        scores = {row["name"]: row["metrics"][metric] for row in rows if metric in row["metrics"]}
+        null = next(score["null"] for score in scores.values())
+        intervals = [(name, one["value"], one["low"], one["high"]) for name, one in scores.items() if one["low"] is not None]
+        if intervals:
+            mark = None if null is None else ("real pictures", null)
+            charts.append(interval_chart(display_name(metric, features), intervals, mark))
     return charts
 
 
 def _group_means(groups: Sequence[Row], features: str | None) -> PageTable:
-    """Of every score its mean over the trainings of each group."""
-    metrics = list(dict.fromkeys(name for group in groups for name in group["metrics"]))
+    """A row for each metric: its mean over the trainings of each group, with the interval."""
     lines = [
-        [called(name, features), *(_with_ends(group["metrics"].get(name)) for group in groups), meaning(name)]
-        for name in metrics
+        [display_name(name, features), *(_with_interval(group["metrics"].get(name)) for group in groups), meaning(name)]
+        for name in _metrics_of(groups)
     ]
     return PageTable(["", *(group["name"] for group in groups), "what it says"], lines)
 
 
-def _with_ends(over: Row | None) -> str:
-    return (
-        "–" if over is None else f"{format_number(over['mean'])} [{format_number(over['low'])}, {format_number(over['high'])}]"
-    )
+def _with_interval(score: Row | None) -> str:
+    """``0.42 [0.36, 0.48]``, and a dash for None."""
+    if score is None:
+        return "–"
+    return f"{format_number(score['mean'])} [{format_number(score['low'])}, {format_number(score['high'])}]"
 
 
 def _curves(scores: Mapping[str, Sequence[Row]]) -> list[Markup]:
-    """What runs scored while they trained, one chart for each score that was written down."""
+    """What runs scored while they trained: a chart for each metric of `CURVES` that was logged."""
     charts = []
     for key, title in CURVES.items():
         curves = [
-            Curve(name, points, dots=True, dashed=place >= COLOURS)
-            for place, (name, rows) in enumerate(scores.items())
+            Curve(name, points, dots=True, dashed=number >= CURVE_COLOURS)
+            for number, (name, rows) in enumerate(scores.items())
             if (points := _points(rows, key))
         ]
         charts.append(line_chart(f"{title} over images seen", curves, zero=True))
@@ -184,11 +193,12 @@ def _curves(scores: Mapping[str, Sequence[Row]]) -> list[Markup]:
 
 
 def _points(rows: Sequence[Row], key: str) -> list[tuple[float, float]]:
+    """(images seen, score `key`) of the rows that have a finite one."""
     return [(float(row["images"]), value) for row in rows if (value := finite_number(row.get(key))) is not None]
 
 
 def _differences(differences: Sequence[Row]) -> PageTable:
-    """Every pair in every score."""
+    """A row for each pair in each metric."""
     lines = [
         [
             row["metric"],

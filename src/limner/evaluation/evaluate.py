@@ -1,4 +1,4 @@
-"""Verb: how good and how varied pictures are."""
+"""The verb `evaluate`: how good and how varied pictures are."""
 
 from __future__ import annotations
 
@@ -12,46 +12,53 @@ from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
 FEATURES_HELP = "judge (trained on the data), inception (the FID's), random-conv, pixels, FILE.onnx, or FILE.pth of inception."
+"""Describes the option `features` of `evaluate` and of `compare`."""
 
 
 class EvaluateRequest(Request):
     """Judge how good and how varied pictures are.
 
-    Every score comes with its error and its null: what real pictures of the same number get.
+    Every score comes with its error and its null: what as many real pictures score.
     """
 
     what: Annotated[RunOrPictures, Cli("WHAT", is_argument=True)] = Field(
         description="A run, a folder of pictures, or an .npz of images."
     )
-    data: Annotated[Source | None, Cli("SRC")] = Field(None, description="Compare with this set; default: the run's own.")
-    count: int | None = Field(None, description="How many pictures to judge.")
+    data: Annotated[Source | None, Cli("SRC")] = Field(
+        None, description="Real pictures to compare with; default: the run's own."
+    )
+    count: int | None = Field(None, description="How many pictures to judge; default: 5,000 samples, or all pictures.")
     features: Annotated[str, Cli("NAME|FILE")] = Field("judge", description=FEATURES_HELP)
-    metrics: Names | None = Field(None, description="Which scores; default: all that are quick.")
-    checkpoint: Annotated[str, Cli("last|best|N|all")] = Field("last", description="Which saved state to judge, or all.")
+    metrics: Names | None = Field(None, description="Names of metrics; default: all that are quick.")
+    checkpoint: Annotated[str, Cli("last|best|N|all")] = Field(
+        "last", description="Which checkpoint of the run to judge; N is a number of images."
+    )
     importance: Annotated[int | None, Cli("K")] = Field(
         None, description="Draws per picture that bound its likelihood; 1 is the ELBO."
     )
-    out: Annotated[OutputFolder | None, Cli("DIR")] = Field(None, description="Where the report goes.")
+    out: Annotated[OutputFolder | None, Cli("DIR")] = Field(None, description="Folder for the report; default: in the run.")
 
 
 class EvaluateResult(Result):
-    """The report. What depends on the question (`run`, `blocks`, `likelihood`, `factors`, `checkpoints`, …) stands beside."""
+    """The report. Beside the fields below it has those that its metrics call for: `run`, `blocks`, `likelihood`, `factors`,
+    `checkpoints` and others."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     metrics: dict[str, dict[str, Any]]
-    """name -> `value`, its standard `error`, its `null` (what as many real pictures get), `z` and `p`."""
+    """Name of a metric -> `value`, its standard `error`, its `null` (what as many real pictures score), `z` and `p`."""
     count: int
-    """Pictures that were judged."""
+    """How many pictures were judged."""
     features: dict[str, Any] | None
     """The detector: `name`, `checksum` and more; None where no score of samples was asked for."""
     reference: dict[str, Any]
     """The real pictures: `data`, `split`, `count` and `fingerprint`."""
     report: str | None
-    """The report as JSON."""
+    """The file of the report as JSON; None where it was not written."""
     page: str | None
-    """The report as a page."""
+    """The file of the report as a page; None where it was not written."""
     seconds: float
+    """How long it took."""
 
     def _repr_html_(self) -> str:
         keys = ("value", "error", "null", "z", "p")
@@ -63,19 +70,23 @@ class EvaluateResult(Result):
 
 
 def evaluate(request: EvaluateRequest, on_progress: OnProgress) -> EvaluateResult:
-    """Judges a run, a folder of pictures, an ``.npz`` (`images`, perhaps `labels`) or arrays against `data` (a run's own by
-    default), and leaves ``report.json`` and ``report.html`` in `out`, or in the run.
+    """Judges a run, a folder of pictures, an ``.npz`` (`images`, perhaps `labels`) or arrays against real pictures.
 
-    Arrays are uint8 [N, H, W, C], or an iterable of such or of single pictures [H, W, C]. Reference: the test split where there
-    is one, otherwise the validation split; the answer says which. Each metric comes with its error, and with what as many real
-    pictures get (`null`), a z-score and a p. Where the model bounds likelihoods, `elbo` and `nll` are those of the reference in
-    nats per picture, by `importance` draws each. Without `metrics`, all that there are but those that take long or need care
-    (as their rows in `limner.metrics.scores.METRICS` say). Nothing is drawn where no metric of samples is asked for, and
-    `count` is then that of the reference. `checkpoint` "all": every one that was kept, each with a report of its own; the
-    answer is the last one's with `checkpoints`, a list of them all, and its report and page are those over time. Processes that
-    torchrun has started share the work; the answer is the main process's.
+    Arrays are uint8 [N, H, W, C], or an iterable of such or of single pictures [H, W, C]. The real pictures are those of `data`
+    (of the run's own by default): the test split where there is one, otherwise the validation split; `reference` says which.
 
-    Errors: `InputError`, among others for a metric asked for by name that cannot be had.
+    Each metric comes with its standard error, and with what as many real pictures score (`null`), a z-score and a p. Without
+    `metrics` all are measured but those that take minutes or need care (`default` in `limner.metrics.scores.METRICS`). Where
+    the model bounds likelihoods, `elbo` and `nll` are those of the real pictures in nats per picture, by `importance` draws
+    each.
+    Where no metric of samples is requested none are drawn, and `count` is the number of real pictures.
+
+    ``report.json`` and ``report.html`` are written to `out`, or into the run; for pictures without `out` nothing is written.
+    With `checkpoint` "all" each checkpoint of a run gets a report of its own: the result is that of the last one with the list
+    `checkpoints`, and its `report` and `page` are those over time. Processes that torchrun has started share the work; the
+    result is the main process's.
+
+    Errors: `InputError`, among others for a metric that is named and cannot be measured.
     """
     from limner.evaluation.judging import evaluate_pictures
 

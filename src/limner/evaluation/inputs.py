@@ -1,4 +1,7 @@
-"""What is judged: samples of a run, a folder of pictures, an array file, or pictures out of Python; from here on all alike."""
+"""What is judged, and what it is compared with: samples of a run, a folder of pictures, an .npz file, or arrays out of Python.
+
+Each becomes an `EvaluationInput`, so that the code that computes scores does not depend on where pictures come from.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +36,16 @@ from limner.metrics.features.pixels import ImageSubset, Source, format_shape, ta
 from limner.runs.model import Loaded, load
 from limner.runs.run import Run
 
-Shape = tuple[int, int, int]
-_CHUNK = 256  # pictures drawn at a time by each process
-FEWEST = 10
-"""Held-out pictures below which nothing can be compared with them."""
+MIN_REFERENCE_IMAGES = 10
+"""A held-out split with fewer pictures is too small to compare anything with."""
+_BATCH = 256  # pictures that each process draws, or reads, at a time
 
 
 class SampledImages:
-    """Samples of a model as if they lay there: row i is the picture of seed `first` + i, under the conditions it draws."""
+    """Samples of a model as a source of images [N, H, W, C]: row i is the sample of seed `first` + i.
+
+    A row is drawn when it is read, under the conditions (class, text, given picture) that its seed draws.
+    """
 
     def __init__(self, model: Loaded, first: int, count: int, conditions: Conditions | None = None) -> None:
         """`conditions` are those that seeds draw; None: those that the run folder holds."""
@@ -53,40 +58,51 @@ class SampledImages:
         return self._conditions or self.model.conditions
 
     def gather(self, indices: NDArray[np.int64]) -> Pixels:
+        """The samples [n, H, W, C] uint8 at `indices` [n], in that order."""
         seeds = [self.first + int(row) for row in indices]
         if seeds and takes_text_or_image(self.model.method):
             return generate_images(self.model.method, seeds, self.conditions)
         return self.model.sample(seeds)
 
     def labels(self, classes: Sequence[str]) -> NDArray[np.int64] | None:
-        """[N]: the class of each, as a place in `classes`; None where the model knows none of them."""
+        """[N]: the class of each sample as an index into `classes`, −1 for one of another name.
+
+        None where the model has no labels, or none of its classes is among `classes`.
+        """
         method = self.model.method
         seeds = range(self.first, self.first + self.shape[0])
         requested = self._labels_of_conditions(seeds) if takes_text_or_image(method) else None
         labels = method.conditions(seeds, Cond(label=requested)).label
-        return None if labels is None else _renumbered(labels.cpu().numpy(), self.model.recipe.data.classes, classes)
+        return None if labels is None else _renumber(labels.cpu().numpy(), self.model.recipe.data.classes, classes)
 
     def _labels_of_conditions(self, seeds: Sequence[int]) -> Tensor | None:
         """[len(seeds)]: the classes of the pictures whose conditions `seeds` draw; None where these have none."""
-        accepts, parts = self.model.method.accepts, batches_of(len(seeds), _CHUNK)
+        accepts, parts = self.model.method.accepts, batches_of(len(seeds), _BATCH)
         labels = [self.conditions.draw(seeds[part], accepts).label for part in parts]
         return torch.cat([one for one in labels if one is not None]) if all(one is not None for one in labels) else None
 
 
 @dataclass(frozen=True)
 class EvaluationInput:
-    """Pictures [N, H, W, C] uint8 that may be read again and again, and what is known of them."""
+    """Pictures to be judged, with their classes where these are known."""
 
     images: Source
+    """[N, H, W, C] uint8, which can be read any number of times."""
     labels: NDArray[np.int64] | None = None
-    """[N]: into the classes of the reference, −1 for none."""
+    """[N]: indices into the classes of the reference, −1 for none."""
     notes: tuple[str, ...] = ()
-    """What was done to them, for whoever reads a number."""
+    """How the pictures, or those that they are compared with, were changed; a report shows these beside its numbers."""
 
 
-def model_or_none(word: str | Path, checkpoint: str = "last") -> Loaded | None:
-    """The model of a run; None where `word` is pictures. Errors: `InputError` where it is neither."""
-    path = Path(word).expanduser()
+# ---- runs and reference data --------------------------------------------------------------------------------------------
+
+
+def model_or_none(path: str | Path, checkpoint: str = "last") -> Loaded | None:
+    """The model of the run at `path`; None where a folder of pictures or an .npz is there.
+
+    Errors: `InputError` where it is none of these, or the run has no such checkpoint.
+    """
+    path = Path(path).expanduser()
     if path.suffix == ".npz":
         return None
     try:
@@ -100,51 +116,57 @@ def model_or_none(word: str | Path, checkpoint: str = "last") -> Loaded | None:
     return load(run.path, checkpoint)
 
 
-def held_out(dataset: Dataset) -> str:
-    """The split that pictures are compared with: test, or val, where it has `FEWEST` pictures; otherwise the largest."""
+def held_out_split(dataset: Dataset) -> str:
+    """The name of the split that pictures are compared with: test, or else val, where it has `MIN_REFERENCE_IMAGES` pictures;
+    otherwise the largest split, which is usually train."""
     for name in ("test", "val"):
-        if len(dataset.splits.get(name, ())) >= FEWEST:
+        if len(dataset.splits.get(name, ())) >= MIN_REFERENCE_IMAGES:
             return name
     return max(dataset.splits, key=lambda name: len(dataset.splits[name]))
 
 
-def reference(word: str | Path, data: str | None) -> Dataset:
-    """The data that pictures at `word` are compared with; `data` is prepared as they are, if they are an array."""
+def prepare_reference(path: str | Path, data: str | None) -> Dataset:
+    """The data set `data`, prepared to be compared with the pictures at `path`: at the size and channels of an .npz, otherwise
+    as the data are.
+
+    Errors: `InputError` where no `data` is named, or where it cannot be prepared.
+    """
     if data is None:
-        raise InputError(f"{word} is not a run, so say what it is to be compared with: --data SRC")
-    if Path(word).suffix == ".npz":
-        height, width, channels = read_npz(Path(word))[0].shape[1:]
-        return prepare(data, size=(height, width), channels=_channels(channels))
+        raise InputError(f"{path} is not a run, so say what it is to be compared with: --data SRC")
+    if Path(path).suffix == ".npz":
+        height, width, channels = read_npz(Path(path))[0].shape[1:]
+        return prepare(data, size=(height, width), channels=_check_channels(channels))
     return prepare(data)
 
 
-def short_names(words: Sequence[str | Path], models: Sequence[Loaded | None]) -> list[str]:
-    """Short names, each different: the last part of a path, and more of it where two are called alike.
+def short_names(paths: Sequence[str | Path], models: Sequence[Loaded | None]) -> list[str]:
+    """A name for each of `paths`, all different: its last part, or as many last parts as it takes to tell them apart.
 
-    Errors: `InputError` where one thing is named twice.
+    `models` holds the model of each run, and None for pictures. Errors: `InputError` where two paths lead to the same place.
     """
-    paths = [
-        (Path(word).expanduser() if model is None else model.run.path).resolve()
-        for word, model in zip(words, models, strict=True)
+    resolved = [
+        (Path(path).expanduser() if model is None else model.run.path).resolve()
+        for path, model in zip(paths, models, strict=True)
     ]
-    for number, path in enumerate(paths):
-        if path in paths[:number]:
-            raise InputError(f"{words[number]} is named twice; a thing compared with itself says nothing, so name each once")
+    for number, path in enumerate(resolved):
+        if path in resolved[:number]:
+            raise InputError(f"{paths[number]} is named twice; name each thing once, since none differs from itself")
     return next(
         names
-        for length in range(1, max((len(path.parts) for path in paths), default=0) + 1)
-        if len(set(names := ["/".join(path.parts[-length:]) for path in paths])) == len(names)
+        for length in range(1, max((len(path.parts) for path in resolved), default=0) + 1)
+        if len(set(names := ["/".join(path.parts[-length:]) for path in resolved])) == len(names)
     )
 
 
-def common_reference(words: Sequence[str | Path], models: Sequence[Loaded | None], data: str | None) -> Dataset:
-    """The one data set that all of `words` (runs where there is a model, otherwise pictures) are compared with.
+def common_reference(paths: Sequence[str | Path], models: Sequence[Loaded | None], data: str | None) -> Dataset:
+    """The data set that all of `paths` are compared with: `data`, or else what the runs were trained on.
 
-    Errors: `InputError` where runs were trained on different data and none is named, or shapes differ.
+    `models` holds the model of each run, and None for pictures. Errors: `InputError` where runs were trained on different data
+    and no `data` is named, where their pictures differ in shape, and where there is neither a run nor `data`.
     """
     runs = [model for model in models if model is not None]
     if not runs:
-        return reference(next((word for word in words if Path(word).suffix == ".npz"), words[0]), data)
+        return prepare_reference(next((path for path in paths if Path(path).suffix == ".npz"), paths[0]), data)
     first = runs[0]
     for other in runs[1:] if data is None else ():
         if other.recipe.data.fingerprint != first.recipe.data.fingerprint:
@@ -155,141 +177,158 @@ def common_reference(words: Sequence[str | Path], models: Sequence[Loaded | None
     for other in runs[1:]:
         if other.shape != first.shape:
             raise InputError(
-                f"{first.run.path} makes pictures of {format_shape(first.shape)} and "
-                f"{other.run.path} of {format_shape(other.shape)}; "
-                "only pictures of one shape compare"
+                f"{first.run.path} makes pictures of {format_shape(first.shape)} and {other.run.path} of "
+                f"{format_shape(other.shape)}; only pictures of one shape can be compared"
             )
     return first.dataset(data)
 
 
+# ---- files and samples --------------------------------------------------------------------------------------------------
+
+
 def note_on_array_shape(dataset: Dataset) -> str:
-    """A note for whoever reads a number of an array: it is the real pictures that were made alike."""
+    """The note that the real pictures were resized to the shape of the array that is judged, and not the other way round."""
     return f"the real pictures were prepared at {format_shape(dataset.shape)}, as those that are judged are"
 
 
 def open_images(path: Path, dataset: Dataset) -> EvaluationInput:
-    """The pictures of a folder or an .npz, in an order that is dealt anew so that no class comes first.
+    """The pictures of a folder or an .npz, in the order of the file or of the files' names.
 
-    Errors: `InputError` for pictures of different sizes among each other, or an .npz of another size than the `dataset`'s.
+    Those of a folder are resized to the shape of `dataset`. Errors: `InputError` for a folder whose pictures differ in size, an
+    .npz of another shape than the `dataset`'s or with labels that are none of its classes, and files that cannot be read.
     """
-    if path.suffix == ".npz":
-        found, numbers = read_npz(path)
-        if found.shape[1:] != dataset.shape:
-            raise InputError(
-                f"{path} has pictures of the shape {format_shape(found.shape[1:])}, and the real ones are "
-                f"{format_shape(dataset.shape)}; "
-                "make them equal"
-            )
-        told, classes = [note_on_array_shape(dataset)], len(dataset.classes)
-        if numbers is not None and not classes:
-            numbers = None
-            told.append(f"its labels were left aside, since {dataset.name} has no classes")
-        if numbers is not None and len(numbers) and not -1 <= numbers.min() <= numbers.max() < classes:
-            raise InputError(
-                f"{path}: 'labels' go from {numbers.min()} to {numbers.max()}; the data have {len(dataset.classes)} classes, "
-                "counted from 0, and -1 is for none"
-            )
-        return EvaluationInput(Images([found]), numbers, tuple(told))
+    return _open_npz(path, dataset) if path.suffix == ".npz" else _open_folder(path, dataset)
+
+
+def _open_npz(path: Path, dataset: Dataset) -> EvaluationInput:
+    images, labels = read_npz(path)
+    if images.shape[1:] != dataset.shape:
+        raise InputError(
+            f"{path} has pictures of the shape {format_shape(images.shape[1:])}, and the real ones are "
+            f"{format_shape(dataset.shape)}; make them equal"
+        )
+    notes, class_count = [note_on_array_shape(dataset)], len(dataset.classes)
+    if labels is not None and not class_count:
+        labels = None
+        notes.append(f"its labels were left aside, since {dataset.name} has no classes")
+    if labels is not None and len(labels) and not -1 <= labels.min() <= labels.max() < class_count:
+        raise InputError(
+            f"{path}: 'labels' go from {labels.min()} to {labels.max()}; the data have {class_count} classes, "
+            "counted from 0, and -1 is for none"
+        )
+    return EvaluationInput(Images([images]), labels, tuple(notes))
+
+
+def _open_folder(path: Path, dataset: Dataset) -> EvaluationInput:
     height, width, channels = dataset.shape
     notes: tuple[str, ...] = ()
     if not is_prepared(path):
-        there = list(sizes(path).items())
-        if len(there) > 1:
-            (one, first), (other, second) = there
+        examples = list(sizes(path).items())  # of each size the name of one file
+        if len(examples) > 1:
+            (size, name), (other_size, other_name) = examples[:2]
             raise InputError(
-                f"{path} has pictures of different sizes ({first} is {format_shape(one)}, {second} {format_shape(other)}), "
-                "and every score "
-                f"depends on how they are made equal; do that first: limner data prepare {path} --size {height}x{width} "
-                "--split none --out DIR"
+                f"{path} has pictures of different sizes ({name} is {format_shape(size)}, {other_name} "
+                f"{format_shape(other_size)}), and every score depends on how they are made equal; do that first: "
+                f"limner data prepare {path} --size {height}x{width} --split none --out DIR"
             )
-        if there and there[0][0] != (height, width):
-            notes = (
-                f"pictures were brought from {format_shape(there[0][0])} to {format_shape((height, width))} (crop, Lanczos)",
-            )
-    folder = prepare(path, size=(height, width), channels=_channels(channels), split=None if is_prepared(path) else "none")
-    return EvaluationInput(folder.images, _labels(folder, dataset), notes)
+        if examples and examples[0][0] != (height, width):
+            sides = format_shape(examples[0][0]), format_shape((height, width))
+            notes = (f"pictures were brought from {sides[0]} to {sides[1]} (crop, Lanczos)",)
+    split = None if is_prepared(path) else "none"
+    folder = prepare(path, size=(height, width), channels=_check_channels(channels), split=split)
+    labels = None if folder.labels is None else _renumber(folder.labels, folder.classes, dataset.classes)
+    return EvaluationInput(folder.images, labels, notes)
 
 
-def _labels(folder: Dataset, dataset: Dataset) -> NDArray[np.int64] | None:
-    """Labels of the folder's pictures as the `dataset` counts classes, by name; None where no name is known there."""
-    return None if folder.labels is None else _renumbered(folder.labels, folder.classes, dataset.classes)
-
-
-def _renumbered(labels: NDArray[np.integer[Any]], names: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64] | None:
-    """Labels into `names`, −1 for none, as labels into `classes` by name; None where no name is known there."""
+def _renumber(labels: NDArray[np.integer[Any]], names: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64] | None:
+    """[N] indices into `names` as indices into `classes`, by name. −1 stands for none, and for a name that is not in `classes`;
+    the result is None where no name is in `classes`."""
     if not set(names) & set(classes):
         return None
     numbers = [classes.index(name) if name in classes else -1 for name in names]
-    found: NDArray[np.int64] = np.append(np.array(numbers, np.int64), -1)[labels]
-    return found
+    by_index = np.append(np.array(numbers, np.int64), -1)  # index −1 finds the last entry
+    renumbered: NDArray[np.int64] = by_index[labels]
+    return renumbered
 
 
 def conditions_for(model: Loaded, dataset: Dataset, split: str) -> Conditions:
-    """The conditions of samples of `model` that are compared with `split` of `dataset`.
+    """The conditions that seeds draw for samples of `model` that are compared with `split` of `dataset`.
 
-    Errors: `InputError` where the given pictures of `dataset` have not the shape of those that the model was trained with.
+    Errors: `InputError` where `model` takes given pictures, and those of `dataset` have another shape or do not exist.
     """
     data = model.recipe.data
     if "image" in model.method.accepts and dataset.condition_shape != data.condition_shape:
-        mine, other = (_describe_given(shape) for shape in (data.condition_shape, dataset.condition_shape))
+        own, other = (_describe_given_pictures(shape) for shape in (data.condition_shape, dataset.condition_shape))
         raise InputError(
-            f"{model.run.path} was trained with {mine}, and {dataset.name} has {other}; name data that are alike: --data SRC"
+            f"{model.run.path} was trained with {own}, and {dataset.name} has {other}; name data that are alike: --data SRC"
         )
     return Conditions(dataset, split, caption_length=data.caption_length)
 
 
-def _describe_given(shape: tuple[int, int, int] | None) -> str:
-    """Given pictures of (C, H, W), in words."""
+def _describe_given_pictures(shape: tuple[int, int, int] | None) -> str:
+    """What an error calls given pictures of the shape (C, H, W)."""
     return "no given pictures" if shape is None else f"given pictures of {format_shape((*shape[1:], shape[0]))}"
 
 
-def drawn(
+def open_samples(
     model: Loaded, count: int, classes: Sequence[str], first: int = SCORED_SEEDS, conditions: Conditions | None = None
 ) -> EvaluationInput:
-    """`count` samples, on seeds that are shown to nobody, with their labels into `classes`. See `SampledImages`."""
+    """`count` samples of `model`, with their labels as indices into `classes`. Nothing is drawn before it is read.
+
+    The seeds begin at `first`; those from `SCORED_SEEDS` on are used for scores alone, so that nobody picked a checkpoint by
+    looking at their samples.
+    """
     samples = SampledImages(model, first, count, conditions)
     return EvaluationInput(samples, samples.labels(classes))
 
 
+# ---- pictures on disk ---------------------------------------------------------------------------------------------------
+
+
 @contextmanager
-def materialised(judged: EvaluationInput, count: int | None) -> Iterator[EvaluationInput]:
-    """The first `count` (all, where None) of files in a seeded order, or of samples, where each can be read at no cost.
+def materialised(pictures: EvaluationInput, count: int | None) -> Iterator[EvaluationInput]:
+    """The first `count` (all, where None) of `pictures` in a form that can be read again and again at little cost.
 
-    The order is that of what files show, not of where they lie: the same pictures in another order get the same numbers.
-
-    Samples are drawn once, shared among the processes that torchrun started, into a file that goes when this ends.
+    Files come in a seeded order, so that no class comes first; it depends on what the pictures show and not on their names or
+    places, so that the same pictures in another order get the same scores. Samples are drawn once, by all processes that
+    torchrun has started, into a temporary file that is removed at the end of the block.
     """
-    total = int(judged.images.shape[0])
-    if not isinstance(judged.images, SampledImages):
-        rows = _by_content(judged.images)[np.random.default_rng(fold("judged")).permutation(total)[:count]]
-        labels = None if judged.labels is None else judged.labels[rows]
-        yield EvaluationInput(ImageSubset(judged.images, rows), labels, judged.notes)
+    total = int(pictures.images.shape[0])
+    if not isinstance(pictures.images, SampledImages):
+        rows = _order_by_content(pictures.images)[np.random.default_rng(fold("judged")).permutation(total)[:count]]
+        labels = None if pictures.labels is None else pictures.labels[rows]
+        yield EvaluationInput(ImageSubset(pictures.images, rows), labels, pictures.notes)
         return
     rows = np.arange(total if count is None else min(count, total))
-    chunks, world = batches_of(len(rows), _CHUNK), parallel.process_count()
+    batches, process_count = batches_of(len(rows), _BATCH), parallel.process_count()
 
     def pieces() -> Iterator[Pixels]:
-        for start in range(0, len(chunks), world):
-            turn = start + parallel.rank()
-            mine = take(judged.images, rows[chunks[turn]] if turn < len(chunks) else rows[:0])
-            yield parallel.all_gather_rows(torch.from_numpy(mine)).numpy()
+        """In every round each process draws one batch, and gets those of all the others."""
+        for start in range(0, len(batches), process_count):
+            number = start + parallel.rank()
+            own = take(pictures.images, rows[batches[number]] if number < len(batches) else rows[:0])
+            yield parallel.all_gather_rows(torch.from_numpy(own)).numpy()
 
-    with on_disk(pieces(), len(rows), judged.images.shape[1:]) as images:
-        yield EvaluationInput(images, judged.labels, judged.notes)
+    with on_disk(pieces(), len(rows), pictures.images.shape[1:]) as images:
+        yield EvaluationInput(images, pictures.labels, pictures.notes)
 
 
-def _by_content(images: Source) -> NDArray[np.int64]:
+def _order_by_content(images: Source) -> NDArray[np.int64]:
     """[N] rows in the order of a digest of each picture."""
     digests = np.empty(int(images.shape[0]), np.uint64)
-    for part in batches_of(len(digests), _CHUNK):
-        some = take(images, part)
-        digests[part] = [int.from_bytes(hashlib.blake2b(one.tobytes(), digest_size=8).digest(), "little") for one in some]
+    for part in batches_of(len(digests), _BATCH):
+        batch = take(images, part)
+        digests[part] = [int.from_bytes(hashlib.blake2b(one.tobytes(), digest_size=8).digest(), "little") for one in batch]
     return np.argsort(digests, kind="stable")
 
 
 @contextmanager
 def images_from_arrays(pictures: Iterable[NDArray[Any]]) -> Iterator[Pixels]:
-    """Single pictures [H, W, C] or batches of them [n, H, W, C], uint8, as one array on disk."""
+    """Pictures out of Python as one array [N, H, W, C] uint8: an array as it is; single pictures [H, W, C], or batches of them
+    [n, H, W, C], from a temporary file that is removed at the end of the block.
+
+    Errors: `InputError` for another type, for values that are not uint8, for pictures that differ in shape, and for none.
+    """
     if isinstance(pictures, np.ndarray):
         yield require_images(pictures, "the pictures")
         return
@@ -297,40 +336,46 @@ def images_from_arrays(pictures: Iterable[NDArray[Any]]) -> Iterator[Pixels]:
         raise InputError(
             f"pictures are a run, a folder, an .npz, an array, or an iterable of arrays, not {type(pictures).__name__}"
         )
-    some = iter(pictures)
-    first = next(some, None)
+    elements = iter(pictures)
+    first = next(elements, None)
     if first is None:
         raise InputError("there is no picture to be judged")
     shape = np.shape(first)[-3:]
 
     def batches() -> Iterator[Pixels]:
-        for number, each in enumerate(chain([first], some)):
-            yield _batch(each, number, shape)
+        for number, element in enumerate(chain([first], elements)):
+            yield _as_batch(element, number, shape)
 
     with on_disk(batches(), None, shape) as images:
         yield images
 
 
-def _batch(each: Any, number: int, shape: tuple[int, ...]) -> Pixels:
-    found = np.asarray(each)
-    found = require_images(found[None] if found.ndim == 3 else found, f"element {number} of the pictures")
-    if found.shape[1:] != shape:
+def _as_batch(element: Any, number: int, shape: tuple[int, ...]) -> Pixels:
+    """[n, H, W, C] uint8 of one picture or of several. Errors: `InputError` for another type, or another (H, W, C) than
+    `shape`."""
+    array = np.asarray(element)
+    images = require_images(array[None] if array.ndim == 3 else array, f"element {number} of the pictures")
+    if images.shape[1:] != shape:
         raise InputError(
-            f"element {number} of the pictures is {format_shape(found.shape[1:])}, and the first is {format_shape(shape)}"
+            f"element {number} of the pictures is {format_shape(images.shape[1:])}, and the first is {format_shape(shape)}"
         )
-    return found
+    return images
 
 
 @contextmanager
 def on_disk(pieces: Iterable[Pixels], count: int | None, shape: tuple[int, ...]) -> Iterator[Pixels]:
-    """All `pieces` [n, H, W, C], one after the other, as one memory map; its file is gone when the block ends."""
+    """All `pieces` [n, H, W, C] uint8, one after the other, as one memory map. Its file is removed at the end of the block.
+
+    `count` is the number of all pictures, where it is known, and `shape` is (H, W, C). Errors: `InputError` where the file
+    cannot be written.
+    """
     base, total = cache_folder() / "spool", 0
     with ExitStack() as stack:
         with os_errors_as_input_errors(base):
             base.mkdir(parents=True, exist_ok=True)
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base))) / "images"
             path.touch()
-        for piece in pieces:  # what goes wrong in making one is not the spool's fault
+        for piece in pieces:  # an OSError of `pieces` itself is not about `base`, so it passes through as it is
             with os_errors_as_input_errors(base), path.open("ab") as file:
                 file.write(np.ascontiguousarray(piece).tobytes())
             total += len(piece)
@@ -338,7 +383,8 @@ def on_disk(pieces: Iterable[Pixels], count: int | None, shape: tuple[int, ...])
         yield np.memmap(path, np.uint8, "r", shape=(total, *shape)) if total else np.empty((0, *shape), np.uint8)
 
 
-def _channels(count: int) -> Any:
+def _check_channels(count: int) -> Any:
+    """`count` itself. Errors: `InputError` where pictures cannot have so many channels."""
     if count not in (1, 3, 4):
         raise InputError(f"pictures have 1, 3 or 4 channels, not {count}")
     return count

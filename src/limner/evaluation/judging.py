@@ -25,18 +25,18 @@ from limner.evaluation.evaluate import EvaluateRequest, EvaluateResult
 from limner.evaluation.inputs import (
     EvaluationInput,
     conditions_for,
-    drawn,
-    held_out,
+    held_out_split,
     images_from_arrays,
     materialised,
     model_or_none,
     note_on_array_shape,
     open_images,
-    reference,
+    open_samples,
+    prepare_reference,
 )
-from limner.evaluation.model_scores import bounds, disentanglement, likelihood_metrics, reconstruction
-from limner.evaluation.report_page import page, page_over_time
-from limner.evaluation.sample_scores import QUANTISED, Found, SampleScoring, score_samples
+from limner.evaluation.model_scores import likelihood_metrics, score_latents, score_likelihoods, score_reconstructions
+from limner.evaluation.report_page import render_report, render_report_over_time
+from limner.evaluation.sample_scores import QUANTISATION, SampleScores, SampleScoring, score_samples
 from limner.judges.judge import shuffled_rows
 from limner.metrics.distribution.coverage import COVERAGE_K, NEIGHBOUR_SCORES
 from limner.metrics.features.pixels import ImageSubset, take
@@ -48,92 +48,97 @@ from limner.metrics.stats.score import mean_score
 from limner.runs.model import Loaded, load
 from limner.runs.run import Run
 
-COUNT = 5000
-"""Samples where none are asked for by number."""
-BLOCKS = 50
-"""Parts of the held-out pictures whose means a report keeps, for whoever compares two models on the same pictures."""
-MOST = 1_000_000
-"""Seeds that are kept for scores."""
-SHOWN = 64
-"""Samples, and real pictures, on a report's page."""
+DEFAULT_SAMPLE_COUNT = 5000
+"""Samples that are drawn where nobody says how many."""
+MAX_SAMPLE_COUNT = 1_000_000
+"""The most pictures that one evaluation judges; so many seeds are used for scores alone."""
+BLOCK_COUNT = 50
+"""Blocks of held-out pictures whose means a report holds, so that `compare` can pair two models on the same pictures."""
+PAGE_IMAGE_COUNT = 64
+"""Samples, and real pictures, that a report's page shows."""
 GREY_VALUES = "the pictures' grey values: densities are integrated over each value's bin, the outermost bins are open"
+"""What a likelihood is a probability of."""
 
 
 def evaluate_pictures(request: EvaluateRequest, on_progress: OnProgress) -> EvaluateResult:
-    """What `limner.evaluation.evaluate.evaluate` does. Errors: `InputError`."""
+    """What `limner.evaluation.evaluate.evaluate` does; it stands here, since this file imports torch. Errors: `InputError`."""
     require("scipy", "scikit-learn")
     with parallel.processes():
         if request.checkpoint == "all":
-            return EvaluateResult(**_over_time(request, on_progress))
+            return EvaluateResult(**_judge_checkpoints(request, on_progress))
         model = model_or_none(request.what, request.checkpoint) if isinstance(request.what, str) else None
         return EvaluateResult(**judge(request, model, on_progress))
 
 
-def _over_time(request: EvaluateRequest, on_progress: OnProgress) -> dict[str, Any]:
-    """Every checkpoint of a run, each with a report of its own, and a report over all of them."""
+def _judge_checkpoints(request: EvaluateRequest, on_progress: OnProgress) -> dict[str, Any]:
+    """Judges every checkpoint of a run, each with a report of its own, and writes a report over all of them."""
     if not isinstance(request.what, str) or model_or_none(request.what) is None:
         raise InputError("--checkpoint all is for a run; pictures have no checkpoints")
     run = Run.open(request.what)
-    rows, answer, folder = [], dict[str, Any](), request.out or run.path / "evaluations"
-    for each in run.checkpoints():
-        model = load(run.path, str(each.images))
-        own = request.model_copy(update={"out": folder / f"{each.images:09d}"})
-        answer = judge(own, model, named_progress(f"at {each.images:,} images", on_progress))
-        rows.append({"images": each.images, **{key: answer[key] for key in ("metrics", "report", "page")}})
-    answer |= {"checkpoints": rows}
+    rows, report, folder = [], dict[str, Any](), request.out or run.path / "evaluations"
+    for checkpoint in run.checkpoints():
+        model = load(run.path, str(checkpoint.images))
+        own_request = request.model_copy(update={"out": folder / f"{checkpoint.images:09d}"})
+        report = judge(own_request, model, named_progress(f"at {checkpoint.images:,} images", on_progress))
+        rows.append({"images": checkpoint.images, **{key: report[key] for key in ("metrics", "report", "page")}})
+    report |= {"checkpoints": rows}
     if parallel.is_main_process():
-        _keep_other(folder, "report", answer)
-        answer |= {"report": str(folder / "report.json"), "page": str(folder / "report.html")}
-        write_text(folder / "report.html", page_over_time(answer))
-        write_json(folder / "report.json", answer)
-    return answer
+        _move_other_report(folder, "report", report)
+        report |= {"report": str(folder / "report.json"), "page": str(folder / "report.html")}
+        write_text(folder / "report.html", render_report_over_time(report))
+        write_json(folder / "report.json", report)
+    return report
 
 
 def judge(request: EvaluateRequest, model: Loaded | None, on_progress: OnProgress = silent) -> dict[str, Any]:
-    """The report of `request` where it is known whether there is a `model`; it is written as well.
+    """Computes and writes the report of `request`; `model` is that of `request.what`, None where this is pictures.
 
-    `request.data` may be the data set itself, where it has been prepared already.
+    `request.data` may be a `Dataset` that has been prepared already. Errors: `InputError`.
     """
-    began = time.monotonic()
-    asked_for = wanted(request.metrics, model, request.features, request.importance)
-    _check(request, model)
+    start_time = time.monotonic()
+    names = select_metrics(request.metrics, model, request.features, request.importance)
+    _check_request(request, model)
     on_progress(Progress("preparing the data"))
-    with _opened(request, model) as (judged, dataset):
-        apart = list(metrics_of(LatentMetric, asked_for))
-        if apart and len(apart) == len(asked_for):
-            report = disentanglement(model, dataset, apart)
-            return _written(report, request, model, began, name=DISENTANGLEMENT)
-        split = held_out(dataset)
-        real, shown = (
-            ImageSubset(dataset.images, rows) for rows in (dataset.indices(split), shuffled_rows(dataset, split)[:SHOWN])
-        )
-        report = _blank_report(request, model, dataset, asked_for)
-        of_model = _add_scores_of_model(report, request, model, real, on_progress)
-        asked = [name for name in asked_for if isinstance(METRICS[name], SampleMetric)]
-        if not asked:
+    with _open_input(request, model) as (pictures, dataset):
+        latent_names = list(metrics_of(LatentMetric, names))
+        if latent_names and len(latent_names) == len(names):
+            report = score_latents(model, dataset, latent_names)
+            return _write_report(report, request, model, start_time, file_name=DISENTANGLEMENT)
+        split = held_out_split(dataset)
+        real = ImageSubset(dataset.images, dataset.indices(split))
+        examples = ImageSubset(dataset.images, shuffled_rows(dataset, split)[:PAGE_IMAGE_COUNT])
+        report = _blank_report(request, model, dataset, names)
+        of_model = _add_model_scores(report, request, model, real, on_progress)
+        sample_names = list(metrics_of(SampleMetric, names))
+        if not sample_names:
             report["metrics"] = of_model
-            return _written(_more(report, model, dataset, apart), request, model, began, shown)
+            _add_latent_scores(report, model, dataset, latent_names)
+            return _write_report(report, request, model, start_time, examples)
+        count = request.count
         if model is not None:
             conditions = conditions_for(model, dataset, split)
-            judged = drawn(model, min(request.count or COUNT, MOST), dataset.classes, conditions=conditions)
-            on_progress(Progress(f"drawing {judged.images.shape[0]:,} samples"))
-        with materialised(judged, request.count or (COUNT if model is not None else None)) as samples:
-            own = model is None or dataset.fingerprint == model.recipe.data.fingerprint
-            scoring = SampleScoring(dataset, split, request.features, asked, own, required=bool(request.metrics))
-            found = score_samples(samples, scoring, on_progress)
-            report |= found.to_dict()
-            if few := [name for name in NEIGHBOUR_SCORES if name in asked and name not in found.metrics]:
-                report["warnings"].append(f"{', '.join(few)} need more than {COVERAGE_K} pictures on both sides: left out")
-            every = report["metrics"] | of_model
-            report["metrics"] = {name: every[name] for name in METRICS if name in every}
-            return _written(_more(report, model, dataset, apart), request, model, began, shown, found)
+            count = count or DEFAULT_SAMPLE_COUNT
+            pictures = open_samples(model, min(count, MAX_SAMPLE_COUNT), dataset.classes, conditions=conditions)
+            on_progress(Progress(f"drawing {pictures.images.shape[0]:,} samples"))
+        with materialised(pictures, count) as samples:
+            trained_on = model is None or dataset.fingerprint == model.recipe.data.fingerprint
+            required = bool(request.metrics)
+            scoring = SampleScoring(dataset, split, request.features, sample_names, trained_on, required)
+            scores = score_samples(samples, scoring, on_progress)
+            report |= scores.to_dict()
+            if absent := [name for name in NEIGHBOUR_SCORES if name in sample_names and name not in scores.metrics]:
+                report["warnings"].append(f"{', '.join(absent)} need more than {COVERAGE_K} pictures on both sides: left out")
+            all_metrics = report["metrics"] | of_model
+            report["metrics"] = {name: all_metrics[name] for name in METRICS if name in all_metrics}
+            _add_latent_scores(report, model, dataset, latent_names)
+            return _write_report(report, request, model, start_time, examples, scores)
 
 
-def _check(request: EvaluateRequest, model: Loaded | None) -> None:
-    """Says before the work what would stop it later. Errors: `InputError`."""
-    if request.count is not None and not 2 <= request.count <= MOST:
-        raise InputError(f"--count {request.count}: give 2 to {MOST:,} pictures to judge")
-    if (folder := _folder(model, request.out)) is not None:
+def _check_request(request: EvaluateRequest, model: Loaded | None) -> None:
+    """Finds before the work what would stop it later. Errors: `InputError`."""
+    if request.count is not None and not 2 <= request.count <= MAX_SAMPLE_COUNT:
+        raise InputError(f"--count {request.count}: give 2 to {MAX_SAMPLE_COUNT:,} pictures to judge")
+    if (folder := _report_folder(model, request.out)) is not None:
         what = request.what
         if model is None and isinstance(what, str) and Path(what).expanduser().resolve() == folder.resolve():
             raise InputError(
@@ -142,17 +147,17 @@ def _check(request: EvaluateRequest, model: Loaded | None) -> None:
         check_writable(folder)
 
 
-def _blank_report(request: EvaluateRequest, model: Loaded | None, dataset: Dataset, asked_for: Sequence[str]) -> dict[str, Any]:
-    """A report without scores: the question that it answers."""
-    split = held_out(dataset)
+def _blank_report(request: EvaluateRequest, model: Loaded | None, dataset: Dataset, names: Sequence[str]) -> dict[str, Any]:
+    """A report without scores: which metrics were requested, and what the pictures are compared with."""
+    split = held_out_split(dataset)
     count = len(dataset.indices(split))
     report: dict[str, Any] = {
         "metrics": {},
-        "asked": asked_for,
+        "asked": names,
         "count": count,
         "features": None,
         "reference": {"data": dataset.name, "fingerprint": dataset.fingerprint, "split": split, "count": count},
-        "context": {"quantisation": QUANTISED},
+        "context": {"quantisation": QUANTISATION},
         "warnings": [],
     }
     if model is None and isinstance(request.what, str):
@@ -160,48 +165,52 @@ def _blank_report(request: EvaluateRequest, model: Loaded | None, dataset: Datas
     return report
 
 
-def _add_scores_of_model(
+def _add_model_scores(
     report: dict[str, Any], request: EvaluateRequest, model: Loaded | None, real: ImageSubset, on_progress: OnProgress
 ) -> dict[str, dict[str, Any]]:
-    """The scores of reconstructions and likelihoods that were asked for; what belongs to them is added to `report`."""
-    asked_for, count = report["asked"], int(real.shape[0])
-    each = dict[str, NDArray[np.float64]]()
-    if metrics_of(PairMetric, asked_for):
+    """The requested scores of reconstructions and of likelihoods. `report` gets their block means, and how many draws bound a
+    likelihood."""
+    names, count = report["asked"], int(real.shape[0])
+    values = dict[str, NDArray[np.float64]]()
+    if metrics_of(PairMetric, names):
         on_progress(Progress(f"reconstructing {count:,} pictures"))
-        each |= reconstruction(model, real)
-    if metrics_of(LikelihoodMetric, asked_for):
+        values |= score_reconstructions(model, real)
+    if metrics_of(LikelihoodMetric, names):
         on_progress(Progress(f"bounding the likelihoods of {count:,} pictures"))
-        each |= bounds(model, real, request.importance, asked_for)
+        values |= score_likelihoods(model, real, request.importance, names)
         report["likelihood"] = {"draws": request.importance or 1, "of": GREY_VALUES}
-    of_model = {name: mean_score(values).to_dict() for name, values in each.items() if name in asked_for}
-    report["blocks"] = {name: block_means(each[name]) for name in of_model}
-    return of_model
+    scores = {name: mean_score(each).to_dict() for name, each in values.items() if name in names}
+    report["blocks"] = {name: block_means(values[name]) for name in scores}
+    return scores
 
 
 def block_means(values: NDArray[np.float64]) -> list[float]:
-    """[N] -> at most `BLOCKS` means of as many consecutive values, or one more or fewer."""
-    return [float(part.mean()) for part in np.array_split(values, min(BLOCKS, len(values))) if len(part)]
+    """The means of at most `BLOCK_COUNT` blocks of consecutive `values` [N], whose lengths differ by one at most.
+
+    >>> block_means(np.array([1.0, 3.0]))
+    [1.0, 3.0]
+    """
+    return [float(part.mean()) for part in np.array_split(values, min(BLOCK_COUNT, len(values))) if len(part)]
 
 
-def _more(report: dict[str, Any], model: Loaded | None, dataset: Dataset, apart: Sequence[str]) -> dict[str, Any]:
-    """`report` with the scores of disentanglement that were asked for beside others."""
-    if apart:
-        more = disentanglement(model, dataset, apart)
-        report["metrics"] |= more["metrics"]
-        report["factors"] = more["factors"]
-    return report
+def _add_latent_scores(report: dict[str, Any], model: Loaded | None, dataset: Dataset, names: Sequence[str]) -> None:
+    """Adds the metrics of disentanglement `names`, where there are any, to a `report` of others."""
+    if names:
+        of_latents = score_latents(model, dataset, names)
+        report["metrics"] |= of_latents["metrics"]
+        report["factors"] = of_latents["factors"]
 
 
 @contextmanager
-def _opened(request: EvaluateRequest, model: Loaded | None) -> Iterator[tuple[EvaluationInput, Dataset]]:
-    """The pictures (of a run: none yet) and what they are compared with."""
+def _open_input(request: EvaluateRequest, model: Loaded | None) -> Iterator[tuple[EvaluationInput, Dataset]]:
+    """The pictures to be judged, and the data set that they are compared with. Of a run there are no pictures yet."""
     what, data = request.what, request.data
-    nothing = EvaluationInput(np.empty((0, 1, 1, 1), np.uint8))
-    known, source = (data, None) if isinstance(data, Dataset) else (None, data)
+    dataset, source = (data, None) if isinstance(data, Dataset) else (None, data)
     if model is not None:
-        yield nothing, known or parallel.main_process_first(lambda: model.dataset(source))
+        no_pictures = EvaluationInput(np.empty((0, 1, 1, 1), np.uint8))
+        yield no_pictures, dataset or parallel.main_process_first(lambda: model.dataset(source))
     elif isinstance(what, str):
-        dataset = known or parallel.main_process_first(lambda: reference(what, source))
+        dataset = dataset or parallel.main_process_first(lambda: prepare_reference(what, source))
         yield open_images(Path(what).expanduser(), dataset), dataset
     elif data is None:
         raise InputError("say what the pictures are to be compared with: data=SRC")
@@ -209,105 +218,112 @@ def _opened(request: EvaluateRequest, model: Loaded | None) -> Iterator[tuple[Ev
         with images_from_arrays(what) as images:
             height, width, channels = images.shape[1:]
             make = lambda: prepare(str(source), size=(height, width), channels=channels)  # noqa: E731
-            dataset = known or parallel.main_process_first(make)
+            dataset = dataset or parallel.main_process_first(make)
             yield EvaluationInput(images, notes=(note_on_array_shape(dataset),)), dataset
 
 
-def wanted(metrics: Sequence[str] | None, model: Loaded | None, features: str, importance: int | None) -> list[str]:
-    """The metrics of these names; where none are named, what `model` (None: pictures) has. Importance draws are for bounds.
+def select_metrics(metrics: Sequence[str] | None, model: Loaded | None, features: str, importance: int | None) -> list[str]:
+    """The names of the metrics to measure: `metrics`, or where there are none the default ones that apply to `model` (None:
+    pictures). A number of `importance` draws adds those of a bounded likelihood.
 
-    Errors: `InputError` for a name that is none.
+    Errors: `InputError` for a name that no metric has.
     """
     if metrics:
         names = resolve_names(metrics)
     else:
-        lacking = _lacking(model)
-        names = [name for name in default_names(detector_name(features)) if name not in lacking]
+        inapplicable = _inapplicable_metrics(model)
+        names = [name for name in default_names(detector_name(features)) if name not in inapplicable]
     return list(dict.fromkeys([*names, *(likelihood_metrics(exact=False) if importance is not None else ())]))
 
 
-def _lacking(model: Loaded | None) -> set[str]:
-    """The metrics that make no sense of it."""
+def _inapplicable_metrics(model: Loaded | None) -> set[str]:
+    """The metrics that cannot be measured on `model`, or on pictures where it is None."""
     if model is None:
         return {*metrics_of(PairMetric), *metrics_of(LikelihoodMetric)}
-    method, lacking = model.method, set[str]()
+    method, names = model.method, set[str]()
     if not method.generates:
-        lacking |= set(metrics_of(SampleMetric))
+        names |= set(metrics_of(SampleMetric))
     if not isinstance(method, Autoencoder):
-        lacking |= set(metrics_of(PairMetric))
+        names |= set(metrics_of(PairMetric))
     if not isinstance(method, LikelihoodBound) or (method.needs_binary_images and not model.recipe.data.binary):
-        lacking |= set(likelihood_metrics(exact=False))
+        names |= set(likelihood_metrics(exact=False))
     if not isinstance(method, LikelihoodBound) or not method.exact:
-        lacking |= set(likelihood_metrics(exact=True))
-    return lacking
+        names |= set(likelihood_metrics(exact=True))
+    return names
 
 
-def _folder(model: Loaded | None, out: Path | None) -> Path | None:
-    """Where the report goes."""
+def _report_folder(model: Loaded | None, out: Path | None) -> Path | None:
+    """The folder that the report is written to: `out`, or one in the run; None for pictures without `out`."""
     own = None if model is None else model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
     return own if out is None else out
 
 
-# Many parameters: a report is written from what was judged, by whom, since when, and what there is to see.
-def _written(
+# Many parameters: a report is written from the request, the model, the time it began, and the pictures that its page shows.
+def _write_report(
     report: dict[str, Any],
     request: EvaluateRequest,
     model: Loaded | None,
-    began: float,
-    real: ImageSubset | None = None,
-    found: Found | None = None,
-    name: str = "report",
+    start_time: float,
+    examples: ImageSubset | None = None,
+    scores: SampleScores | None = None,
+    file_name: str = "report",
 ) -> dict[str, Any]:
-    """`report` with where it comes from and how long it took, written to `out` or into the run, with a page beside it."""
+    """Adds to `report` where it comes from and how long it took, and writes it with its page where it has a folder.
+
+    `examples` are real pictures for the page; `file_name` has no ending, since the report and its page share it.
+    """
     if model is not None:
         report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
         report["checkpoint"] = model.checkpoint.digest()
     report["limner"] = METRICS_VERSION
     if versions := {name: METRICS[name].since for name in report.get("asked", ()) if name not in METRICS.own}:
         report["metric_versions"] = versions
-    report["seconds"] = round(time.monotonic() - began, 2)
+    report["seconds"] = round(time.monotonic() - start_time, 2)
     report["report"] = report["page"] = None
-    if (out := _folder(model, request.out)) is not None and parallel.is_main_process():
-        _keep_other(out, name, report)
-        report["report"], report["page"] = str(out / f"{name}.json"), str(out / f"{name}.html")
-        shown = _shown(report, model, real, found)
-        if found is not None:
-            save_png(out / "samples.png", grid(shown["samples"]))
-        write_text(out / f"{name}.html", page(report, shown, found))
-        write_json(out / f"{name}.json", report)
+    if (out := _report_folder(model, request.out)) is not None and parallel.is_main_process():
+        _move_other_report(out, file_name, report)
+        report["report"], report["page"] = str(out / f"{file_name}.json"), str(out / f"{file_name}.html")
+        pictures = _page_pictures(report, model, examples, scores)
+        if scores is not None:
+            save_png(out / "samples.png", grid(pictures["samples"]))
+        write_text(out / f"{file_name}.html", render_report(report, pictures, scores))
+        write_json(out / f"{file_name}.json", report)
     return report
 
 
-def _keep_other(out: Path, name: str, report: dict[str, Any]) -> None:
-    """A report that answers another question than `report` is not replaced by it, but goes on as ``<name>-1`` and so on."""
+def _move_other_report(out: Path, file_name: str, report: dict[str, Any]) -> None:
+    """Renames a report that is there already to ``<file_name>-1`` and so on, where it is not of the same subject as `report`.
+
+    A report of the same subject is left where it is, and then replaced.
+    """
     try:
-        old = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
-        if _question(old) == _question(report):
+        old = json.loads((out / f"{file_name}.json").read_text(encoding="utf-8"))
+        if _subject(old) == _subject(report):
             return
-    except (OSError, ValueError, AttributeError):  # there is none, or none that could be read
+    except (OSError, ValueError, AttributeError):  # there is no report, or none that can be read
         return
-    number = next(n for n in itertools.count(1) if not (out / f"{name}-{n}.json").exists())
-    old |= {"report": str(out / f"{name}-{number}.json"), "page": str(out / f"{name}-{number}.html")}
-    write_json(out / f"{name}-{number}.json", old)
-    if (page_of_old := out / f"{name}.html").is_file():
-        page_of_old.replace(out / f"{name}-{number}.html")
+    number = next(n for n in itertools.count(1) if not (out / f"{file_name}-{n}.json").exists())
+    old |= {"report": str(out / f"{file_name}-{number}.json"), "page": str(out / f"{file_name}-{number}.html")}
+    write_json(out / f"{file_name}-{number}.json", old)
+    if (page_of_old := out / f"{file_name}.html").is_file():
+        page_of_old.replace(out / f"{file_name}-{number}.html")
 
 
-def _question(report: dict[str, Any]) -> list[Any]:
-    """All that makes a report another one than that of an earlier time."""
-    plain = [report.get(key) for key in ("asked", "count", "reference", "likelihood", "checkpoint", "pictures")]
-    over_time = [row["images"] for row in report.get("checkpoints", ())]
-    return [*plain, (report.get("features") or {}).get("checksum"), over_time]
+def _subject(report: dict[str, Any]) -> list[Any]:
+    """What a report is about: two reports with equal subjects measure the same metrics on the same pictures in the same way."""
+    values = [report.get(key) for key in ("asked", "count", "reference", "likelihood", "checkpoint", "pictures")]
+    checkpoints = [row["images"] for row in report.get("checkpoints", ())]
+    return [*values, (report.get("features") or {}).get("checksum"), checkpoints]
 
 
-def _shown(
-    report: dict[str, Any], model: Loaded | None, real: ImageSubset | None, found: Found | None
+def _page_pictures(
+    report: dict[str, Any], model: Loaded | None, examples: ImageSubset | None, scores: SampleScores | None
 ) -> dict[str, NDArray[np.uint8]]:
-    """Pictures for the page, each lot under what it is called."""
-    shown = {} if found is None else {"samples": take(found.judged.images, slice(0, SHOWN))}
-    if real is not None:
-        some = take(real, slice(0, SHOWN))
-        shown[f"real pictures ({report['reference']['split']} split)"] = some
+    """The pictures [n, H, W, C] that the page shows, by the heading of each group."""
+    pictures = {} if scores is None else {"samples": take(scores.samples.images, slice(0, PAGE_IMAGE_COUNT))}
+    if examples is not None:
+        real = take(examples, slice(0, PAGE_IMAGE_COUNT))
+        pictures[f"real pictures ({report['reference']['split']} split)"] = real
         if model is not None and metrics_of(PairMetric, report["metrics"]):
-            shown["the same pictures, reconstructed"] = model.reconstruct(some)
-    return shown
+            pictures["the same pictures, reconstructed"] = model.reconstruct(real)
+    return pictures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -18,15 +18,20 @@ from limner.metrics.features.pixels import Source, take
 from limner.metrics.likelihood import Likelihood
 from limner.runs.model import Loaded
 
-AT_ONCE = 256
+LIKELIHOOD_BATCH = 256
+"""Pictures whose likelihood is bounded at a time. Another number would give each picture other noise, and so other bounds."""
 
 
-def likelihood(model: Loaded, images: Source, draws: int = 1, progress: Callable[[int, int], None] | None = None) -> Likelihood:
-    """Of [N, H, W, C] uint8 pictures, in memory that grows with neither; the draws of a place are always the same.
+def likelihood(model: Loaded, images: Source, draws: int = 1) -> Likelihood:
+    """Bounds the likelihood of each of `images` [N, H, W, C] uint8 by `draws` importance samples (Burda et al. 2015,
+    arXiv:1509.00519), in nats; with one draw the bound is the ELBO.
 
     What is bounded is the probability of the grey values themselves: a decoder's density is integrated over the bin of each
-    value and the outermost bins are open, so that nothing has to be dequantised. Errors: `InputError` for a model without such
-    a bound, for a number of draws below 1, and for grey pictures where the model is one of black and white.
+    value and the outermost bins are open, so that nothing has to be dequantised. The noise depends on the place of a picture
+    among `images` alone, so that equal calls give equal numbers. Memory grows neither with N nor with `draws`.
+
+    Errors: `InputError` for a model without such a bound, for fewer than one draw, and for grey pictures where the decoder is
+    one of black and white.
     """
     method = model.method
     if draws < 1:
@@ -34,29 +39,28 @@ def likelihood(model: Loaded, images: Source, draws: int = 1, progress: Callable
     if not isinstance(method, LikelihoodBound):
         raise InputError(f"{model.run.path} ({model.recipe.preset}) bounds no likelihood; train a vae for one")
     count = int(images.shape[0])
-    lower, bound, known, density_bound = np.empty((4, count))
+    elbo, bound, log_density, density_bound = np.empty((4, count))
     with exact(method.device.type), torch.inference_mode():
-        for part in batches_of(count, AT_ONCE):
+        for part in batches_of(count, LIKELIHOOD_BATCH):
             pixels = take(images, part)
             if method.needs_binary_images and not bool(np.isin(pixels, (0, 255)).all()):
                 raise InputError(
                     f"{model.run.path} has a decoder of black and white (bernoulli), which gives grey pictures no likelihood; "
                     "train with data.binary=true, or with another method.decoder"
                 )
-            some = to_tensor(pixels, method.device)
-            found = importance_bound(_weights(method, some, draws, part.start))
-            lower[part], bound[part] = (each.cpu().numpy() for each in found)
+            batch = to_tensor(pixels, method.device)
+            bounds = importance_bound(_log_weights(method, batch, draws, part.start))
+            elbo[part], bound[part] = (values.cpu().numpy() for values in bounds)
             if method.exact:
-                known[part] = method.log_density(some).cpu().numpy()
-                _, found_bound = importance_bound(_weights(method, some, draws, part.start, density=True))
-                density_bound[part] = found_bound.cpu().numpy()
-            if progress is not None:
-                progress(min(part.start + AT_ONCE, count), count)
-    both = (known, density_bound) if method.exact else ()
-    return Likelihood(lower, bound, draws, int(np.prod(images.shape[1:])), *both)
+                log_density[part] = method.log_density(batch).cpu().numpy()
+                _, bound_of_density = importance_bound(_log_weights(method, batch, draws, part.start, density=True))
+                density_bound[part] = bound_of_density.cpu().numpy()
+    exact_values = (log_density, density_bound) if method.exact else ()
+    return Likelihood(elbo, bound, draws, int(np.prod(images.shape[1:])), *exact_values)
 
 
-def _weights(method: LikelihoodBound, images: Tensor, draws: int, start: int, density: bool = False) -> Iterator[Tensor]:
+def _log_weights(method: LikelihoodBound, images: Tensor, draws: int, start: int, density: bool = False) -> Iterator[Tensor]:
+    """[B] log importance weights of `images` [B, C, H, W], once for each draw; `start` is the place of the first of them."""
     generator = torch.Generator()
     for draw in range(draws):
         generator.manual_seed(seeds.fold("importance", start, draw))

@@ -1,4 +1,4 @@
-"""Scores of a model rather than of its samples: what it makes of held-out pictures, and what its latents mean."""
+"""Scores of a model rather than of its samples: likelihoods, reconstructions, and what its latents mean."""
 
 from __future__ import annotations
 
@@ -21,22 +21,26 @@ from limner.metrics.metric import LikelihoodMetric, PairMetric
 from limner.metrics.stats.score import Score
 from limner.runs.model import Loaded
 
-BANK = 50_000
-"""One-object scenes that scores of disentanglement are measured on."""
-AT_ONCE = 256
-"""Pictures that are reconstructed and compared at a time: a multiple of what a model encodes at once, so that batches stay."""
+SCENE_COUNT = 50_000
+"""Scenes of one object that disentanglement is measured on."""
+RECONSTRUCTION_BATCH = 256
+"""Pictures that are reconstructed and compared at a time. It is a multiple of `limner.runs.model.ENCODING_BATCH`, so that a
+model encodes the same batches as it would if it were given all pictures at once, and scores are the same to the bit."""
 
 
-def bounds(model: Loaded | None, real: Source, importance: int | None, wanted: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """Likelihoods of the reference, picture by picture, some at a time (`limner.evaluation.likelihood.AT_ONCE`).
+def score_likelihoods(
+    model: Loaded | None, real: Source, importance: int | None, names: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
+    """All metrics of the likelihood of `real` [N, H, W, C] uint8, [N] each, by `importance` draws (one where None).
 
-    Errors: `InputError` where the model has none for such pictures, or not those `wanted`.
+    Errors: `InputError` where there is no model (pictures alone have no likelihood), where it bounds none for such pictures,
+    and where one of `names` takes a likelihood that is known exactly, and this model's is not.
     """
     if model is None:
-        out = "--importance" if importance is not None else ", ".join(likelihood_metrics(exact=False))
-        raise InputError(f"likelihoods are those that a model gives to pictures; give a run, or leave {out} out")
+        option = "--importance" if importance is not None else ", ".join(likelihood_metrics(exact=False))
+        raise InputError(f"likelihoods are those that a model gives to pictures; give a run, or leave {option} out")
     values = measure_likelihood(likelihood(model, real, importance if importance is not None else 1))
-    if set(exact := likelihood_metrics(exact=True)) & set(wanted) - set(values):
+    if set(exact := likelihood_metrics(exact=True)) & set(names) - set(values):
         raise InputError(
             f"{model.run.path} is not linear-Gaussian, so that nobody knows its likelihood exactly; leave {', '.join(exact)} "
             "out, or train a vae with method.networks=mlp method.widths=[]"
@@ -45,14 +49,14 @@ def bounds(model: Loaded | None, real: Source, importance: int | None, wanted: S
 
 
 def likelihood_metrics(exact: bool) -> list[str]:
-    """The metrics of bounds of a likelihood; or those that take a likelihood that is known exactly."""
+    """The names of the metrics that take an `exact` likelihood, or else a bound of it."""
     return [name for name, row in metrics_of(LikelihoodMetric).items() if row.is_exact == exact]
 
 
-def reconstruction(model: Loaded | None, real: Source) -> dict[str, NDArray[np.float64]]:
-    """All metrics of reconstructions of the reference, picture by picture.
+def score_reconstructions(model: Loaded | None, real: Source) -> dict[str, NDArray[np.float64]]:
+    """All metrics of reconstructions of `real` [N, H, W, C] uint8, [N] each.
 
-    Errors: `InputError` where nothing reconstructs.
+    Errors: `InputError` where there is no model, or it does not reconstruct.
     """
     names = list(metrics_of(PairMetric))
     if model is None:
@@ -60,20 +64,21 @@ def reconstruction(model: Loaded | None, real: Source) -> dict[str, NDArray[np.f
             f"{', '.join(names[:-1])} and {names[-1]} are of pictures that went through a model; give a run, or leave them out"
         )
     parts: dict[str, list[torch.Tensor]] = {name: [] for name in names}
-    for rows in batches_of(int(real.shape[0]), AT_ONCE):  # eight bytes for each number of a picture, some times over
-        some = take(real, rows)
-        back = model.reconstruct(some)
-        for name, values in measure_pairs(some, back, names).items():
+    for rows in batches_of(int(real.shape[0]), RECONSTRUCTION_BATCH):
+        pictures = take(real, rows)
+        reconstructions = model.reconstruct(pictures)
+        for name, values in measure_pairs(pictures, reconstructions, names).items():
             parts[name].append(values)
     return {name: torch.cat(values).numpy() if values else np.empty(0) for name, values in parts.items()}
 
 
-def disentanglement(model: Loaded | None, dataset: Dataset, names: Sequence[str]) -> dict[str, Any]:
-    """Scores of `limner.metrics.representation.disentanglement`, each beside its null, and (`factors`) what is known
-    of each factor.
+def score_latents(model: Loaded | None, dataset: Dataset, names: Sequence[str]) -> dict[str, Any]:
+    """A report of the metrics of disentanglement `names`, each beside its null, with what each factor scores (`factors`).
 
-    Measured on 50,000 scenes of one object that are drawn for it with independent factors (`limner.data.scenes.FACTORS`), among
-    them pairs of shape and colour that training never shows; so are the factors of `scenes` told apart where a run has them.
+    They are measured on `SCENE_COUNT` scenes of one object whose factors are independent (`limner.data.scenes.FACTORS`), which
+    are drawn for the purpose; pairs of shape and colour that training never shows are among them.
+
+    Errors: `InputError` where there is no model, `dataset` has no known factors, or the latents are codes or no vectors.
     """
     if model is None or dataset.factors is None:
         raise InputError(
@@ -82,28 +87,33 @@ def disentanglement(model: Loaded | None, dataset: Dataset, names: Sequence[str]
         )
     shape, codes_for_latents = model.latent_shape()
     if codes_for_latents or len(shape) != 1:
-        what = f"{'codes' if codes_for_latents else 'a map'} of the shape {'x'.join(map(str, shape))}"
+        kind = f"{'codes' if codes_for_latents else 'a map'} of the shape {'x'.join(map(str, shape))}"
         raise InputError(
-            f"the latents of {model.run.path} ({model.recipe.preset}) are {what}; disentanglement is measured on vectors"
+            f"the latents of {model.run.path} ({model.recipe.preset}) are {kind}; disentanglement is measured on vectors"
         )
-    height, width, channels = dataset.shape
-    shaping = Shaping((height, width), model.recipe.data.fit, channels, parse_background(model.recipe.data.background))
-    codes = scenes.draw_factors(BANK, seed=0)
-    latents = []
-    for part in batches_of(BANK, 1000):
-        scene = scenes.paint_factors(codes[part], (height, width))
-        pictures = scene if channels == 3 else np.stack([from_pixels(one, shaping) for one in scene])
-        latents.append(model.encode_pictures(pictures))
-    found = measure_latents(np.concatenate(latents).astype(np.float64), codes, names)
-    each = zip(scenes.FACTORS, scenes.FACTORS.values(), *found.of_factors.values(), strict=True)
+    factors = scenes.draw_factors(SCENE_COUNT, seed=0)
+    scores = measure_latents(_encode_scenes(model, dataset, factors), factors, names)
+    rows = zip(scenes.FACTORS, scenes.FACTORS.values(), *scores.of_factors.values(), strict=True)
     return {
-        "metrics": {name: Score(value, null=found.null.get(name)).to_dict() for name, value in found.scores.items()},
+        "metrics": {name: Score(value, null=scores.null.get(name)).to_dict() for name, value in scores.scores.items()},
         "factors": {
-            name: {"values": size, **dict(zip(found.of_factors, map(float, values), strict=True))}
-            for name, size, *values in each
+            name: {"values": size, **dict(zip(scores.of_factors, map(float, values), strict=True))}
+            for name, size, *values in rows
         },
-        "count": BANK,
+        "count": SCENE_COUNT,
         "features": {"name": "latents", "checksum": model.checkpoint.digest(), "dimensions": shape[0]},
-        "reference": {"data": "scenes-1", "fingerprint": None, "split": "drawn", "count": BANK},
+        "reference": {"data": "scenes-1", "fingerprint": None, "split": "drawn", "count": SCENE_COUNT},
         "seconds": 0.0,
     }
+
+
+def _encode_scenes(model: Loaded, dataset: Dataset, factors: NDArray[np.int64]) -> NDArray[np.float64]:
+    """[N, d] latents of the scenes with these `factors` [N, F], painted in the size and mode that `model` was trained on."""
+    height, width, channels = dataset.shape
+    shaping = Shaping((height, width), model.recipe.data.fit, channels, parse_background(model.recipe.data.background))
+    latents = []
+    for part in batches_of(len(factors), 1000):
+        scene = scenes.paint_factors(factors[part], (height, width))
+        pictures = scene if channels == 3 else np.stack([from_pixels(one, shaping) for one in scene])
+        latents.append(model.encode_pictures(pictures))
+    return np.concatenate(latents).astype(np.float64)

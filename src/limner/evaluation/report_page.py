@@ -1,4 +1,4 @@
-"""A report as a page: the scores and what they mean, the pictures, what lies nearest to them, and how the two sets overlap."""
+"""The page of a report: scores and what they mean, pictures, the nearest training pictures, precision and recall, classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limner.core.images import grid
-from limner.evaluation.sample_scores import Found
+from limner.evaluation.sample_scores import SampleScores
 from limner.metrics.distribution.coverage import PRECISION_K, radii
 from limner.metrics.memorisation.memorisation import contact_sheet, memorisation
 from limner.metrics.scores import METRICS
@@ -25,25 +25,32 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 Row = Mapping[str, Any]
-DOTS = 1000
-"""Pictures of either set in the picture of precision and recall."""
+"""A report, or a part of one: what its JSON file holds."""
+MAX_CHART_DOTS = 1000
+"""The most samples, and the most real pictures, that the charts of precision and recall show as dots."""
 
 
-def called(name: str, features: str | None) -> str:
-    """The name of a metric for people, in the features of a detector (FID, in those of inception)."""
+def display_name(name: str, features: str | None) -> str:
+    """What the metric `name` is called in the literature where it is measured in `features`, and `name` where it has no such
+    name.
+
+    >>> display_name("frechet", "inception"), display_name("frechet", "judge")
+    ('FID', 'frechet')
+    """
     return METRICS[name].published_names.get(features or "", name) if name in METRICS else name
 
 
 def meaning(name: str) -> str:
-    """What a score says, and which way it is better, if one is; nothing of a name that this version does not know."""
+    """What the metric `name` measures, and which way it is better, if one is; "" for a name that is not in the table."""
     if name not in METRICS:
         return ""
     metric = METRICS[name]
     return {"lower": "lower is better: ", "higher": "higher is better: ", "as real": ""}[metric.better] + metric.meaning
 
 
-def page(report: Row, shown: Mapping[str, NDArray[np.uint8]], found: Found | None) -> str:
-    """The whole page as text; `shown`: pictures by what they are; `found`: what is known of samples, if any were judged."""
+def render_report(report: Row, pictures: Mapping[str, NDArray[np.uint8]], scores: SampleScores | None) -> str:
+    """The page of `report` as HTML. `pictures` [n, H, W, C] uint8 are shown under their headings; `scores` are None where no
+    samples were judged."""
     classes = report.get("classes")
     facts = {
         "title": _title(report),
@@ -51,25 +58,25 @@ def page(report: Row, shown: Mapping[str, NDArray[np.uint8]], found: Found | Non
         "warnings": report.get("warnings", ()),
         "scores": _scores(report),
         "of_samples": any(one["null"] is not None for one in report["metrics"].values()),
-        "pictures": [make_figure(grid(images), what, what) for what, images in shown.items()],
-        "nearest": _nearest(found) if found else None,
+        "pictures": [make_figure(grid(images), heading, heading) for heading, images in pictures.items()],
+        "nearest": _nearest(scores) if scores else None,
         "classes": share_chart(classes["samples"], classes["real"]) if classes else None,
-        "overlap": _overlap(found) if found and {"precision", "recall"} & set(report["metrics"]) else None,
+        "overlap": _overlap(scores) if scores and {"precision", "recall"} & set(report["metrics"]) else None,
         "factors": _factors(report.get("factors")),
         "facts": _facts(report),
     }
     return render("evaluation/report_page.html", facts)
 
 
-def page_over_time(answer: Row) -> str:
-    """Every checkpoint of a run: curves of the scores, all numbers, and samples where they were drawn."""
-    rows = answer["checkpoints"]
+def render_report_over_time(report: Row) -> str:
+    """The page, as HTML, of a `report` over all checkpoints of a run: curves of the scores, all numbers, and samples."""
+    rows = report["checkpoints"]
     names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
-    features = (answer["features"] or {}).get("name")
-    charts = [_over_time(rows, name, called(name, features)) for name in names]
+    features = (report["features"] or {}).get("name")
+    charts = [_chart_over_time(rows, name, display_name(name, features)) for name in names]
     cells = [
         [
-            called(name, features),
+            display_name(name, features),
             *(format_number((row["metrics"].get(name) or {}).get("value")) for row in rows),
             format_number((rows[-1]["metrics"].get(name) or {}).get("null")),
         ]
@@ -77,9 +84,9 @@ def page_over_time(answer: Row) -> str:
     ]
     sheets = [(row["images"], Path(row["report"]).with_name("samples.png")) for row in rows if row["report"]]
     facts = {
-        "title": _title(answer),
-        "tiles": _tiles(answer),
-        "warnings": answer.get("warnings", ()),
+        "title": _title(report),
+        "tiles": _tiles(report),
+        "warnings": report.get("warnings", ()),
         "charts": [chart for chart in charts if chart],
         "scores": PageTable(["at images", *(f"{row['images']:,}" for row in rows), "real pictures"], cells),
         "samples": [
@@ -87,13 +94,13 @@ def page_over_time(answer: Row) -> str:
             for images, path in sheets
             if path.is_file()
         ],
-        "facts": _facts(answer),
+        "facts": _facts(report),
     }
     return render("evaluation/report_over_time.html", facts)
 
 
-def _over_time(rows: Sequence[Row], name: str, title: str) -> Markup:
-    """The curve of one score, and that of real pictures."""
+def _chart_over_time(rows: Sequence[Row], name: str, title: str) -> Markup:
+    """The chart of one metric over images seen: the scores of the checkpoints, and what real pictures score (`null`)."""
 
     def points(key: str) -> list[tuple[float, float]]:
         values = [(row["images"], finite_number(row["metrics"].get(name, {}).get(key))) for row in rows]
@@ -104,10 +111,12 @@ def _over_time(rows: Sequence[Row], name: str, title: str) -> Markup:
 
 
 def _title(report: Row) -> str:
+    """The name of the run's folder, or of the folder or file of pictures."""
     return str(report.get("run") or report.get("pictures") or "pictures").rstrip("/").rpartition("/")[2]
 
 
 def _tiles(report: Row) -> list[Tile]:
+    """The facts at the top of the page."""
     reference = report["reference"]
     tiles = [
         Tile("pictures judged", format_count(report["count"])),
@@ -119,7 +128,9 @@ def _tiles(report: Row) -> list[Tile]:
     if frechet:
         features = report["features"]["name"]
         name = (
-            called("frechet", features) if features in METRICS["frechet"].published_names else f"Fréchet distance ({features})"
+            display_name("frechet", features)
+            if features in METRICS["frechet"].published_names
+            else f"Fréchet distance ({features})"
         )
         note = "" if frechet["null"] is None else f"real pictures get {format_number(frechet['null'])}"
         tiles.append(Tile(name, format_number(frechet["value"]), note))
@@ -127,91 +138,98 @@ def _tiles(report: Row) -> list[Tile]:
 
 
 def _scores(report: Row) -> PageTable:
-    """Every score of a report."""
+    """A row for each score of the report."""
     features = (report["features"] or {}).get("name")
     rows = []
-    for name, one in report["metrics"].items():
-        cells = [format_number(one[key]) for key in ("value", "error", "null", "z", "p")]
-        rows.append([called(name, features), *cells, meaning(name)])
+    for name, score in report["metrics"].items():
+        cells = [format_number(score[key]) for key in ("value", "error", "null", "z", "p")]
+        rows.append([display_name(name, features), *cells, meaning(name)])
     return PageTable(["", "value", "± error", "null", "z", "p", "what it says"], rows)
 
 
 def _factors(factors: Row | None) -> PageTable | None:
-    """What is known of each factor, where disentanglement was measured."""
+    """A row for each factor of variation, with how well latents capture it; None where disentanglement was not measured."""
     if not factors:
         return None
-    heads = list(next(iter(factors.values())))
-    return PageTable(["", *heads], [[name, *(format_number(one[head]) for head in heads)] for name, one in factors.items()])
+    columns = list(next(iter(factors.values())))
+    rows = [[name, *(format_number(scores[column]) for column in columns)] for name, scores in factors.items()]
+    return PageTable(["", *columns], rows)
 
 
 @dataclass(frozen=True)
-class Nearest:
-    """Samples beside the training pictures nearest to them, and how many of the `sought` samples look like copies."""
+class NearestPictures:
+    """Samples beside the training pictures nearest to them, and how many samples look like copies."""
 
     figure: Figure
-    sought: int
+    searched: int
+    """Samples whose nearest training pictures were searched."""
     near: int
+    """Of these, how many are as near to a training picture as hardly a held-out picture is."""
     mirrored: int
-    moved: int
+    """Of the near ones, how many are near to a mirror image."""
+    shifted: int
+    """Of the near ones, how many are near to a training picture that is moved by a pixel."""
 
 
-def _nearest(found: Found) -> Nearest | None:
-    copies = found.sides.copies
+def _nearest(scores: SampleScores) -> NearestPictures | None:
+    """None where copies were not searched for."""
+    copies = scores.sides.copies
     if copies is None:
         return None
-    sheet = contact_sheet(found.judged.images, found.reference.dataset.images, copies.samples)
-    known = memorisation(copies.samples, copies.held_out)
-    return Nearest(
+    sheet = contact_sheet(scores.samples.images, scores.reference.dataset.images, copies.samples)
+    counts = memorisation(copies.samples, copies.held_out)
+    return NearestPictures(
         make_figure(sheet, "samples beside the nearest training pictures", "samples | nearest training pictures"),
-        sought=len(copies.samples.distance),
-        near=len({*known.relative.rows, *known.double.rows}),
-        mirrored=known.mirrored,
-        moved=known.moved,
+        searched=len(copies.samples.distance),
+        near=len({*counts.relative.rows, *counts.double.rows}),
+        mirrored=counts.mirrored,
+        shifted=counts.moved,
     )
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """The two clouds of precision and recall, of so many samples and real pictures."""
+    """The charts of precision and recall, and how many samples and real pictures they show."""
 
     charts: list[Markup]
     samples: int
     real: int
 
 
-def _overlap(found: Found) -> Overlap | None:
-    """Both sets in the two directions in which real features vary most; faults are drawn in another colour."""
-    real = found.sides.real.features[:DOTS].double()
-    samples = found.sides.samples.features[: len(real)].double()  # no more than real ones, as the scores have it
+def _overlap(scores: SampleScores) -> Overlap | None:
+    """Samples and real pictures as dots, in the two directions in which real features vary most; what lies outside the other
+    set has another colour. None for so few pictures that precision and recall are not measured."""
+    real = scores.sides.real.features[:MAX_CHART_DOTS].double()
+    samples = scores.sides.samples.features[: len(real)].double()  # no more than real pictures, as in `measure_neighbours`
     if min(len(real), len(samples)) <= PRECISION_K or real.shape[1] < 2:
         return None
-    of_real, of_samples = radii(real, PRECISION_K)[0], radii(samples, PRECISION_K)[0]
-    apart = torch.cdist(samples, real, compute_mode="donot_use_mm_for_euclid_dist")
-    precise, recalled = (apart <= of_real).any(1), (apart <= of_samples[:, None]).any(0)
+    real_radii, sample_radii = radii(real, PRECISION_K)[0], radii(samples, PRECISION_K)[0]
+    distances = torch.cdist(samples, real, compute_mode="donot_use_mm_for_euclid_dist")
+    is_precise = (distances <= real_radii).any(1)  # of each sample: it lies in the neighbourhood of a real picture
+    is_recalled = (distances <= sample_radii[:, None]).any(0)  # of each real picture: it lies in that of a sample
     centred = real - real.mean(0)
     axes = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -2:].flip(1)
-    places = [((x - real.mean(0)) @ axes).numpy() for x in (samples, real)]
-    both = np.concatenate(places)
-    low, high = np.quantile(both, 0.005, axis=0), np.quantile(both, 0.995, axis=0)
-    unit = [np.clip((place - low) / np.maximum(high - low, 1e-12), 0, 1) for place in places]
+    points = [((features - real.mean(0)) @ axes).numpy() for features in (samples, real)]
+    all_points = np.concatenate(points)
+    low, high = np.quantile(all_points, 0.005, axis=0), np.quantile(all_points, 0.995, axis=0)
+    sample_dots, real_dots = (np.clip((xy - low) / np.maximum(high - low, 1e-12), 0, 1) for xy in points)
+    of_samples = ("samples among real pictures", "samples that lie apart")
+    of_real = ("real pictures that samples reach", "real pictures out of reach")
     charts = [
-        scatter_chart(
-            "Precision", unit[1], unit[0], precise.numpy(), ("samples among real pictures", "samples that lie apart")
-        ),
-        scatter_chart(
-            "Recall", unit[0], unit[1], recalled.numpy(), ("real pictures that samples reach", "real pictures out of reach")
-        ),
+        scatter_chart("Precision", real_dots, sample_dots, is_precise.numpy(), of_samples),
+        scatter_chart("Recall", sample_dots, real_dots, is_recalled.numpy(), of_real),
     ]
     return Overlap(charts, len(samples), len(real))
 
 
 def _facts(report: Row) -> list[tuple[str, str]]:
+    """(name, value) of everything that somebody needs who wants to get the same numbers."""
     features, reference, context = report["features"] or {}, report["reference"], report.get("context", {})
-    what = f"{features['name']}, {features['dimensions']:,} numbers, checksum {features['checksum']}" if features else ""
+    detector = f"{features['name']}, {features['dimensions']:,} numbers, checksum {features['checksum']}" if features else ""
     parts = report["metrics"].get("inception_score", {}).get("parts", ())
     likelihood = report.get("likelihood")
     facts = [
-        ("features", what),
+        ("features", detector),
         *((name, str(text)) for name, text in features.get("about", {}).items()),
         (f"splits of the Inception Score ({len(parts)})", ", ".join(map(format_number, parts))),
         ("likelihoods", "" if likelihood is None else f"of {likelihood['of']}; draws for each: {likelihood['draws']}"),

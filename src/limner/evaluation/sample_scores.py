@@ -1,8 +1,8 @@
-"""Scores of samples: everything that the table of `limner.metrics.scores` needs, brought together."""
+"""Scores of samples: gathers what the metrics of samples need, measures them, and warns where numbers say little."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,30 +29,34 @@ from limner.metrics.sides import Copies, Labels, Sides
 from limner.metrics.stats.score import Score
 
 SEED = 0
-QUANTISED = "uint8, rounded"
-SURE = 1e-4
-"""p of copies below which a warning says so."""
-FEWEST = 1_000
-"""Samples, and real pictures, below which scores of distributions say little."""
-LEAST_SOUGHT = 20
-"""Held-out pictures below which nothing can be said of copies."""
+"""Seeds everything random in the metrics of samples. Reports name it."""
+QUANTISATION = "uint8, rounded"
+"""How the values of samples are rounded. Reports name it, since rounding moves Fréchet distances (Parmar et al. 2022,
+arXiv:2104.11222)."""
+COPY_WARNING_P = 1e-4
+"""A p of the copies below this is worth a warning."""
+MIN_RELIABLE_IMAGES = 1_000
+"""With fewer samples, or fewer real pictures, scores of distributions say little."""
+MIN_HELD_OUT_IMAGES = 20
+"""With fewer held-out pictures copies are not searched for: nothing would say how near pictures lie that are no copies."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What there is to say of samples, and to show of them."""
+class SampleScores:
+    """The scores of samples, and what they were computed from."""
 
     metrics: dict[str, Score]
     sides: Sides
     reference: Reference
-    judged: EvaluationInput
+    samples: EvaluationInput
 
     @property
     def detector(self) -> Detector:
+        """The network, or the function, whose features were compared."""
         return self.reference.detector
 
     def to_dict(self) -> dict[str, Any]:
-        """The part of a report that is about samples."""
+        """The entries of a report that are about samples."""
         detector, real = self.detector, self.reference
         report: dict[str, Any] = {
             "metrics": {name: score.to_dict() for name, score in self.metrics.items()},
@@ -64,12 +68,12 @@ class Found:
                 "about": detector.preprocessing,
             },
             "context": {
-                "quantisation": QUANTISED,
+                "quantisation": QUANTISATION,
                 "seed": SEED,
                 "features_kept": list(self.sides.feature_counts),
-                "notes": list(self.judged.notes),
+                "notes": list(self.samples.notes),
             },
-            "warnings": warnings(self.metrics, self.sides, real.split),
+            "warnings": list_warnings(self.metrics, self.sides, real.split),
         }
         if isinstance(detector, Judge):
             report["features"]["held_out_accuracy"] = detector.card.held_out_accuracy
@@ -80,107 +84,139 @@ class Found:
         return report
 
 
-def detector_of(features: str, dataset: Dataset, on_progress: OnProgress = silent) -> Detector:
-    """The detector `features` for the pictures of `dataset`, on this machine's device; `on_progress` hears of downloads."""
+@dataclass(frozen=True)
+class SampleScoring:
+    """Which metrics of samples are measured, and against which real pictures."""
+
+    dataset: Dataset
+    split: str
+    """The split of `dataset` that samples are compared with."""
+    features: str
+    """A name of the table of detectors, or a file with weights."""
+    metrics: Collection[str]
+    """Names of the table `limner.metrics.scores`."""
+    trained_on: bool
+    """Whether the model may have been trained on the train split of `dataset`; copies are searched for only then."""
+    required: bool
+    """Whether a metric that cannot be measured is an error. Otherwise it is left out."""
+
+
+def open_detector_for(dataset: Dataset, features: str, on_progress: OnProgress = silent) -> Detector:
+    """The detector `features` for the pictures of `dataset`, on this machine's device. It is downloaded, or trained on the
+    data, where it is not there yet.
+
+    Errors: `InputError` for an unknown name, weights that cannot be read, or pictures that the detector does not take.
+    """
     make = lambda: open_detector(features, dataset.shape, lambda: judge_for(dataset), on_progress)  # noqa: E731
     return parallel.main_process_first(make).to(precision.device())
 
 
-@dataclass(frozen=True)
-class SampleScoring:
-    """Which scores of samples are to be had, and against which real pictures."""
+def score_samples(samples: EvaluationInput, scoring: SampleScoring, on_progress: OnProgress) -> SampleScores:
+    """Measures the metrics that `scoring` names on `samples`.
 
-    dataset: Dataset
-    split: str
-    """That of `dataset` with which the samples are compared."""
-    features: str
-    metrics: Collection[str]
-    """Names of the table `limner.metrics.scores`."""
-    trained_on: bool
-    """Whether the samples' model may have learned from the train split of `dataset`: only then are copies sought there."""
-    required: bool
-    """Whether a score that cannot be had is an error. Otherwise it is left out."""
-
-
-def score_samples(judged: EvaluationInput, scoring: SampleScoring, on_progress: OnProgress) -> Found:
-    """The scores of `judged`. Errors: `InputError`, among others for a score that is required and cannot be had."""
-    dataset, split, wanted, own = scoring.dataset, scoring.split, scoring.metrics, scoring.trained_on
-    if judged.images.shape[0] < 2:
-        raise InputError(f"scores need at least two pictures, and there are {judged.images.shape[0]}")
+    Errors: `InputError` for fewer than two samples, for a detector that cannot be opened, and for a required metric that
+    cannot be measured.
+    """
+    dataset, split, count = scoring.dataset, scoring.split, int(samples.images.shape[0])
+    if count < 2:
+        raise InputError(f"scores need at least two pictures, and there are {count}")
     on_progress(Progress(f"preparing the features: {scoring.features}"))
-    detector = detector_of(scoring.features, dataset, on_progress)
-    on_progress(Progress(f"looking at {len(dataset.indices(split)):,} real pictures"))
+    detector = open_detector_for(dataset, scoring.features, on_progress)
+    on_progress(Progress(f"computing features of {len(dataset.indices(split)):,} real pictures"))
     real = reference(dataset, split, detector)
-    on_progress(Progress(f"looking at the {judged.images.shape[0]:,} that are judged"))
-    seen = summarise(judged.images, detector)
-    needs = {need for row in metrics_of(SampleMetric, wanted).values() for need in row.needs}
-    if "copies" in needs and own:
-        on_progress(Progress("seeking copies among the training pictures"))
-    copies = _copies(judged, dataset, split) if "copies" in needs and own else None
+    on_progress(Progress(f"computing features of the {count:,} pictures to be judged"))
+    summary = summarise(samples.images, detector)
+    needs = {need for metric in metrics_of(SampleMetric, scoring.metrics).values() for need in metric.needs}
+    copies = training_features = None
+    if "copies" in needs and scoring.trained_on:
+        on_progress(Progress("searching the training pictures for copies"))
+        copies = _search_copies(samples, dataset, split)
+    if "training features" in needs and scoring.trained_on:
+        training_features = real.training_features()
     sides = Sides(
-        samples=seen,
+        samples=summary,
         real=real.summary,
-        sample_images=judged.images,
+        sample_images=samples.images,
         real_images=ImageSubset(dataset.images, real.rows),
-        labels=_labels(judged, seen, real),
+        labels=_labels(samples, summary, real),
         copies=copies,
-        training_features=real.training_features() if "training features" in needs and own else None,
-        remember=real.nulls(seen.count, SEED),
+        training_features=training_features,
+        cached_nulls=real.nulls(summary.count, SEED),
         real_radii=real.radii(),
         own_classes=detector.own_classes,
         seed=SEED,
     )
-    return Found(measure(sides, wanted, scoring.required, on_progress), sides, real, judged)
+    return SampleScores(measure(sides, scoring.metrics, scoring.required, on_progress), sides, real, samples)
 
 
-def _labels(judged: EvaluationInput, seen: FeatureSummary, real: Reference) -> Labels:
-    labels = None if judged.labels is None else torch.from_numpy(judged.labels[: len(seen.features)])
+def _labels(samples: EvaluationInput, summary: FeatureSummary, real: Reference) -> Labels:
+    """The classes of the samples and real pictures whose features are in memory."""
+    labels = None if samples.labels is None else torch.from_numpy(samples.labels[: len(summary.features)])
     return Labels(labels, real.labels, len(real.dataset.classes))
 
 
-def _copies(judged: EvaluationInput, dataset: Dataset, split: str) -> Copies | None:
-    """None where nothing was held out, or pictures are too small to be told apart."""
-    few = split == "train" or len(dataset.splits[split]) < LEAST_SOUGHT or len(dataset.splits["train"]) < 3
-    if few or min(dataset.shape[:2]) < 4:
+def _search_copies(samples: EvaluationInput, dataset: Dataset, split: str) -> Copies | None:
+    """The training pictures nearest to samples, and those nearest to held-out pictures.
+
+    None where there are too few held-out or training pictures, and for pictures below 4×4, which `nearest` does not compare.
+    """
+    if split == "train" or len(dataset.splits[split]) < MIN_HELD_OUT_IMAGES or len(dataset.splits["train"]) < 3:
         return None
-    count = min(MAX_SEARCHED_IMAGES, int(judged.images.shape[0]))
-    some = ImageSubset(judged.images, np.arange(count, dtype=np.int64))
-    return Copies(nearest(some, dataset.images, dataset.indices("train")), held_out_nearest(dataset, split))
+    if min(dataset.shape[:2]) < 4:
+        return None
+    count = min(MAX_SEARCHED_IMAGES, int(samples.images.shape[0]))
+    first_samples = ImageSubset(samples.images, np.arange(count, dtype=np.int64))
+    return Copies(nearest(first_samples, dataset.images, dataset.indices("train")), held_out_nearest(dataset, split))
 
 
-def warnings(metrics: dict[str, Score], sides: Sides, split: str) -> list[str]:
-    """What somebody should know before believing the numbers, in whole sentences; `split` is that of the real pictures."""
-    told = []
+def list_warnings(scores: Mapping[str, Score], sides: Sides, split: str) -> list[str]:
+    """What a reader should know before trusting the `scores`, one text for each doubt; `split` is that of the real pictures."""
+    warnings = []
     if split == "train":
-        told.append(
+        warnings.append(
             "too few real pictures, or none, were held out, so that a model may have been trained on those compared with"
         )
     n, m, dim = sides.n, sides.m, sides.real.features.shape[1]
-    if min(n, m) < FEWEST:
-        which = f"{n:,} samples" if n <= m else f"{m:,} real pictures"
-        told.append(
-            f"{which} are few: scores of distributions are biased at such numbers, and say something only beside their null "
-            "and beside scores at the same number"
+    if min(n, m) < MIN_RELIABLE_IMAGES:
+        pictures = f"{n:,} samples" if n <= m else f"{m:,} real pictures"
+        warnings.append(
+            f"{pictures} are few: scores of distributions are biased at such numbers; compare them with their null, and with "
+            "scores of the same number of pictures only"
         )
-    copied = [metrics[name] for name in ("copies", "copies_double") if name in metrics]
-    if copied and min(one.p or 1.0 for one in copied) < SURE and (most := max(copied, key=lambda one: one.value)).value > 0:
-        real = f"of real pictures {most.null or 0:.1%}"
-        told.append(f"{most.value:.1%} of the samples are as near to a training picture as copies are, {real}")
-    if "frechet" in metrics and min(n, m) <= dim:
-        told.append(f"a covariance of {dim:,} features cannot be known from {min(n, m):,} pictures; mmd is free of this bias")
-    rows = metrics_of(SampleMetric, metrics)
-    without = [name for name, score in metrics.items() if score.null is None and rows[name].null == "real pictures"]
-    if without:
-        told.append(f"there are too few real pictures to say what they would score: {', '.join(without)}")
-    blurred = [
-        name
-        for name, score in metrics.items()
-        if not name.startswith("copies")  # to be told from real pictures by these would be bad
-        and score.error
-        and score.null is not None
-        and abs(score.value - score.null) < 2 * score.error
-        and (score.p or 0) > 0.05
-    ]
-    if blurred and min(n, m) < FEWEST:
-        told.append(f"with so few pictures chance moves these too much to tell samples from real ones: {', '.join(blurred)}")
-    return told
+    warnings += _copy_warnings(scores)
+    if "frechet" in scores and min(n, m) <= dim:
+        warnings.append(
+            f"the covariance of {dim:,} features cannot be estimated from {min(n, m):,} pictures, which biases frechet; mmd is "
+            "free of this bias"
+        )
+    rows = metrics_of(SampleMetric, scores)
+    if without_null := [name for name, score in scores.items() if score.null is None and rows[name].null == "real pictures"]:
+        warnings.append(f"there are too few real pictures to say what they would score: {', '.join(without_null)}")
+    indistinct = [name for name, score in scores.items() if _is_indistinct(name, score)]
+    if indistinct and min(n, m) < MIN_RELIABLE_IMAGES:
+        warnings.append(
+            f"with so few pictures chance moves these scores too much to tell samples from real ones: {', '.join(indistinct)}"
+        )
+    return warnings
+
+
+def _copy_warnings(scores: Mapping[str, Score]) -> list[str]:
+    """One text where samples are nearer to training pictures than chance brings held-out ones; none otherwise."""
+    copies = [scores[name] for name in ("copies", "copies_double") if name in scores]
+    if not any(score.p is not None and score.p < COPY_WARNING_P for score in copies):
+        return []
+    largest = max(copies, key=lambda score: score.value)
+    if largest.value <= 0:
+        return []
+    of_real = f"{largest.null or 0:.1%}"
+    return [f"{largest.value:.1%} of the samples are as near to a training picture as copies are, of real pictures {of_real}"]
+
+
+def _is_indistinct(name: str, score: Score) -> bool:
+    """Whether the score lies so near to that of real pictures that chance explains the difference.
+
+    Not of the scores of copies: those should be the same for samples as for real pictures.
+    """
+    if name.startswith("copies") or not score.error or score.null is None:
+        return False
+    return abs(score.value - score.null) < 2 * score.error and score.p is not None and score.p > 0.05

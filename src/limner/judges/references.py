@@ -74,9 +74,9 @@ class Reference:
         return [tensors["precision"], tensors["coverage"]]
 
     def nulls(self, count: int, seed: int) -> Callable[[str, Callable[[], Mapping[str, Null]]], Mapping[str, Null]]:
-        """`Sides.remember` for `count` samples: nulls from the cache, or computed and cached."""
+        """`Sides.cached_nulls` for `count` samples: nulls from the cache, or computed and cached."""
 
-        def remember(name: str, make: Callable[[], Mapping[str, Null]]) -> Mapping[str, Null]:
+        def cached_nulls(name: str, make: Callable[[], Mapping[str, Null]]) -> Mapping[str, Null]:
             def tensors() -> dict[str, Tensor]:
                 entries = {}
                 for metric, null in make().items():
@@ -93,7 +93,7 @@ class Reference:
                 for n, m in [cached[f"{metric}/sizes"].tolist()]
             }
 
-        return remember
+        return cached_nulls
 
     def training_features(self) -> Tensor | None:
         """[n, d] features of training pictures; None where the reference is the train split itself."""

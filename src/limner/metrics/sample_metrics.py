@@ -63,7 +63,7 @@ def measure_frechet(sides: Sides) -> Measurement:
     without_block = [whole.without(block) for block in sides.samples.blocks]
     error = jackknife([distance(rest) for rest in without_block if rest.n >= 2])
     pool, (n, m) = sides.real.features, (sides.n, sides.m)
-    nulls = sides.remember(
+    nulls = sides.cached_nulls(
         "frechet", lambda: {"frechet": frechet_null(pool, n, 10, sides.seed, m=m)} if split(len(pool), n, m) else {}
     )
     return Measurement(distance(whole), error, nulls.get("frechet"))
@@ -72,7 +72,9 @@ def measure_frechet(sides: Sides) -> Measurement:
 def measure_mmd(sides: Sides) -> Measurement:
     """KID's distance of the features in memory; its error is a jackknife over blocks of samples."""
     samples, real, (n, m) = sides.samples.features, sides.real.features, sides.feature_counts
-    nulls = sides.remember("mmd", lambda: {"mmd": mmd2_null(real, n, 100, sides.seed, m=m)} if split(len(real), n, m) else {})
+    nulls = sides.cached_nulls(
+        "mmd", lambda: {"mmd": mmd2_null(real, n, 100, sides.seed, m=m)} if split(len(real), n, m) else {}
+    )
     return Measurement(mmd2(samples, real), mmd2_error(samples, real), nulls.get("mmd"))
 
 
@@ -83,7 +85,7 @@ def measure_neighbours(sides: Sides) -> dict[str, Measurement]:
     n = len(samples)
     with one_thread(n * m <= _ONE_THREAD_DISTANCES):
         counts = neighbour_counts(samples, real, real_radii=sides.real_radii)
-        nulls = sides.remember("neighbours", lambda: neighbour_null(real, n, 10, sides.seed, m=m))
+        nulls = sides.cached_nulls("neighbours", lambda: neighbour_null(real, n, 10, sides.seed, m=m))
     values, errors = counts.scores(), counts.errors()
     return {name: Measurement(getattr(values, name), getattr(errors, name), nulls.get(name)) for name in NEIGHBOUR_SCORES}
 
@@ -99,7 +101,7 @@ def measure_inception_score(sides: Sides) -> Measurement:
     """The mean over ten splits, which are the score's `parts`; its error is that of this mean."""
     logits, real = _require(sides.samples.logits), _require(sides.real.logits)
     score = inception_score(logits)
-    nulls = sides.remember(
+    nulls = sides.cached_nulls(
         "inception_score", lambda: {"inception_score": inception_score_null(real, len(logits), seed=sides.seed)}
     )
     return Measurement(score.mean, score.error, nulls["inception_score"], parts=score.splits)
@@ -115,7 +117,9 @@ def measure_sliced(sides: Sides) -> Measurement:
         return torch.cat([sliced.project(torch.from_numpy(take(images, part)).flatten(1), theta) for part in parts])
 
     ours, theirs = project(samples, n), project(real, m)
-    nulls = sides.remember("sliced", lambda: {"sliced": sliced.null(theirs, n, m, 20, sides.seed)} if split(m, n, m) else {})
+    nulls = sides.cached_nulls(
+        "sliced", lambda: {"sliced": sliced.null(theirs, n, m, 20, sides.seed)} if split(m, n, m) else {}
+    )
     return Measurement(sliced.distance(ours, theirs), sliced.error(ours, theirs), nulls.get("sliced"))
 
 
@@ -144,7 +148,7 @@ def _diversity(sides: Sides, name: str, function: Callable[[Tensor], float], val
     def make() -> dict[str, Null]:
         return {name: diversity_null(function, real, sides.feature_counts[0], seed=sides.seed)} if len(real) >= 4 else {}
 
-    return Measurement(value, error, sides.remember(name, make).get(name))
+    return Measurement(value, error, sides.cached_nulls(name, make).get(name))
 
 
 def measure_label_accuracy(sides: Sides) -> Score:
@@ -185,7 +189,7 @@ def measure_gan_train(sides: Sides) -> Score:
         return {"gan_train": Null((accuracy_after(real[:fair], real_labels[:fair]).value,), (fair, m - half))}
 
     count = int((real_labels[half:] >= 0).sum())
-    null = sides.remember("gan_train", make)["gan_train"]
+    null = sides.cached_nulls("gan_train", make)["gan_train"]
     return _score_of_share(accuracy_after(samples, requested), count, null.mean)
 
 

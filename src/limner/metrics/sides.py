@@ -66,9 +66,9 @@ class Sides:
     copies: Copies | None = None
     training_features: Tensor | None = None
     """[n, d]: features of pictures that the model was trained on."""
-    remember: Callable[[str, Callable[[], Nulls]], Nulls] = field(default=_compute)
-    """`remember(name, make)` gives the nulls that `make` computes, or those of that `name` from the cache. They must depend on
-    the real pictures, the detector, the number of samples and `seed` alone, and the name must change when their code does."""
+    cached_nulls: Callable[[str, Callable[[], Nulls]], Nulls] = field(default=_compute)
+    """`cached_nulls(name, make)` gives the nulls of that `name` from the cache, or those that `make` computes. They must depend
+    on the real pictures, the detector, the number of samples and `seed` alone; the name must change when their code does."""
     real_radii: list[Tensor] | None = None
     """What `radii` gives of the real features for PRECISION_K and COVERAGE_K, where it is there already."""
     own_classes: bool = True

@@ -15,7 +15,7 @@ from limner.core.seeds import SCORED_SEEDS, fold
 from limner.data.dataset import Dataset
 from limner.data.npz import Pixels
 from limner.evaluation.human.records import ComparedSource, RealPictures
-from limner.evaluation.inputs import common_reference, held_out, model_or_none, open_images, short_names
+from limner.evaluation.inputs import common_reference, held_out_split, model_or_none, open_images, short_names
 from limner.metrics.features import pixels
 from limner.runs.model import Loaded
 
@@ -95,7 +95,7 @@ def _pixel_digest(images: pixels.Source) -> str:
 
 def real_source(dataset: Dataset, seed: int) -> tuple[PictureSource, RealPictures]:
     """The real pictures, of the split that `evaluate` uses: test, or val or train where the data set lacks it."""
-    split = held_out(dataset)
+    split = held_out_split(dataset)
     rows = dataset.indices(split)
 
     def draw(count: int) -> tuple[Pixels, list[int]]:
