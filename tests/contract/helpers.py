@@ -191,7 +191,7 @@ def method_of(preset: str, shape: tuple[int, int, int], *settings: str, seed: in
     from limner.core import precision
 
     torch.manual_seed(seed)
-    method = untrained(composed(preset, *settings), DataSpec.of_images(shape, CLASSES), stage)
+    method = untrained(composed(preset, *settings), shape, CLASSES, stage)
     prepare_module(method, precision.device())
     return method.train()
 
