@@ -280,7 +280,7 @@ def test_instance_noise_is_of_the_size_that_is_asked_for_and_decays_on_both_halv
     assert isinstance(method, Gan)
     batch = Batch(torch.zeros(64, 1, 16, 16))
     for progress, sigma in ((0.0, 0.5), (0.5, 0.25), (1.0, 0.0)):
-        shown = method._shown(batch, batch.images, batch.images, StepContext(0, progress))
+        shown = method._discriminator_input(batch, batch.images, batch.images, StepContext(0, progress))
         for half in shown.chunk(2):
             assert float(half.std()) == pytest.approx(sigma, rel=0.03, abs=1e-9)
 

@@ -206,6 +206,7 @@ def test_updates_are_shared_where_they_can_be() -> None:
     ("preset", "setting", "words"),
     [
         ("r3gan", "method.labels=maybe", ["method.labels: 'maybe'", "true, false", "'auto'"]),
+        ("vae", "method.prior=some", ["method.prior: ", "'mixture'", "'normal'", "'some'"]),  # a family is called prior as well
         ("dcgan", "method.r1_gamma=foo", ["method.r1_gamma: 'foo'", "a number", "'auto'"]),
         ("dcgan", "method.generator.labels=x", ["method.generator.labels: 'x'", "'concat'", "'norm'", "'auto'"]),
         ("dcgan", "method.augment=diff", ["method.augment: 'diff'", "method.augment.kind=diff"]),

@@ -20,17 +20,22 @@ class Codec(Protocol):
     """What a Method works *in*: pixels, or the latents of a trained autoencoder."""
 
     @property
-    def kind(self) -> CodecKind: ...
+    def kind(self) -> CodecKind:
+        """Real numbers, or codes."""
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one encoded image, without the batch axis."""
 
     @property
-    def vocabulary(self) -> int | None: ...
+    def vocabulary(self) -> int | None:
+        """How many codes there are; None for real numbers."""
+
     def encode(self, images: Tensor) -> Tensor:
         """[B, C, H, W] in [-1, 1] -> [B, *shape]. Deterministic: the mean, or the indices."""
 
-    def decode(self, latents: Tensor) -> Tensor: ...
+    def decode(self, latents: Tensor) -> Tensor:
+        """[B, *shape] -> [B, C, H, W] in [-1, 1]."""
 
 
 class Autoencoder(ABC):
@@ -128,9 +133,11 @@ class Pixels:
     vocabulary: int | None = None
 
     def encode(self, images: Tensor) -> Tensor:
+        """[B, C, H, W], as it is."""
         return images
 
     def decode(self, latents: Tensor) -> Tensor:
+        """[B, C, H, W], as it is."""
         return latents
 
 
@@ -149,14 +156,17 @@ class ScaledCodec:
 
     @property
     def kind(self) -> CodecKind:
+        """That of the codec inside."""
         return self.codec.kind
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """That of the codec inside."""
         return self.codec.shape
 
     @property
     def vocabulary(self) -> int | None:
+        """That of the codec inside."""
         return self.codec.vocabulary
 
     def encode(self, images: Tensor) -> Tensor:

@@ -55,19 +55,18 @@ def laid_over(settings: Sequence[str]) -> list[str]:
 
 
 def compose(
-    preset: str, settings: Sequence[str] = (), over: Sequence[str] = (), *, common: bool = False, **given: Any
+    preset: str, settings: Sequence[str] = (), over: Sequence[str] = (), *, common: bool = False, **arguments: Any
 ) -> Recipe:
     """The recipe of `preset` (a name, or a recipe file) with ``key=value`` settings and the verb's own arguments laid over it.
 
     `over` are settings that belong to the preset; `common` leaves out what is about the method.
-    `given` holds dotted keys with `__` for the dot, such as ``data__source``;
-    None means "not given".
+    `arguments` are dotted keys with `__` for the dot, such as ``data__source``; one that is None is left out.
     """
     tree = preset_tree(preset)
     for setting in [*over, *laid_over(settings)]:
         if not (common and setting.startswith("method.")):
             put_setting(tree, setting)
-    for key, value in given.items():
+    for key, value in arguments.items():
         if value is not None:
             _put(tree, key.replace("__", "."), value)
     return parse_recipe(tree, "settings")
@@ -199,8 +198,8 @@ def _one_line(error: ValidationError) -> str:
     rest = error.error_count() - len(alike)
     more = f" (and {rest} more)" if rest else ""
     if len(alike) > 1 or first["type"] in ("model_type", "dict_type", "model_attributes_type"):
-        wanted = " or ".join(dict.fromkeys(_wanted(one, key) for one in alike))
-        return f"{key}: {first['input']!r} cannot stand here; give {wanted}{more}"
+        alternatives = " or ".join(dict.fromkeys(_alternatives(one, key) for one in alike))
+        return f"{key}: {first['input']!r} cannot stand here; give {alternatives}{more}"
     message = first["msg"].removeprefix("Value error, ")
     if key and "input" in first and not isinstance(first["input"], dict | BaseModel):
         return f"{key}: {message}, not {first['input']!r}{more}"
@@ -219,7 +218,7 @@ def _key(loc: Sequence[Any]) -> str:
     return ".".join(parts)
 
 
-def _wanted(error: Any, key: str) -> str:
+def _alternatives(error: Any, key: str) -> str:
     """What one of pydantic's errors says might stand at `key`."""
     if error["type"] == "literal_error":
         return str(error["ctx"]["expected"])

@@ -46,10 +46,10 @@ def trained_codec(path: Path | str, consumer: MethodConfig) -> TrainedCodec:
     configs = stage_configs(recipe)[: checkpoint.state()["stage"] + 1]
     fitting = [place for place, (_, _, config) in enumerate(configs) if config.makes == consumer.takes]
     if not fitting:
-        made = [config.makes for _, _, config in configs if config.makes is not None]
+        kinds = [config.makes for _, _, config in configs if config.makes is not None]
         raise InputError(
             f"{consumer.kind} draws {CODEC_WORDS[consumer.takes]}; {run.path} ({recipe.preset}) makes "
-            f"{CODEC_WORDS[made[-1] if made else None]}; give codec= a run of {_listed(presets_making(consumer.takes))}"
+            f"{CODEC_WORDS[kinds[-1] if kinds else None]}; give codec= a run of {_join_names(presets_making(consumer.takes))}"
         )
     last = fitting[-1]
     if last == len(configs) - 1:  # it is what was being trained when the checkpoint was saved
@@ -87,6 +87,6 @@ def codec_weights(recipe: Recipe) -> dict[str, Tensor]:
     return trained_codec(str(recipe.codec), recipe.method).tensors
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     """``a, b or c``."""
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

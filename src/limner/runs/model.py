@@ -68,7 +68,7 @@ class Loaded:
         Errors: `InputError` where the model does not generate, cannot be asked for one of these, or a value is out of range.
         """
         if not self.method.generates:
-            raise InputError(self._why_none_are_drawn())
+            raise InputError(self._no_samples_reason())
         request, own = self.request(label, text, given), self.sampling(sampling, **settings)
         rows = []
         for part in batches_of(len(seeds), 32 * self.method.chunk):
@@ -89,14 +89,14 @@ class Loaded:
         name = f"{self.run.path} ({self.recipe.preset})"
         return parse_sampling(self.method.sampling_type, {**(base or {}), **settings}, name)
 
-    def _why_none_are_drawn(self) -> str:
+    def _no_samples_reason(self) -> str:
         """And what helps: it may be an early stage of a run, whose last one draws and comes later."""
         stage, configs = self.checkpoint.state()["stage"], stage_configs(self.recipe)
         if stage == len(configs) - 1:
-            made = self.recipe.method.makes
-            drawing = presets_drawing(made)[0] if made is not None else "none"
+            codec = self.recipe.method.makes
+            drawing = presets_drawing(codec)[0] if codec is not None else "none"
             return (
-                f"{self.run.path} turns pictures into {CODEC_WORDS[made]} and has no {drawing} to draw new ones; train one "
+                f"{self.run.path} turns pictures into {CODEC_WORDS[codec]} and has no {drawing} to draw new ones; train one "
                 f"with `limner train {public_address(self.recipe.data.source)} --preset {drawing} codec={self.run.path}`"
             )
         drawing = configs[-1][2].kind
@@ -121,10 +121,10 @@ class Loaded:
             return classes.index(label)
         if label.isascii() and label.isdigit() and len(label) < 10 and int(label) < len(classes):
             return int(label)
-        shown = ", ".join(classes[:MAX_LISTED_CLASSES]) + (
+        listing = ", ".join(classes[:MAX_LISTED_CLASSES]) + (
             f" and {len(classes) - MAX_LISTED_CLASSES} more" if len(classes) > MAX_LISTED_CLASSES else ""
         )
-        raise InputError(f"{self.run.path} knows no class '{label}'{nearest(label, classes)} (there are: {shown})")
+        raise InputError(f"{self.run.path} knows no class '{label}'{nearest(label, classes)} (there are: {listing})")
 
     def request(self, label: str | None = None, text: str | None = None, given: NDArray[np.uint8] | None = None) -> Cond:
         """The conditions that a person asks for, of one picture; what is not asked for is None.
@@ -266,10 +266,10 @@ def load(run: Path | str, checkpoint: str = "last") -> Loaded:
     """
     opened = Run.open(run)
     recipe = opened.recipe()
-    chosen = opened.checkpoint(checkpoint)
-    stage = chosen.state()["stage"]
+    saved_state = opened.checkpoint(checkpoint)
+    stage = saved_state.state()["stage"]
     configure_for_computation()
     method = build_method(recipe, recipe.data.spec(), stage)
-    load_weights(method, chosen.tensors("ema"), chosen.path, averaged(method))
+    load_weights(method, saved_state.tensors("ema"), saved_state.path, averaged(method))
     prepare_module(method, precision.device())
-    return Loaded(opened, chosen, recipe, method.eval().requires_grad_(False))
+    return Loaded(opened, saved_state, recipe, method.eval().requires_grad_(False))

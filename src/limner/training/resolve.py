@@ -50,10 +50,10 @@ def resolve_request(request: TrainRequest, on_progress: OnProgress) -> tuple[Rec
         reasons = (f"preset {choice.preset}: {choice.why}",)
     resolved = _resolve(recipe, dataset, recorded_source(recipe, dataset, pictures))
     _check_used(resolved, request.settings)
-    chosen = dict(resolved_values(recipe.method, resolved.method))
-    _check_overruled(chosen, request.settings)
+    values = dict(resolved_values(recipe.method, resolved.method))
+    _check_overruled(values, request.settings)
     by = "the pictures, the codec and the budget" if resolved.codec is not None else "the pictures and the budget"
-    reasons += (f"by {by}: {' '.join(f'{key}={value}' for key, value in chosen.items())}",) if chosen else ()
+    reasons += (f"by {by}: {' '.join(f'{key}={value}' for key, value in values.items())}",) if values else ()
     for line in reasons:
         on_progress(Progress("chosen", note=line))
     return resolved, dataset, reasons
@@ -69,12 +69,12 @@ def _check_used(recipe: Recipe, settings: Sequence[str]) -> None:
                 raise InputError(f"{key} would do nothing here: {reason}; leave it out")
 
 
-def _check_overruled(chosen: Mapping[str, Any], settings: Sequence[str]) -> None:
-    """Errors: `InputError` for one of `settings` that had to be `chosen` otherwise, since a codec's latents take no other."""
+def _check_overruled(values: Mapping[str, Any], settings: Sequence[str]) -> None:
+    """Errors: `InputError` for one of `settings` that `values` resolve otherwise, since a codec's latents take no other."""
     for key, _, text in (setting.partition("=") for setting in settings):
-        if key.strip() in chosen and text.strip() != AUTO:
+        if key.strip() in values and text.strip() != AUTO:
             raise InputError(
-                f"{key}={text} does not fit the codec's latents, which take {key}={chosen[key.strip()]}; leave it out"
+                f"{key}={text} does not fit the codec's latents, which take {key}={values[key.strip()]}; leave it out"
             )
 
 
@@ -163,18 +163,18 @@ def _resolve(recipe: Recipe, dataset: Dataset, source: str) -> Recipe:
         "caption_length": dataset.caption_length,
         "condition_shape": dataset.condition_shape,
     }
-    chosen = precision.choose() if recipe.precision == "auto" else recipe.precision
+    number_format = precision.choose() if recipe.precision == "auto" else recipe.precision
     init_from = None
     if recipe.init_from is not None:
         source_run = Run.open(recipe.init_from)
         init_from = str(source_run.checkpoint().path.parents[1].resolve())
-        known = source_run.recipe().data.channels
-        if known != channels:
+        own_channels = source_run.recipe().data.channels
+        if own_channels != channels:
             raise InputError(
-                f"{source_run.path} draws pictures of {known} channel(s), these have {channels}; set data.channels={known}, "
-                "or leave init_from out"
+                f"{source_run.path} draws pictures of {own_channels} channel(s), these have {channels}; set "
+                f"data.channels={own_channels}, or leave init_from out"
             )
-    update = {"data": recipe.data.model_copy(update=data), "precision": chosen, "init_from": init_from}
+    update = {"data": recipe.data.model_copy(update=data), "precision": number_format, "init_from": init_from}
     if recipe.codec is not None:
         update |= adopt_codec(recipe, dataset.shape)
     elif any(stage.share == 0 for stage in recipe.stages):

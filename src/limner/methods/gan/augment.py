@@ -147,8 +147,10 @@ def _blit(x: Tensor, u: list[Tensor], p: Tensor) -> Tensor:
     height, width = x.shape[2:]
     flip = (u[0] < p) & (u[1] < 0.5)
     turns = torch.where(u[2] < p, _whole(u[3], 4) if height == width else 2 * _whole(u[3], 2), 0)
-    moved = u[4] < p
-    down, right = (torch.where(moved, torch.round((v / 4 - 0.125) * n), 0).long() for v, n in ((u[5], height), (u[6], width)))
+    translates = u[4] < p
+    down, right = (
+        torch.where(translates, torch.round((v / 4 - 0.125) * n), 0).long() for v, n in ((u[5], height), (u[6], width))
+    )
     # Pixel (i, j) comes from (a, b) before the translation. Before the turn and the flip, a counts rows or, after an odd number
     # of turns, columns; either may count backwards. So the place in memory is the sum of a part of i and a part of j.
     a, b = (

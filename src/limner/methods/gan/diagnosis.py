@@ -36,7 +36,7 @@ def find_collapse(trace: Trace, standing: bool, advice: Sequence[Advice]) -> str
         what = f"{same:.0%} of the pictures have a twin that looks the same"
     else:
         return None
-    return f"The generator collapses: {what}" + trace.advice(_accepted(trace, advice))
+    return f"The generator collapses: {what}" + trace.advice(_applicable(trace, advice))
 
 
 def find_saturation(trace: Trace, standing: bool, advice: Sequence[Advice]) -> str | None:
@@ -47,14 +47,14 @@ def find_saturation(trace: Trace, standing: bool, advice: Sequence[Advice]) -> s
         return None
     # Being right is no harm while there is a slope to learn from. Every loss with a floor (cross-entropy, least squares, hinge,
     # relativistic) is near it when there is none; a critic without one (Wasserstein) goes below zero and is left alone.
-    lost = loss < (0.2 if standing else 0.1) or against > (4 if standing else 6)
-    if loss < 0 or not lost or min(real, fake) < (0.93 if standing else 0.97):
+    has_won = loss < (0.2 if standing else 0.1) or against > (4 if standing else 6)
+    if loss < 0 or not has_won or min(real, fake) < (0.93 if standing else 0.97):
         return None
     return (
         f"The discriminator has won: over the last {trace.images - trace.recent:,} images it was right on {real:.1%} of real "
         f"and {fake:.1%} of generated pictures (its loss is {loss:.2g}, the generator's {against:.2g}), and the generator "
         "learns little from it"
-    ) + trace.advice(_accepted(trace, advice))
+    ) + trace.advice(_applicable(trace, advice))
 
 
 def find_memorising_discriminator(trace: Trace, standing: bool, advice: Sequence[Advice]) -> str | None:
@@ -71,7 +71,7 @@ def find_memorising_discriminator(trace: Trace, standing: bool, advice: Sequence
     return (
         f"The discriminator learns the training pictures by heart: it is right on {share - fmean(gaps):.0%} of them, but on "
         f"{share:.0%} of held-out ones"
-    ) + trace.advice(_accepted(trace, advice))
+    ) + trace.advice(_applicable(trace, advice))
 
 
 def find_explosion(trace: Trace, standing: bool, advice: Sequence[Advice]) -> str | None:
@@ -82,20 +82,20 @@ def find_explosion(trace: Trace, standing: bool, advice: Sequence[Advice]) -> st
         return (
             f"The discriminator is thrown about: its loss was {loss:.3g} over the last {trace.images - trace.recent:,} images, "
             "where guessing would cost 2 at most, penalties aside"
-        ) + trace.advice(_accepted(trace, advice))
+        ) + trace.advice(_applicable(trace, advice))
     return find_exploding_gradients(trace, standing)
 
 
-def _accepted(trace: Trace, advice: Sequence[Advice]) -> Sequence[Advice]:
-    """What the method would take, beside its other choices."""
+def _applicable(trace: Trace, advice: Sequence[Advice]) -> Sequence[Advice]:
+    """The advice that does not conflict with the other settings of the method."""
 
-    def refused(key: str) -> bool:
+    def conflicts(key: str) -> bool:
         if key == "method.r1_gamma":  # per image, and batch norm couples images
             norm, normalise = (_value(trace, f"method.discriminator.{name}") for name in ("norm", "normalise"))
             return norm == "batch" or normalise == "gradient"
         return key == "method.loss" and bool(_value(trace, "method.smooth"))
 
-    return [one for one in advice if not refused(one[1])]
+    return [one for one in advice if not conflicts(one[1])]
 
 
 def _value(trace: Trace, key: str) -> object:

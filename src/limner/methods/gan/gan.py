@@ -136,11 +136,11 @@ class Gan(Method, LatentDecoder):
         if phase == "generator":
             return self._generator(batch, real, z, label, at)
         if phase == "penalty" and not self._on_fake:
-            images = self._shown(batch, real, real[:0], at)
+            images = self._discriminator_input(batch, real, real[:0], at)
             return Losses({"discriminator": self._penalties(batch, images, label, at)})
         with torch.no_grad():
             fake = self.generator(z, label)
-        images, labels = self._shown(batch, real, fake, at), _twice(label)
+        images, labels = self._discriminator_input(batch, real, fake, at), _twice(label)
         if phase == "penalty":
             return Losses({"discriminator": self._penalties(batch, images, labels, at)})
         logits, classes = self._logits(batch, images, labels)
@@ -152,7 +152,7 @@ class Gan(Method, LatentDecoder):
         fake = self.generator(z, label)
         if self.swaps_gradients:
             fake = SwapGradient.apply(fake, cell)  # type: ignore[no-untyped-call]
-        images, labels = self._shown(batch, real, fake, at), _twice(label)
+        images, labels = self._discriminator_input(batch, real, fake, at), _twice(label)
         logits, classes = self._logits(batch, images, labels)
         if self.swaps_gradients and self.game.gradient_ratio is not None:
             cell.append(self.game.gradient_ratio(*logits.detach().chunk(2)))
@@ -162,10 +162,10 @@ class Gan(Method, LatentDecoder):
         """The generator's own pass; it looks at real images only where its loss, or what it shares with them, does."""
         fake = self.generator(z, label)
         if self.config.loss != "relativistic" and not self.augment.couples:
-            logits, classes = self._logits(batch, self._shown(batch, real[:0], fake, at), label)
+            logits, classes = self._logits(batch, self._discriminator_input(batch, real[:0], fake, at), label)
             loss = self.game.generator(logits, logits)
         else:
-            both, classes = self._logits(batch, self._shown(batch, real, fake, at), _twice(label))
+            both, classes = self._logits(batch, self._discriminator_input(batch, real, fake, at), _twice(label))
             loss = self.game.generator(*both.chunk(2))
         if classes is not None and label is not None:
             loss = loss + cross_entropy(classes[-len(label) :], label)
@@ -201,16 +201,16 @@ class Gan(Method, LatentDecoder):
             of, joint = {name: loss.detach() for name, loss in of.items()}, critic
         return Losses(of | {"discriminator": critic.detach() if joint is not None else critic}, logs, sums, joint)
 
-    def _shown(self, batch: Batch, real: Tensor, fake: Tensor, at: StepContext) -> Tensor:
-        """What the discriminator gets to see: real and generated images, augmented alike (Zhao et al. 2020)."""
+    def _discriminator_input(self, batch: Batch, real: Tensor, fake: Tensor, at: StepContext) -> Tensor:
+        """What the discriminator is shown: real and generated images, augmented alike (Zhao et al. 2020), with noise."""
         parts = [part for part in (real.to(fake.dtype), fake) if len(part)]
         if self.augment.active:  # each by itself: where neighbours are mixed, real ones are mixed with real ones
             parts = [self.augment(part, batch.uniform(self.augment.draws)) for part in parts]
         images = torch.cat(parts)
         sigma = self.config.instance_noise.at(at.progress)
         if sigma > 0:  # Sønderby et al. 2017, arXiv:1610.04490
-            added = torch.cat([batch.noise(*images.shape[1:]) for _ in parts])
-            images = images + sigma * added.to(images.dtype)
+            noise_images = torch.cat([batch.noise(*images.shape[1:]) for _ in parts])
+            images = images + sigma * noise_images.to(images.dtype)
         return images
 
     def _logits(self, batch: Batch, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:

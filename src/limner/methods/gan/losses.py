@@ -104,5 +104,6 @@ class SwapGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """The gradient by each image [B, …], times the ratio [B] in `cell`."""
         (gradient,) = gradients
         return gradient * ctx.cell[0].to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1)), None
