@@ -16,7 +16,7 @@ from limner.metrics.measure import metrics_of
 from limner.metrics.metric import PairMetric
 from limner.metrics.representation.reconstruction import PSNR_CEILING, mse, psnr, ssim
 from limner.metrics.scores import METRICS
-from limner.runs.model import ENCODED, Loaded
+from limner.runs.model import ENCODING_BATCH, Loaded
 
 Pixels = NDArray[np.uint8]
 
@@ -60,4 +60,4 @@ def test_a_few_at_a_time_and_the_numbers_of_all_at_once(
 
 
 def test_batches_of_a_model_stay_what_they_were() -> None:
-    assert model_scores.AT_ONCE % ENCODED == 0
+    assert model_scores.AT_ONCE % ENCODING_BATCH == 0
