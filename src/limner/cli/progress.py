@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -100,17 +100,3 @@ def progress_on_stderr() -> Iterator[OnProgress]:
     )
     with Progress(*columns, console=Console(stderr=True), refresh_per_second=4, transient=False) as bars:
         yield _Bars(bars)
-
-
-@contextmanager
-def counter(what: str) -> Iterator[Callable[..., None]]:
-    """A callback `(done, total)` or `(done, total, stage, note)`: for verbs that do not give events yet."""
-    with progress_on_stderr() as on_progress:
-        yield lambda done, total, stage=None, note="": on_progress(Progress(stage or what, done, total, note=note))
-
-
-@contextmanager
-def phases() -> Iterator[Callable[[str], None]]:
-    """A callback for verbs that say what they do in words: for verbs that do not give events yet."""
-    with progress_on_stderr() as on_progress:
-        yield lambda what: on_progress(Progress(what))
