@@ -18,8 +18,10 @@ __version__ = "0.1.0"
 configure_at_import()
 
 _HOMES = {
+    "DETECTORS": "limner.metrics.features.table",
     "InputError": "limner.core.errors",
     "METHODS": "limner.recipes.registry",
+    "METRICS": "limner.metrics.scores",
     "PRESETS": "limner.recipes.registry",
     "Progress": "limner.core.progress",
     "Recipe": "limner.recipes.recipe",

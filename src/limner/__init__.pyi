@@ -12,6 +12,8 @@ from limner.evaluation.compare import CompareResult as CompareResult
 from limner.evaluation.evaluate import EvaluateResult as EvaluateResult
 from limner.evaluation.human.rate import AnalysisResult as AnalysisResult
 from limner.evaluation.human.rate import StudyResult as StudyResult
+from limner.metrics.features.table import DETECTORS as DETECTORS
+from limner.metrics.scores import METRICS as METRICS
 from limner.recipes.recipe import Recipe as Recipe
 from limner.recipes.registry import METHODS as METHODS
 from limner.recipes.registry import PRESETS as PRESETS
@@ -38,6 +40,7 @@ __all__ = [
     "AnalysisResult",
     "ClassifyResult",
     "CompareResult",
+    "DETECTORS",
     "DoctorResult",
     "DryRunResult",
     "EmbedResult",
@@ -46,6 +49,7 @@ __all__ = [
     "InterpolateResult",
     "ListResult",
     "METHODS",
+    "METRICS",
     "MethodsResult",
     "PRESETS",
     "PicturesResult",
