@@ -340,7 +340,7 @@ def test_labels_come_in_by_the_norms_wherever_there_are_norms(networks: str, nor
         f"method.generator.norm={norm}",
         f"method.networks={networks}",
     ]
-    method = untrained(compose("r3gan", settings), DataSpec.of_images((16, 16, 1), ("a", "b", "c")))
+    method = untrained(compose("r3gan", settings), (16, 16, 1), ("a", "b", "c"))
     assert isinstance(method, Gan)
     assert (method.generator.embedding is not None) == embedded
     z, a, b = torch.randn(2, 64), torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64)
