@@ -77,10 +77,10 @@ row = Judgement(
     version=1, study="0" * 16, person="1" * 16, form=0, trial=0, task="untimed", shown=["00000000"], answer="real", ms=5
 )
 answers = folder / "answers" / "one.jsonl"
-append(answers, row)
+append_judgement(answers, row)
 with answers.open("ab") as file:
     file.write(b'{"cut sho')
-append(answers, row)
+append_judgement(answers, row)
 lines = answers.read_bytes().splitlines()
 assert [read_judgement(line) for line in (lines[0], lines[2])] == [row, row], lines
 print("all of it")

@@ -68,7 +68,10 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             if len(head) < 4 or head[:2] != b"\0\0" or not 1 <= head[3] <= 4:
                 raise InputError(f"{path} is not an IDX file (wrong magic number); get a fresh copy")
             if head[2] != 0x08:
-                raise InputError(f"{path} holds IDX type 0x{head[2]:02x}; only unsigned bytes (0x08) are pictures or labels")
+                raise InputError(
+                    f"{path} holds numbers of IDX type 0x{head[2]:02x}; limner reads unsigned bytes (0x08) alone, so save it "
+                    "again as uint8"
+                )
             shape = tuple(int(side) for side in np.frombuffer(handle.read(4 * head[3]), ">u4"))
             count = math.prod(shape)
             if len(shape) != head[3] or not 0 < count <= _MAX_BYTES:

@@ -73,8 +73,8 @@ class _Pool:
 class Conditions:
     """The conditions of real pictures, one of them for each seed.
 
-    With given pictures, they are those of the judged split, since its pictures are what samples are compared with; otherwise
-    captions are those of training pictures, of which a model may know every word.
+    Where the method needs a given picture, all conditions come from the judged split, so that samples can be compared with its
+    pictures. Otherwise captions come from training pictures, since a model may not know words that stand only elsewhere.
     """
 
     def __init__(

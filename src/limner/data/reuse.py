@@ -18,7 +18,7 @@ from limner.data.source import DataSource
 
 
 def cache_key(source: DataSource, options: DataOptions, on_progress: OnProgress = silent) -> str:
-    """12 hex digits that change with the source, the options and the format."""
+    """12 hex digits from the source's name and content, the options, and the version of the prepared folder's layout."""
     text = json.dumps([SCHEMA_VERSION, source.name, source.identity(on_progress), options.as_json()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

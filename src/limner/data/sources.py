@@ -115,7 +115,8 @@ def locate(source: object) -> object:
 def kind_of(place: object) -> SourceKind | None:
     """The first kind that matches what `locate` gave, or None.
 
-    The order is that of the table: the rows here, those of installed packages, those registered; last of all the general ones.
+    The order: limner's own kinds, kinds of installed packages, kinds that the program registered. Kinds with `is_general` are
+    asked after all others.
     """
     return next((kind for kind in _kinds_in_order() if kind.matches(place)), None)
 

@@ -120,7 +120,8 @@ class DenseTrunk(nn.Module):
 
 
 def init_kaiming(module: nn.Module) -> None:
-    """Kaiming's normal initial weights for LeakyReLU(0.2) (He et al. 2015, arXiv:1502.01852); biases zero."""
+    """Sets the weights of all convolutions and linear layers in `module`, in place: normal, scaled for LeakyReLU(0.2) (He et
+    al. 2015, arXiv:1502.01852); biases to zero."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, 0.2, nonlinearity="leaky_relu")

@@ -36,7 +36,8 @@ class Plan:
         return 0.0 if total is None else min(images / total, 1.0)
 
     def has_row_after(self, images: int) -> bool:
-        """Whether there is a row for later than `images`: a resumed run repeats such rows before it adds new ones."""
+        """Whether the plan holds a correction that takes effect after `images`. A resumed run first repeats these before it
+        makes new ones."""
         return bool(self.rows) and self.rows[-1][0] > images
 
     def corrected_progress(self, since: int) -> float:

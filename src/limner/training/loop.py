@@ -2,11 +2,12 @@
 
 One round of it is one step:
 
-1. *Draw.* `Feed.draw` gathers the images at the positions images … images + batch - 1 of an endless shuffled sequence.
-2. *Step.* `Stepper.step` (training/step.py) runs the method's losses forward, differentiates, and moves each player's weights.
-3. *Orders.* `Control.exchange` reads signals and the files in ``control/``, and corrects the plan of a budget in minutes.
-4. *Average.* `Training.update_average` moves the averaged weights, from which samples are drawn.
-5. *Log.* `Milestones.after_step` writes metrics, status and progress, and at chosen points previews, scores and checkpoints.
+1. *Step.* `Stepper.step` (training/step.py): for every phase that is due and every chunk of the batch, `Feed.draw` gathers the
+   images (each phase reads a shuffled sequence of its own, without end) and the method's losses are differentiated; then the
+   optimisers move the weights.
+2. *Orders.* `Control.exchange` reads signals and the files in ``control/``, and corrects the plan of a budget in minutes.
+3. *Average.* `Training.update_average` moves the averaged weights, from which samples are drawn.
+4. *Log.* `Milestones.after_step` writes metrics, status and progress, and at chosen points previews, scores and checkpoints.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class Gan(Method, LatentDecoder):
         else:
             turn = Phase("generator", ("generator",), every=self.config.critic_steps)
             game = (Phase("discriminator", ("discriminator",)), turn)
-        if self.lazy:  # its pass is an extra one, on the pictures of the game's own: no layer state moves by it
+        if self.lazy:  # an extra pass, on pictures of its own; its gradient joins the game's step, no layer state moves
             game += (Phase("penalty", ("discriminator",), every=self.config.penalty_every, joins=game[0].name, moves=()),)
         return game
 
@@ -226,10 +226,12 @@ class Gan(Method, LatentDecoder):
         return logits.float(), classes
 
     def _penalties(self, batch: Batch, images: Tensor, labels: Tensor | None, at: StepContext) -> Tensor:
-        """[B]: R1 on the real half of `images` (or on all of them, where nothing is asked of generated ones), R2 on the
-        generated half, and the gradient penalty between the two, each with its weight, and as many times as strong as it is
-        seldom taken (Karras et al. 2020, arXiv:1912.04958, appendix B). Slopes are by the images as the discriminator sees
-        them, augmented where they are."""
+        """[B]: the sum of the gradient penalties per image: R1 on the real half of `images` (on all of them, where no penalty
+        looks at generated ones), R2 on the generated half, and the gradient penalty between the two, each times its weight.
+
+        All is multiplied by `penalty_every`, since it is taken only every so many iterations (Karras et al. 2020,
+        arXiv:1912.04958, appendix B). Gradients are with respect to the images as the discriminator sees them, after
+        augmentation."""
         config, images = self.config, images.detach()
         real, fake = images[: len(batch)], images[len(batch) :]
         label = None if labels is None else labels[: len(real)]

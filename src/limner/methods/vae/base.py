@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from limner.core.capabilities import Autoencoder, Codec, LatentDecoder
+from limner.core.capabilities import Autoencoder, Codec, LatentDecoder, Pixels
 from limner.core.cond import Batch, Cond
 from limner.core.config import CodecKind, Sampling
 from limner.core.diagnosis import Rule
@@ -72,16 +72,18 @@ class AutoencoderBase(Method, Autoencoder, LatentDecoder):
         size = "x".join(map(str, codec.shape[1:]))
         if len(codec.shape) != 3:
             raise InputError(f"an autoencoder needs images or latent maps, not latent vectors of {codec.shape[0]} entries")
+        what = "images" if isinstance(codec, Pixels) else "latent maps"
         if config.networks == "conv" and min(codec.shape[1:]) < MIN_IMAGE_SIDE:
             raise InputError(
-                f"autoencoders of convolutions need images of at least {MIN_IMAGE_SIDE}x{MIN_IMAGE_SIDE}, not {size}; set "
-                "method.networks=mlp, or a larger data.size"
+                f"method.networks=conv needs {what} of at least {MIN_IMAGE_SIDE}x{MIN_IMAGE_SIDE}, and these are {size}; set "
+                f"method.networks=mlp{', or a larger data.size' if isinstance(codec, Pixels) else ''}"
             )
         if config.map and config.networks == "mlp":
             raise InputError("method.map=true needs method.networks=conv; an mlp gives a vector")
         if config.broadcast and config.map:
             raise InputError(
-                "method.broadcast=true is for a latent vector, method.map=true a latent at every place; choose one"
+                "method.broadcast=true (one latent vector) and method.map=true (a latent at every place) do not go together; set one "
+                "of them to false"
             )
         colours, height, width = codec.shape
         self.coder = EncoderDecoder(config, (colours, height, width), each, likelihoods.channels(decoder, colours, mixtures))

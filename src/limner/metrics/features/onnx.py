@@ -77,7 +77,10 @@ class Onnx(Detector):
         return self
 
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
-        """[n, H, W, C] uint8 -> [n, C, *work] float32 in the file's range."""
+        """[n, H, W, C] uint8 -> [n, channels, *work] float32, in the range of values that the ONNX file expects.
+
+        Grey images are repeated to three channels, where the file takes three.
+        """
         gain, offset = RANGES[self.range]
         return (super().prepare(images) * gain + offset).expand(-1, self.channels, -1, -1)
 
