@@ -197,3 +197,15 @@ def test_its_keys_are_known_as_long_as_it_is_registered(plain: None) -> None:
             compose("plain-fast")
     finally:
         METHODS.register("plain", Family(PlainConfig, PlainSampling, Plain, "a Gaussian for every pixel", "nobody"))
+
+
+def test_a_method_whose_sampling_is_not_that_of_its_row_is_refused(tmp_path: Path) -> None:
+    """Otherwise every setting of it would be refused when somebody samples, long after training."""
+    METHODS.register("plain", Family(PlainConfig, Sampling, Plain, "a Gaussian for every pixel", "nobody"))
+    try:
+        path = tmp_path / "mine.yaml"
+        path.write_text(RECIPE)
+        with pytest.raises(InputError, match="'plain' takes PlainSampling for drawing and its row of the table says Sampling"):
+            limner.train("digits", preset=str(path), out=tmp_path / "runs", images=32, settings=QUIET)
+    finally:
+        METHODS.forget("plain")

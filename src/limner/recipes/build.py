@@ -50,7 +50,13 @@ def build_method(recipe: Recipe, spec: DataSpec, stage: int | None = None) -> Me
                     f"makes {CODEC_WORDS[maker.makes]}; give it another method there"
                 )
             codec = cast(Codec, method.frozen_copy())
-        method = METHODS[config.kind].build(config.without_auto(), codec, spec)
+        family = METHODS[config.kind]
+        method = family.build(config.without_auto(), codec, spec)
+        if method.sampling_type is not family.sampling:
+            raise InputError(
+                f"the method '{config.kind}' takes {method.sampling_type.__name__} for drawing and its row of the table says "
+                f"{family.sampling.__name__}; whoever wrote it has to give both the same"
+            )
     assert method is not None
     return method
 

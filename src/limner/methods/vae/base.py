@@ -82,8 +82,8 @@ class AutoencoderBase(Method, Autoencoder, LatentDecoder):
             raise InputError("method.map=true needs method.networks=conv; an mlp gives a vector")
         if config.broadcast and config.map:
             raise InputError(
-                "method.broadcast=true (one latent vector) and method.map=true (a latent at every place) do not go together; set one "
-                "of them to false"
+                "method.broadcast=true (one latent vector) and method.map=true (a latent at every place) do not go together; "
+                "set one of them to false"
             )
         colours, height, width = codec.shape
         self.coder = EncoderDecoder(config, (colours, height, width), each, likelihoods.channels(decoder, colours, mixtures))
