@@ -215,7 +215,7 @@ def test_it_says_what_it_is_at(
         "measuring copies",
     ]
     for quiet, lines in ((0.0, 3), (1e9, 0)):  # in a log, only what comes after a while
-        monkeypatch.setattr("limner.cli.progress.QUIET_SECONDS", quiet)
+        monkeypatch.setattr("limner.cli.progress.MIN_STAGE_SECONDS", quiet)
         assert main(["evaluate", str(places["plain.npz"]), *PIXELS, "--metrics", "frechet"]) == 0
         assert (
             len([line for line in capsys.readouterr().err.splitlines() if line.startswith(("computing features", "measuring"))])

@@ -25,7 +25,7 @@ import limner
 import raters
 from limner.cli import main
 from limner.cli.door import to_jsonable
-from limner.cli.show.choice import SHOW, show
+from limner.cli.show.choice import PRINTERS, show
 from limner.core.errors import InputError
 from limner.core.fields import PathKind
 from limner.core.progress import OnProgress, Progress
@@ -229,7 +229,7 @@ def comparable(value: Any, places: Mapping[str, str]) -> Any:
 
 def test_every_verb_and_every_type_of_result_is_tried() -> None:
     assert set(EXAMPLES) == set(VERBS)
-    assert set(SHOW) == {result for verb in VERBS.values() for result in verb.results}
+    assert set(PRINTERS) == {result for verb in VERBS.values() for result in verb.results}
 
 
 @pytest.mark.parametrize(("name", "example"), NUMBERED)

@@ -28,7 +28,7 @@ from limner.methods.vq.vqvae import VqVae
 from limner.nets.mixture import GaussianMixture
 from limner.nets.transformer import sample_categorical
 from limner.recipes.recipe import Recipe
-from limner.tasks.interpolation import _between
+from limner.tasks.interpolation import _interpolate_latents
 from limner.training.resolve import _context
 
 Machine = Callable[..., None]
@@ -360,9 +360,9 @@ def test_codes_are_picked_without_float64_on_the_device(meta: torch.device) -> N
             assert (codes.shape, codes.device.type, codes.dtype) == ((5,), "meta", torch.int64)
 
 
-def test_a_way_between_latents_without_float64_on_the_device(meta: torch.device) -> None:
+def test_a_way_interpolate_latents_latents_without_float64_on_the_device(meta: torch.device) -> None:
     with WithoutFloat64():
-        frames, _ = _between(torch.zeros(3, 4, device=meta), None, 5, spherical=True)
+        frames, _ = _interpolate_latents(torch.zeros(3, 4, device=meta), None, 5, spherical=True)
     assert (frames.shape, frames.device.type, frames.dtype) == ((9, 4), "meta", torch.float32)
 
 

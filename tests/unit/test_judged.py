@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -26,6 +27,7 @@ from limner.data.prepare import prepare
 from limner.evaluation.inputs import (
     EvaluationInput,
     SampledImages,
+    common_reference,
     held_out_split,
     images_from_arrays,
     materialised,
@@ -204,6 +206,46 @@ def test_a_bad_array_file_packed_badly(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(data)
     with pytest.raises(InputError, match="holds no array 'images'"):
         read_npz(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("shape", [(30, 8, 8, 1), (30, 8, 8)])
+def test_an_npy_file_is_judged_as_an_npz_is(tmp_path: Path, digits: Dataset, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "a.NPY"
+    with path.open("wb") as file:
+        np.save(file, PICTURES.reshape(shape))
+    assert model_or_none(path) is None
+    assert (
+        prepare_reference(path, "digits").shape == common_reference([tmp_path, path], [None, None], "digits").shape == (8, 8, 1)
+    )
+    read, expected = open_images(path, digits), open_images(npz(tmp_path / "a.npz", images=PICTURES), digits)
+    assert np.array_equal(take(read.images, slice(0, 30)), take(expected.images, slice(0, 30)))
+    assert (read.labels, read.notes) == (expected.labels, expected.notes)
+
+
+def test_an_npy_file_of_other_numbers_is_refused(tmp_path: Path, digits: Dataset) -> None:
+    np.save(tmp_path / "a.npy", PICTURES / 255)
+    with pytest.raises(InputError, match=r"a\.npy must be uint8, not float64; round them to 0..255 first"):
+        open_images(tmp_path / "a.npy", digits)
+    (tmp_path / "b.npy").write_bytes(b"text")
+    with pytest.raises(InputError, match=r"b\.npy holds no array that can be read"):
+        open_images(tmp_path / "b.npy", digits)
+
+
+def test_an_archive_is_judged_as_its_folder_is(tmp_path: Path, digits: Dataset) -> None:
+    folder = saved(tmp_path / "pictures", PICTURES)
+    archive = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", folder))
+    assert model_or_none(archive) is None
+    read, expected = open_images(archive, digits), open_images(folder, digits)
+    assert np.array_equal(take(read.images, slice(0, 30)), take(expected.images, slice(0, 30)))
+
+
+def test_a_folder_with_the_name_of_a_built_in_set_is_the_folder(
+    tmp_path: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path / "digits", PICTURES)
+    monkeypatch.chdir(tmp_path)
+    assert model_or_none("digits") is None
+    assert open_images(Path("digits"), digits).images.shape == PICTURES.shape
 
 
 def test_a_reference_is_prepared_as_an_array_file_is(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from limner.recipes.settings import compose
 from limner.runs.checkpoint import Checkpoint
 from limner.runs.model import Loaded
 from limner.runs.run import Run
-from limner.tasks.interpolation import _between, lerp, slerp
-from limner.tasks.inversion import Search, _guess, invert, off_the_shell, pyramid
+from limner.tasks.interpolation import _interpolate_latents, lerp, slerp
+from limner.tasks.inversion import Search, _predict_latents, invert, pyramid, shell_penalty
 
 DIM, SIDE = 6, 8
 
@@ -114,7 +114,7 @@ def test_slerp_turns_evenly_and_keeps_the_norm() -> None:
     assert float(lerp(a, b, torch.tensor([0.5]))[0].norm()) < 0.8 * float(a.norm()), "the straight line leaves the shell"
 
 
-def test_slerp_between_lengths_and_where_there_is_no_circle() -> None:
+def test_slerp_interpolate_latents_lengths_and_where_there_is_no_circle() -> None:
     a, b = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 3.0])
     torch.testing.assert_close(slerp(a, b, torch.tensor([0.5]))[0], torch.tensor([1.0, 3.0]) / math.sqrt(2))
     t = torch.tensor([0.0, 0.25, 1.0])
@@ -126,12 +126,12 @@ def test_slerp_between_lengths_and_where_there_is_no_circle() -> None:
 def test_a_path_keeps_the_bits_of_its_ends_and_changes_class_half_way() -> None:
     ends = torch.randn(3, 5, generator=torch.Generator().manual_seed(2))
     for spherical in (True, False):
-        frames, labels = _between(ends, torch.tensor([4, 7, 7]), 4, spherical)
+        frames, labels = _interpolate_latents(ends, torch.tensor([4, 7, 7]), 4, spherical)
         assert torch.equal(frames[[0, 3, 6]], ends)
         assert frames.dtype == ends.dtype
         assert labels is not None
         assert labels.tolist() == [4, 4, 7, 7, 7, 7, 7]
-    assert len(_between(ends, None, 2, True)[0]) == 3
+    assert len(_interpolate_latents(ends, None, 2, True)[0]) == 3
 
 
 # ---- looking for latents ------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_the_penalty_begins_two_deviations_off_the_shell() -> None:
     norms = torch.tensor([50.0, 69.0, 31.0, 80.0, 20.0])  # d ± √(2d)·k: 50 ± 10k
     z = torch.zeros(5, dim)
     z[:, 0] = norms.sqrt()
-    torch.testing.assert_close(off_the_shell(z), torch.tensor([0, 0, 0, 1e-3, 1e-3]), atol=1e-8, rtol=1e-4)
+    torch.testing.assert_close(shell_penalty(z), torch.tensor([0, 0, 0, 1e-3, 1e-3]), atol=1e-8, rtol=1e-4)
 
 
 def test_a_linear_generator_is_inverted_to_the_least_squares_optimum() -> None:
@@ -209,7 +209,7 @@ def test_an_encoder_sees_latents_and_class() -> None:
     model = loaded(Simple(4), list("abcd"))
     seeds = range(40)
     target = generate(model.method, seeds)
-    guess, labels = _guess(model.method, range(4), target, seed=0)
+    guess, labels = _predict_latents(model.method, range(4), target, seed=0)
     truth = latents_of(model.method, seeds)
     assert float((guess - truth).square().mean()) < 0.3 * float(truth.square().mean())
     assert labels is not None

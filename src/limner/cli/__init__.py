@@ -1,4 +1,4 @@
-"""The command line. A door: it parses, calls one verb, and prints. No logic lives here, and no heavy import at the top."""
+"""The command line: it parses words, calls one verb and prints the result. Heavy imports wait inside functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application: a command for every row of the table of verbs, and the one way in and out."""
+"""The application of the command line: a command for every row of the table of verbs, and `main`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import typer
 
 from limner.cli.command import help_text, make_command
-from limner.cli.door import FAILED, INTERRUPTED, MENDABLE, complain
+from limner.cli.door import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER_ERROR, exit_with_error
 from limner.core.errors import InputError
 from limner.verbs import GROUPS, VERBS
 
@@ -19,17 +19,17 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 def make_app(words: Sequence[str]) -> typer.Typer:
-    """An application that knows every verb by its name and help, and the options of that one with which `words` begin.
+    """An application with every verb by its name and help, and with the options of the verb with which `words` begin.
 
-    The options of all would take a third of the time that help may take.
+    The options of all verbs would take a third of the time in which help has to appear.
     """
     app = _typer_app("Train, judge and use image generators on your own pictures.")
     groups = {name: _typer_app(text) for name, text in GROUPS.items()}
-    asked = _verb_of(words)
+    own_verb = _verb_of(words)
     for name, verb in VERBS.items():
         group, _, rest = name.partition(" ")
         owner, own_name = (groups[group], rest) if group in groups else (app, name)
-        function = make_command(verb) if name == asked else _placeholder()
+        function = make_command(verb) if name == own_verb else _placeholder()
         owner.command(own_name, help=help_text(verb), context_settings=CONTEXT)(function)
     for name, group_app in groups.items():
         app.add_typer(group_app, name=name)
@@ -50,6 +50,8 @@ def _typer_app(text: str) -> typer.Typer:
 
 
 def _placeholder() -> Callable[[], None]:
+    """The function of a verb that is only listed."""
+
     def nothing() -> None:
         pass
 
@@ -57,15 +59,18 @@ def _placeholder() -> Callable[[], None]:
 
 
 def _verb_of(words: Sequence[str]) -> str | None:
-    """The verb with which `words` begin, of two words or of one."""
-    plain = [word for word in words if not word.startswith("-")]
-    return next((name for name in (" ".join(plain[:2]), " ".join(plain[:1])) if name in VERBS), None)
+    """The verb with which `words` begin, whose name may have two words; None where there is no such verb."""
+    names = [word for word in words if not word.startswith("-")]
+    return next((name for name in (" ".join(names[:2]), " ".join(names[:1])) if name in VERBS), None)
 
 
-def _joined(words: Sequence[str]) -> list[str]:
-    """`words`, the name of a verb of two words as one, where it stands in no group: ``runs prune`` beside ``runs``.
+def _join_name(words: Sequence[str]) -> list[str]:
+    """`words`, with the two words of a name such as ``runs prune`` joined into one, where the first is a verb and no group.
 
-    Flags of every verb may stand between the two.
+    `COMMON_FLAGS` may stand between the two.
+
+    >>> _join_name(["runs", "--json", "prune", "folder"])
+    ['runs prune', '--json', 'folder']
     """
     place = next((place for place, word in enumerate(words) if place and word not in COMMON_FLAGS), None)
     if place is None or words[0] in GROUPS or (name := f"{words[0]} {words[place]}") not in VERBS:
@@ -73,8 +78,8 @@ def _joined(words: Sequence[str]) -> list[str]:
     return [name, *words[1:place], *words[place + 1 :]]
 
 
-def _version(is_given: bool) -> None:
-    if is_given:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         from limner.core.environment import version
 
         print(f"limner {version('limner')}")
@@ -82,42 +87,46 @@ def _version(is_given: bool) -> None:
 
 
 def _root(
-    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_print_version, is_eager=True),
 ) -> None:
     """Train, judge and use image generators on your own pictures."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0, 1, 2 or 130 (see `limner.cli.door`)."""
+    """Runs one command and returns its exit code: 0, 1, 2 or 130 (see `limner.cli.door`).
+
+    `arguments` are the words of the command without the name of the program; None: those of this process.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _run(words or ["--help"])
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone (`limner runs | head`): quietly stop, and keep Python from complaining as it closes stdout.
+        # The reader has closed its end, as in `limner runs | head`. Without this, Python would print an error as it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return EXIT_FAILED
     return code
 
 
 def _run(words: list[str]) -> int:
     as_json = "--json" in words
-    words = _joined(words)
+    words = _join_name(words)
     try:
         try:
             code = make_app(words)(args=words, prog_name="limner", standalone_mode=False)
         except typer.TyperException as error:  # an unknown verb or option, or a value of the wrong kind
-            complain(_usage(error), code=MENDABLE, as_json=as_json)
+            exit_with_error(_usage_message(error), code=EXIT_USER_ERROR, as_json=as_json)
         except InputError as error:  # an installed package whose verb or method cannot be loaded
-            complain(str(error), code=MENDABLE, as_json=as_json)
+            exit_with_error(str(error), code=EXIT_USER_ERROR, as_json=as_json)
         except (typer.Abort, KeyboardInterrupt):
-            complain("interrupted", code=INTERRUPTED, as_json=as_json)
-    except typer.Exit as leave:
-        return leave.exit_code
+            exit_with_error("interrupted", code=EXIT_INTERRUPTED, as_json=as_json)
+    except typer.Exit as end:
+        return end.exit_code
     return code if isinstance(code, int) else 0
 
 
-def _usage(error: typer.TyperException) -> str:
+def _usage_message(error: typer.TyperException) -> str:
+    """Typer's message, with the command that prints the help, unless it proposes a name itself."""
     message = error.format_message().rstrip(".")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "limner"

@@ -1,7 +1,8 @@
-"""How every verb ends: one answer on stdout, one line on stderr, one of four exit codes.
+"""Runs a verb for the command line, and turns its result or error into text and an exit code.
 
-0 done; 2 the person can mend it (`InputError`, a mistyped command); 1 limner failed, with the traceback in a log and not on the
-terminal; 130 interrupted. With ``--json``, stdout holds exactly one JSON object, ``{"error": ...}`` where something went wrong.
+Exit codes: 0 done; 2 an error that the person can correct (`InputError`, a misspelt command); 1 an error in limner, whose
+traceback goes to a log and not to the terminal; 130 interrupted. The result goes to stdout and errors to stderr, in one line.
+With ``--json``, stdout holds exactly one JSON object, which is ``{"error": ...}`` after an error.
 """
 
 from __future__ import annotations
@@ -22,43 +23,48 @@ import typer
 from limner.core.errors import InputError
 from limner.core.verb import Result, Verb
 
-DONE, FAILED, MENDABLE, INTERRUPTED = 0, 1, 2, 130
+EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
+"""Exit codes after an error in limner, an error that the person can correct, and an interruption."""
 
 
 def to_jsonable(value: Any) -> Any:
-    """`value` in JSON's own types: paths as text, data classes as objects, NaN and infinities (which JSON lacks) as null.
+    """`value` in types of JSON: paths as text, data classes as objects, NaN and infinities (which JSON lacks) as null.
 
     Errors: `TypeError` for a value that has no such form.
+
+    >>> to_jsonable({"out": Path("samples"), "loss": float("nan"), "seeds": (0, 1)})
+    {'out': 'samples', 'loss': None, 'seeds': [0, 1]}
     """
     from pydantic_core import to_jsonable_python
 
     if isinstance(value, Result):
         value = dict(value.items())
-    return to_jsonable_python(value, inf_nan_mode="null", fallback=_simpler)
+    return to_jsonable_python(value, inf_nan_mode="null", fallback=_to_python)
 
 
-def _simpler(value: Any) -> Any:
-    """What pydantic has no form for: other mappings and sequences than Python's own, and scalars of numpy and torch."""
+def _to_python(value: Any) -> Any:
+    """A value that pydantic cannot convert, as one that it can: other mappings and sequences, scalars of numpy and torch."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Sequence):
         return list(value)
-    if callable(item := getattr(value, "item", None)):  # asks without importing numpy or torch
+    if callable(item := getattr(value, "item", None)):  # a scalar, without an import of numpy or torch
         return item()
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def print_json(value: Any) -> None:
+    """Prints `value` as one line of JSON on stdout."""
     print(json.dumps(to_jsonable(value), ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def _owns_stdout() -> bool:
-    """Whether this process answers: where torchrun started several, only the first writes to stdout."""
+    """Whether this process writes to stdout: of several that torchrun started, only the first does."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def complain(message: str, *, code: int, as_json: bool) -> NoReturn:
-    """One line on stderr (and the one object on stdout), then out with `code`."""
+def exit_with_error(message: str, *, code: int, as_json: bool) -> NoReturn:
+    """Prints `message` in one line on stderr, with `as_json` also as the object on stdout, and ends the command with `code`."""
     from limner.core.address import public_text
 
     line = public_text(" ".join(message.split()))
@@ -69,11 +75,10 @@ def complain(message: str, *, code: int, as_json: bool) -> NoReturn:
 
 
 def log_traceback(error: BaseException, run: Path | None) -> Path | None:
-    """Writes the traceback of `error` to the run's log, or to a file in the cache, and returns that file.
+    """Writes the traceback of `error` to the log of `run`, or to a file in the cache, and returns the path of that file.
 
-    None where nothing can be written.
-
-    A verb that logged it itself says so in a note on the exception: ``log: PATH``.
+    A verb that has logged it already says so by a note at the exception, ``log: PATH``. The result is None where no file can be
+    written.
     """
     for note in getattr(error, "__notes__", ()):
         if note.startswith("log: "):
@@ -97,7 +102,7 @@ def log_traceback(error: BaseException, run: Path | None) -> Path | None:
 
 
 def _find_run(run: Path) -> Path | None:
-    """The run's folder, which its beginning (``runs/0007``) may name; None where it is no run, or not one alone."""
+    """The folder of the run that `run` names, perhaps by its beginning (``runs/0007``); None where that is not exactly one."""
     if (run / "recipe.yaml").is_file():
         return run
     recipes = list(run.parent.glob(f"{glob.escape(run.name)}*/recipe.yaml")) if run.name else []
@@ -118,10 +123,10 @@ def answer_verb(verb: Verb, values: Mapping[str, Any], *, as_json: bool) -> NoRe
     The log of the run that the request is about takes the traceback of a failure. What the verb prints by itself goes to
     stderr when stdout is promised to JSON.
     """
-    with _one_answer(as_json, None):
+    with _errors_as_exit_codes(as_json, None):
         request = verb.request.of(values)
     run = request.run_folder
-    with _one_answer(as_json, run):
+    with _errors_as_exit_codes(as_json, run):
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             from limner.cli.progress import progress_on_stderr
 
@@ -135,22 +140,22 @@ def answer_verb(verb: Verb, values: Mapping[str, Any], *, as_json: bool) -> NoRe
 
                 show(result)
     if verb.after is not None:
-        with _one_answer(False, run):  # the one object is printed already
+        with _errors_as_exit_codes(False, run):  # the one object is printed already
             verb.after(result)
     raise typer.Exit(result.exit_code)
 
 
 @contextmanager
-def _one_answer(as_json: bool, run: Path | None) -> Iterator[None]:
+def _errors_as_exit_codes(as_json: bool, run: Path | None) -> Iterator[None]:
     """Whatever goes wrong inside becomes one line and an exit code; `run` is the run that the work is about, if any."""
     try:
         yield
     except InputError as error:
-        complain(str(error), code=MENDABLE, as_json=as_json)
+        exit_with_error(str(error), code=EXIT_USER_ERROR, as_json=as_json)
     except KeyboardInterrupt:
         saved = f"; what {run} had saved is whole" if run is not None and run.is_dir() else ""
-        complain(f"interrupted{saved}", code=INTERRUPTED, as_json=as_json)
+        exit_with_error(f"interrupted{saved}", code=EXIT_INTERRUPTED, as_json=as_json)
     except (typer.Exit, typer.TyperException, BrokenPipeError):
         raise
     except Exception as error:  # the one place where any fault becomes one line and a log
-        complain(_failure(error, run), code=FAILED, as_json=as_json)
+        exit_with_error(_failure(error, run), code=EXIT_FAILED, as_json=as_json)

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, a plain line every ten seconds anywhere else."""
+"""Shows progress on stderr: bars on a terminal, otherwise a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from rich import progress
 
 LINE_SECONDS = 10.0
-"""Between two plain lines of one stage."""
-QUIET_SECONDS = 1.0
-"""What is over sooner needs no line and no bar, unless it has a note."""
+"""Time between two lines about the same stage."""
+MIN_STAGE_SECONDS = 1.0
+"""A stage that ends sooner gets no line and no bar, unless it has a note."""
 
 
 def details(event: Progress) -> str:
-    """``1,302 images/s · generator 0.81 discriminator 1.21 · 1 min 20 s left``"""
+    """The numbers and the note of an event in one line.
+
+    >>> details(Progress("training", per_second=1302, losses={"generator": 0.81}, seconds_left=80))
+    '1,302 images/s · generator 0.81 · 1 min 20 s left'
+    """
     parts = []
     if event.per_second:
         parts.append(f"{event.per_second:,.0f} images/s")
@@ -35,39 +39,39 @@ def details(event: Progress) -> str:
 
 
 class _Lines:
-    """For logs and pipes: a line for each stage, then one every ten seconds, and each note once."""
+    """For logs and pipes: prints a line for each stage, then one every `LINE_SECONDS`, and each note once."""
 
     def __init__(self) -> None:
         self.what = ""
         self.note = ""
-        self.last = time.monotonic()
+        self.last_time = time.monotonic()
 
     def __call__(self, event: Progress) -> None:
         now = time.monotonic()
         is_new_stage = event.what != self.what
         is_measured = bool(event.per_second or event.losses)
-        is_due = now - self.last >= (QUIET_SECONDS if is_new_stage else LINE_SECONDS)
+        is_due = now - self.last_time >= (MIN_STAGE_SECONDS if is_new_stage else LINE_SECONDS)
         is_new_note = bool(event.note) and event.note != self.note
         if not (is_due or is_new_note or (is_new_stage and is_measured)):
             return
-        self.what, self.note, self.last = event.what, event.note, now
+        self.what, self.note, self.last_time = event.what, event.note, now
         done = f" {event.done:,} of {event.total:,}" if event.total else (f" {event.done:,}" if event.done else "")
         text = details(event)
         print(f"{event.what}{done}" + (f" · {text}" if text else ""), file=sys.stderr, flush=True)
 
 
 class _Bars:
-    """For a terminal: a bar for each stage that counts, a spinner for each that does not."""
+    """For a terminal: shows a bar for each stage with a count, and a moving bar for one without."""
 
     def __init__(self, bars: progress.Progress) -> None:
         self.bars = bars
         self.note = ""
-        self.began = time.monotonic()
+        self.start_time = time.monotonic()
         self.tasks: dict[str, Any] = {}
         self.uncounted: Any = None
 
     def __call__(self, event: Progress) -> None:
-        if event.note and event.note != self.note:  # above the bar, where it stays to be read
+        if event.note and event.note != self.note:  # above the bars, where it stays visible
             self.note = event.note
             self.bars.console.print(f"{event.what}: {event.note}", markup=False, highlight=False)
         if self.uncounted is not None:
@@ -77,7 +81,7 @@ class _Bars:
             self.uncounted = self.bars.add_task(event.what, total=None, text="")
             return
         if event.what not in self.tasks:
-            if time.monotonic() - self.began < QUIET_SECONDS and not event.losses:
+            if time.monotonic() - self.start_time < MIN_STAGE_SECONDS and not event.losses:
                 return
             self.tasks[event.what] = self.bars.add_task(event.what, total=None, text="")
         self.bars.update(self.tasks[event.what], completed=event.done, total=event.total or None, text=details(event))
@@ -85,7 +89,7 @@ class _Bars:
 
 @contextmanager
 def progress_on_stderr() -> Iterator[OnProgress]:
-    """What a verb is given to say what it is doing."""
+    """The function that shows the progress of a verb: bars where stderr is a terminal, otherwise lines."""
     if not sys.stderr.isatty():
         yield _Lines()
         return

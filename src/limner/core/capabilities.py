@@ -1,4 +1,4 @@
-"""What a Method can do beside training and sampling, and what a Method works in."""
+"""Codecs, in whose latents a Method works, and the abstract classes of what a Method can do beside training and sampling."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ Capability = Literal["autoencoder", "latent decoder", "velocity field", "likelih
 
 
 class Codec(Protocol):
-    """What a Method works *in*: pixels, or the latents of a trained autoencoder."""
+    """The space in which a Method works: pixels, or the latents of a trained autoencoder."""
 
     @property
     def kind(self) -> CodecKind:
-        """Real numbers, or codes."""
+        """Whether latents are real numbers or indices of codes."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one encoded image, without the batch axis."""
+        """Shape of the latents of one image."""
 
     @property
     def vocabulary(self) -> int | None:
-        """How many codes there are; None for real numbers."""
+        """Number of codes; None for continuous latents."""
 
     def encode(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] in [-1, 1] -> [B, *shape]. Deterministic: the mean, or the indices."""
+        """[B, C, H, W] in [-1, 1] -> [B, *shape]: the mean of the latents, or int64 indices of codes. Nothing is drawn."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """[B, *shape] -> [B, C, H, W] in [-1, 1]."""
 
 
 class Autoencoder(ABC):
-    """A Method that turns pictures into latents and back: it can be the codec of another one."""
+    """A Method that encodes pictures as latents and decodes them, so that it can be the codec of another Method."""
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
@@ -51,14 +51,14 @@ class Autoencoder(ABC):
 
 
 class LatentDecoder(ABC):
-    """A Method whose pictures are a smooth function of a vector: they can be inverted, interpolated and truncated."""
+    """A Method whose pictures are a smooth function of a vector, so that they can be inverted, interpolated and truncated."""
 
     gaussian: bool = True
-    """Whether the vectors are standard normal; paths between them then run along the sphere."""
+    """Whether the vectors are standard normal. Interpolation between them is spherical then, otherwise linear."""
 
     @abstractmethod
     def latents(self, seeds: Sequence[int]) -> Tensor:
-        """[len(seeds), dim]: what `sample` decodes; row i depends on seeds[i] alone."""
+        """[len(seeds), dim]: the vectors that `sample` decodes; row i depends on seeds[i] alone."""
 
     @abstractmethod
     def picture(self, latents: Tensor, cond: Cond) -> Tensor:
@@ -66,7 +66,7 @@ class LatentDecoder(ABC):
 
 
 class VelocityField(ABC):
-    """A Method that carries noise to pictures along a velocity: it can be solved, guided, inpainted and edited.
+    """A Method that turns noise into pictures by integrating a velocity, as samplers, inpainting and editing need it.
 
     Time runs from 0, standard normal noise, to 1, a picture (Lipman et al. 2023, arXiv:2210.02747).
     """
@@ -77,32 +77,32 @@ class VelocityField(ABC):
 
 
 class LikelihoodBound(ABC):
-    """A Method that bounds the likelihood of pictures from below."""
+    """A Method that has a lower bound of the likelihood of pictures."""
 
     entries: int
-    """Numbers in a latent."""
+    """Number of values in the latents of one picture."""
 
     @property
     def needs_binary_images(self) -> bool:
-        """Whether only pictures of black and white have a likelihood."""
+        """Whether the likelihood is one of pictures in black and white alone."""
         return False
 
     @abstractmethod
     def log_weight(self, images: Tensor, noise: Tensor, density: bool = False) -> Tensor:
-        """[B] nats: log p(x|z) + log p(z) − log q(z|x) at one z ~ q(z|x), made of `noise` [B, dim], standard normal.
+        """[B] in nats: log p(x|z) + log p(z) − log q(z|x) at one z drawn from q(z|x) by standard normal `noise` [B, dim].
 
-        p(x|z) is the probability of the pictures' grey values, so that no dequantisation is needed; or, with `density`, what
-        `log_density` says of them. The mean over draws is the ELBO; log-mean-exp of K draws is the importance-weighted bound
-        (Burda et al. 2015, arXiv:1509.00519, eq. 8).
+        p(x|z) is the probability of the grey values of `images` [B, C, H, W], so that no dequantisation is needed; with
+        `density` it is the density that `log_density` uses. The mean over draws is the ELBO; the log-mean-exp of K draws is the
+        importance-weighted bound (Burda et al. 2015, arXiv:1509.00519, eq. 8).
         """
 
     @property
     def exact(self) -> bool:
-        """Whether the likelihood itself is known, and not only bounded."""
+        """Whether `log_density` gives the likelihood itself."""
         return False
 
     def log_density(self, images: Tensor) -> Tensor:
-        """[B] nats: log p(x) of an `exact` model, exactly: the density of the grey values times the width of their bins."""
+        """[B] in nats: log p(x) of an `exact` model, the density of the grey values times the width of their bins."""
         raise NotImplementedError("only a model whose likelihood is known exactly has a density")
 
 
@@ -112,10 +112,11 @@ CAPABILITIES: Mapping[Capability, type[ABC]] = {
     "velocity field": VelocityField,
     "likelihood bound": LikelihoodBound,
 }
+"""Capabilities by name, and the abstract classes that stand for them."""
 
 
 def capabilities(method: object) -> frozenset[Capability]:
-    """What `method` can do beside training and sampling: what command line, studio and verbs ask before they offer something.
+    """The capabilities of `method`, by which verbs and user interfaces decide what they offer.
 
     >>> from limner.methods.gan.gan import Gan
     >>> sorted(name for name, kind in CAPABILITIES.items() if issubclass(Gan, kind))
@@ -126,28 +127,28 @@ def capabilities(method: object) -> frozenset[Capability]:
 
 @dataclass(frozen=True)
 class Pixels:
-    """The identity: images themselves. Pixel and latent models share one path."""
+    """The codec that leaves images as they are, so that methods treat pixels and latents alike."""
 
     shape: tuple[int, ...]
     kind: CodecKind = "continuous"
     vocabulary: int | None = None
 
     def encode(self, images: Tensor) -> Tensor:
-        """[B, C, H, W], as it is."""
+        """`images` themselves."""
         return images
 
     def decode(self, latents: Tensor) -> Tensor:
-        """[B, C, H, W], as it is."""
+        """`latents` themselves."""
         return latents
 
 
 @dataclass(frozen=True)
 class ScaledCodec:
-    """Another codec, its continuous latents moved and scaled to the range that a method works in.
+    """A codec whose latents are those of another one, (z − `centre`) / `spread`.
 
-    `centre` and `spread` [*shape] are buffers of that method, so that they travel in its checkpoints under its own names: zeros
-    and ones at first, which leave latents as they are. Since a module replaces its buffers when it moves to another device,
-    the method makes a `ScaledCodec` of them whenever it needs one.
+    `centre` and `spread` [*shape] are buffers of the method that works in the latents, so that its checkpoints hold them; zeros
+    and ones, their initial values, leave latents as they are. A module replaces its buffers when it moves to another device, so
+    the method makes a new `ScaledCodec` whenever it needs one.
     """
 
     codec: Codec
@@ -156,17 +157,17 @@ class ScaledCodec:
 
     @property
     def kind(self) -> CodecKind:
-        """That of the codec inside."""
+        """As of the other codec."""
         return self.codec.kind
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the codec inside."""
+        """As of the other codec."""
         return self.codec.shape
 
     @property
     def vocabulary(self) -> int | None:
-        """That of the codec inside."""
+        """As of the other codec."""
         return self.codec.vocabulary
 
     def encode(self, images: Tensor) -> Tensor:
@@ -179,8 +180,11 @@ class ScaledCodec:
 
     @torch.no_grad()
     def fit(self, images: Iterable[Tensor], deviations: float) -> None:
-        """Sets `centre` and `spread`, in place, so that the latents of `images` (batches [B, C, H, W]) have mean zero and so
-        many standard `deviations` at each place are one. Pixels are between -1 and 1 as they are, and stay so."""
+        """Sets `centre` and `spread`, in place, by the latents of `images`, batches [B, C, H, W].
+
+        At each place the mean becomes 0, and `deviations` standard deviations become 1. Pixels, which are in [-1, 1] already,
+        stay as they are.
+        """
         if isinstance(self.codec, Pixels):
             return
         latents = torch.cat([self.codec.encode(batch) for batch in images])

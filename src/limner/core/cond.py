@@ -1,4 +1,4 @@
-"""What a picture may be conditioned on, and the batch a Method is given."""
+"""The conditions of pictures, and the batches on which a Method computes its losses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Draw = Callable[[tuple[int, ...], torch.device], Tensor]
-"""Draws standard normal noise of a shape; replaced in tests that want the same noise twice."""
+"""Draws standard normal noise of a shape on a device. Tests replace it where they need the same noise twice."""
 
 
 def _normal(shape: tuple[int, ...], device: torch.device) -> Tensor:
@@ -18,25 +18,29 @@ def _normal(shape: tuple[int, ...], device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class Cond:
-    """The conditions of B pictures, any of them None: a class, a caption, a given picture."""
+    """The conditions of B pictures: classes, captions, given pictures. Each is None where there is none.
+
+    >>> Cond(label=torch.tensor([3])).repeat(2).label
+    tensor([3, 3])
+    """
 
     label: Tensor | None = None
-    """[B] int64: the number of the class; -1 is "no label"."""
+    """[B] int64: the number of the class; −1: no label."""
     text: Tensor | None = None
     """[B, L] int64: the caption's bytes, each + 1, and 0 after its end (`limner.core.text`); L is `DataSpec.caption_length`."""
     image: Tensor | None = None
-    """[B, C', H, W] float32 in [-1, 1]: the given picture (an outline, a small picture, a picture with a hole)."""
+    """[B, C', H, W] float32 in [-1, 1]: the given picture, such as an outline or a picture with a hole."""
 
     def to(self, device: torch.device) -> Cond:
         """The same conditions on `device`."""
         return self._each(lambda part: part.to(device))
 
     def rows(self, rows: Tensor) -> Cond:
-        """The conditions of the pictures whose numbers are `rows` [R] int64."""
+        """The conditions of the pictures with the indices `rows` [R] int64."""
         return self._each(lambda part: part[rows.to(part.device)])
 
     def repeat(self, count: int) -> Cond:
-        """The conditions of one picture for `count` pictures."""
+        """The conditions of one picture, repeated for `count` pictures."""
         return self._each(lambda part: part.expand(count, *part.shape[1:]))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Cond:
@@ -46,24 +50,25 @@ class Cond:
 
 @dataclass(frozen=True)
 class Batch:
-    """One chunk of training data, on the device it is used on."""
+    """A chunk of training data, on the device that computes."""
 
     images: Tensor
     """[B, C, H, W] float32 in [-1, 1]."""
     cond: Cond = Cond()
     draw: Draw = _normal
+    """The source of all noise."""
     latents: Callable[[], Tensor] | None = None
-    """What a frozen codec makes of the images, where whoever made the batch remembers it: see `Method.encoded`."""
+    """Gives the latents [B, *codec.shape] of the images, where these are cached (see `Method.encoded`)."""
 
     def __len__(self) -> int:
         return self.images.shape[0]
 
     def noise(self, *shape: int) -> Tensor:
-        """Standard normal noise [B, *shape] on the images' device. Every draw goes through here; a test can repeat it."""
+        """Standard normal noise [B, *shape] on the device of the images. Every draw of a loss comes from here."""
         return self.draw((len(self), *shape), self.images.device)
 
     def uniform(self, *shape: int) -> Tensor:
-        """Uniform in [0, 1), [B, *shape]: the same draws, through the normal distribution function."""
+        """Numbers uniform in [0, 1), [B, *shape]: the normal distribution function of `noise`."""
         uniform: Tensor = torch.special.ndtr(self.noise(*shape))
         return uniform.clamp(max=1 - 2**-24)
 

@@ -1,7 +1,7 @@
-"""What a family of methods declares before anything is built: its settings, how it samples, the data it is for. Without torch.
+"""Base classes of the settings of methods, the facts from which settings are resolved, and the conditions of their use.
 
-These are plain data, so that a command line, a form or a check can read and validate them without loading torch. A family's
-own models stand in its `config.py`; what is common to all of them, and what says when a setting has no effect, stands here.
+Nothing here imports torch, so that the command line, a form or a check can read and validate settings quickly. The models of a
+family are in its own `config.py`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from pydantic_core import CoreSchema
 from limner.core.errors import InputError, nearest
 
 CodecKind = Literal["continuous", "codes"]
-"""Latents that are real numbers, or whole numbers that name a code of a vocabulary."""
+"""Latents are real numbers ("continuous"), or indices of codes in a vocabulary ("codes")."""
 ConditionKind = Literal["label", "text", "image"]
-"""What a picture may be asked to be: of a class, as a caption says, or to go with another picture."""
+"""A condition of a picture: its class, a caption, or a given picture that it belongs to."""
 Precision = Literal["fp32", "bf16"]
 """The number format of a forward pass."""
 
 MAX_CAPTION_BYTES = 256
-"""Bytes of UTF-8 to which a caption is cut."""
+"""The largest number of UTF-8 bytes of a caption; longer ones are cut."""
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What a method has to know of the data that it is built for.
+    """The facts about the data that a method is built for.
 
     >>> DataSpec.of_images((32, 48, 3), ("cat", "dog")).shape
     (3, 32, 48)
@@ -43,11 +43,11 @@ class DataSpec:
     shape: tuple[int, int, int]
     """(C, H, W) of a picture."""
     classes: tuple[str, ...] = ()
-    """Names of the classes, in the order of their labels; empty where the pictures have none."""
+    """Names of the classes, in the order of their labels; empty where there are no classes."""
     caption_length: int = 0
     """Bytes of the longest caption, at most `MAX_CAPTION_BYTES`; 0 where there are no captions."""
     condition_shape: tuple[int, int, int] | None = None
-    """(C', H, W) of the picture that each picture is made from; None where there is none."""
+    """(C', H, W) of the given picture that belongs to each picture; None where there is none."""
 
     @classmethod
     def of_images(
@@ -57,7 +57,7 @@ class DataSpec:
         caption_length: int = 0,
         condition_shape: tuple[int, int, int] | None = None,
     ) -> DataSpec:
-        """The same of pictures whose `shape` is (H, W, C), as data sets and arrays give it."""
+        """The spec of pictures of the shape (H, W, C), as data sets and arrays have it."""
         height, width, channels = shape
         return cls((channels, height, width), classes, caption_length, condition_shape)
 
@@ -73,19 +73,19 @@ class RunContext:
     """The budget in images; None where it is `minutes`."""
     minutes: float | None
     accelerated: bool
-    """Whether a GPU or the like computes."""
+    """Whether a GPU or another accelerator computes."""
     class_count: int = 0
     smallest_class: int = 0
-    """Training pictures of the class that has the fewest."""
+    """Number of training pictures of the smallest class."""
     training_images: int = 0
     binary: bool = False
     """Whether every pixel is black or white (`data.binary`)."""
     latent_shape: tuple[int, ...] | None = None
-    """Shape of a frozen codec's latents where the method works in those; None where it works in the pictures themselves."""
+    """Shape of the latents of a frozen codec, where the method works in these; None where it works in pixels."""
 
     @property
     def image_budget(self) -> int:
-        """Images that the budget allows, roughly: enough to tell minutes from days."""
+        """Images that the budget allows, roughly; of a budget in minutes, the order of magnitude."""
         if self.images is not None:
             return self.images
         speed = 30_000.0 if self.accelerated else 1_500.0  # images of 32x32 per second: a GPU, or two CPU cores
@@ -93,15 +93,15 @@ class RunContext:
 
     @property
     def relative_area(self) -> float:
-        """Pixels of one image over those of an image of 32x32."""
+        """Number of pixels of an image, divided by that of an image of 32x32."""
         return self.shape[1] * self.shape[2] / 32**2
 
 
 class Settings(BaseModel):
-    """A frozen model of settings. The docstring below a field is its description, in the source as in the JSON schema.
+    """A frozen model of settings. The docstring below a field is its description in the JSON schema too.
 
-    Validators are built when a model is first used, and docstrings are read when a schema is asked for (`field_descriptions`):
-    whoever only looks up a name should not wait for either.
+    To keep imports fast, validators are built when a model is first used, and docstrings are read when a schema is made
+    (`field_descriptions`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -117,10 +117,10 @@ class Settings(BaseModel):
 
 @cache
 def field_descriptions(model: type[BaseModel]) -> Mapping[str, str]:
-    """Field -> what it means: its `description`, or the docstring below it, in `model` or in the class it inherits from.
+    """Field -> its `description`, or the docstring below it in `model` or in the base class that defines it.
 
-    >>> field_descriptions(Sampling)
-    {}
+    >>> field_descriptions(MethodConfig)
+    {'kind': 'The name of the family in the table of methods.'}
     """
     texts: dict[str, str] = {}
     for cls in reversed(model.__mro__):
@@ -130,7 +130,7 @@ def field_descriptions(model: type[BaseModel]) -> Mapping[str, str]:
 
 
 def _attribute_docstrings(cls: type) -> dict[str, str]:
-    """Annotated attribute of the class body -> the string that stands below it, on one line; {} where there is no source."""
+    """Annotated attribute of the class -> the docstring below it, on one line; {} where the source is not available."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     except (OSError, TypeError):
@@ -145,9 +145,9 @@ def _attribute_docstrings(cls: type) -> dict[str, str]:
 
 
 class Sampling(Settings):
-    """How a family draws pictures, beside seeds and conditions. Every field has a default.
+    """The settings of a family for drawing pictures, beside seeds and conditions. Every field has a default.
 
-    Docstrings below fields become their descriptions at once, since the command line's help shows these.
+    Docstrings below fields become their descriptions when the class is made, since the help of the command line shows them.
     """
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -167,39 +167,41 @@ AnySampling = TypeVar("AnySampling", bound=Sampling)
 
 
 class MethodConfig(Settings):
-    """A family's own choices: the part `method` of a recipe.
+    """The settings of a family: the part `method` of a recipe.
 
-    A field may be "auto" where the best value depends on the run. `resolve` replaces it by a value, which the recipe records.
-    A method is built from `without_auto`, whose type has no "auto" left.
+    A field can be "auto" where the best value depends on the run. `resolve` replaces that by a value, which the recipe records.
+    Methods are built from `without_auto`, whose type does not allow "auto".
     """
 
     makes: ClassVar[CodecKind | None] = None
-    """What a trained method of this family gives others to work in, as their codec; None where it is no codec."""
+    """The latents of this family as the codec of another method; None where it cannot be a codec."""
     takes: ClassVar[CodecKind] = "continuous"
-    """What the method works in itself: real numbers (pixels, or a codec's latents), or a codec's codes."""
+    """The latents that the method works in: continuous (pixels, or those of a codec), or the codes of a codec."""
 
     kind: str
-    """The family: its name in the table of methods."""
+    """The name of the family in the table of methods."""
 
     def resolve(self, context: RunContext) -> Self:
-        """The same with values in the place of every "auto" that depends on the run. Errors: `InputError` for settings that
-        the data or the budget rule out."""
+        """These settings with a value for every "auto" that depends on the run.
+
+        Errors: `InputError` for settings that are not possible with these data or this budget.
+        """
         return self
 
     @classmethod
     def resolved_type(cls) -> type[MethodConfig]:
-        """The subclass without "auto", from which a method is built; the class itself where no field can be "auto"."""
+        """The subclass whose fields cannot be "auto"; the class itself where none of its fields can."""
         return cls
 
     def without_auto(self) -> MethodConfig:
-        """The same choices as `resolved_type`. Errors: `InputError` where an "auto" is left that only a run can decide."""
+        """These settings as `resolved_type`. Errors: `InputError` where one is still "auto"."""
         kind = type(self).resolved_type()
         if isinstance(self, kind):
             return self
         values = {name: getattr(self, name) for name in kind.model_fields}
-        undecided = [name for name, value in values.items() if isinstance(value, str) and value == "auto"]
-        if undecided:
-            raise InputError(f"method.{undecided[0]}=auto is decided when a run starts; set method.{undecided[0]} to a value")
+        unresolved = [name for name, value in values.items() if isinstance(value, str) and value == "auto"]
+        if unresolved:
+            raise InputError(f"method.{unresolved[0]}=auto is decided when a run starts; set method.{unresolved[0]} to a value")
         return kind.model_construct(self.model_fields_set, **values)
 
 
@@ -209,11 +211,12 @@ class MethodConfig(Settings):
 def only_if(
     key: str, *values: JsonValue, above: float | None = None, other_than: Sequence[JsonValue] = (None,)
 ) -> dict[str, JsonValue]:
-    """Metadata for a field that has an effect only beside another setting: `Field(…, json_schema_extra=only_if(…))`.
+    """Metadata of a field that has an effect only with certain values of another one.
 
-    `key` names a field of the same model, or of the model around it. The field has an effect where that is one of `values`;
-    or, without `values`, where it is `above` a number, or `other_than` the values that switch it off. The JSON schema shows the
-    condition under ``only_if``, so that a form can hide the field; `unused_reason` says it to a person.
+    It is used as `Field(…, json_schema_extra=only_if(…))`. `key` is the other field, in the same model or in the one around it.
+    The field has an effect where `key` is one of `values`; without `values`, where it is `above` a number, or is not among
+    `other_than`. The JSON schema has the condition under ``only_if``, so that a form can hide the field; `unused_reason` puts
+    it into words.
 
     >>> only_if("quantiser", "vq")
     {'only_if': [{'key': 'quantiser', 'is': ['vq']}]}
@@ -229,14 +232,18 @@ def only_if(
 
 
 def all_of(*conditions: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Metadata for a field that needs several `only_if` at once. The first that does not hold is the reason a person reads."""
+    """Metadata of a field for which several `only_if` have to hold. The first that does not is the reason that is shown.
+
+    >>> all_of(only_if("networks", "conv"), only_if("blocks", above=0))
+    {'only_if': [{'key': 'networks', 'is': ['conv']}, {'key': 'blocks', 'above': 0}]}
+    """
     return {"only_if": [one for condition in conditions for one in _conditions(condition)]}
 
 
 def unused_reason(config: BaseModel, key: str, prefix: str = "method.") -> str | None:
-    """Why setting `key` (dotted, below `config`) has no effect beside the other settings; None where it has one.
+    """Why the setting `key` of `config` has no effect with the other settings; None where it has one.
 
-    `prefix` is what a person writes before the keys of `config`.
+    Dots in `key` lead to settings of inner models. `prefix` is what a person writes before the keys of `config`.
     """
     models: list[tuple[str, BaseModel]] = []
     model, path = config, prefix
@@ -257,11 +264,13 @@ def unused_reason(config: BaseModel, key: str, prefix: str = "method.") -> str |
 
 
 def _conditions(extra: Any) -> Iterator[dict[str, Any]]:
+    """The conditions in the `json_schema_extra` of a field."""
     if isinstance(extra, Mapping):
         yield from extra.get("only_if", ())
 
 
 def _holds(condition: Mapping[str, Any], value: Any) -> bool:
+    """Whether `condition` holds where its key has this value."""
     if "is" in condition:
         return value in condition["is"]
     if "above" in condition:
@@ -270,7 +279,7 @@ def _holds(condition: Mapping[str, Any], value: Any) -> bool:
 
 
 def _reason(condition: Mapping[str, Any], key: str) -> str:
-    """In a person's words."""
+    """The end of the sentence "KEY would do nothing here: …" for a condition on `key` that does not hold."""
     if condition.get("is") == [None]:
         return f"{key} is in its place"
     if "is" in condition:
@@ -279,14 +288,14 @@ def _reason(condition: Mapping[str, Any], key: str) -> str:
     return f"it belongs to {key} above {condition['above']:g}" if "above" in condition else f"it belongs to {key}"
 
 
-# ---- sampling settings from outside --------------------------------------------------------------------------------------
+# ---- validation of sampling settings -------------------------------------------------------------------------------------
 
 
 def parse_sampling(kind: type[AnySampling], values: Mapping[str, Any], model: str) -> AnySampling:
-    """`values` as the family's own `kind` of `Sampling`; `model` is how messages call the model that is to be sampled from.
+    """`values` as the class `kind` of a family; `model` is what errors call the model that is sampled from.
 
-    Errors: `InputError` in one line, for a name that the family does not know (with the nearest one, and all there are) and
-    for a value out of range.
+    Errors: `InputError` in one line for a setting that the family does not have (with the nearest that it has, and all of
+    them), and for a value that is not allowed.
     """
     try:
         return kind.model_validate(dict(values))
@@ -310,7 +319,7 @@ def parse_sampling(kind: type[AnySampling], values: Mapping[str, Any], model: st
 
 
 def _range(info: FieldInfo) -> str:
-    """``a number above 0 and at most 1``, from the field's constraints."""
+    """The constraints of a field in words, such as "a number above 0 and of at most 1"."""
     words = {"gt": "above {:g}", "ge": "of {:g} or more", "lt": "below {:g}", "le": "of at most {:g}"}
     bounds = [text.format(getattr(one, name)) for one in info.metadata for name, text in words.items() if hasattr(one, name)]
     return " ".join(["a whole number" if info.annotation is int else "a number", " and ".join(bounds)]).rstrip()

@@ -1,7 +1,7 @@
-"""Types for the fields of requests: paths by what they are for, seeds, lists of names, settings.
+"""Types of the fields of requests: paths by their use, seeds, lists of names, settings.
 
-Each accepts what a person types (``"0-15,42"``, ``"frechet,copies"``) and what Python code has at hand (a range, a list), so
-that every door (command line, Python, HTTP) speaks to the same models.
+Each accepts text as a person types it (``"0-15,42"``, ``"frechet,copies"``) and values of Python (a range, a list), so that the
+command line, Python and HTTP use the same request models.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from limner.core.errors import InputError
 
 MAX_SEEDS = 1_000_000
-"""Pictures that one command draws."""
+"""The largest number of pictures that one command draws."""
 _MAX_SEED = 2**63 - 1
 _RANGE = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?")
 
@@ -28,19 +28,25 @@ class Cli:
     """How a field is written on the command line, where that is not ``--name VALUE``."""
 
     metavar: str = ""
-    """Stands for the value in the help; "" leaves it to the type."""
+    """The word that stands for the value in the help; "": it follows from the type."""
     is_argument: bool = False
-    """Written by its place and without an option's name; several arguments stand in the order of their fields."""
+    """Whether it is written by its position, without the name of an option. Arguments stand in the order of their fields."""
     option: str = ""
-    """The option's name, where it is not the field's."""
+    """The name of the option; "": it follows from the name of the field."""
 
+
+RUN_HELP = "Folder of the run, or the beginning of its name, such as runs/0007."
+SOURCE_HELP = "Pictures: a name from 'limner data list', a folder, an archive, a file of a data set, or an address."
+CHECKPOINT_HELP = "Which checkpoint of the run to use; N is a number of images."
+LABEL_HELP = "Class of the pictures, by name; for models that were trained with classes."
+"""Descriptions that fields of several requests share."""
 
 PathUse = Literal["run", "source", "input", "output file", "output folder", "run or pictures", "study"]
 
 
 @dataclass(frozen=True)
 class PathKind:
-    """What a path is for, so that a door over the network can resolve it below one of its own folders, or refuse it."""
+    """The use of a path, by which a server can resolve it below one of its own folders, or refuse it."""
 
     use: PathUse
 
@@ -50,7 +56,7 @@ def _path_text(value: object) -> object:
 
 
 def _source(value: object) -> object:
-    """A path as text; whatever is no path, such as an array, as it is."""
+    """A path as text; anything else, such as an array, unchanged."""
     return _path_text(value)
 
 
@@ -59,21 +65,24 @@ def _path_schema(use: PathUse) -> WithJsonSchema:
 
 
 RunPath = Annotated[Path, PathKind("run"), _path_schema("run")]
-"""The folder of a run, or a unique beginning of its name."""
+"""The folder of a run, or the beginning of its name where only one run begins so."""
 Source = Annotated[Any, PathKind("source"), BeforeValidator(_source), _path_schema("source")]
 """A data set's name, a folder, an archive, a file or an address; from Python also pictures in memory."""
 InputPath = Annotated[Path, PathKind("input"), _path_schema("input")]
-"""A file, folder or archive that is only read."""
+"""A file, folder or archive to read."""
 OutputFile = Annotated[Path, PathKind("output file"), _path_schema("output file")]
+"""A file to write."""
 OutputFolder = Annotated[Path, PathKind("output folder"), _path_schema("output folder")]
+"""A folder to write files into."""
 RunOrPictures = Annotated[Any, PathKind("run or pictures"), BeforeValidator(_path_text), _path_schema("run or pictures")]
-"""A run, a folder of pictures or an .npz; from Python also arrays."""
+"""A run, a folder of pictures or a file of an array; from Python also arrays."""
 
 
 def parse_numbers(text: str, option: str, what: str) -> list[int]:
-    """``"0-15,42"`` is the numbers 0 to 15 and 42, in the order written, each once; `option` and `what` are for errors.
+    """The numbers in a text such as ``"0-15,42"``, in the order in which they stand there, each once.
 
-    Errors: `InputError` for anything else, for a range that runs backwards, and for more than a million numbers.
+    `option` and `what` are the option and the word for one number in errors. Errors: `InputError` for other text, for a range
+    whose end is below its start, and for more than `MAX_SEEDS` numbers.
 
     >>> parse_numbers("0-3,42", "--seeds", "seed")
     [0, 1, 2, 3, 42]
@@ -97,7 +106,7 @@ def parse_numbers(text: str, option: str, what: str) -> list[int]:
 
 @dataclass(frozen=True)
 class _Numbers:
-    """Reads numbers from text or from any iterable of whole numbers."""
+    """A validator that reads numbers from text as `parse_numbers` does, or from any iterable of whole numbers."""
 
     option: str
     what: str
@@ -111,12 +120,19 @@ class _Numbers:
 
 
 Seeds = Annotated[list[int], BeforeValidator(_Numbers("--seeds", "seed")), Cli(metavar="0-15,42")]
-"""One seed is one picture. ``"0-15,42"``, or whole numbers."""
+"""Seeds, each of which stands for one picture: ``"0-15,42"``, or whole numbers."""
 LatentNumbers = Annotated[list[int], BeforeValidator(_Numbers("--latents", "latent")), Cli(metavar="0-9,12")]
+"""Numbers of latents, counted from 0: ``"0-9,12"``, or whole numbers."""
 
 
 def choose_seeds(seeds: Sequence[int] | None, count: int | None) -> list[int]:
-    """`seeds`, or the first `count` seeds (16 where neither is given). Errors: `InputError` for both, and for a bad count."""
+    """`seeds`, or the seeds 0 to `count` − 1; 16 of them where both are None.
+
+    Errors: `InputError` where neither is None, and for a count that is not between 1 and `MAX_SEEDS`.
+
+    >>> choose_seeds(None, 3)
+    [0, 1, 2]
+    """
     if seeds is not None and count is not None:
         raise InputError("--seeds and --count exclude each other; give one of them")
     if seeds is not None:
@@ -132,7 +148,7 @@ def _names(value: object) -> object:
 
 
 Names = Annotated[list[str], BeforeValidator(_names), Cli(metavar="A,B")]
-"""``"a, b"``, or a list of names."""
+"""Names: ``"a,b"``, or a list."""
 
 
 def _settings(value: object) -> object:
@@ -144,4 +160,4 @@ def _settings(value: object) -> object:
 
 
 Settings = Annotated[tuple[str, ...], BeforeValidator(_settings), Cli("KEY=VALUE…", is_argument=True)]
-"""``key=value`` words; what the keys mean is the recipe's business."""
+"""Settings of a recipe, each written ``key=value``. Whether there is such a key is checked when the recipe is read."""

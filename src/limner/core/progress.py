@@ -1,4 +1,4 @@
-"""How a long computation says what it is doing to whoever waits for it: one type of event for every verb."""
+"""Progress of long computations: one type of event for every verb."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Progress:
-    """One event."""
+    """One event: how far the current stage of a computation is."""
 
     what: str
-    """What is being done, such as "training"; another word is another stage."""
+    """The stage, such as "training"; another text is another stage."""
     done: int = 0
-    """Images, or whatever `what` counts."""
+    """Images, or other units of the stage, that are done; 0 where the stage has no count."""
     total: int = 0
-    """0: nobody knows."""
+    """Units in all; 0: not known."""
     seconds_left: float | None = None
+    """Estimated time to the end of the stage; None: not known."""
     note: str = ""
-    """A sentence that a person should read once."""
+    """A sentence that is shown once."""
     preview: Path | None = None
     """A picture that was just written."""
     per_second: float = 0.0
-    """How many are done in a second; 0: not measured."""
+    """Units per second; 0: not measured."""
     losses: Mapping[str, float] = field(default_factory=dict)
-    """The newest losses, by player."""
+    """Player -> its newest loss."""
 
 
 OnProgress = Callable[[Progress], None]
+"""A function that is called with each event."""
 
 
 def silent(progress: Progress) -> None:
-    """Ignores the event: for callers that show no progress."""
+    """Ignores the event."""
 
 
 def named_progress(name: str, on_progress: OnProgress) -> OnProgress:
-    """A listener that passes events on with `name` before what they say: whose part of the work it is.
+    """A function that passes events to `on_progress` with `name` before the name of their stage.
 
     >>> named_progress("run 2", lambda event: print(event.what))(Progress("comparing"))
     run 2: comparing

@@ -1,8 +1,8 @@
-"""Tables of what there is (methods, presets, metrics, detectors, sources, verbs), open to packages of others.
+"""Tables of methods, presets, metrics, detectors, sources and verbs, to which other packages can add rows.
 
-A table's own rows are literal, so that a reader and a type checker can follow them. More rows come by `register`, or from an
-installed package that names them under the table's entry point group: those are loaded when a name is asked for that is not
-among the others, or when all names are.
+A table's own rows are written in the source, so that a reader and a type checker can follow them. More rows come from
+`register`, and from the entry points of installed packages (the group of the table in their metadata). Entry points are read
+only when a name is looked up that is not among the other rows, or when the table is iterated over.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Row = TypeVar("Row")
 
 
 class Table(Mapping[str, Row], Generic[Row]):
-    """Rows by name, in the order: its own, those of entry points, those registered.
+    """A mapping of names to rows, in this order: the table's own, those of entry points, those that were registered.
 
-    `rows` are the table's own. `kind` is the type that every row has, and `group` the entry point group whose entries are such
-    rows, such as ``limner.metrics``.
+    `rows` are the table's own, `kind` is the type of a row, and `group` is the name of the group of entry points, such as
+    ``limner.metrics``.
 
     >>> table = Table("limner.examples", int, {"one": 1})
     >>> table.register("two", 2)
@@ -37,13 +37,13 @@ class Table(Mapping[str, Row], Generic[Row]):
         self._entries: dict[str, EntryPoint] | None = None
 
     def register(self, name: str, row: Row) -> None:
-        """Adds a row for the rest of this process. Errors: `InputError` for a name that is taken, or no row."""
+        """Adds a row until the process ends. Errors: `InputError` for a name that is taken, or a `row` of another type."""
         if name in self.own or name in self._registered:
             raise InputError(f"'{name}' is taken in {self.group}; choose another name")
-        self._registered[name] = self._checked(name, row, "what was registered")
+        self._registered[name] = self._check(name, row, "what was registered")
 
     def forget(self, name: str) -> None:
-        """Takes away a row that was registered. Errors: `KeyError` where there is none."""
+        """Removes a row that was registered. Errors: `KeyError` where there is none of that name."""
         del self._registered[name]
 
     def __getitem__(self, name: str) -> Row:
@@ -63,13 +63,15 @@ class Table(Mapping[str, Row], Generic[Row]):
         return len(list(iter(self)))
 
     def _entry_points(self) -> Mapping[str, EntryPoint]:
-        if self._entries is None:  # asked once: reading the metadata of every installed package takes milliseconds
-            from importlib.metadata import entry_points  # and importing that module takes forty
+        """Name -> entry point. They are read once, since reading the metadata of all packages takes some milliseconds."""
+        if self._entries is None:
+            from importlib.metadata import entry_points  # here, since importing it takes 40 ms
 
             self._entries = {point.name: point for point in entry_points(group=self.group)}
         return self._entries
 
     def _load(self, point: EntryPoint) -> Row:
+        """The row of an entry point. Errors: `InputError` where it cannot be imported, or is no row of this table."""
         where = f"the package '{point.dist.name}'" if point.dist is not None else "an installed package"
         try:
             row = point.load()
@@ -78,9 +80,10 @@ class Table(Mapping[str, Row], Generic[Row]):
                 f"'{point.name}' of {where} cannot be loaded ({type(error).__name__}: {error}); repair that package, or "
                 "uninstall it"
             ) from error
-        return self._checked(point.name, row, where)
+        return self._check(point.name, row, where)
 
-    def _checked(self, name: str, row: Row, where: str) -> Row:
+    def _check(self, name: str, row: Row, where: str) -> Row:
+        """`row` itself. Errors: `InputError` where it has another type than `kind`."""
         if not isinstance(row, self.kind):
             raise InputError(
                 f"'{name}' of {where} is no row of {self.group}: it is {type(row).__name__}, not {self.kind.__name__}"

@@ -1,8 +1,7 @@
-"""The shape of every verb: a request model in, progress on the way, a result model out.
+"""The base classes of verbs: a verb is a function from a request model to a result model, which reports progress.
 
-Whatever a person can ask for is written once, as a model; the command line with its help, the Python functions, ``--json`` and
-the reference in the docs are made from it. Nothing here, and nothing in the modules that hold requests and results, imports
-torch or numpy at the top: help has to appear at once.
+The command line with its help, the Python functions, ``--json`` and the reference in the docs are made from these models.
+Neither this module nor those of requests and results import torch or numpy at the top, so that help appears at once.
 """
 
 from __future__ import annotations
@@ -22,28 +21,31 @@ from limner.core.notebook import html_table
 from limner.core.progress import OnProgress, silent
 
 MAX_PICTURE_BYTES = 4 * 2**20
-"""A picture larger than this is named and not shown in a notebook."""
+"""A notebook does not show a picture file that is larger than this."""
 
 Marker = TypeVar("Marker")
 
 
 class Request(BaseModel):
-    """What a person asks of a verb. The docstring of a request is the help of its verb; its fields are the options."""
+    """The base class of requests. The docstring of a request is the help of its verb, and its fields are the options."""
 
-    # Deferred, as for results: what validates the models of all verbs takes half the time of importing their table.
+    # Validators are built on first use: building all of them would take half the time of importing the table of verbs.
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
     open_field: ClassVar[str | None] = None
-    """A field (a mapping) that takes whatever keywords are no field: a model's own choices, which the model validates."""
+    """The name of a field, a mapping, that takes the keywords that are no fields. What they mean is validated by the verb."""
 
     @classmethod
     def open_fields(cls) -> Mapping[str, FieldInfo]:
-        """The keywords that `open_field` is known to take, with their descriptions, for help and documentation."""
+        """The keywords that `open_field` may take, with their descriptions, for help and documentation."""
         return {}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """The request with these values. Errors: `InputError` in one line that names the field and what may stand there."""
+        """The request with these values of its fields.
+
+        Errors: `InputError` in one line that names the option, and the values that are allowed for it.
+        """
         try:
             return cls.model_validate(values if cls.open_field is None else cls._gather(cls.open_field, values))
         except ValidationError as error:
@@ -51,23 +53,24 @@ class Request(BaseModel):
 
     @classmethod
     def _gather(cls, open_field: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """`values` with the keywords that are no field in the open field. Errors: `InputError` for one that nobody knows.
+        """`values` with all keywords that are no fields moved into the open field.
 
-        Whether this very model knows it is found out when it has been loaded; a misspelt one is refused before.
+        Errors: `InputError` for a keyword that is not among `open_fields`. Whether the model of this request has it is checked
+        by the verb, once that model is loaded.
         """
-        own = {name: value for name, value in values.items() if name in cls.model_fields}
-        choices = {name: value for name, value in values.items() if name not in cls.model_fields}
-        if isinstance(own.get(open_field, {}), Mapping):
-            choices = {**own.get(open_field, {}), **choices}
+        fields = {name: value for name, value in values.items() if name in cls.model_fields}
+        keywords = {name: value for name, value in values.items() if name not in cls.model_fields}
+        if isinstance(fields.get(open_field, {}), Mapping):
+            keywords = {**fields.get(open_field, {}), **keywords}
         names = cls.open_fields()
-        for name in choices:
+        for name in keywords:
             if name not in names:
                 raise InputError(_unknown(name, [one for one in cls.model_fields if one != open_field] + list(names)))
-        return {**own, open_field: choices} if choices else own
+        return {**fields, open_field: keywords} if keywords else fields
 
     @property
     def run_folder(self) -> Path | None:
-        """The run that the request is about, whose log takes the traceback of a failure; None where it is about none."""
+        """The run that the request is about, whose log gets the traceback of a failure; None where there is no such run."""
         for name, info in type(self).model_fields.items():
             kind = marker(info, PathKind)
             value = getattr(self, name)
@@ -77,19 +80,19 @@ class Request(BaseModel):
 
 
 class Result(BaseModel):
-    """What a verb answers: an object with typed fields that also answers by name, as in ``result["files"]``.
+    """The base class of results: objects with typed fields, which are also found by name, as in ``result["files"]``.
 
-    ``--json`` prints its fields. A notebook shows `picture` where there is one, and a short table of the fields.
+    ``--json`` prints the fields. A notebook shows `picture`, where there is one, and a short table of the fields.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
     picture_field: ClassVar[str | None] = None
-    """The field that holds the path of a picture of the result, such as a sheet of samples."""
+    """The name of the field that holds the path of a picture to show, such as a sheet of samples."""
 
     @property
     def exit_code(self) -> int:
-        """Of the command: 0 done; 130 where it stopped before its end and can be resumed."""
+        """The exit code of the command: 0, or 130 where the work was stopped before its end and can be resumed."""
         return 0
 
     def __getitem__(self, key: str) -> Any:
@@ -107,26 +110,26 @@ class Result(BaseModel):
         return len(self.keys())
 
     def keys(self) -> list[str]:
-        """The names of its fields; one that nobody set is not among them."""
+        """The names of the fields that were set; an optional one that was not set is not among them."""
         return [name for name in [*type(self).model_fields, *(self.__pydantic_extra__ or {})] if name in self.model_fields_set]
 
     def items(self) -> list[tuple[str, Any]]:
-        """(name, value) of every field."""
-        return [(key, self[key]) for key in self.keys()]  # keys() is the list of names
+        """(name, value) of every field in `keys`."""
+        return [(key, self[key]) for key in self.keys()]
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The field of that name, or `default`."""
-        return self[key] if key in self.keys() else default  # this is `get`
+        """The field of that name, or `default` where it is not in `keys`."""
+        return self[key] if key in self.keys() else default
 
     @property
     def picture(self) -> Path | None:
-        """The file of a picture that shows the result; None where there is none."""
+        """The file of a picture that shows the result; None where there is no such file."""
         value = self.get(self.picture_field) if self.picture_field is not None else None
         return Path(value) if value is not None and Path(value).is_file() else None
 
     def __repr__(self) -> str:
         """One line, such as ``SampleResult(files=[16], grid='…/grid.png')``: lists and mappings by their lengths."""
-        parts = [f"{key}={_short(value)}" for key, value in self.items() if not is_empty(value)]
+        parts = [f"{key}={_abbreviate(value)}" for key, value in self.items() if not is_empty(value)]
         return f"{type(self).__name__}({', '.join(parts)})"
 
     __str__ = __repr__
@@ -138,19 +141,23 @@ class Result(BaseModel):
         return path.read_bytes()
 
     def _repr_html_(self) -> str:
-        rows = [(key, _short(value)) for key, value in self.items() if not is_empty(value)]
+        rows = [(key, _abbreviate(value)) for key, value in self.items() if not is_empty(value)]
         return html_table(rows, png=self._repr_png_())
 
 
 def is_empty(value: Any) -> bool:
-    """Whether nobody has to see `value`: None, or a text, list or mapping with nothing in it. False and 0 are values."""
+    """Whether `value` can be left out of a printed result: None, or an empty text, list or mapping.
+
+    >>> is_empty(None), is_empty([]), is_empty(0), is_empty(False)
+    (True, True, False, False)
+    """
     return value is None or (isinstance(value, str | list | tuple | Mapping) and not value)
 
 
-def _short(value: Any, is_inner: bool = False) -> str:
-    """A value in few characters: lists and mappings of many entries, and inner ones, by their number; paths by their end.
+def _abbreviate(value: Any, is_inner: bool = False) -> str:
+    """A value in few characters: of a long or inner list or mapping the number of entries, of a long path the end.
 
-    >>> _short({"frechet": {"value": 8.7, "error": 0.1}, "seeds": [1, 2], "count": 0.123456})
+    >>> _abbreviate({"frechet": {"value": 8.7, "error": 0.1}, "seeds": [1, 2], "count": 0.123456})
     "{'frechet': {2}, 'seeds': [2], 'count': 0.1235}"
     """
     if isinstance(value, str | Path):
@@ -163,11 +170,11 @@ def _short(value: Any, is_inner: bool = False) -> str:
     if isinstance(value, list | tuple):
         if is_inner or len(value) > 4 or any(isinstance(one, list | tuple | Mapping) for one in value):
             return f"[{len(value)}]"
-        return f"[{', '.join(_short(one, True) for one in value)}]"
+        return f"[{', '.join(_abbreviate(one, True) for one in value)}]"
     if isinstance(value, Mapping):
         if is_inner or len(value) > 4:
             return f"{{{len(value)}}}"
-        return f"{{{', '.join(f'{key!r}: {_short(one, True)}' for key, one in value.items())}}}"
+        return f"{{{', '.join(f'{key!r}: {_abbreviate(one, True)}' for key, one in value.items())}}}"
     return _one_line_repr(value)
 
 
@@ -190,35 +197,38 @@ class Verb:
     result: type[Result]
     run: Callable[[Any, OnProgress], Result]
     name_in_python: str = ""
-    """Of the function in ``limner``, where it is not the verb's own name; "" is the verb's name."""
+    """The name of the function ``limner.NAME``; "" where that is the verb's own name."""
     flag_results: Mapping[str, type[Result]] = field(default_factory=dict)
-    """Flags of the request with which the result is of another type, and that type."""
+    """Flag of the request -> the type of the result where that flag is set."""
     after: Callable[[Any], None] | None = None
-    """Called with the result after it was printed, on the command line alone: what goes on until Ctrl-C, such as a server."""
+    """On the command line only, called with the result after it was printed: for work that lasts until Ctrl-C, such as a
+    server."""
 
     @property
     def results(self) -> tuple[type[Result], ...]:
-        """Every type that the result may have, the usual one first."""
+        """Every type that the result may have, `result` first."""
         return (self.result, *self.flag_results.values())
 
     def call(self, *values: Any, on_progress: OnProgress = silent, **keywords: Any) -> Result:
-        """Runs the verb with its fields as keywords, the arguments of the command line also by place; or with a request.
+        """Runs the verb with a request, or with the values of its fields.
 
-        Errors: `InputError` for an unknown or missing field, or a value that cannot be; and as the verb itself has them.
+        Fields that are arguments on the command line can stand by position, all others by name. Errors: `InputError` for a
+        field that is unknown or missing, for a value that is not allowed, and the errors of the verb itself.
         """
         if len(values) == 1 and not keywords and isinstance(values[0], self.request):
             return self.run(values[0], on_progress)
-        places = positional(self.request)
-        if len(values) > len(places):
-            raise InputError(f"{len(values)} values are given by place and there are {len(places)}: {', '.join(places)}")
-        twice = [name for name, _ in zip(places, values, strict=False) if name in keywords]
-        if twice:
-            raise InputError(f"'{twice[0]}' is given twice, by place and by name; give it once")
-        return self.run(self.request.of({**dict(zip(places, values, strict=False)), **keywords}), on_progress)
+        names = positional(self.request)
+        if len(values) > len(names):
+            raise InputError(f"{len(values)} values are given by place and there are {len(names)}: {', '.join(names)}")
+        by_place = dict(zip(names, values, strict=False))
+        for name in by_place:
+            if name in keywords:
+                raise InputError(f"'{name}' is given twice, by place and by name; give it once")
+        return self.run(self.request.of({**by_place, **keywords}), on_progress)
 
 
 def keyword_function(name: str, verb: Verb) -> Callable[..., Result]:
-    """The function that ``limner`` offers for a verb: its fields are keywords, and the arguments may stand by their place."""
+    """The function ``limner.NAME`` of a verb. Fields are keywords; arguments of the command line can stand by position too."""
 
     def function(*values: Any, on_progress: OnProgress = silent, **keywords: Any) -> Result:
         return verb.call(*values, on_progress=on_progress, **keywords)
@@ -233,12 +243,12 @@ def keyword_function(name: str, verb: Verb) -> Callable[..., Result]:
 
 
 def signature(verb: Verb) -> inspect.Signature:
-    """Of the verb's function in Python: arguments of the command line by place or name, all else by name."""
-    places = positional(verb.request)
+    """The signature of that function."""
+    arguments = positional(verb.request)
     parameters = []
-    for name in [*places, *(other for other in verb.request.model_fields if other not in places)]:
+    for name in [*arguments, *(other for other in verb.request.model_fields if other not in arguments)]:
         info = verb.request.model_fields[name]
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if name in places else inspect.Parameter.KEYWORD_ONLY
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if name in arguments else inspect.Parameter.KEYWORD_ONLY
         default = inspect.Parameter.empty if info.is_required() else info.get_default(call_default_factory=True)
         parameters.append(inspect.Parameter(name, kind, default=default, annotation=info.annotation))
     progress = inspect.Parameter("on_progress", inspect.Parameter.KEYWORD_ONLY, default=silent, annotation=OnProgress)
@@ -249,24 +259,27 @@ def signature(verb: Verb) -> inspect.Signature:
 
 
 def positional(request: type[Request]) -> list[str]:
-    """The fields that are written by their place."""
+    """The names of the fields that are arguments on the command line, in order."""
     return [name for name, field in request.model_fields.items() if (cli := marker(field, Cli)) and cli.is_argument]
 
 
 def marker(field: FieldInfo, kind: type[Marker]) -> Marker | None:
-    """The annotation of the field that is a `kind`; what the request says itself overrules what the field's type says."""
+    """The annotation of type `kind` of a field, or None. One at the field itself takes precedence over one in its type."""
     return next(_markers(field.metadata, field.annotation, kind), None)
 
 
 def _markers(metadata: Sequence[Any], annotation: Any, kind: type[Marker]) -> Iterator[Marker]:
+    """All annotations of type `kind`, those of the field before those in its type, such as of the path in `RunPath | None`."""
     yield from (one for one in reversed(metadata) if isinstance(one, kind))
-    for part in get_args(annotation):  # such as the path of `RunPath | None`
+    for part in get_args(annotation):
         if hasattr(part, "__metadata__"):
             yield from _markers(part.__metadata__, part.__origin__, kind)
 
 
 def option_name(request: type[Request], name: str) -> str:
-    """A field as the command line writes it: ``--top-k``, or ``RUN`` for an argument. What is on by default can be put off.
+    """The name of a field on the command line: ``--top-k``, or ``RUN`` for an argument.
+
+    A flag that is on by default also gets the option that switches it off.
 
     >>> class ARequest(Request):
     ...     top_k: int = 0
@@ -284,9 +297,12 @@ def option_name(request: type[Request], name: str) -> str:
 
 
 def _one_line(error: ValidationError, request: type[Request]) -> str:
-    """The first of pydantic's errors, with the option it is about."""
+    """One of pydantic's errors in one line that names the option.
+
+    That is the first error about an unknown name, if any, since a misspelt field is reported as missing too; else the first.
+    """
     errors = error.errors()
-    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])  # a misspelt field is missing as well
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     name = str(first["loc"][0]) if first["loc"] else ""
     option, value = option_name(request, name), _one_line_repr(first["input"])
     if first["type"] == "extra_forbidden":
@@ -303,16 +319,18 @@ def _one_line(error: ValidationError, request: type[Request]) -> str:
 
 
 def _unknown(name: str, names: Sequence[str]) -> str:
-    listed = f"there are: {', '.join(names)}" if names else "there are none"
-    return f"unknown option '{name}'{nearest(name, names)} ({listed})"
+    """The message for an option that is not among `names`."""
+    options = f"there are: {', '.join(names)}" if names else "there are none"
+    return f"unknown option '{name}'{nearest(name, names)} ({options})"
 
 
 def _one_line_repr(value: object) -> str:
-    """What `value` looks like, in 80 characters at most: a person may have given a whole array."""
+    """The `repr` of `value` in one line of at most 80 characters, since it may be a whole array."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _description(request: type[Request], name: str) -> str:
+    """The description of a field as the end of a sentence."""
     text = request.model_fields[name].description or "give it as well"
     return text[0].lower() + text[1:].rstrip(".")

@@ -33,6 +33,9 @@ from limner.data.options import DataOptions
 from limner.data.source import DataSource
 from limner.data.trees import dataset_name
 
+ENDINGS = (".npy", ".npz")
+"""How the names of array files end, in lower case."""
+
 Pixels = NDArray[np.uint8]
 Header = tuple[tuple[int, ...], bool, "np.dtype[Any]"]
 Order = Literal["C", "F"]
@@ -50,6 +53,27 @@ _DAMAGE = (
     zlib.error,
     lzma.LZMAError,
 )
+
+
+def is_array_file(path: Path) -> bool:
+    """Whether the name of `path` is that of an array file, be there such a file or not.
+
+    >>> is_array_file(Path("samples.NPY")), is_array_file(Path("samples"))
+    (True, False)
+    """
+    return path.name.lower().endswith(ENDINGS)
+
+
+def read_array_file(path: Path) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+    """The array of pictures in an ``.npy`` or ``.npz`` file, as a memory map, and labels [N] where an ``.npz`` has them.
+
+    Grey pictures [N, H, W] in an ``.npy`` become [N, H, W, 1]; otherwise what it holds is not checked (see `require_images`).
+    Errors: `InputError` where the file cannot be read.
+    """
+    if path.suffix.lower() == ".npz":
+        return read_npz(path)
+    images = read_npy(path)
+    return images[..., np.newaxis] if images.ndim == 3 else images, None
 
 
 def read_npz(path: Path) -> tuple[Pixels, NDArray[np.int64] | None]:
@@ -162,7 +186,7 @@ class ArrayFileSource(DataSource):
         return file_states([self.path])
 
     def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
-        images, values = read_npz(self.path) if self.path.suffix.lower() == ".npz" else (read_npy(self.path), None)
+        images, values = read_array_file(self.path)
         pixels, count = pixels_of(images, str(self.path))
         labels, classes = (None, ()) if values is None else labels_of(values, count, None, str(self.path))
         return ArraySource(self.name, pixels, count, labels, classes).listing(options, on_progress)

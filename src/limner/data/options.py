@@ -94,18 +94,22 @@ class ImageOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, defer_build=True)
 
     size: Annotated[Size | None, Cli("N|HxW")] = Field(
-        None, description="Side in pixels, HxW, or (height, width); none keeps a size that all share."
+        None, description="Side in pixels, HxW, or (height, width); default: the size that all share, if at most 128, else 64."
     )
-    fit: Fit = Field("crop", description="How a picture of another shape is fitted.")
-    channels: Channels | None = Field(None, description="1 grey, 3 colour, 4 with transparency; none: as the pictures are.")
+    fit: Fit = Field("crop", description="How a picture of another aspect ratio is made to fit.")
+    channels: Channels | None = Field(
+        None, description="1 grey, 3 colour, 4 with transparency; default: 1 or 3, as the pictures are."
+    )
     background: Annotated[str, Cli("COLOUR")] = Field(
-        "white", description="The colour that transparency is laid on: a name or #rrggbb."
+        "white", description="Colour behind transparent pixels: a name or #rrggbb."
     )
     split: Annotated[str | None, Cli("SHARE|NAME|none")] = Field(
-        None, description="What is held out: 0.1 (val), 0.1,0.1 (val, test), none, or the split to keep."
+        None, description="Held-out shares, 0.1 (val) or 0.1,0.1 (val, test); none; or the only split to use."
     )
-    limit: int | None = Field(None, ge=2, description="Take at most this many pictures, spread over splits and classes.")
-    labels: Literal["auto", "none"] = Field("auto", description="Whether sub-folders and tables give classes.")
+    limit: int | None = Field(None, ge=2, description="Use at most this many pictures, spread over splits and classes.")
+    labels: Literal["auto", "none"] = Field(
+        "auto", description="auto: classes come from sub-folders and tables; none: there are no classes."
+    )
     binary: bool = Field(False, description="Draw each pixel of grey pictures once, white with probability grey/255.")
 
     @field_validator("size", mode="before")
@@ -145,7 +149,7 @@ class ImageOptions(BaseModel):
 class DataOptions(ImageOptions):
     """All that decides the content of a prepared folder; equal options and equal sources give equal folders."""
 
-    seed: int = Field(0, ge=0, lt=2**63, description="Decides the split, what `limit` takes, and binary draws.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the split, of the choice by limit, and of binary draws.")
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> DataOptions:

@@ -245,7 +245,7 @@ SOURCES: Table[SourceKind] = Table(
         "idx-folder": SourceKind("a folder of IDX files", arrays.IdxSource, arrays.is_idx_folder),
         "idx": SourceKind("an IDX file", arrays.IdxSource, endings=arrays.IDX_ENDINGS, companions=arrays.label_names),
         "archive": SourceKind("a .zip or .tar(.gz) archive", folders.open_pictures, endings=ARCHIVES),
-        "array-file": SourceKind("an .npy or .npz file", npz.ArrayFileSource, endings=(".npy", ".npz")),
+        "array-file": SourceKind("an .npy or .npz file", npz.ArrayFileSource, endings=npz.ENDINGS),
         "folder": SourceKind("a folder of pictures", folders.open_pictures, folders.is_folder, is_general=True),
         "address": SourceKind("the address of a folder or file", RemoteSource, _is_remote, is_general=True),
     },

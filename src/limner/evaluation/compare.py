@@ -19,7 +19,7 @@ class CompareRequest(Request):
     """
 
     what: Annotated[list[RunOrPictures], Cli("RUN…", is_argument=True)] = Field(
-        description="Two or more: runs, folders of pictures, or .npz of images."
+        description="Two or more: runs, folders of pictures, or files with many, such as .npz, .npy or .zip."
     )
     data: Annotated[Source | None, Cli("SRC")] = Field(
         None, description="Real pictures to compare with; default: the runs' own."

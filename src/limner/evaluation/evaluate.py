@@ -22,7 +22,7 @@ class EvaluateRequest(Request):
     """
 
     what: Annotated[RunOrPictures, Cli("WHAT", is_argument=True)] = Field(
-        description="A run, a folder of pictures, or an .npz of images."
+        description="A run, a folder of pictures, or a file with many, such as .npz, .npy or .zip."
     )
     data: Annotated[Source | None, Cli("SRC")] = Field(
         None, description="Real pictures to compare with; default: the run's own."
@@ -70,7 +70,7 @@ class EvaluateResult(Result):
 
 
 def evaluate(request: EvaluateRequest, on_progress: OnProgress) -> EvaluateResult:
-    """Judges a run, a folder of pictures, an ``.npz`` (`images`, perhaps `labels`) or arrays against real pictures.
+    """Judges a run, a folder or file of pictures or arrays against real pictures.
 
     Arrays are uint8 [N, H, W, C], or an iterable of such or of single pictures [H, W, C]. The real pictures are those of `data`
     (of the run's own by default): the test split where there is one, otherwise the validation split; `reference` says which.

@@ -1,4 +1,4 @@
-"""What is judged, and what it is compared with: samples of a run, a folder of pictures, an .npz file, or arrays out of Python.
+"""What is judged, and what it is compared with: samples of a run, a folder or file of pictures, or arrays out of Python.
 
 Each becomes an `EvaluationInput`, so that the code that computes scores does not depend on where pictures come from.
 """
@@ -29,9 +29,10 @@ from limner.core.images import batches_of
 from limner.core.seeds import SCORED_SEEDS, fold
 from limner.data.conditions import Conditions, generate_images, takes_text_or_image
 from limner.data.dataset import Dataset, Images, is_prepared
-from limner.data.npz import Pixels, read_npz, require_images
+from limner.data.npz import Pixels, is_array_file, read_array_file, require_images
 from limner.data.prepare import prepare
 from limner.data.sizing import sizes
+from limner.data.sources import is_data_set
 from limner.metrics.features.pixels import ImageSubset, Source, format_shape, take
 from limner.runs.model import Loaded, load
 from limner.runs.run import Run
@@ -98,20 +99,21 @@ class EvaluationInput:
 
 
 def model_or_none(path: str | Path, checkpoint: str = "last") -> Loaded | None:
-    """The model of the run at `path`; None where a folder of pictures or an .npz is there.
+    """The model of the run at `path`; None where a folder of pictures or a file of a data set, such as an .npz, is there.
 
     Errors: `InputError` where it is none of these, or the run has no such checkpoint.
     """
     path = Path(path).expanduser()
-    if path.suffix == ".npz":
+    if is_array_file(path):
         return None
     try:
         run = Run.open(path)
     except InputError:
-        if path.is_dir():
+        if path.is_dir() or (path.is_file() and is_data_set(path.absolute())):
             return None
         if path.is_file():
-            raise InputError(f"{path} is a file; what can be judged is a run, a folder of pictures or an .npz") from None
+            allowed = "a run, a folder of pictures or a file with many, such as .npz or .zip"
+            raise InputError(f"{path} is a file; what can be judged is {allowed}") from None
         raise
     return load(run.path, checkpoint)
 
@@ -126,15 +128,15 @@ def held_out_split(dataset: Dataset) -> str:
 
 
 def prepare_reference(path: str | Path, data: str | None) -> Dataset:
-    """The data set `data`, prepared to be compared with the pictures at `path`: at the size and channels of an .npz, otherwise
-    as the data are.
+    """The data set `data`, prepared to be compared with the pictures at `path`: at the size and channels of an array
+    file, otherwise as the data are.
 
     Errors: `InputError` where no `data` is named, or where it cannot be prepared.
     """
     if data is None:
         raise InputError(f"{path} is not a run, so say what it is to be compared with: --data SRC")
-    if Path(path).suffix == ".npz":
-        height, width, channels = read_npz(Path(path))[0].shape[1:]
+    if is_array_file(Path(path)):
+        height, width, channels = _read_images(Path(path).expanduser())[0].shape[1:]
         return prepare(data, size=(height, width), channels=_check_channels(channels))
     return prepare(data)
 
@@ -166,7 +168,7 @@ def common_reference(paths: Sequence[str | Path], models: Sequence[Loaded | None
     """
     runs = [model for model in models if model is not None]
     if not runs:
-        return prepare_reference(next((path for path in paths if Path(path).suffix == ".npz"), paths[0]), data)
+        return prepare_reference(next((path for path in paths if is_array_file(Path(path))), paths[0]), data)
     first = runs[0]
     for other in runs[1:] if data is None else ():
         if other.recipe.data.fingerprint != first.recipe.data.fingerprint:
@@ -192,16 +194,23 @@ def note_on_array_shape(dataset: Dataset) -> str:
 
 
 def open_images(path: Path, dataset: Dataset) -> EvaluationInput:
-    """The pictures of a folder or an .npz, in the order of the file or of the files' names.
+    """The pictures of an array file, a folder, or another file of a data set, in the order of the file or of the files' names.
 
-    Those of a folder are resized to the shape of `dataset`. Errors: `InputError` for a folder whose pictures differ in size, an
-    .npz of another shape than the `dataset`'s or with labels that are none of its classes, and files that cannot be read.
+    Except for those of an array file, they are resized to the shape of `dataset`. Errors: `InputError` for a folder whose
+    pictures differ in size, an array of another shape than the `dataset`'s or with labels that are none of its classes, and
+    files that cannot be read.
     """
-    return _open_npz(path, dataset) if path.suffix == ".npz" else _open_folder(path, dataset)
+    return _open_array_file(path, dataset) if is_array_file(path) else _open_pictures(path.absolute(), dataset)
 
 
-def _open_npz(path: Path, dataset: Dataset) -> EvaluationInput:
-    images, labels = read_npz(path)
+def _read_images(path: Path) -> tuple[Pixels, NDArray[np.int64] | None]:
+    """Pictures [N, H, W, C] and perhaps labels [N] of an array file. Errors: `InputError` for another array or file."""
+    images, labels = read_array_file(path)
+    return require_images(images, str(path)), labels
+
+
+def _open_array_file(path: Path, dataset: Dataset) -> EvaluationInput:
+    images, labels = _read_images(path)
     if images.shape[1:] != dataset.shape:
         raise InputError(
             f"{path} has pictures of the shape {format_shape(images.shape[1:])}, and the real ones are "
@@ -219,7 +228,8 @@ def _open_npz(path: Path, dataset: Dataset) -> EvaluationInput:
     return EvaluationInput(Images([images]), labels, tuple(notes))
 
 
-def _open_folder(path: Path, dataset: Dataset) -> EvaluationInput:
+def _open_pictures(path: Path, dataset: Dataset) -> EvaluationInput:
+    """`path` is absolute, so that a folder with the name of a built-in set is the folder."""
     height, width, channels = dataset.shape
     notes: tuple[str, ...] = ()
     if not is_prepared(path):

@@ -1,4 +1,4 @@
-"""From a recipe to its untrained Method: the stages in order, each on the frozen ones before it."""
+"""Builds the untrained Method of a recipe, and resolves the "auto" settings of its methods."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ CODEC_WORDS: Mapping[CodecKind | None, str] = {
     "codes": "codes",
     None: "no latents",
 }
-"""What a method makes or works in, as a person calls it."""
+"""What messages call the latents that a method makes, or that it works in."""
 
 
 def stage_configs(recipe: Recipe) -> tuple[tuple[str, float, MethodConfig], ...]:
-    """(name, share of the budget, method's config) of every stage, the last one being `recipe.method`."""
-    left = 1.0 - sum(stage.share for stage in recipe.stages)
-    return (*((s.name, s.share, s.method) for s in recipe.stages), ("main", left, recipe.method))
+    """(name, share of the budget, config of the method) of every stage; the last is "main", with `recipe.method`."""
+    rest = 1.0 - sum(stage.share for stage in recipe.stages)
+    return (*((s.name, s.share, s.method) for s in recipe.stages), ("main", rest, recipe.method))
 
 
 def build_method(recipe: Recipe, spec: DataSpec, stage: int | None = None) -> Method:
-    """The untrained Method of `stage` (the last by default), on the frozen methods of the stages before it.
+    """The untrained Method of the stage with the index `stage` (None: the last), for data as in `spec`.
 
-    Errors: `InputError` where a stage cannot work in what the one before it makes, where settings do not go together or do not
-    fit the data, and where an "auto" is left that only a run can decide (`resolve_recipe`).
+    It works in the frozen copy of the method of the stage before it, if there is one. Errors: `InputError` where a stage cannot
+    work in the latents of the one before it, where settings do not go together or do not fit the data, and where an "auto" is
+    left that only a run can resolve (`resolve_recipe`).
     """
     configs = stage_configs(recipe)
     codec: Codec = Pixels(spec.shape)
@@ -62,27 +63,27 @@ def build_method(recipe: Recipe, spec: DataSpec, stage: int | None = None) -> Me
 
 
 def presets_making(kind: CodecKind) -> tuple[str, ...]:
-    """Presets that train a codec of that kind, as their method or in one of their stages."""
+    """Names of the presets that train a codec with latents of that kind, as their method or in one of their stages."""
     return tuple(name for name in PRESETS if kind in {METHODS[family].config.makes for family in _families(name)})
 
 
 def presets_drawing(kind: CodecKind) -> tuple[str, ...]:
-    """Presets that bring no codec, and whose method can draw the latents of a codec of that kind."""
-    alone = [name for name in PRESETS if len(_families(name)) == 1]
-    return tuple(name for name in alone if METHODS[PRESETS[name].family].config.takes == kind)
+    """Names of the presets without a stage that trains a codec, whose method draws latents of that kind."""
+    single_stage = [name for name in PRESETS if len(_families(name)) == 1]
+    return tuple(name for name in single_stage if METHODS[PRESETS[name].family].config.takes == kind)
 
 
 def _families(preset: str) -> tuple[str, ...]:
-    """Of the preset's stages and, last, of its method."""
+    """Families of the methods of the preset's stages and, last, of its own method."""
     tree = preset_tree(preset)
     return (*(stage["method"]["kind"] for stage in tree.get("stages", ())), tree["method"]["kind"])
 
 
 def resolve_recipe(recipe: Recipe, context: RunContext) -> Recipe:
-    """With values for every "auto" of its methods that depends on the data, the budget or the machine.
+    """`recipe` with values for every "auto" of its methods that depends on the data, the budget or the machine.
 
-    A stage that comes trained from another run stays as it was trained. Errors: `InputError` as `build_method` has them, since
-    the shape that a stage works in is measured by building the stages before it.
+    Stages from another run, which are trained already, stay as they are. Errors: `InputError` as `build_method` has them, since
+    the stages before a stage are built to know the shape of the latents that it works in.
     """
     for place, stage in enumerate(recipe.stages):
         if stage.share > 0:
@@ -94,17 +95,20 @@ def resolve_recipe(recipe: Recipe, context: RunContext) -> Recipe:
 
 
 def _context_of_stage(recipe: Recipe, context: RunContext, stage: int) -> RunContext:
-    """With the shape of the latents that `stage` works in; the stages before it must be resolved."""
+    """`context` with the shape of the latents that `stage` works in, whose earlier stages are resolved."""
     if stage == 0 or stage_configs(recipe)[stage - 1][2].makes is None:
         return context
     spec = DataSpec(context.shape, tuple(map(str, range(context.class_count))))
-    with torch.device("meta"):  # no memory, and no draw from the generators that initialise weights
+    with torch.device("meta"):  # allocates no memory, and draws no numbers to initialise weights
         codec = cast(Codec, build_method(recipe, spec, stage - 1))
     return replace(context, latent_shape=codec.shape)
 
 
 def resolved_values(before: BaseModel, after: BaseModel, prefix: str = "method.") -> Iterable[tuple[str, Any]]:
-    """(key, value) of every setting that `resolve` decided, also where the value is the default."""
+    """(key, value) of every setting in `after` that `resolve` decided, even where the value is the default.
+
+    `before` are the settings without these decisions, and `prefix` stands before every key.
+    """
     for name in type(after).model_fields:
         old, new = getattr(before, name), getattr(after, name)
         if isinstance(new, BaseModel) and type(old) is type(new):

@@ -1,7 +1,6 @@
-"""The whole description of a training run: a frozen, validated tree.
+"""The recipe: the whole description of a training run, as a frozen tree of validated settings.
 
-Settings come from, in falling order: the command line, the environment (`LIMNER_SETTINGS`), a recipe file, the preset, the
-defaults. An unknown key is an error that names its nearest neighbour.
+`limner.recipes.settings` reads recipes from presets, files and ``key=value`` settings.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ SCHEMA_VERSION = 1
 
 
 class _FamilyOfKind:
-    """Validates a method's settings as the config of the family that their `kind` names, be that ours or registered."""
+    """Validates the settings of a method as the config of the family that their `kind` names in the table of methods."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(self._validate, handler(source))
@@ -44,7 +43,7 @@ class _FamilyOfKind:
     @staticmethod
     def _validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         if not isinstance(value, Mapping):
-            return handler(value)  # a config as it is, or pydantic's error for what is no tree of settings
+            return handler(value)  # a config stays as it is; for anything else pydantic has an error
         if "kind" not in value:
             raise PydanticKnownError("union_tag_not_found", {"discriminator": "'kind'"})
         kind = str(value["kind"])
@@ -59,30 +58,32 @@ AnyMethodConfig = Annotated[SerializeAsAny[MethodConfig], _FamilyOfKind()]
 
 
 class _DataSource(Settings):
-    source: str = Field("", description="A built-in name, a folder, an archive, or any of these behind an address.")
+    source: str = Field("", description="A built-in name, a folder, an archive, or the address of one.")
 
 
 class DataConfig(ImageOptions, _DataSource):  # the source comes second here, so that its field comes first in recipe.yaml
-    """What is trained on: a source, prepared with the options of `limner.prepare`."""
+    """The training data: a source, and the options of `limner.prepare` by which it is prepared."""
 
-    mirror: bool = Field(False, description="Show every picture mirrored half of the time (not for letters or digits).")
+    mirror: bool = Field(False, description="Mirror every picture with probability 1/2 (not for letters or digits).")
     fingerprint: str | None = Field(
-        None, description="Of the prepared set; filled in when the run starts, and checked when it resumes."
+        None, description="Digest of the prepared set; filled in when the run starts, and compared when it resumes."
     )
-    classes: tuple[str, ...] = Field((), description="Their names, in the order of the labels; filled in when the run starts.")
+    classes: tuple[str, ...] = Field(
+        (), description="Names of the classes, in the order of the labels; filled in when the run starts."
+    )
     caption_length: int = Field(
         0, ge=0, le=MAX_CAPTION_BYTES, description="Bytes of the longest caption; filled in when the run starts."
     )
     condition_shape: tuple[int, int, int] | None = Field(
-        None, description="(C, H, W) of the picture that each picture is made from; filled in when the run starts."
+        None, description="(C, H, W) of the given pictures, where there are any; filled in when the run starts."
     )
 
     def options(self) -> DataOptions:
-        """What `prepare_source` is asked for. A run's pictures are split by the default seed, whatever the run's own is."""
+        """The options for `prepare_source`. Pictures are split by the default seed, whatever the seed of the run."""
         return DataOptions(**{name: getattr(self, name) for name in ImageOptions.model_fields})
 
     def spec(self) -> DataSpec:
-        """What a method has to know of the data, as the run recorded it when it started.
+        """What a method has to know about the data, as a run records it when it starts.
 
         Errors: `InputError` where the size is not recorded yet.
         """
@@ -93,12 +94,12 @@ class DataConfig(ImageOptions, _DataSource):  # the source comes second here, so
 
 
 class BatchConfig(Settings):
-    """How many pictures a step is taken on."""
+    """The batches of training."""
 
     size: int = Field(64, ge=1)
-    """Pictures in a batch."""
+    """Pictures in a batch, on which one step is taken."""
     chunks: int = Field(1, ge=1)
-    """Equal parts in which a batch is worked through: less memory, and what several processes share."""
+    """Equal parts of a batch that are computed one after the other, to save memory, or by several processes."""
 
     @model_validator(mode="after")
     def _divides(self) -> BatchConfig:
@@ -108,36 +109,36 @@ class BatchConfig(Settings):
 
 
 class BudgetConfig(Settings):
-    """How long to train: one of the two; images where both are given."""
+    """How long to train, in images or in minutes; images take precedence."""
 
     images: int | None = Field(None, ge=1)
-    """Training images seen in all."""
+    """Training images to see in all."""
     minutes: float | None = Field(None, gt=0)
-    """Minutes of training; they become images after a measured warm-up."""
+    """Minutes to train; the speed of the first steps turns them into a number of images."""
 
 
 class EmaConfig(Settings):
-    """The moving average of the weights, which is what is sampled from."""
+    """The moving average of the weights, from which samples are drawn."""
 
     half_life: float = Field(0.01, ge=0, lt=1)
-    """Of the moving average, as a fraction of the budget."""
+    """Half-life of the average, as a fraction of the budget."""
     ramp: float = Field(0.05, gt=0)
-    """The half-life is at most this share of the images seen so far, so that a young average does not remember the start."""
+    """The half-life is at most this share of the images seen so far, so that the first weights are forgotten."""
 
 
 class CheckpointConfig(Settings):
-    """When the whole state of a run is saved."""
+    """When the complete state of a run is saved."""
 
     every: float = Field(0.1, gt=0, le=1)
     """Fraction of the budget between two checkpoints."""
     minutes: float = Field(10.0, gt=0)
-    """And at least this often by the clock."""
+    """The longest time between two checkpoints."""
     keep: int = Field(0, ge=0)
-    """How many are kept beside the last and the best; the newest ones."""
+    """How many of the newest checkpoints to keep beside the last and the best."""
 
 
 class PreviewConfig(Settings):
-    """Sheets of samples of the same seeds, drawn while training."""
+    """Sheets of samples of the same seeds, drawn during training."""
 
     first: int = Field(1000, ge=1)
     """Images before the first preview."""
@@ -148,21 +149,24 @@ class PreviewConfig(Settings):
 
 
 class ScoreConfig(Settings):
-    """How *best* is found: Fréchet distance of EMA samples to the validation split, in the judge's features."""
+    """Scores during training: the Fréchet distance of samples to the validation split, in the judge's features.
+
+    The checkpoint *best* is the one with the smallest distance.
+    """
 
     points: int = Field(20, ge=0)
-    """At about so many points of the budget; 0 is never."""
+    """Number of scores over the budget, approximately; 0: none."""
     count: int = Field(2000, ge=16)
-    """Samples that are compared."""
+    """Samples that are drawn for a score."""
     share: float = Field(0.03, gt=0, le=1)
-    """At most this share of the time; points that would cost more are left out."""
+    """The largest share of the training time that scores may take; scores beyond it are left out."""
 
 
 class Segment(Settings):
-    """A later change of the run's plan, written down by `resume`."""
+    """A change of the recipe in a run that was resumed."""
 
     start: int
-    """Images after which it holds."""
+    """Number of images seen from which the change is in force."""
     images: int | None = None
     """The new budget in images."""
     minutes: float | None = None
@@ -172,35 +176,35 @@ class Segment(Settings):
 
 
 class Stage(Settings):
-    """A part of the budget that trains a method of its own, which then serves the next stage as its frozen codec."""
+    """A part of the budget in which another method is trained, which is the frozen codec of the next stage."""
 
     name: str
-    """By which settings name it: ``stages.NAME.method.width=8``."""
+    """The name in settings such as ``stages.NAME.method.width=8``."""
     share: float = Field(ge=0, lt=1)
-    """Fraction of the budget. 0: it comes trained, from the run that `codec` names."""
+    """Fraction of the budget; 0: the method is trained already, in the run that `codec` names."""
     method: AnyMethodConfig
     """The settings of the family that this stage trains."""
 
 
 class Recipe(Settings):
-    """Rerun it and get the same run."""
+    """The whole description of a training run: the same recipe on the same machine gives the same weights."""
 
     schema_version: int = SCHEMA_VERSION
-    """Of this model, so that files of before can be migrated."""
+    """Version of this model, by which older files can be migrated."""
     preset: str = DEFAULT_PRESET
-    """The preset that the settings started from."""
+    """The preset to which the settings belong."""
     seed: int = Field(0, ge=0)
-    """Decides every random draw."""
+    """Seed of every random draw."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """The number format of forward passes; `auto`: bf16 where the hardware computes it."""
+    """The number format of forward passes; `auto`: bf16 where the hardware computes in it."""
     data: DataConfig = Field(default_factory=DataConfig)
-    """What is trained on."""
+    """The training data."""
     stages: tuple[Stage, ...] = ()
-    """Before `method`, which takes what their shares leave."""
+    """Stages that are trained before `method`, which gets the rest of the budget."""
     method: AnyMethodConfig = Field(default_factory=default_method)
     """The settings of the family that is trained."""
     batch: BatchConfig = Field(default_factory=BatchConfig)
-    """How many pictures a step is taken on."""
+    """The batches of training."""
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
     """How long to train."""
     ema: EmaConfig = Field(default_factory=EmaConfig)
@@ -208,17 +212,18 @@ class Recipe(Settings):
     checkpoints: CheckpointConfig = Field(default_factory=CheckpointConfig)
     """When the state is saved."""
     previews: PreviewConfig = Field(default_factory=PreviewConfig)
-    """Sheets of samples on the way."""
+    """Sheets of samples during training."""
     score: ScoreConfig = Field(default_factory=ScoreConfig)
-    """How *best* is found."""
+    """Scores during training, which decide the best checkpoint."""
     on_nonfinite: Literal["stop", "rollback"] = "stop"
-    """When a loss is not finite: stop, or go back to the last checkpoint once and go on with other draws."""
+    """What to do where a loss is not finite: stop, or continue once from the last checkpoint with other random draws."""
     init_from: str | None = None
-    """A run whose averaged weights this one starts from."""
+    """A run whose averaged weights are the initial weights of this one."""
     codec: str | None = None
-    """A finished run in whose latents `method` works; its codec is copied, as a stage, and the new run stands alone."""
+    """A finished run in whose latents `method` works. Its codec is copied as a stage, so that the new run does not depend on
+    it."""
     segments: tuple[Segment, ...] = ()
-    """Later changes of the plan, by `resume`."""
+    """Changes that were made when the run was resumed."""
 
     @model_validator(mode="after")
     def _shares(self) -> Recipe:
@@ -230,15 +235,15 @@ class Recipe(Settings):
         return self
 
     def number_format(self) -> Precision:
-        """The precision, resolved. A run records it before it starts."""
+        """The precision, resolved. Errors: `InputError` where it is "auto", which a run resolves before it starts."""
         if self.precision == "auto":
             raise InputError("precision=auto is resolved when a run starts; set precision=fp32 or precision=bf16")
         return self.precision
 
     def portable(self) -> str:
-        """Canonical JSON without paths, for the metadata of weights: equal weights are equal files.
+        """Canonical JSON for the metadata of weights, without paths, so that equal weights are equal files.
 
-        Nor does it hold the user, password or query of an address, for weights are handed on.
+        Since weights are given to others, it holds no user, password or query of an address either.
         """
         tree = self.model_dump(mode="json")
         tree["data"]["source"] = public_name(self.data.source)

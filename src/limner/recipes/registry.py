@@ -1,6 +1,6 @@
-"""Which methods and presets there are: literal tables, to which packages of others may add rows (`limner.core.table`).
+"""The tables of methods and of presets, to which other packages may add rows (`limner.core.table`).
 
-Nothing here imports torch: a family's method is imported when it is built.
+This module does not import torch: the code of a family is imported when one of its methods is built.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class Family:
     """A row of the table of methods. Its name is the `kind` of its config."""
 
     config: type[MethodConfig]
-    """Its settings: the part `method` of a recipe."""
+    """The settings of the family: the part `method` of a recipe."""
     sampling: type[Sampling]
-    """What can be set when pictures are drawn; the method's `sampling_type`."""
+    """The settings for drawing pictures; the same as the method's `sampling_type`."""
     build: Callable[[Any, Codec, DataSpec], Method]
-    """(config without "auto", what the method works in, what the data is) -> the untrained Method, which is imported here.
+    """Imports and builds the untrained Method for a config without "auto", a codec to work in, and a description of the data.
     Errors: `InputError` for settings that do not go together, or do not fit the data."""
     line: str
-    """What it is, in a line."""
+    """A description in one line."""
     paper: str
-    """Where it was published."""
+    """The publication."""
 
 
 def _build_autoencoder(config: Any, codec: Codec, spec: DataSpec) -> Method:
@@ -78,14 +78,14 @@ METHODS = Table(
             AutoencoderConfig,
             AutoencoderSampling,
             _build_autoencoder,
-            "an encoder and a decoder, and what fits their latents",
+            "an encoder and a decoder, and a distribution fitted to their latents",
             "Ghosh et al. 2020, arXiv:1903.12436",
         ),
         "gan": Family(
             GanConfig,
             GanSampling,
             _build_gan,
-            "two networks that play against each other",
+            "a generator and a discriminator, trained against each other",
             "Goodfellow et al. 2014, arXiv:1406.2661",
         ),
         "vae": Family(
@@ -111,42 +111,48 @@ METHODS = Table(
         ),
     },
 )
-"""Families by the `kind` of their config."""
+"""Families of methods, by the `kind` of their config."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A row of the table of presets: settings of a family that make one published method."""
+    """A row of the table of presets: settings of a family for one published method."""
 
     family: str
-    """Its name in the table of methods."""
+    """The name of the family in the table of methods."""
     line: str
-    """What it is, in a line."""
+    """A description in one line."""
     paper: str
-    """Where it was published."""
+    """The publication."""
     recipe: Path | str | None = None
-    """The settings in YAML: a file, or the text itself. None: ``presets/NAME.yaml`` beside this module."""
+    """The settings in YAML, as the path of a file or as text; None: they are in ``presets/NAME.yaml`` beside this module."""
 
 
 PRESETS = Table(
     "limner.presets",
     Preset,
-    {  # by family; within one, the preset that messages name first stands first
+    {  # by family; the first preset of a family is the one that messages recommend
         "dcgan": Preset("gan", "convolutional GAN: sharp pictures in minutes", "Radford et al. 2015, arXiv:1511.06434"),
         "gan": Preset("gan", "the first, fully connected GAN", "Goodfellow et al. 2014, arXiv:1406.2661"),
-        "cgan": Preset(
-            "gan", "conditional GAN: pictures of the class that is asked for", "Mirza & Osindero 2014, arXiv:1411.1784"
-        ),
-        "lsgan": Preset("gan", "least squares in the place of cross-entropy", "Mao et al. 2016, arXiv:1611.04076"),
+        "cgan": Preset("gan", "conditional GAN: draws pictures of a requested class", "Mirza & Osindero 2014, arXiv:1411.1784"),
+        "lsgan": Preset("gan", "GAN with least squares instead of cross-entropy", "Mao et al. 2016, arXiv:1611.04076"),
         "wgan": Preset(
-            "gan", "Wasserstein distance, by a critic with clipped weights", "Arjovsky et al. 2017, arXiv:1701.07875"
+            "gan", "GAN of the Wasserstein distance, by a critic with clipped weights", "Arjovsky et al. 2017, arXiv:1701.07875"
         ),
         "wgan-gp": Preset(
-            "gan", "Wasserstein distance, by a critic with a gradient penalty", "Gulrajani et al. 2017, arXiv:1704.00028"
+            "gan",
+            "GAN of the Wasserstein distance, by a critic with a gradient penalty",
+            "Gulrajani et al. 2017, arXiv:1704.00028",
         ),
-        "sngan": Preset("gan", "residual networks, spectral normalisation, hinge loss", "Miyato et al. 2018, arXiv:1802.05957"),
+        "sngan": Preset(
+            "gan",
+            "GAN of residual networks, with spectral normalisation and hinge loss",
+            "Miyato et al. 2018, arXiv:1802.05957",
+        ),
         "densegan": Preset("gan", "GAN of densely connected networks", "Huang et al. 2017, arXiv:1608.06993"),
-        "r3gan": Preset("gan", "relativistic pairs, two penalties: the best here", "Huang et al. 2024, arXiv:2501.05441"),
+        "r3gan": Preset(
+            "gan", "relativistic GAN with two gradient penalties: the best here", "Huang et al. 2024, arXiv:2501.05441"
+        ),
         "vae": Preset(
             "vae",
             "variational autoencoder: soft pictures, steady training, reconstructs",
@@ -154,7 +160,7 @@ PRESETS = Table(
         ),
         "beta-vae": Preset(
             "vae",
-            "VAE with few, separate latents: what can be turned",
+            "VAE with few latents that vary independently, for traversals",
             "Higgins et al. 2017; Burgess et al. 2018, arXiv:1804.03599",
         ),
         "factor-vae": Preset("vae", "VAE whose latents a critic keeps independent", "Kim & Mnih 2018, arXiv:1802.05983"),
@@ -163,14 +169,16 @@ PRESETS = Table(
         ),
         "autoencoder": Preset(
             "autoencoder",
-            "compresses and reconstructs; draws from what fits its latents",
+            "compresses and reconstructs; draws from a distribution fitted to its latents",
             "Ghosh et al. 2020, arXiv:1903.12436; denoising: Vincent et al. 2010",
         ),
         "vq-vae": Preset(
-            "prior", "a learned book of codes, and a transformer that draws them", "van den Oord et al. 2017, arXiv:1711.00937"
+            "prior", "a learned codebook, and a transformer that draws codes", "van den Oord et al. 2017, arXiv:1711.00937"
         ),
         "fsq": Preset(
-            "prior", "codes by finite scalars, and a transformer that draws them", "Mentzer et al. 2023, arXiv:2309.15505"
+            "prior",
+            "codes by finite scalar quantisation, and a transformer that draws them",
+            "Mentzer et al. 2023, arXiv:2309.15505",
         ),
         "vqgan": Preset(
             "prior",
@@ -190,17 +198,17 @@ DEFAULT_PRESET = "dcgan"
 
 
 def default_method() -> MethodConfig:
-    """What a recipe trains that names no method: the family of the default preset, as it is without a preset's settings."""
+    """The method of a recipe that names none: the family of the default preset, with the defaults of its config."""
     return METHODS[PRESETS[DEFAULT_PRESET].family].config.model_validate({})
 
 
 def methods_table() -> list[dict[str, str]]:
-    """Every preset with its family, one line and its paper."""
+    """A row for every preset, in alphabetical order: `name`, `family`, `line` and `paper`."""
     return [{"name": name, "family": p.family, "line": p.line, "paper": p.paper} for name, p in sorted(PRESETS.items())]
 
 
 def sampling_fields() -> Mapping[str, FieldInfo]:
-    """Every sampling setting that some family has, for help and forms; of two families' settings of one name, the first."""
+    """The sampling settings of all families, for help and forms. One that two families share is described by the first."""
     fields: dict[str, FieldInfo] = {}
     for family in METHODS.values():
         fields |= {name: info for name, info in family.sampling.model_fields.items() if name not in fields}

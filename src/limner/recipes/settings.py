@@ -1,7 +1,7 @@
-"""Recipes from text: presets, recipe files, ``key=value`` settings, and errors that name the nearest key.
+"""Reads recipes from presets, recipe files and ``key=value`` settings, with errors that name the nearest key.
 
-Settings come from, in falling order: the command line, the environment (`LIMNER_SETTINGS`), a recipe file, the preset, the
-defaults.
+A setting is taken from the first of these that names it: the command line, the environment variable `LIMNER_SETTINGS`, a recipe
+file, the preset, the defaults.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from limner.recipes.registry import METHODS, PRESETS
 
 
 def parse_recipe(tree: Mapping[str, Any], where: str) -> Recipe:
-    """A validated recipe from plain data. Errors: `InputError` in one line that names the key and its nearest neighbour."""
+    """A validated recipe from plain data; `where` is what errors call its origin, such as the path of a file.
+
+    Errors: `InputError` in one line that names the key, and the nearest key where there is none of that name.
+    """
     try:
         return Recipe.model_validate(dict(tree))
     except ValidationError as error:
@@ -31,11 +34,12 @@ def parse_recipe(tree: Mapping[str, Any], where: str) -> Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe in a YAML file. Errors: `InputError` as of `parse_recipe`, and where the file cannot be read."""
+    """The recipe in a YAML file. Errors: `InputError` as `parse_recipe` has them, and where the file cannot be read."""
     return parse_recipe(_yaml(path), str(path))
 
 
 def _yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Errors: `InputError` where there is no such file, or no mapping in it."""
     import yaml
 
     try:
@@ -49,46 +53,50 @@ def _yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
-def laid_over(settings: Sequence[str]) -> list[str]:
-    """The environment's settings and those given, which win."""
+def all_settings(settings: Sequence[str]) -> list[str]:
+    """The settings of the environment variable LIMNER_SETTINGS, then `settings`, which take precedence."""
     return [*shlex.split(os.environ.get("LIMNER_SETTINGS", "")), *settings]
 
 
 def compose(
-    preset: str, settings: Sequence[str] = (), over: Sequence[str] = (), *, common: bool = False, **arguments: Any
+    preset: str, settings: Sequence[str] = (), over: Sequence[str] = (), *, common: bool = False, **values: Any
 ) -> Recipe:
-    """The recipe of `preset` (a name, or a recipe file) with ``key=value`` settings and the verb's own arguments laid over it.
+    """The recipe of `preset` (a name, or the path of a recipe file), changed by settings.
 
-    `over` are settings that belong to the preset; `common` leaves out what is about the method.
-    `arguments` are dotted keys with `__` for the dot, such as ``data__source``; one that is None is left out.
+    In rising precedence these are `over`, which belong to the choice of the preset; those of the environment; `settings`, as
+    ``key=value``; and `values` by their keys, with `__` for the dot, where they are not None. `common` leaves out settings of
+    the method. Errors: `InputError` for an unknown preset or key, and for a value that is not allowed.
+
+    >>> compose("dcgan", ["batch.size=32"], data__source="digits").batch.size
+    32
     """
     tree = preset_tree(preset)
-    for setting in [*over, *laid_over(settings)]:
+    for setting in [*over, *all_settings(settings)]:
         if not (common and setting.startswith("method.")):
             put_setting(tree, setting)
-    for key, value in arguments.items():
+    for key, value in values.items():
         if value is not None:
             _put(tree, key.replace("__", "."), value)
     return parse_recipe(tree, "settings")
 
 
 def preset_tree(preset: str) -> dict[str, Any]:
-    """The preset's own settings, as plain data."""
+    """The settings of a preset or of a recipe file, as plain data. Errors: `InputError` for an unknown preset or bad YAML."""
     if preset.endswith((".yaml", ".yml")):
         tree = {"preset": Path(preset).stem, **_yaml(Path(preset))}
-        for segment in tree.pop("segments", ()):  # a run that was made longer is rerun at its full length, in one go
-            longer = {key: segment.get(key) for key in ("images", "minutes")}
-            if any(longer.values()):
-                tree["budget"] = longer
+        for segment in tree.pop("segments", ()):  # of a run that was resumed with a new budget, the new budget is used
+            budget = {key: segment.get(key) for key in ("images", "minutes")}
+            if any(budget.values()):
+                tree["budget"] = budget
         return tree
     if preset not in PRESETS:
-        there = ", ".join(["auto", *sorted(PRESETS)])
-        raise InputError(f"unknown preset '{preset}'{nearest(preset, PRESETS)} (there are: {there})")
+        names = ", ".join(["auto", *sorted(PRESETS)])
+        raise InputError(f"unknown preset '{preset}'{nearest(preset, PRESETS)} (there are: {names})")
     return {"preset": preset, **_preset_settings(preset)}
 
 
 def _preset_settings(preset: str) -> dict[str, Any]:
-    """What the table of presets says, or names a file for. Errors: `InputError` where that cannot be read."""
+    """The settings in the row of the table of presets, or in the file that it names. Errors: `InputError` for bad YAML."""
     import yaml
 
     source = PRESETS[preset].recipe
@@ -106,7 +114,11 @@ def _preset_settings(preset: str) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """YAML's idea of a value, but for 1e-4, which YAML 1.1 takes for a word, and #ffffff, which it takes for a comment."""
+    """The value of a setting, read as YAML, except for 1e-4 and #ffffff, which YAML 1.1 reads as a word and as a comment.
+
+    >>> _value("1e-4"), _value("#ffffff"), _value("[8, 8]"), _value("true")
+    (0.0001, '#ffffff', [8, 8], True)
+    """
     import yaml
 
     if text.startswith("#"):
@@ -124,48 +136,58 @@ def _value(text: str) -> Any:
 
 
 def put_setting(tree: dict[str, Any], setting: str) -> None:
-    """Lays one ``key=value`` over `tree`, in place."""
+    """Sets one ``key=value`` in `tree`, in place.
+
+    Errors: `InputError` for text that is no setting, for an unknown key and for a value that is no YAML.
+
+    >>> tree = {"batch": {"size": 64}}
+    >>> put_setting(tree, "batch.size=32")
+    >>> tree
+    {'batch': {'size': 32}}
+    """
     key, equals, text = setting.partition("=")
     if not equals:
         raise InputError(f"'{setting}' is no setting; write key=value, such as batch.size=32")
     key, value = key.strip(), _value(text)
     if key in ("codec", "init_from") and value is not None:
-        value = text  # the number of a run, such as 0007, is its name
+        value = text  # a run's name, which may look like a number, such as 0007
     _put(tree, key, value)
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Sets the dotted `key` in `tree`. Errors: `InputError` for an unknown one, with the nearest that there is."""
     path, keys, prefix = key.split("."), known_keys(), ""
-    if path[0] == "stages" and len(path) > 1:  # one of them, by its name
+    if path[0] == "stages" and len(path) > 1:  # a setting of one stage, which the key names: stages.NAME.method.width
         stages = {stage["name"]: stage for stage in tree.get("stages") or ()}
         if path[1] not in stages:
-            there = ", ".join(stages) or "none"
-            raise InputError(f"no stage is called '{path[1]}'{nearest(path[1], stages)} (there are: {there})")
+            names = ", ".join(stages) or "none"
+            raise InputError(f"no stage is called '{path[1]}'{nearest(path[1], stages)} (there are: {names})")
         tree, keys, prefix, path = stages[path[1]], frozenset(_keys(Stage, "")), f"stages.{path[1]}.", path[2:]
     inner = ".".join(path)
     if inner not in keys and not any(name.startswith(f"{inner}.") for name in keys):
         raise InputError(f"unknown setting '{key}'{nearest(key, [prefix + name for name in keys])}")
     for part in path[:-1]:
-        deeper = tree.get(part)
-        if not isinstance(deeper, dict):  # a schedule given as a bare number, about to get more than one entry
-            deeper = {} if deeper is None else {"value": deeper}
-            tree[part] = deeper
-        tree = deeper
+        branch = tree.get(part)
+        if not isinstance(branch, dict):  # None, or a schedule written as a number, which is short for its `value`
+            branch = {} if branch is None else {"value": branch}
+            tree[part] = branch
+        tree = branch
     tree[path[-1]] = value
 
 
 def known_keys() -> frozenset[str]:
-    """Every dotted key that a recipe may set, over all families of the table of methods."""
+    """Every dotted key that a recipe may have, with any family of the table of methods."""
     return _known_keys(tuple(family.config for family in METHODS.values()))
 
 
 @cache
 def _known_keys(configs: tuple[type[MethodConfig], ...]) -> frozenset[str]:
-    """The same; cached until a family is registered and `configs` are others."""
+    """`known_keys`, cached for the `configs` of all families, so that a family that is registered later is not missed."""
     return frozenset(_keys(Recipe, ""))
 
 
 def _keys(model: type[BaseModel], prefix: str) -> Iterable[str]:
+    """The dotted keys of `model` and of the models inside it, each behind `prefix`."""
     for name, info in model.model_fields.items():
         yield prefix + name
         for kind in _models(info.annotation):
@@ -173,6 +195,7 @@ def _keys(model: type[BaseModel], prefix: str) -> Iterable[str]:
 
 
 def _models(annotation: Any) -> Iterable[type[BaseModel]]:
+    """The models that may stand in a field of this type."""
     if annotation is MethodConfig:
         yield from (family.config for family in METHODS.values())
         return
@@ -180,12 +203,13 @@ def _models(annotation: Any) -> Iterable[type[BaseModel]]:
         yield annotation
         return
     if getattr(annotation, "__origin__", None) is tuple:
-        return  # lists of trees are written whole
+        return  # of a list, keys name no entry
     for part in get_args(annotation):
         yield from _models(part)
 
 
 def _one_line(error: ValidationError) -> str:
+    """The first of pydantic's errors in one line that names the setting, and how many more there are."""
     first = error.errors()[0]
     key = _key(first["loc"])
     if first["type"] == "extra_forbidden":
@@ -194,12 +218,12 @@ def _one_line(error: ValidationError) -> str:
         return f"{key} is missing; give it as well"
     if first["type"] == "union_tag_invalid":
         return f"unknown {key}.kind{nearest(str(first['ctx']['tag']), METHODS)} (there are: {', '.join(METHODS)})"
-    alike = [one for one in error.errors() if _key(one["loc"]) == key]  # one for every kind of value that may stand there
-    rest = error.error_count() - len(alike)
+    errors = [one for one in error.errors() if _key(one["loc"]) == key]  # one for every type of value that is allowed there
+    rest = error.error_count() - len(errors)
     more = f" (and {rest} more)" if rest else ""
-    if len(alike) > 1 or first["type"] in ("model_type", "dict_type", "model_attributes_type"):
-        alternatives = " or ".join(dict.fromkeys(_alternatives(one, key) for one in alike))
-        return f"{key}: {first['input']!r} cannot stand here; give {alternatives}{more}"
+    if len(errors) > 1 or first["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        values = " or ".join(dict.fromkeys(_allowed_values(one, key) for one in errors))
+        return f"{key}: {first['input']!r} cannot stand here; give {values}{more}"
     message = first["msg"].removeprefix("Value error, ")
     if key and "input" in first and not isinstance(first["input"], dict | BaseModel):
         return f"{key}: {message}, not {first['input']!r}{more}"
@@ -207,19 +231,19 @@ def _one_line(error: ValidationError) -> str:
 
 
 def _key(loc: Sequence[Any]) -> str:
-    """The dotted setting that an error is about, without pydantic's own names for the types of value that it tried."""
+    """The dotted setting at pydantic's location `loc`, without the names of types that pydantic puts into it."""
     parts = [str(part) for part in loc if str(part).replace("_", "a").isalnum()]
     if parts[:1] == ["stages"]:
         return ".".join(parts)
     for end in range(len(parts), 0, -1):
         if ".".join(parts[:end]) in known_keys():
-            entry = [part for part in parts[end : end + 1] if part.isdigit()]  # of a list
+            entry = [part for part in parts[end : end + 1] if part.isdigit()]  # the index in a list
             return ".".join(parts[:end] + entry)
     return ".".join(parts)
 
 
-def _alternatives(error: Any, key: str) -> str:
-    """What one of pydantic's errors says might stand at `key`."""
+def _allowed_values(error: Any, key: str) -> str:
+    """The values that are allowed at `key`, as one of pydantic's errors says."""
     if error["type"] == "literal_error":
         return str(error["ctx"]["expected"])
     if error["type"].startswith("bool"):

@@ -1,4 +1,4 @@
-"""The codec of another run, as the first stages of a new one."""
+"""Takes the trained codec of a finished run as the first stages of a new run."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from limner.runs.run import Run
 
 @dataclass(frozen=True)
 class TrainedCodec:
-    """What turns pictures into latents in a finished run."""
+    """The codec of a finished run."""
 
     run: Run
     stages: tuple[Stage, ...]
-    """Its methods, as stages that come trained; the last of them is the codec."""
+    """The methods up to the codec, which is the last, as stages with share 0, which are not trained again."""
     tensors: dict[str, Tensor]
-    """The codec's averaged weights, with those of what it works in itself."""
+    """The averaged weights of the codec, and of the codec in which it works itself, if any."""
 
 
 def open_codec(path: Path | str) -> Run:
-    """The run that ``codec=`` names. Errors: `InputError` where it is not there (any more)."""
+    """The run that the setting `codec` names. Errors: `InputError` where there is no run at `path`."""
     try:
         return Run.open(path)
     except InputError as error:
@@ -37,9 +37,9 @@ def open_codec(path: Path | str) -> Run:
 
 
 def trained_codec(path: Path | str, consumer: MethodConfig) -> TrainedCodec:
-    """The last codec in the run at `path` that makes what `consumer` takes: its method, or a stage that its method works in.
+    """The codec in the run at `path` for the method of `consumer`: the last of its stages that makes latents of that kind.
 
-    Errors: `InputError` where there is no such run, nothing in it makes that, or what does has not used up its budget.
+    Errors: `InputError` where there is no such run, where it has no such stage, or where that stage is not trained to its end.
     """
     run = open_codec(path)
     recipe, checkpoint = run.recipe(), run.checkpoint()
@@ -52,7 +52,7 @@ def trained_codec(path: Path | str, consumer: MethodConfig) -> TrainedCodec:
             f"{CODEC_WORDS[kinds[-1] if kinds else None]}; give codec= a run of {_join_names(presets_making(consumer.takes))}"
         )
     last = fitting[-1]
-    if last == len(configs) - 1:  # it is what was being trained when the checkpoint was saved
+    if last == len(configs) - 1:  # the stage that was in training when the checkpoint was saved
         total = Plan(run.plan()).total(checkpoint.images)
         share = sum(share for _, share, _ in configs)
         if total is None or checkpoint.images < share * total:
@@ -60,7 +60,7 @@ def trained_codec(path: Path | str, consumer: MethodConfig) -> TrainedCodec:
                 f"the codec of {run.path} is half trained ({checkpoint.images:,} images); finish it with `limner resume "
                 f"{run.path}`"
             )
-    prefix = "codec." * (len(configs) - 1 - last)  # where it stands in the method that works in it
+    prefix = "codec." * (len(configs) - 1 - last)  # of its weights in the method of the checkpoint, which works in it
     tensors = checkpoint.tensors("ema")
     tensors = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     stages = tuple(Stage(name=name, share=0, method=config) for name, _, config in configs[: last + 1])
@@ -68,9 +68,10 @@ def trained_codec(path: Path | str, consumer: MethodConfig) -> TrainedCodec:
 
 
 def adopt_codec(recipe: Recipe, image_shape: tuple[int, int, int]) -> dict[str, Any]:
-    """What `recipe`, for pictures of `image_shape` (H, W, C), is to say of the run that its `codec` names: `codec`, `stages`.
+    """The settings `codec` and `stages` by which `recipe` records the run that its `codec` names.
 
-    Errors: `InputError` as `trained_codec` has them, and where the codec is for pictures of another shape.
+    `image_shape` is (H, W, C) of the pictures. Errors: `InputError` as `trained_codec` has them, and where the codec was
+    trained on pictures of another shape.
     """
     codec = trained_codec(str(recipe.codec), recipe.method)
     data, (height, width, channels) = codec.run.recipe().data, image_shape
@@ -83,10 +84,14 @@ def adopt_codec(recipe: Recipe, image_shape: tuple[int, int, int]) -> dict[str, 
 
 
 def codec_weights(recipe: Recipe) -> dict[str, Tensor]:
-    """What the codec of `recipe` has learned, from the run that the recipe names. Errors: as `trained_codec`."""
+    """The weights of the codec, from the run that `recipe.codec` names. Errors: `InputError` as `trained_codec` has them."""
     return trained_codec(str(recipe.codec), recipe.method).tensors
 
 
 def _join_names(names: Sequence[str]) -> str:
-    """``a, b or c``."""
+    """The names as a list in words.
+
+    >>> _join_names(["vae", "vq-vae", "fsq"])
+    'vae, vq-vae or fsq'
+    """
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,4 +1,4 @@
-"""A trained model, ready to be used: ``limner.load("runs/0007").sample(seeds=range(16))``."""
+"""A trained model in Python: ``limner.load("runs/0007").sample(seeds=range(16))``."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from limner.runs.checkpoint import Checkpoint, load_weights
 from limner.runs.run import Run
 
 MAX_LISTED_CLASSES = 12
-"""Classes that an error names."""
+"""The largest number of classes that an error lists."""
 ENCODING_BATCH = 128
 """Pictures that are encoded at a time."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The averaged weights of one checkpoint, in evaluation mode, in float32."""
+    """The model of one checkpoint: its averaged weights in float32, in evaluation mode."""
 
     run: Run
     checkpoint: Checkpoint
@@ -57,30 +57,31 @@ class Loaded:
         sampling: Sampling | Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> NDArray[np.uint8]:
-        """[len(seeds), H, W, C] uint8. Image i is a function of seeds[i] alone, to the bit, whatever stands beside it.
+        """[len(seeds), H, W, C] uint8. Image i is a function of seeds[i], to the bit, whatever the other seeds are.
 
-        `label` is the name of a class (or its number, where no class is called so), `text` a caption, `given` the picture
-        [H, W, C'] uint8 that the new ones go with. Without a label or a text, a model that knows such draws them by the seed,
-        as often as they were in training. How it draws is up to the family: `sampling` is its own model of settings, or a
-        mapping of them, and `settings` are single ones by name, such as ``truncation=0.7`` of a GAN or ``temperature=0.9`` of a
-        prior over codes.
+        `label` is the name of a class (or its number, where no class has that name), `text` a caption, and `given` the given
+        picture [H, W, C'] uint8. Where no label or text is requested from a model that was trained with such, each seed draws
+        one as often as it occurred in training. `sampling` are settings of the model's family, as its `Sampling` or as a
+        mapping, and `settings` are single ones by name, such as ``truncation=0.7`` of a GAN or ``temperature=0.9`` of a prior
+        over codes.
 
-        Errors: `InputError` where the model does not generate, cannot be asked for one of these, or a value is out of range.
+        Errors: `InputError` where the model does not generate, was not trained with a condition that is requested, or does not
+        have such a setting or value.
         """
         if not self.method.generates:
-            raise InputError(self._no_samples_reason())
+            raise InputError(self._why_it_cannot_generate())
         request, own = self.request(label, text, given), self.sampling(sampling, **settings)
         rows = []
         for part in batches_of(len(seeds), 32 * self.method.chunk):
-            some = list(seeds)[part]
-            cond = request.repeat(len(some))
+            batch = list(seeds)[part]
+            cond = request.repeat(len(batch))
             if takes_text_or_image(self.method):
-                cond = self.conditions.draw(some, self.method.accepts, cond).to(self.method.device)
-            rows.append(to_uint8(generate(self.method, some, cond, own)))
+                cond = self.conditions.draw(batch, self.method.accepts, cond).to(self.method.device)
+            rows.append(to_uint8(generate(self.method, batch, cond, own)))
         return np.concatenate(rows) if rows else np.empty((0, *self.shape), np.uint8)
 
     def sampling(self, base: Sampling | Mapping[str, Any] | None = None, **settings: Any) -> Sampling:
-        """The family's own sampling settings: those of `base`, then the single `settings`, and defaults for the rest.
+        """Sampling settings of the model's family: single `settings`, then those in `base`, then defaults.
 
         Errors: `InputError` in one line for a setting that the family does not have, or a value out of range.
         """
@@ -89,25 +90,25 @@ class Loaded:
         name = f"{self.run.path} ({self.recipe.preset})"
         return parse_sampling(self.method.sampling_type, {**(base or {}), **settings}, name)
 
-    def _no_samples_reason(self) -> str:
-        """And what helps: it may be an early stage of a run, whose last one draws and comes later."""
+    def _why_it_cannot_generate(self) -> str:
+        """The reason and what to do: train a prior, or, where the checkpoint is of an early stage of the run, a later stage."""
         stage, configs = self.checkpoint.state()["stage"], stage_configs(self.recipe)
         if stage == len(configs) - 1:
-            codec = self.recipe.method.makes
-            drawing = presets_drawing(codec)[0] if codec is not None else "none"
+            latents = self.recipe.method.makes
+            preset = presets_drawing(latents)[0] if latents is not None else "none"
             return (
-                f"{self.run.path} turns pictures into {CODEC_WORDS[codec]} and has no {drawing} to draw new ones; train one "
-                f"with `limner train {public_address(self.recipe.data.source)} --preset {drawing} codec={self.run.path}`"
+                f"{self.run.path} turns pictures into {CODEC_WORDS[latents]} and has no {preset} to draw new ones; train one "
+                f"with `limner train {public_address(self.recipe.data.source)} --preset {preset} codec={self.run.path}`"
             )
-        drawing = configs[-1][2].kind
-        early = f"{self.run.path} had not begun its {drawing}, which draws new pictures, at {self.checkpoint.images:,} images"
+        kind, images = configs[-1][2].kind, self.checkpoint.images
+        early = f"{self.run.path} had not begun its {kind}, which draws new pictures, at {images:,} images"
         later = self.run.checkpoint().state()["stage"] > stage
         return f"{early}; {'use --checkpoint last' if later else f'go on with `limner resume {self.run.path}`'}"
 
     def class_of(self, label: str | None) -> int | None:
-        """The number of a class by its name, or by that number as text where no class is called so; None for None.
+        """The number of the class with the name `label`, or with that number where no class has that name; None for None.
 
-        Errors: `InputError` where the model knows no classes, or not this one.
+        Errors: `InputError` where the model has no classes, or none of this name.
         """
         if label is None:
             return None
@@ -121,47 +122,52 @@ class Loaded:
             return classes.index(label)
         if label.isascii() and label.isdigit() and len(label) < 10 and int(label) < len(classes):
             return int(label)
-        listing = ", ".join(classes[:MAX_LISTED_CLASSES]) + (
+        names = ", ".join(classes[:MAX_LISTED_CLASSES]) + (
             f" and {len(classes) - MAX_LISTED_CLASSES} more" if len(classes) > MAX_LISTED_CLASSES else ""
         )
-        raise InputError(f"{self.run.path} knows no class '{label}'{nearest(label, classes)} (there are: {listing})")
+        raise InputError(f"{self.run.path} knows no class '{label}'{nearest(label, classes)} (there are: {names})")
 
-    def request(self, label: str | None = None, text: str | None = None, given: NDArray[np.uint8] | None = None) -> Cond:
-        """The conditions that a person asks for, of one picture; what is not asked for is None.
+    def request(self, label: str | None = None, text: str | None = None, picture: NDArray[np.uint8] | None = None) -> Cond:
+        """The requested conditions of one picture, as tensors; None where one is not requested.
 
-        `given` is [H, W, C'] uint8. Errors: `InputError` for a condition that the model was not trained with, or that is not of
-        the kind that it was trained with.
+        `picture` is the given picture [H, W, C'] uint8. Errors: `InputError` for a condition that the model was not trained
+        with, for a class or a shape of the given picture that it was not trained with, and where a given picture is missing.
         """
-        chosen, accepts, device = self.class_of(label), self.method.accepts, self.method.device
+        number, accepts, device = self.class_of(label), self.method.accepts, self.method.device
         if text is not None and "text" not in accepts:
             raise InputError(f"{self.run.path} was trained without captions, so no text can be asked for; leave --text out")
         if text is not None and not text.strip():
             raise InputError("the text is empty; write what the picture shall show, or leave --text out")
-        if given is not None and "image" not in accepts:
+        if picture is not None and "image" not in accepts:
             raise InputError(f"{self.run.path} was trained without given pictures; leave --given out")
-        if given is None and "image" in accepts:
+        if picture is None and "image" in accepts:
             raise InputError(f"{self.run.path} draws pictures that go with a given one; name it with --given FILE")
         shape = self.recipe.data.condition_shape
-        if given is not None and (given.dtype != np.uint8 or shape is None or given.shape != (*shape[1:], shape[0])):
-            raise InputError(f"the given picture has the shape {given.shape}; {self.run.path} takes uint8 [H, W, C] of {shape}")
+        if picture is not None and (picture.dtype != np.uint8 or shape is None or picture.shape != (*shape[1:], shape[0])):
+            raise InputError(
+                f"the given picture has the shape {picture.shape}; {self.run.path} takes uint8 [H, W, C] of {shape}"
+            )
         return Cond(
-            label=None if chosen is None else torch.tensor([chosen], device=device),
+            label=None if number is None else torch.tensor([number], device=device),
             text=None if text is None else torch.from_numpy(encode_captions([text], self.caption_length)).to(device),
-            image=None if given is None else to_tensor(given[None], device),
+            image=None if picture is None else to_tensor(picture[None], device),
         )
 
     @cached_property
     def conditions(self) -> Conditions:
-        """What seeds draw where nobody requests a text: the captions that the run folder holds."""
+        """The captions in the run folder, of which each seed draws one where no text is requested."""
         return Conditions(None, captions=self.run.captions())
 
     @property
     def caption_length(self) -> int:
-        """Bytes of a caption that the method reads; 0 where it takes no text."""
+        """Bytes of a caption that the method reads; 0 where its data have no captions."""
         return self.recipe.data.caption_length
 
     def reconstruct(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """[N, H, W, C] uint8, through the latents and back. Errors: `InputError` where the method has no encoder."""
+        """[N, H, W, C] uint8 -> the same shape: pictures, encoded and decoded again.
+
+        Errors: `InputError` where the method has no encoder, or the pictures have another shape than the model's.
+        """
         method = self.encoder
         self._check(images)
         rows = [np.empty((0, *self.shape), np.uint8)]
@@ -173,19 +179,19 @@ class Loaded:
 
     @property
     def encoder(self) -> Autoencoder:
-        """The method, where it encodes. Errors: `InputError` where it does not."""
+        """The method, where it has an encoder. Errors: `InputError` where it has none."""
         if isinstance(self.method, Autoencoder):
             return self.method
         raise InputError(
             f"{self.run.path} has no encoder ({self.recipe.preset}); train one that has, such as --preset "
-            f"{presets_making('continuous')[0]} (for single pictures `limner reconstruct` looks for the latents instead)"
+            f"{presets_making('continuous')[0]} (for single pictures `limner reconstruct` searches for the latents instead)"
         )
 
     def encode(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
-        """[N, C, H, W] in [-1, 1], or [N, H, W, C] uint8 -> [N, *shape of its latents]: float32, or the int64 numbers of codes.
+        """[N, C, H, W] in [-1, 1] or [N, H, W, C] uint8 -> [N, *shape of the latents], float32 or int64 indices of codes.
 
-        Continuous latents are differentiable in `images`, where these require gradients. Errors: `InputError` where the method
-        has no encoder, or the pictures another shape.
+        Continuous latents have gradients with respect to `images`, where these require gradients. Errors: `InputError` where
+        the method has no encoder, or the pictures have another shape than the model's.
         """
         method = self.encoder
         if isinstance(images, np.ndarray):
@@ -198,10 +204,10 @@ class Loaded:
         return torch.cat(parts)
 
     def decode(self, latents: Tensor, label: str | None = None) -> Tensor:
-        """[N, *shape of its latents] -> [N, C, H, W] in [-1, 1], differentiable in continuous `latents`.
+        """[N, *shape of the latents] -> [N, C, H, W] in [-1, 1], with gradients with respect to `latents` that require them.
 
-        A generator without an encoder takes vectors [N, dim], such as those of `latents`, and draws the class `label`. Errors:
-        `InputError` where the model's pictures are no function of latents.
+        For a generator without an encoder, `latents` are vectors [N, dim] such as those of `latents()`, and `label` is the
+        class of the pictures. Errors: `InputError` where the model has neither kind of latents.
         """
         method, latents = self.method, latents.to(self.method.device)
         cond = self.request(label).repeat(len(latents))
@@ -213,7 +219,7 @@ class Loaded:
             return render(method, latents, cond)
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
-        """[len(seeds), dim]: the vectors that `sample` decodes. Errors: `InputError` where the model has none."""
+        """[len(seeds), dim]: the vectors that `sample` decodes. Errors: `InputError` where the model draws from no vector."""
         if not isinstance(self.method, LatentDecoder):
             raise InputError(f"{self.run.path} ({self.recipe.preset}) draws from no vector of latents")
         with torch.no_grad():
@@ -221,15 +227,15 @@ class Loaded:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What the model can do beside drawing pictures (`limner.core.capabilities`)."""
+        """What the model can do beside drawing pictures, such as "autoencoder" (`limner.core.capabilities`)."""
         return capabilities(self.method)
 
     def encode_pictures(self, images: NDArray[np.uint8]) -> NDArray[Any]:
-        """`encode` of at least one picture [N, H, W, C] uint8, as an array. Errors: `InputError` as `encode` has them."""
+        """`encode` of pictures [N, H, W, C] uint8, at least one, as an array. Errors: `InputError` as `encode` has them."""
         return self.encode(images).cpu().numpy()
 
     def latent_shape(self) -> tuple[tuple[int, ...], bool]:
-        """Of the latents of one picture, and whether these are codes. Errors: `InputError` where the method has no encoder."""
+        """Shape of the latents of one picture, and whether they are codes. Errors: `InputError` where there is no encoder."""
         blank = self.encode_pictures(np.zeros((1, *self.shape), np.uint8))
         return blank.shape[1:], blank.dtype == np.int64
 
@@ -238,9 +244,9 @@ class Loaded:
             raise InputError(f"pictures of {self.run.path} have the shape {self.shape}, not {tuple(images.shape[1:])}")
 
     def dataset(self, source: object = None) -> Dataset:
-        """The data that the run was trained on, prepared again; or another `source`, prepared as that was.
+        """The data that the run was trained on (None), or those of another `source`, prepared with the same options.
 
-        Errors: `InputError` where it is not there, or (the run's own) is no longer what it was.
+        Errors: `InputError` where the data are not there, or those of the run have changed since it was trained.
         """
         own = self.recipe.data
         data = own if source is None else own.model_copy(update={"source": source, "split": None, "limit": None})
@@ -254,22 +260,23 @@ class Loaded:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of its pictures."""
+        """(H, W, C) of the model's pictures."""
         channels, height, width = self.recipe.data.spec().shape
         return height, width, channels
 
 
 def load(run: Path | str, checkpoint: str = "last") -> Loaded:
-    """The model of `run` (a folder, or a unique beginning of it) at `last`, `best` or a number of images.
+    """The model of the run in the folder `run`, whose name may be cut short where only one run begins so.
 
-    Errors: `InputError` where there is no such run, no complete checkpoint, or weights that do not fit the recipe.
+    `checkpoint` is "last", "best", or the number of images of a checkpoint. Errors: `InputError` where there is no such run or
+    complete checkpoint, or where its weights do not fit the recipe.
     """
     opened = Run.open(run)
     recipe = opened.recipe()
-    saved_state = opened.checkpoint(checkpoint)
-    stage = saved_state.state()["stage"]
+    saved = opened.checkpoint(checkpoint)
+    stage = saved.state()["stage"]
     configure_for_computation()
     method = build_method(recipe, recipe.data.spec(), stage)
-    load_weights(method, saved_state.tensors("ema"), saved_state.path, averaged(method))
+    load_weights(method, saved.tensors("ema"), saved.path, averaged(method))
     prepare_module(method, precision.device())
-    return Loaded(opened, saved_state, recipe, method.eval().requires_grad_(False))
+    return Loaded(opened, saved, recipe, method.eval().requires_grad_(False))

@@ -1,4 +1,4 @@
-"""Verb: labels for new pictures, read off a model's latents; and how far such labels can be trusted."""
+"""Verb: predict the classes of pictures from a model's latents, and say how often such predictions are right."""
 
 from __future__ import annotations
 
@@ -6,55 +6,64 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from limner.core.fields import Cli, InputPath, RunPath, Source
+from limner.core.fields import CHECKPOINT_HELP, RUN_HELP, Cli, InputPath, RunPath, Source
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
 
 class ClassifyRequest(Request):
-    """Label pictures by what a model's latents say.
+    """Predict the classes of pictures from a model's latents.
 
-    Learns from the labelled pictures of the run's data, and says first how often it is right.
+    Learns from labelled pictures, those of the run's data or others, and reports how often it is right on pictures that it has
+    not learned from.
     """
 
-    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description="The folder of a run.")
+    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
     images: Annotated[list[InputPath], Cli("IMAGES…", is_argument=True)] = Field(
-        default_factory=list, description="Picture files, or folders of them, to be labelled."
+        default_factory=list, description="Picture files, or folders of them, whose classes to predict."
     )
-    data: Annotated[Source | None, Cli("SRC")] = Field(None, description="Labelled pictures; default: the run's own data.")
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description="Which saved state to use.")
+    data: Annotated[Source | None, Cli("SRC")] = Field(
+        None, description="Labelled pictures to learn from; default: the run's own data."
+    )
+    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
 
 
 class ClassifyResult(Result):
-    """Labels, and how often such labels are right."""
+    """Predicted labels, and how often such predictions are right."""
 
     accuracy: dict[str, dict[str, float]]
-    """`probe` and `knn` on latents, `pixels_probe` and `pixels_knn` by the same procedure on raw pixels, at most 32 on the
-    longer side: the `value` on the test split with the ends of its 95 % interval, `low` and `high`."""
+    """`probe` and `knn` on latents, and by the same procedure on raw pixels (at most 32 on the longer side) `pixels_probe` and
+    `pixels_knn`: the share `value` of test pictures whose class is predicted, with its 95 % interval from `low` to `high`."""
     by: str
-    """Which of the two on latents labels pictures: the better one on validation pictures."""
+    """The one of the two on latents by which `label` is predicted, "probe" or "knn": the better one on validation pictures."""
     classes: list[str]
+    """The classes that can be predicted."""
     data: str
+    """Name of the data set with the labelled pictures."""
     splits: dict[str, str]
+    """Part ("train", "val" or "test") -> the split that its pictures come from, or "train, held out" where there is none."""
     counts: dict[str, int]
+    """Labelled pictures used for "train", "validation" and "test"."""
     chosen: dict[str, dict[str, Any]]
-    """What was chosen on the validation split."""
+    """Hyper-parameters that validation pictures decided, for "latents" and for "pixels"."""
     cached: bool
-    """Whether what was fitted came from the cache."""
+    """Whether the probe and the neighbours were fitted by an earlier call and came from the cache."""
     labels: list[dict[str, Any]]
-    """For every picture file: `file`, `label` and `probability`, and what the `probe` and `knn` say each."""
+    """For every picture file: `file`, `label` and `probability` (by the better one), and the same two of `probe` and of
+    `knn`."""
     prepared: dict[str, str]
-    """What was done to pictures of another size or mode than the run's data."""
+    """Name -> how a picture of another size or mode than the run's data was changed."""
     checkpoint: int
+    """Images that the checkpoint had been trained on."""
     seconds: float
 
 
 def classify(request: ClassifyRequest, on_progress: OnProgress) -> ClassifyResult:
-    """Fits a linear probe and nearest neighbours to the latents of labelled pictures, and labels pictures by them.
+    """Fits a linear probe and nearest neighbours to the latents of labelled pictures, and predicts classes by the better one.
 
-    Both learn from the train split; what they choose is chosen on the validation split
-    (`limner.metrics.representation.probes`). What was fitted is kept in the cache by the hashes of model and data. Errors:
-    `InputError` where the model has no encoder, or codes for latents, or the data no labels.
+    Both are fitted to the train split, their hyper-parameters are chosen on the validation split, and the accuracy is that on
+    the test split (`limner.metrics.representation.probes`). The fit is cached under the hashes of model and data. Errors:
+    `InputError` where the model has no encoder or its latents are codes, and where the data have too few labels.
     """
     from limner.tasks.classification import classify_pictures
 

@@ -1,4 +1,4 @@
-"""Verb: what this machine offers."""
+"""Verb: describe this machine, as far as limner uses it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from limner.core.verb import Request, Result
 
 
 class DoctorRequest(Request):
-    """Say what this machine offers, and what of it was never tried.
+    """Describe this machine as limner sees it, and what of it was never tested.
 
-    LIMNER_DEVICE=cpu (or cuda, mps, xpu) in the environment chooses another device than the one that doctor names. mps and xpu
-    are taken only in this way, since nobody has tried them yet.
+    The environment variable LIMNER_DEVICE (cpu, cuda, mps or xpu) overrides the device that doctor names. mps and xpu have not
+    been tested yet, so they are used only where this variable names them.
     """
 
 
 class DoctorResult(Result):
-    """The device that limner works on, and what is installed beside it."""
+    """The device that limner computes on, the versions, and the optional packages that are installed."""
 
     limner: str
     python: str
@@ -25,23 +25,26 @@ class DoctorResult(Result):
     device: str
     device_name: str | None = None
     precision: str
+    """The number format that training uses on this device: "fp32" or "bf16"."""
     threads: int
     memory: int | None
-    """Bytes."""
+    """In bytes: of the GPU where limner computes on one, otherwise of the machine."""
     allocator: str
+    """Of memory on the CPU."""
     cache: str
+    """Folder of prepared sets, judges and other files that can be made again."""
     data: dict[str, str]
-    """Data sets at hand, and where they lie."""
+    """Data set on this machine -> its place."""
     extras: dict[str, bool]
-    """Optional packages, and whether each is installed."""
+    """Extra -> whether its packages are installed."""
     system: str
     tried: list[dict[str, Any]]
-    """Operating systems and devices on which limner was run by those who make it."""
+    """Operating systems and devices on which limner was tested by its developers."""
     warnings: list[str]
 
 
 def doctor(request: DoctorRequest, on_progress: OnProgress) -> DoctorResult:
-    """Examines this machine; imports torch for it."""
+    """Examines this machine. Imports torch, since only torch knows the devices."""
     from limner.core.environment import examine
     from limner.data.catalog import built_in_sets
 

@@ -1,4 +1,4 @@
-"""Verb: latents of many pictures as one array file, for whatever else one wants to do with them."""
+"""Verb: write the latents of pictures into one array file, as the input of other programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from limner.core.fields import Cli, OutputFile, RunPath, Source
+from limner.core.fields import CHECKPOINT_HELP, RUN_HELP, Cli, OutputFile, RunPath, Source
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
@@ -14,41 +14,48 @@ from limner.core.verb import Request, Result
 class EmbedRequest(Request):
     """Write the latents of pictures into an array file.
 
-    Of a data set, with its labels, or of picture files.
+    The pictures are those of a data set, whose labels are written too, or picture files.
     """
 
-    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description="The folder of a run.")
+    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
     sources: Annotated[list[Source], Cli("SRC|IMAGES…", is_argument=True)] = Field(
         default_factory=list, description="A data set, or picture files; default: the run's own data."
     )
-    split: Annotated[str | None, Cli("train|val|test")] = Field(None, description="One split of a data set; default: all.")
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description="Which saved state to use.")
-    out: Annotated[OutputFile | None, Cli("FILE")] = Field(None, description="The .npz to write; default: one in the run.")
+    split: Annotated[str | None, Cli("train|val|test")] = Field(
+        None, description="Encode only this split of a data set; default: all splits."
+    )
+    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
+    out: Annotated[OutputFile | None, Cli("FILE")] = Field(
+        None, description="The .npz file to write; default: in RUN/embeddings."
+    )
 
 
 class EmbedResult(Result):
-    """The array file, and what is in it."""
+    """The array file, and its content."""
 
     file: str
     count: int
+    """Number of encoded pictures."""
     shape: list[int]
-    """Of the latents of one picture; a row of the array is that, flattened."""
+    """Shape of the latents of one picture; a row of the array holds them flattened."""
     kind: Literal["codes", "continuous"]
     labels: bool
     """Whether the file has labels."""
     split: str | None
     prepared: dict[str, str]
-    """What was done to pictures of another size or mode than the run's data."""
+    """Name -> how a picture of another size or mode than the run's data was changed."""
     seconds: float
     checkpoint: int
+    """Images that the checkpoint had been trained on."""
 
 
 def embed(request: EmbedRequest, on_progress: OnProgress) -> EmbedResult:
     """Encodes pictures and writes an ``.npz``: ``RUN/embeddings/NAME.npz``, or another file.
 
-    In it: ``latents`` [N, d] float32, or int64 numbers of codes; ``shape``, what each row is, flattened; ``labels`` [N] int64
-    into ``classes`` where there are any (-1: none); ``indices`` [N] rows of the data set, or ``files`` [N]. Nothing in it is
-    pickled. Errors: `InputError`.
+    Its arrays are ``latents`` [N, d], float32 or the int64 indices of codes; ``shape``, that of a row before it was flattened;
+    ``labels`` [N] int64, indices into ``classes`` (-1: no label), where there are labels; ``indices`` [N], the rows of a data
+    set; and ``files`` [N], the names of picture files. No array is pickled. Errors: `InputError` where the model has no
+    encoder, or the pictures cannot be read.
     """
     from limner.tasks.embedding import embed_pictures
 

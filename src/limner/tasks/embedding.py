@@ -1,4 +1,4 @@
-"""Latents of many pictures as one array file, for whatever else one wants to do with them."""
+"""Encodes pictures and writes their latents into one array file: the work of `limner.tasks.embed`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from limner.runs.model import Loaded, load
 from limner.tasks.embed import EmbedRequest, EmbedResult
 from limner.tasks.inputs import describe_preparation, read_pictures
 
-AT_ONCE = 4096
+READING_BATCH = 4096
 """Pictures that are read from a data set at a time."""
 
 
 def embed_pictures(request: EmbedRequest, on_progress: OnProgress) -> EmbedResult:
-    """What `limner.tasks.embed.embed` does. Errors: `InputError`."""
+    """Does the work of `limner.tasks.embed.embed`. Errors: `InputError`, as described there."""
     sources, split = request.sources, request.split
     model = load(request.run, request.checkpoint)
     began = time.perf_counter()
@@ -66,9 +66,9 @@ def embed_pictures(request: EmbedRequest, on_progress: OnProgress) -> EmbedResul
 
 
 def encode_rows(model: Loaded, dataset: Dataset, rows: NDArray[np.int64], on_progress: OnProgress = silent) -> NDArray[Any]:
-    """[n, *shape]: the latents of these rows of `dataset`, float32 or int64 codes."""
+    """[n, *shape of the latents]: those of the pictures at `rows` [n] of `dataset`, float32 or int64 indices of codes."""
     parts = []
-    for part in batches_of(len(rows), AT_ONCE):
+    for part in batches_of(len(rows), READING_BATCH):
         parts.append(model.encode_pictures(dataset.images.gather(rows[part])))
         on_progress(Progress("encoding", part.stop, len(rows)))
     return np.concatenate(parts)

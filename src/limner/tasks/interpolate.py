@@ -1,4 +1,4 @@
-"""Verb: the way from one picture to the next through a model's latents."""
+"""Verb: interpolate between pictures in a model's latents."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from limner.core.errors import InputError
-from limner.core.fields import Cli, InputPath, OutputFolder, RunPath, Seeds
+from limner.core.fields import CHECKPOINT_HELP, LABEL_HELP, RUN_HELP, Cli, InputPath, OutputFolder, RunPath, Seeds
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
 
 class InterpolateRequest(Request):
-    """Draw the way from one picture to the next.
+    """Interpolate between pictures in a model's latents.
 
-    Between pictures drawn by their --seeds, or between your own.
+    The ends are samples, named by their --seeds, or picture files.
     """
 
-    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description="The folder of a run.")
+    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
     images: Annotated[list[InputPath], Cli("IMAGES…", is_argument=True)] = Field(
-        default_factory=list, description="Two pictures or more, in the place of --seeds."
+        default_factory=list, description="Two or more picture files to pass through, instead of --seeds."
     )
-    seeds: Annotated[Seeds, Cli("3,7,12")] = Field(default_factory=list, description="The pictures to pass through, by seed.")
-    steps: int = Field(8, description="Pictures from one end to the next, both among them.")
-    label: Annotated[str | None, Cli("CLASS")] = Field(None, description="Of this class, where the model knows classes.")
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description="Which saved state to use.")
+    seeds: Annotated[Seeds, Cli("3,7,12")] = Field(
+        default_factory=list, description="Two or more samples to pass through, by seed."
+    )
+    steps: int = Field(8, description="Pictures from one end to the next, both ends included.")
+    label: Annotated[str | None, Cli("CLASS")] = Field(None, description=LABEL_HELP)
+    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
-        None, description="Where pictures go; default: a folder in the run."
+        None, description="Folder to write pictures to; default: RUN/interpolations."
     )
 
     @model_validator(mode="after")
@@ -42,30 +44,33 @@ class InterpolateRequest(Request):
 
 
 class InterpolateResult(Result):
-    """The pictures of the way, and what it goes through."""
+    """The pictures of an interpolation, and its ends."""
 
     picture_field: ClassVar[str | None] = "sheet"
 
     files: list[str]
-    """Every picture once, in order."""
+    """Every picture once, in order; an end that two pairs share is not repeated."""
     sheet: str
-    """A row for every pair of ends."""
+    """One picture with a row for every pair of ends."""
     seeds: list[int] | None
+    """The ends, where these are samples."""
     images: list[str] | None
-    """The names of the pictures that are the ends."""
+    """The ends, where these are picture files."""
     prepared: dict[str, str]
-    """What was done to pictures of another size or mode than the run's data."""
+    """Name -> how a picture of another size or mode than the run's data was changed."""
     path: Literal["spherical", "straight"]
-    """Spherical where the model's latents are Gaussian."""
+    """On a sphere where the model's latents are standard normal (White 2016, arXiv:1609.04468), otherwise straight."""
     seconds: float
     checkpoint: int
+    """Images that the checkpoint had been trained on."""
 
 
 def interpolate(request: InterpolateRequest, on_progress: OnProgress) -> InterpolateResult:
-    """From each end to the next, in so many pictures; into ``RUN/interpolations`` or a folder.
+    """Draws `steps` pictures from each end to the next, into ``RUN/interpolations`` or another folder.
 
-    A seed's end is its `sample`, to the bit; a picture's end is its reconstruction. A class that differs between two ends
-    changes half-way. Errors: `InputError`.
+    The end of a seed is the same picture as its `sample`, to the bit; that of a picture file is its reconstruction. Where two
+    ends differ in class, the class changes half-way. Errors: `InputError` where the model draws from no vector of latents,
+    where there are fewer than two ends, and where a picture cannot be read.
     """
     from limner.tasks.interpolation import interpolate_pictures
 

@@ -1,4 +1,4 @@
-"""Draws the way from one picture to the next through a model's latents."""
+"""Interpolates between pictures in a model's latents: the work of `limner.tasks.interpolate`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,24 @@ from limner.core.images import grid, save_png, to_uint8
 from limner.core.progress import OnProgress
 from limner.core.sampling import latents_of, render
 from limner.runs.model import Loaded, load
-from limner.tasks.inputs import Given, read_pictures
+from limner.tasks.inputs import InputImages, read_pictures
 from limner.tasks.interpolate import InterpolateRequest, InterpolateResult
 from limner.tasks.inversion import Search, invert
-from limner.tasks.sampling import folder_for, origin
+from limner.tasks.sampling import describe_origin, output_folder
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """[dim], [dim] and [T] in 0..1 -> [T, dim] along the great circle from `a` to `b`; exactly these at 0 and 1.
+    """Spherical linear interpolation: [dim], [dim] and [T] in 0..1 -> [T, dim] on the great circle from `a` (0) to `b` (1).
 
-    Between draws of a Gaussian the straight line leaves the shell on which they all lie (White 2016, "Sampling Generative
-    Networks", arXiv:1609.04468). Lengths that differ pass smoothly into each other; opposite ends have no one circle, and take
-    the straight line.
+    High-dimensional draws of a standard normal all have nearly the same length, and points on the straight line between two of
+    them are shorter (White 2016, "Sampling Generative Networks", arXiv:1609.04468). Where `a` and `b` differ in length, so do
+    the points between. Parallel and opposite vectors lie on no single great circle, so they are interpolated linearly.
+
+    >>> east, north = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    >>> slerp(east, north, torch.tensor([0.0, 0.5, 1.0]))
+    tensor([[1.0000, 0.0000],
+            [0.7071, 0.7071],
+            [0.0000, 1.0000]])
     """
     angle = torch.arccos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
     if not float(angle.sin()) > 1e-6:
@@ -36,18 +42,22 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """The same along the straight line."""
+    """Linear interpolation: [dim], [dim] and [T] in 0..1 -> [T, dim] on the straight line from `a` (0) to `b` (1).
+
+    >>> lerp(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 4.0]), torch.tensor([0.0, 0.5, 1.0])).tolist()
+    [[0.0, 2.0], [0.5, 3.0], [1.0, 4.0]]
+    """
     return (1 - t[:, None]) * a + t[:, None] * b
 
 
 def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -> InterpolateResult:
-    """What `limner.tasks.interpolate.interpolate` does. Errors: `InputError`."""
+    """Does the work of `limner.tasks.interpolate.interpolate`. Errors: `InputError`, as described there."""
     seeds, steps = request.seeds, request.steps
     model = load(request.run, request.checkpoint)
     if not isinstance(model.method, LatentDecoder):
         raise InputError(f"{model.run.path} ({model.recipe.preset}) has no latents, so there is no way between its pictures")
     began = time.perf_counter()
-    inputs: Given | None = None
+    inputs: InputImages | None = None
     if request.images:
         inputs = read_pictures(model, request.images)
         if len(inputs.names) < 2:
@@ -56,10 +66,10 @@ def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -
     else:
         requested = model.request(request.label).repeat(len(seeds))
         latents, labels = latents_of(model.method, seeds), model.method.conditions(seeds, requested).label
-    frames, classes = _between(latents, labels, steps, model.method.gaussian)
+    frames, classes = _interpolate_latents(latents, labels, steps, model.method.gaussian)
     pictures = to_uint8(render(model.method, frames, Cond(label=classes)))
-    out = folder_for(model, "interpolations", "frame[0-9]*.png", request.out)
-    about = origin(model, label=request.label) | ({} if inputs is not None else {"seeds": ",".join(map(str, seeds))})
+    out = output_folder(model, "interpolations", "frame[0-9]*.png", request.out)
+    about = describe_origin(model, label=request.label) | ({} if inputs is not None else {"seeds": ",".join(map(str, seeds))})
     files = []
     for number, image in enumerate(pictures):
         path = out / f"frame{number:04d}.png"
@@ -80,9 +90,9 @@ def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -
 
 
 def latents_of_pictures(
-    model: Loaded, inputs: Given, label: str | None, on_progress: OnProgress
+    model: Loaded, inputs: InputImages, label: str | None, on_progress: OnProgress
 ) -> tuple[Tensor, Tensor | None]:
-    """Latents [N, dim] and labels [N] of pictures: encoded where the method can, else looked for."""
+    """Latents [N, dim] and labels [N] of pictures: encoded where the method has an encoder, otherwise found by `invert`."""
     method = model.method
     if isinstance(method, Autoencoder):
         latents = torch.from_numpy(model.encode_pictures(inputs.images)).to(method.device)
@@ -92,13 +102,16 @@ def latents_of_pictures(
     return torch.from_numpy(inversion.latents).to(method.device), labels
 
 
-def _between(latents: Tensor, labels: Tensor | None, steps: int, spherical: bool) -> tuple[Tensor, Tensor | None]:
-    """[N, dim] -> [(N-1)·(steps-1) + 1, dim]: from each to the next, an end that two pairs share once; and their labels."""
+def _interpolate_latents(latents: Tensor, labels: Tensor | None, steps: int, spherical: bool) -> tuple[Tensor, Tensor | None]:
+    """Latents [N, dim] and labels [N] of the ends -> those of all frames, [(N-1)·(steps-1) + 1, dim] and one label each.
+
+    Each pair of ends gives `steps` frames, of which the end that it shares with the next pair is not repeated.
+    """
     t = torch.linspace(0, 1, steps, dtype=torch.float64)
-    ends = latents.detach().cpu().double()  # float64, and back: the ends keep their bits
-    ways = [(slerp if spherical else lerp)(a, b, t)[1:] for a, b in pairwise(ends)]
-    frames = torch.cat([ends[:1], *ways]).to(latents.dtype).to(latents.device)
+    ends = latents.detach().cpu().double()  # in float64 and back to float32, so that the ends keep their bits
+    paths = [(slerp if spherical else lerp)(a, b, t)[1:] for a, b in pairwise(ends)]
+    frames = torch.cat([ends[:1], *paths]).to(latents.dtype).to(latents.device)
     if labels is None:
         return frames, None
-    near = torch.arange(len(frames)) / (steps - 1)
-    return frames, labels[(near + 0.5).floor().long().clamp(max=len(labels) - 1).to(labels.device)]
+    position = torch.arange(len(frames)) / (steps - 1)  # of a frame, in ends
+    return frames, labels[(position + 0.5).floor().long().clamp(max=len(labels) - 1).to(labels.device)]

@@ -1,7 +1,8 @@
-"""The latents of a given picture: how a generator without an encoder reconstructs.
+"""Inversion of a generator: finds latents that it decodes to a given picture, for models that have no encoder.
 
-Latents are found by gradient descent from several starts, and optionally from the guess of an encoder that was trained on the
-generator's own pictures (Zhu et al. 2016, "Generative Visual Manipulation on the Natural Image Manifold", arXiv:1609.03552).
+Latents are optimised by gradient descent from several starts. One more start may be the prediction of an encoder that is
+trained on the generator's own samples (Zhu et al. 2016, "Generative Visual Manipulation on the Natural Image Manifold",
+arXiv:1609.03552).
 """
 
 from __future__ import annotations
@@ -28,32 +29,36 @@ from limner.core.seeds import fold, preserve_generators, seed_all
 from limner.nets.convae import ConvEncoder, ConvSize
 from limner.runs.model import Loaded
 
-RATE = 0.2
-"""Adam's first step in latents; it falls to nothing along a cosine."""
+LEARNING_RATE = 0.2
+"""Of Adam on latents at the first step; it falls to zero along a cosine."""
 BETAS = (0.9, 0.9)
-"""A short memory of the squared gradient: 2.6 dB better than (.9, .99) on a DCGAN's own pictures at 300 steps."""
+"""Adam's decay rates. The second moment is averaged over few steps: 2.6 dB better than (0.9, 0.99) on samples of a DCGAN after
+300 steps."""
 CANDIDATES = 512
-"""So many of the model's own pictures, and at least eight of every class, are looked through for starts."""
-MOST_CLASSES = 32
-"""So many classes, the nearest ones, get a start of their own where the class is to be found."""
-COARSE = 32
-"""Pixels to which a side is pooled, about, for the choice of starts."""
+"""Samples of the model among which starts are chosen; more where that is fewer than eight of each class."""
+MAX_CLASS_STARTS = 32
+"""Where the class of a picture is not specified, so many of the most similar classes get a start of their own."""
+POOLED_SIDE = 32
+"""Approximate side in pixels to which pictures are pooled before starts are chosen by distance."""
 ENCODER_STEPS, ENCODER_BATCH = 400, 64
+"""Training of the encoder: optimiser steps, and samples in each."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """How latents are looked for."""
+    """Settings of the search for latents."""
 
     starts: int = 8
-    """Latents that a picture's search starts from."""
+    """Latents from which the search for each picture starts."""
     steps: int = 300
-    """Of gradient descent, for the latents that go all the way."""
+    """Steps of gradient descent; after a third of them only the best quarter of the starts goes on, after two thirds the
+    best."""
     encoder: bool = False
-    """Whether an encoder is trained first, whose guess is one more start."""
+    """Whether an encoder is trained first, whose prediction is one more start."""
     seed: int = 0
+    """Decides the candidates for starts, and the training of the encoder."""
     label: str | None = None
-    """The class of every picture; None: it is looked for too, where the model knows classes."""
+    """The class of every picture; None: the class is searched for too, where the model has classes."""
 
 
 DEFAULT_SEARCH = Search()
@@ -61,34 +66,35 @@ DEFAULT_SEARCH = Search()
 
 @dataclass(frozen=True)
 class Inversion:
-    """What was found for N pictures."""
+    """The result of the search for N pictures."""
 
     latents: NDArray[np.float32]
     """[N, dim]"""
     labels: NDArray[np.int64] | None
-    """[N]; None where the model knows no classes."""
+    """[N]: numbers of classes; None where the model has no classes."""
     pictures: NDArray[np.uint8]
-    """[N, H, W, C]: what the latents give."""
+    """[N, H, W, C]: what the model decodes `latents` to."""
     errors: NDArray[np.float64]
-    """[N]: mean squared error between the pictures, on [-1, 1]."""
+    """[N]: mean squared error between these and the pictures to be inverted, of pixels in [-1, 1]."""
 
 
 def invert(
     model: Loaded, images: NDArray[np.uint8], search: Search = DEFAULT_SEARCH, on_progress: OnProgress = silent
 ) -> Inversion:
-    """Finds the latents whose pictures are nearest to `images` [N, H, W, C] uint8; each for itself, whatever stands beside it.
+    """Finds latents that the model decodes to pictures near `images` [N, H, W, C] uint8, by mean squared error.
 
-    The starts of a picture are the latents of the `starts` pictures nearest to it among many of the model's own. Adam moves
-    them down the squared error for a third of `steps`; then the best quarter goes on, and at last the best one alone. With
-    classes and no `label` the nearest classes get a start each, and the one that comes nearest in pixels wins, which need not
-    be the one a person would name. `encoder` trains an encoder first, whose guess is one more start. `on_progress` counts
-    pictures.
+    A result does not depend on which other pictures are inverted with it. The search starts from the latents of those samples,
+    among `CANDIDATES`, that are nearest to the picture. Adam minimises the squared error of all starts for a third of
+    `search.steps`, of the best quarter for another third, and of the best one for the rest. Where the model has classes and
+    `search.label` is None, each of the most similar classes gets a start, and the class with the smallest error wins, which is
+    not always the class that a person would name. `on_progress` counts pictures.
 
-    Errors: `InputError` where the method has no latents, where it does not know `label`, and for pictures of another shape.
+    Errors: `InputError` where the model draws from no vector of latents, where it has no class `search.label`, where `search`
+    is out of range, and for pictures of another shape than the model's.
     """
     method = model.method
     if not isinstance(method, LatentDecoder):
-        raise InputError(f"{model.run.path} ({model.recipe.preset}) has no latents to look for, so it cannot be inverted")
+        raise InputError(f"{model.run.path} ({model.recipe.preset}) has no latents to search for, so it cannot be inverted")
     if not 1 <= search.starts <= CANDIDATES or search.steps < 1:
         raise InputError(
             f"inversion takes 1 to {CANDIDATES} starts and at least 1 step, not {search.starts} and {search.steps}"
@@ -101,22 +107,23 @@ def invert(
     every_class: Sequence[int] = range(len(model.recipe.data.classes)) if "label" in method.accepts else ()
     classes = every_class if choice is None else [choice]
     target = to_tensor(images, method.device)
-    z, labels = _starts(method, classes, target, max(search.starts, min(len(classes), MOST_CLASSES)), search.seed)
+    z, labels = _starts(method, classes, target, max(search.starts, min(len(classes), MAX_CLASS_STARTS)), search.seed)
     if search.encoder:
-        guess, guessed = _guess(method, classes, target, search.seed)
-        z = torch.cat([z, guess[:, None]], 1)
-        labels = None if labels is None or guessed is None else torch.cat([labels, guessed[:, None]], 1)
+        predicted_z, predicted_labels = _predict_latents(method, classes, target, search.seed)
+        z = torch.cat([z, predicted_z[:, None]], 1)
+        if labels is not None and predicted_labels is not None:
+            labels = torch.cat([labels, predicted_labels[:, None]], 1)
     z, labels = _descend(method, z, labels, target, search.steps, on_progress)
-    back = to_uint8(render(method, z, Cond(label=labels)))
-    errors = np.square((back.astype(np.float64) - images) * (2 / 255)).mean((1, 2, 3))
-    return Inversion(z.cpu().numpy(), None if labels is None else labels.cpu().numpy(), back, errors)
+    pictures = to_uint8(render(method, z, Cond(label=labels)))
+    errors = np.square((pictures.astype(np.float64) - images) * (2 / 255)).mean((1, 2, 3))
+    return Inversion(z.cpu().numpy(), None if labels is None else labels.cpu().numpy(), pictures, errors)
 
 
 def pyramid(images: Tensor) -> Tensor:
     """[B, C, H, W] -> [B, F], such that |a − b|² is the mean of the mean squared errors at full, half, quarter … size.
 
-    The coarse sizes see what is alike where single pixels do not match. They choose the starts; on the way down they only slow
-    (measured: 3 dB at 300 steps).
+    At small sizes pictures are similar that show the same thing a few pixels apart. So this distance chooses the starts. As the
+    loss of the descent it is worse than plain squared error: by 3 dB after 300 steps.
     """
     levels = [images]
     while min(levels[-1].shape[2:]) >= 4:
@@ -124,39 +131,46 @@ def pyramid(images: Tensor) -> Tensor:
     return torch.cat([level.flatten(1) / math.sqrt(level[0].numel() * len(levels)) for level in levels], 1)
 
 
-def off_the_shell(z: Tensor) -> Tensor:
-    """[B]: a small penalty where |z|² is over two standard deviations off what a standard normal z has, dim ± √(2·dim)."""
+def shell_penalty(z: Tensor) -> Tensor:
+    """[B, dim] -> [B]: a small penalty on vectors much longer or shorter than draws of a standard normal.
+
+    Of such draws |z|² has mean dim and standard deviation √(2·dim); the penalty begins at two standard deviations.
+    """
     dim = z.shape[1]
-    away = (z.square().sum(1) - dim).abs() / math.sqrt(2 * dim)
-    return 1e-3 * F.relu(away - 2).square()
+    deviations = (z.square().sum(1) - dim).abs() / math.sqrt(2 * dim)
+    return 1e-3 * F.relu(deviations - 2).square()
 
 
 def _starts(method: Method, classes: Sequence[int], target: Tensor, starts: int, seed: int) -> tuple[Tensor, Tensor | None]:
-    """Latents [N, starts, dim] and labels [N, starts] of the nearest of the model's own pictures, each class's best first."""
+    """Latents [N, starts, dim] and labels [N, starts] of the samples nearest to each of `target` [N, C, H, W].
+
+    The nearest sample of every class stands before the second nearest of any. Labels are None where `classes` is empty.
+    """
     count = max(CANDIDATES, 8 * len(classes))
     z = latents_of(method, [fold("invert", seed, number) for number in range(count)])
     labels = torch.tensor(classes, device=z.device)[torch.arange(count) % len(classes)] if classes else None
-    made = []
+    samples = []
     for part in batches_of(count, method.chunk):
-        made.append(_coarse(render(method, z[part], Cond(label=None if labels is None else labels[part]))))
+        samples.append(_pooled_pyramid(render(method, z[part], Cond(label=None if labels is None else labels[part]))))
     rows = []
     for part in batches_of(len(target), 64):
-        # Without matrix products: the distance of two pictures must not depend on which others there are.
-        distance = torch.cdist(_coarse(target[part]), torch.cat(made), compute_mode="donot_use_mm_for_euclid_dist")
+        # Without matrix products, whose rounding depends on the batch: a picture's result must not depend on the others.
+        distance = torch.cdist(_pooled_pyramid(target[part]), torch.cat(samples), compute_mode="donot_use_mm_for_euclid_dist")
         order = distance.argsort(dim=1, stable=True)
         if labels is not None:
             order = torch.stack([row[_first_of_each(labels[row])] for row in order])
         rows.append(order[:, :starts])
-    chosen = torch.cat(rows)
-    return z[chosen], None if labels is None else labels[chosen]
+    nearest = torch.cat(rows)
+    return z[nearest], None if labels is None else labels[nearest]
 
 
-def _coarse(images: Tensor) -> Tensor:
-    return pyramid(F.avg_pool2d(images, max(1, min(images.shape[2:]) // COARSE)))
+def _pooled_pyramid(images: Tensor) -> Tensor:
+    """`pyramid` of `images` [B, C, H, W] after pooling to sides of about `POOLED_SIDE`, which takes less memory."""
+    return pyramid(F.avg_pool2d(images, max(1, min(images.shape[2:]) // POOLED_SIDE)))
 
 
 def _first_of_each(labels: Tensor) -> Tensor:
-    """[M] labels, best first -> the order [M] in which the best of every class stands before all others."""
+    """Labels [M], best first -> the order [M] in which the best of every class stands before all others."""
     place = torch.arange(len(labels), device=labels.device)
     first = torch.full((int(labels.max()) + 1,), len(labels), device=labels.device).scatter_reduce(0, labels, place, "amin")
     return (place + len(labels) * (first[labels] != place)).argsort()
@@ -165,33 +179,36 @@ def _first_of_each(labels: Tensor) -> Tensor:
 def _descend(
     method: Method, z: Tensor, labels: Tensor | None, target: Tensor, steps: int, on_progress: OnProgress
 ) -> tuple[Tensor, Tensor | None]:
-    """[N, starts, dim] and [N, starts] -> the best latents [N, dim] and their labels [N]."""
-    rates = [RATE * (0.5 + 0.5 * math.cos(math.pi * step / steps)) for step in range(steps)]
+    """Optimises latents [N, starts, dim] with labels [N, starts] -> the best latents [N, dim] and their labels [N].
+
+    In three stages of equal length, between which the worse starts of each picture are dropped (see `invert`).
+    """
+    rates = [LEARNING_RATE * (0.5 + 0.5 * math.cos(math.pi * step / steps)) for step in range(steps)]
     count, starts, dim = z.shape
     for third, keep in enumerate((-(-starts // 4), 1, 1)):
         part = rates[steps * third // 3 : steps * (third + 1) // 3]
         owners = torch.arange(count, device=z.device).repeat_interleave(z.shape[1])
         flat, flat_labels = z.flatten(0, 1), None if labels is None else labels.flatten()
-        moved, errors = [], []
+        results, errors = [], []
         for rows, real in fixed_passes(len(flat), _pass_size(z.device), z.device):
             cond = Cond(label=None if flat_labels is None else flat_labels[rows])
-            there, error = _move(method, flat[rows], cond, target[owners[rows]], part)
-            moved.append(there[:real])
+            result, error = _optimise(method, flat[rows], cond, target[owners[rows]], part)
+            results.append(result[:real])
             errors.append(error[:real])
             on_progress(Progress("searching", int(count * (third + (int(rows[-1]) + 1) / len(flat)) / 3), count))
         best = torch.cat(errors).view(count, -1).argsort(dim=1, stable=True)[:, :keep]
-        z = torch.cat(moved).view(count, -1, dim).take_along_dim(best[..., None], 1)
+        z = torch.cat(results).view(count, -1, dim).take_along_dim(best[..., None], 1)
         labels = None if labels is None else labels.take_along_dim(best, 1)
     return z[:, 0], None if labels is None else labels[:, 0]
 
 
 def _pass_size(device: torch.device) -> int:
-    """Latents that move together: eight fill a CPU, and memory is bounded."""
+    """Latents that are optimised in one pass: eight keep a CPU busy, and more would only take memory."""
     return 8 if device.type == "cpu" else 64
 
 
-def _move(method: Method, z: Tensor, cond: Cond, target: Tensor, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """One step of Adam per rate: latents [B, dim] -> the moved ones, and the mean squared error [B] of their pictures."""
+def _optimise(method: Method, z: Tensor, cond: Cond, target: Tensor, rates: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """One step of Adam with each of `rates`: latents [B, dim] -> new ones, and the squared error [B] of their pictures."""
     assert isinstance(method, LatentDecoder)
 
     def error(z: Tensor) -> Tensor:
@@ -200,7 +217,7 @@ def _move(method: Method, z: Tensor, cond: Cond, target: Tensor, rates: Sequence
     z = z.clone().requires_grad_(True)
     adam = torch.optim.Adam([z], betas=BETAS)
     for rate in rates:
-        loss = error(z) + off_the_shell(z) if method.gaussian else error(z)
+        loss = error(z) + shell_penalty(z) if method.gaussian else error(z)
         (z.grad,) = torch.autograd.grad(loss.sum(), z)
         adam.param_groups[0]["lr"] = rate
         adam.step()
@@ -208,8 +225,11 @@ def _move(method: Method, z: Tensor, cond: Cond, target: Tensor, rates: Sequence
         return z.detach(), error(z)
 
 
-def _guess(method: Method, classes: Sequence[int], target: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
-    """Latents [N, dim] and labels [N] as a small encoder sees them that was trained on pictures the method made itself."""
+def _predict_latents(method: Method, classes: Sequence[int], target: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
+    """Latents [N, dim] and labels [N] of `target` [N, C, H, W], predicted by a small encoder that is trained on samples.
+
+    Labels are None where `classes` is empty.
+    """
     assert isinstance(method, LatentDecoder)
     device, dim = target.device, method.latents([0]).shape[1]
     shape = (target.shape[1], target.shape[2], target.shape[3])
@@ -222,8 +242,8 @@ def _guess(method: Method, classes: Sequence[int], target: Tensor, seed: int) ->
     for step in range(ENCODER_STEPS):
         z = latents_of(method, [fold("encoder", seed, step, row) for row in range(ENCODER_BATCH)])
         images = render(method, z, Cond(label=numbers[places] if classes else None))
-        guess, logits = encoder(images).split([dim, len(classes)], 1)
-        loss = (guess - z).square().mean()
+        prediction, logits = encoder(images).split([dim, len(classes)], 1)
+        loss = (prediction - z).square().mean()
         if classes:
             loss = loss + F.cross_entropy(logits, places)
         adam.param_groups[0]["lr"] = 2e-3 * (0.5 + 0.5 * math.cos(math.pi * step / ENCODER_STEPS))
@@ -231,5 +251,6 @@ def _guess(method: Method, classes: Sequence[int], target: Tensor, seed: int) ->
         loss.backward()
         adam.step()
     with torch.no_grad():
-        seen = torch.cat([encoder(target[rows])[:real] for rows, real in fixed_passes(len(target), _pass_size(device), device)])
-    return seen[:, :dim], numbers[seen[:, dim:].argmax(1)] if classes else None
+        passes = fixed_passes(len(target), _pass_size(device), device)
+        output = torch.cat([encoder(target[rows])[:real] for rows, real in passes])
+    return output[:, :dim], numbers[output[:, dim:].argmax(1)] if classes else None

@@ -1,4 +1,4 @@
-"""Verb: which methods and presets there are."""
+"""Verb: list the methods and presets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from limner.core.verb import Request, Result
 
 
 class MethodsRequest(Request):
-    """List the methods and presets, with their papers."""
+    """List the presets with the family of methods that each belongs to, and their papers."""
 
 
 class MethodsResult(Result):
@@ -17,7 +17,7 @@ class MethodsResult(Result):
 
 
 def methods(request: MethodsRequest, on_progress: OnProgress) -> MethodsResult:
-    """The rows of the registry."""
+    """Lists the presets in alphabetical order, those of installed packages among them."""
     from limner.recipes.registry import methods_table
 
     return MethodsResult(methods=methods_table())

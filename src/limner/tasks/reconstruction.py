@@ -1,4 +1,4 @@
-"""Passes pictures through a model and back: by its encoder, or by a search for the latents."""
+"""Reconstructs pictures by a model's encoder, or by a search for their latents: the work of `limner.tasks.reconstruct`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from limner.runs.model import load
 from limner.tasks.inputs import read_pictures
 from limner.tasks.inversion import Search, invert
 from limner.tasks.reconstruct import ReconstructRequest, ReconstructResult
-from limner.tasks.sampling import folder_for, origin
+from limner.tasks.sampling import describe_origin, output_folder
 
 COLUMNS = 8
+"""Pictures in a row of the sheet."""
 
 
 def reconstruct_pictures(request: ReconstructRequest, on_progress: OnProgress) -> ReconstructResult:
-    """What `limner.tasks.reconstruct.reconstruct` does. Errors: `InputError`."""
+    """Does the work of `limner.tasks.reconstruct.reconstruct`. Errors: `InputError`, as described there."""
     model = load(request.run, request.checkpoint)
     inputs = read_pictures(model, request.images)
     names, originals = inputs.names, inputs.images
@@ -32,11 +33,11 @@ def reconstruct_pictures(request: ReconstructRequest, on_progress: OnProgress) -
     classes: list[str] | None = None
     if isinstance(model.method, Autoencoder):
         model.class_of(request.label)  # a class that the model does not know is an error, though the encoder needs none
-        way, pictures = "encoder", model.reconstruct(originals)
+        means, pictures = "encoder", model.reconstruct(originals)
     elif isinstance(model.method, LatentDecoder):
         search = Search(request.starts, request.steps, request.encoder, label=request.label)
         inversion = invert(model, originals, search, on_progress)
-        way, pictures = "inversion", inversion.pictures
+        means, pictures = "inversion", inversion.pictures
         if inversion.labels is not None:
             classes = [model.recipe.data.classes[number] for number in inversion.labels]
     else:
@@ -44,8 +45,8 @@ def reconstruct_pictures(request: ReconstructRequest, on_progress: OnProgress) -
             f"{model.run.path} ({model.recipe.preset}) has neither an encoder nor latents, so it cannot reconstruct"
         )
     seconds = time.perf_counter() - began
-    out = folder_for(model, "reconstructions", "[0-9][0-9][0-9]*-*.png", request.out)
-    about = origin(model, label=request.label)
+    out = output_folder(model, "reconstructions", "[0-9][0-9][0-9]*-*.png", request.out)
+    about = describe_origin(model, label=request.label)
     files = [out / f"{n:03d}-{slug(Path(name).stem, ascii_only=True)[:60]}.png" for n, name in enumerate(names)]
     for path, name, image in zip(files, names, pictures, strict=True):
         save_png(path, image, about | {"of": Path(name).name})
@@ -60,13 +61,13 @@ def reconstruct_pictures(request: ReconstructRequest, on_progress: OnProgress) -
         ssim=ssim(pictures, originals).tolist(),
         prepared=inputs.prepared,
         seconds=round(seconds, 2),
-        method=way,
+        method=means,
         checkpoint=model.checkpoint.images,
     )
 
 
 def above_each_other(upper: NDArray[np.uint8], lower: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A sheet of [N, H, W, C] and [N, H, W, C]: rows of up to eight, each of `upper` right above its fellow of `lower`."""
+    """A sheet of two arrays [N, H, W, C]: in each column a picture of `upper` above the one of `lower` with the same index."""
     columns = min(len(upper), COLUMNS)
     rows = []
     for part in batches_of(len(upper), columns):

@@ -1,4 +1,4 @@
-"""Verb: a run's report, made anew."""
+"""Verb: write the report of a run."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Annotated
 
 from pydantic import Field
 
-from limner.core.fields import Cli, RunPath
+from limner.core.fields import RUN_HELP, Cli, RunPath
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
 
 class ReportRequest(Request):
-    """Make a run's report.html anew."""
+    """Write report.html of a run again, from what its folder holds now."""
 
-    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description="The folder of a run.")
+    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
 
 
 class ReportResult(Result):
-    """`report` is the page, which opens without a network."""
+    """`report` is the path of the page, which needs no network to be read."""
 
     report: str
 

@@ -1,4 +1,4 @@
-"""Verbs: the runs in a folder, and the removal of their old checkpoints."""
+"""Verbs: list the runs in a folder, and remove their old checkpoints."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from limner.core.verb import Request, Result
 
 
 class RunsRequest(Request):
-    """List the runs in a folder, or prune them.
+    """List the runs in a folder.
 
-    'runs prune' frees the space of old checkpoints; of each run the last and the best stay.
+    'limner runs prune' removes old checkpoints; the last and the best of each run stay.
     """
 
     folder: Annotated[InputPath, Cli("DIR", is_argument=True)] = Field(
-        Path("runs"), description="The folder of runs; default: runs."
+        Path("runs"), description="Folder that holds the runs; default: runs."
     )
 
 
@@ -32,30 +32,30 @@ class RunsResult(Result):
 class PruneRequest(Request):
     """Remove old checkpoints of the runs in a folder.
 
-    Of each run the last and the best stay.
+    The last and the best of each run stay.
     """
 
     folder: Annotated[InputPath, Cli("DIR", is_argument=True)] = Field(
-        Path("runs"), description="The folder of runs; default: runs."
+        Path("runs"), description="Folder that holds the runs; default: runs."
     )
 
 
 class PruneResult(Result):
-    """`runs` that were looked at; `removed` holds the folders of the checkpoints that are gone."""
+    """`runs` are the folders of all runs there; `removed` are the folders of the checkpoints that were removed."""
 
     runs: list[str]
     removed: list[str]
 
 
 def runs(request: RunsRequest, on_progress: OnProgress) -> RunsResult:
-    """Reads the recipe and status of every run. Errors: `InputError` where the folder is not there."""
+    """Reads the recipe and the status of every run. Errors: `InputError` where the folder does not exist."""
     from limner.runs.listing import list_runs
 
     return RunsResult(runs=list_runs(request.folder))
 
 
 def prune(request: PruneRequest, on_progress: OnProgress) -> PruneResult:
-    """Removes checkpoints. Errors: `InputError` where the folder is not there, or one of its runs is being trained."""
+    """Removes checkpoints. Errors: `InputError` where the folder does not exist, or one of its runs is being trained."""
     from limner.runs import listing
 
     return PruneResult(**listing.prune(request.folder))

@@ -1,4 +1,4 @@
-"""Verb: new pictures by seeds, as files with their origin in them, as a sheet, or as an array."""
+"""Verb: sample new pictures by seeds, as files that name their origin, as one sheet, or as an array."""
 
 from __future__ import annotations
 
@@ -8,34 +8,45 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from limner.core.fields import Cli, InputPath, OutputFile, OutputFolder, RunPath, Seeds, choose_seeds
+from limner.core.fields import (
+    CHECKPOINT_HELP,
+    LABEL_HELP,
+    RUN_HELP,
+    Cli,
+    InputPath,
+    OutputFile,
+    OutputFolder,
+    RunPath,
+    Seeds,
+    choose_seeds,
+)
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
 
 class SampleRequest(Request):
-    """Draw new pictures."""
+    """Draw new pictures from a trained model."""
 
     open_field: ClassVar[str | None] = "sampling"
 
-    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description="The folder of a run.")
-    seeds: Seeds | None = Field(None, description="Which pictures: one seed is one picture.")
-    count: int | None = Field(None, description="The first so many seeds; default 16.")
-    label: Annotated[str | None, Cli("CLASS")] = Field(None, description="Draw this class, where the model knows classes.")
-    text: str | None = Field(None, description="Draw what this says, where the model was trained with captions.")
+    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
+    seeds: Seeds | None = Field(None, description="Seeds of the pictures to draw; one seed is always the same picture.")
+    count: int | None = Field(None, description="Draw this many pictures, with the seeds 0, 1, 2 …; default 16.")
+    label: Annotated[str | None, Cli("CLASS")] = Field(None, description=LABEL_HELP)
+    text: str | None = Field(None, description="Caption of the pictures; for models that were trained with captions.")
     given: Annotated[InputPath | None, Cli("FILE")] = Field(
-        None, description="Draw what goes with this picture, where the model was trained with given pictures."
+        None, description="A picture file to draw from; for models that were trained with given pictures."
     )
     sampling: dict[str, Any] = Field(
-        default_factory=dict, description="The model's own choices of how to draw, such as truncation or temperature."
+        default_factory=dict, description="Sampling settings of the model's family, such as truncation or temperature."
     )
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description="Which saved state to use.")
-    grid: bool = Field(False, description="Also lay them out in one picture.")
-    npz: Annotated[OutputFile | None, Cli("FILE")] = Field(None, description="Write one array file instead of single pictures.")
+    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
+    grid: bool = Field(False, description="Also write all pictures as one sheet.")
+    npz: Annotated[OutputFile | None, Cli("FILE")] = Field(None, description="Write one .npz file instead of picture files.")
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
-        None, description="Where pictures go; default: a folder in the run."
+        None, description="Folder to write pictures to; default: RUN/samples."
     )
-    metadata: bool = Field(True, description="Write recipe, seed and model hash into the PNGs.")
+    metadata: bool = Field(True, description="Write recipe, seed and hash of the weights into the PNG files.")
 
     @model_validator(mode="after")
     def _check_seeds(self) -> SampleRequest:
@@ -44,27 +55,29 @@ class SampleRequest(Request):
 
     @classmethod
     def open_fields(cls) -> Mapping[str, FieldInfo]:
-        """The sampling choices of every method that there is."""
+        """The sampling settings of every family in the table of methods."""
         from limner.recipes.registry import sampling_fields
 
         return sampling_fields()
 
 
 class SampleResult(Result):
-    """Where the pictures are, and how they were drawn. The model's sampling choices stand beside the fields, by their names."""
+    """The pictures, and how they were drawn. Beside the fields it holds the value of every sampling setting, by its name."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     picture_field: ClassVar[str | None] = "grid"
 
     files: list[str]
-    """One PNG for each seed; none where only an array was asked for."""
+    """One PNG for each seed; empty where only an array was written."""
     grid: str | None
-    """The sheet of all."""
+    """The sheet with all pictures; None where none was requested."""
     npz: str | None
     """The array file: ``images`` [N, H, W, C] uint8 and ``seeds`` [N]."""
     seeds: list[int]
     label: str | None
+    """The class that was requested, by name."""
     text: str | None = None
+    """The caption that was requested."""
     given: str | None = None
     """The file of the given picture."""
     images_per_second: float
@@ -73,10 +86,11 @@ class SampleResult(Result):
 
 
 def sample(request: SampleRequest, on_progress: OnProgress) -> SampleResult:
-    """Draws one picture per seed from the averaged weights of a run, into ``RUN/samples``, a folder or an array.
+    """Draws one picture for each seed from the averaged weights of a run, into ``RUN/samples``, another folder or an array.
 
-    A class has a folder of its own in ``RUN/samples``. Each PNG's text holds recipe, seed, model hash and what was asked for.
-    Errors: `InputError` where there is no such run, or its model cannot be asked for that.
+    Pictures of a requested class go into a folder of its name in ``RUN/samples``. The text of each PNG holds the recipe, the
+    seed, a hash of the weights, and the conditions and sampling settings that were requested. Errors: `InputError` where there
+    is no such run, where the model takes no such condition, and for a sampling setting that its family does not have.
     """
     from limner.tasks.sampling import draw_samples
 

@@ -1,4 +1,4 @@
-"""Draws new pictures by seeds, and writes them: files with their origin in them, a sheet, an array."""
+"""Draws new pictures by seeds, and writes them with their origin: the work of `limner.tasks.sample`."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ from limner.tasks.sample import SampleRequest, SampleResult
 
 
 def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResult:
-    """What `limner.tasks.sample.sample` does. Errors: `InputError`."""
+    """Does the work of `limner.tasks.sample.sample`. Errors: `InputError`, as described there."""
     seeds, out = choose_seeds(request.seeds, request.count), request.out
     if not seeds:
         raise InputError("no seeds to draw from; give --seeds 0-15 or --count 16")
     model = load(request.run, request.checkpoint)
     sampling = model.sampling(request.sampling)
     began = time.perf_counter()
-    given = None if request.given is None else read_given(model, request.given)
-    images = model.sample(seeds, request.label, request.text, given, sampling)
+    given_picture = None if request.given is None else read_given(model, request.given)
+    images = model.sample(seeds, request.label, request.text, given_picture, sampling)
     seconds = time.perf_counter() - began
     label = model.class_of(request.label)
     class_name = None if label is None else model.recipe.data.classes[label]
     changed = {name: _text(value) for name, value in sampling.changed().items()}
     given_name = None if request.given is None else request.given.name
-    about = origin(model, label=class_name, text=request.text, given=given_name, **changed) if request.metadata else None
+    about = (
+        describe_origin(model, label=class_name, text=request.text, given=given_name, **changed) if request.metadata else None
+    )
     if out is None and (request.npz is None or request.grid):
         out = model.run.path / "samples"
         if class_name is not None:
@@ -59,12 +61,12 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
 
 
 def _text(value: object) -> str:
-    """A sampling setting as a PNG's text holds it."""
+    """A sampling setting as the text of a PNG holds it."""
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def _write_each(out: Path, seeds: Sequence[int], images: NDArray[np.uint8], about: dict[str, str] | None) -> list[Path]:
-    """One PNG in `out` for each seed, with the text `about` it (None: no text at all); their paths."""
+    """Writes a PNG for each seed into `out`, with the texts `about` it (None: without any); returns their paths."""
     paths = [out / f"seed{seed:06d}.png" for seed in seeds]
     for path, seed, image in zip(paths, seeds, images, strict=True):
         save_png(path, image, None if about is None else about | {"seed": str(seed)})
@@ -72,31 +74,37 @@ def _write_each(out: Path, seeds: Sequence[int], images: NDArray[np.uint8], abou
 
 
 def _write_sheet(out: Path, seeds: Sequence[int], images: NDArray[np.uint8], about: dict[str, str] | None) -> Path:
-    """All `images` on one sheet in `out`; its path."""
+    """Writes all `images` [N, H, W, C] as one sheet into `out`; returns its path."""
     save_png(out / "grid.png", grid(images), None if about is None else about | {"seeds": _seed_ranges(seeds)})
     return out / "grid.png"
 
 
-def origin(model: Loaded, **asked: str | None) -> dict[str, str]:
-    """The text of a PNG that says where it comes from: recipe, hash of the weights, and what was asked for."""
-    told = {name: value for name, value in asked.items() if value is not None}
-    return {"recipe": model.recipe.portable(), "model": model.checkpoint.digest()} | told
+def describe_origin(model: Loaded, **requested: str | None) -> dict[str, str]:
+    """The texts of a PNG about its origin: recipe, hash of the weights, and what was `requested`, where that is not None."""
+    texts = {name: value for name, value in requested.items() if value is not None}
+    return {"recipe": model.recipe.portable(), "model": model.checkpoint.digest()} | texts
 
 
-def folder_for(model: Loaded, name: str, made: str, out: Path | None) -> Path:
-    """`out`; or ``RUN/name`` without the pictures `made` (a pattern) there by an earlier call, which must not stand among new
-    ones. From a folder that a person names nothing is removed.
+def output_folder(model: Loaded, name: str, pattern: str, out: Path | None) -> Path:
+    """The folder for a verb's pictures: `out`, or ``RUN/name`` where that is None.
+
+    From ``RUN/name`` the files that match `pattern` are removed, so that those of an earlier call do not stand among the new
+    ones. From `out`, a folder that a person named, nothing is removed.
     """
     if out is not None:
         return out
-    own = model.run.path / name
-    for old in own.glob(made):
-        old.unlink()
-    return own
+    folder = model.run.path / name
+    for file in folder.glob(pattern):
+        file.unlink()
+    return folder
 
 
 def _seed_ranges(seeds: Sequence[int]) -> str:
-    """The seeds as ``--seeds`` takes them, such as "0-15,20"."""
+    """The seeds as ``--seeds`` takes them.
+
+    >>> _seed_ranges([0, 1, 2, 3, 20])
+    '0-3,20'
+    """
     ranges: list[list[int]] = []
     for seed in seeds:
         if ranges and seed == ranges[-1][1] + 1:

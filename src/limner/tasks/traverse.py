@@ -1,4 +1,4 @@
-"""Verb: what each latent changes in a picture when it alone changes."""
+"""Verb: show what a single latent changes in a picture."""
 
 from __future__ import annotations
 
@@ -8,29 +8,33 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from limner.core.errors import InputError
-from limner.core.fields import Cli, InputPath, LatentNumbers, OutputFolder, RunPath
+from limner.core.fields import CHECKPOINT_HELP, LABEL_HELP, RUN_HELP, Cli, InputPath, LatentNumbers, OutputFolder, RunPath
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
 
 class TraverseRequest(Request):
-    """Turn one latent at a time.
+    """Show what each latent of a model changes in a picture.
 
-    A sheet with a row for every latent: what changes in the picture when it alone changes.
+    Each row of the sheet varies one latent and keeps all others.
     """
 
-    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description="The folder of a run.")
+    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
     image: Annotated[InputPath | None, Cli("IMAGE", is_argument=True)] = Field(
-        None, description="A picture file to start from, in the place of --seed."
+        None, description="A picture file to start from, instead of --seed."
     )
-    latents: LatentNumbers | None = Field(None, description="Which latents; default: the most active.")
-    steps: int = Field(7, description="Pictures for each latent.")
-    span: Annotated[float, Cli("T")] = Field(3.0, description="From -T to T standard deviations about a latent's mean.")
-    seed: int = Field(0, description="The picture to start from, by seed.")
-    label: Annotated[str | None, Cli("CLASS")] = Field(None, description="Of this class, where the model knows classes.")
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description="Which saved state to use.")
+    latents: LatentNumbers | None = Field(
+        None, description="Numbers of the latents to vary; default: the ten that vary most over pictures."
+    )
+    steps: int = Field(7, description="Pictures in a row.")
+    span: Annotated[float, Cli("T")] = Field(
+        3.0, description="Vary each latent from -T to T standard deviations about its mean."
+    )
+    seed: int = Field(0, description="Seed of the sample to start from.")
+    label: Annotated[str | None, Cli("CLASS")] = Field(None, description=LABEL_HELP)
+    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
-        None, description="Where pictures go; default: a folder in the run."
+        None, description="Folder to write pictures to; default: RUN/traversals."
     )
 
     @model_validator(mode="after")
@@ -43,35 +47,40 @@ class TraverseRequest(Request):
 
 
 class TraverseResult(Result):
-    """The pictures, and the values that each latent takes in them."""
+    """The pictures, and the values of the latents in them."""
 
     picture_field: ClassVar[str | None] = "sheet"
 
     files: list[str]
     sheet: str
-    """A row for every latent (Higgins et al. 2017, figure 4)."""
+    """One picture with a row for every latent, as in Higgins et al. 2017 (beta-VAE), figure 4."""
     latents: list[int]
+    """The latents that vary, one for each row."""
     values: list[list[float]]
-    """[rows][steps]: of the latent."""
+    """[rows][steps]: the value of the row's latent in each picture."""
     own: list[float]
-    """[rows]: what the latent is in the picture that is started from."""
+    """[rows]: the value of the row's latent in the picture from which the traversal starts."""
     deviations: list[float]
-    """[steps]: standard deviations from the latent's mean."""
+    """[steps]: the distance of the values from the latent's mean, in standard deviations."""
     spread: list[float]
-    """[rows]: the standard deviation of the latent, measured."""
+    """[rows]: the standard deviation of the row's latent over pictures, measured."""
     seed: int | None
+    """Of the sample from which the traversal starts; None where it starts from a picture file."""
     image: str | None
+    """The picture file from which it starts; None where it starts from a sample."""
     prepared: dict[str, str]
-    """What was done to a picture of another size or mode than the run's data."""
+    """Name -> how a picture of another size or mode than the run's data was changed."""
     seconds: float
     checkpoint: int
+    """Images that the checkpoint had been trained on."""
 
 
 def traverse(request: TraverseRequest, on_progress: OnProgress) -> TraverseResult:
-    """Takes latents from −span to +span measured standard deviations about their means, one at a time.
+    """Varies one latent at a time, from −span to +span standard deviations about its mean over pictures.
 
-    All others stay those of a picture file, or of a seed. Where no latents are named, the ten most active ones are taken, the
-    most active first. Into ``RUN/traversals`` or a folder. Errors: `InputError`.
+    All other latents are those of a picture file, or of a sample. Where no latents are named, the ten with the largest variance
+    are taken, the largest first. Pictures go into ``RUN/traversals`` or another folder. Errors: `InputError` where the model
+    draws from no vector of latents or has no such latent, and where the picture cannot be read.
     """
     from limner.tasks.traversal import traverse_latents
 

@@ -1,4 +1,4 @@
-"""`train --dry-run`: what would be done, how long it would take and how large it would be; nothing is trained, nothing left."""
+"""`train --dry-run`: estimates time and memory of a training from a few timed steps, and writes no run folder."""
 
 from __future__ import annotations
 
@@ -14,25 +14,35 @@ from limner.core.method import StepContext
 from limner.core.process import configure_for_computation
 from limner.core.progress import silent
 from limner.runs.run import Run
-from limner.training.resolve import MINUTES, resolve_request
+from limner.training.resolve import DEFAULT_MINUTES, resolve_request
 from limner.training.stages import Training
 from limner.training.train import DryRunResult, TrainRequest
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds that a stage takes for an image: `each` time that it is seen, and `once` more for each of `count` images, which
-    are seen for the first time, encoded by a frozen codec and remembered."""
+    """How fast a stage trains.
+
+    The first `count` images cost more: a frozen codec encodes each of them once, and the latents are reused from then on.
+    """
 
     each: float
+    """Seconds of training for an image."""
     once: float
+    """Additional seconds for an image that must be encoded."""
     count: int
+    """Images that must be encoded."""
 
     def seconds(self, images: float) -> float:
+        """Of training on `images` images.
+
+        >>> Pace(each=0.1, once=0.4, count=10).seconds(20)
+        6.0
+        """
         return images * self.each + min(images, self.count) * self.once
 
     def images(self, seconds: float) -> float:
-        """The inverse."""
+        """How many images can be seen in `seconds`: the inverse of `seconds()`."""
         beginning = self.seconds(self.count)
         if seconds <= beginning:
             return seconds / (self.each + self.once)
@@ -41,7 +51,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class StageEstimate:
-    """What a stage would train, and how long and large it would be."""
+    """Parameters, time and memory of one stage."""
 
     name: str
     parameters: dict[str, int]
@@ -49,15 +59,18 @@ class StageEstimate:
     images_per_second: float
     seconds_estimate: float
     memory: int
-    """Bytes, at most, up to its end."""
+    """Peak memory of the process in bytes, up to the end of the stage."""
 
 
 TIMED_STEPS = 8
-"""Of every span of a stage; the first two only warm up."""
+"""Steps in each interval of a stage in which the same phases run; the first two only warm up and are not counted."""
 
 
 def estimate_training(request: TrainRequest, steps: int = TIMED_STEPS) -> DryRunResult:
-    """What training would do: the resolved recipe, parameters, and memory and time from a few timed steps. Leaves nothing."""
+    """Resolves the recipe, and estimates memory and time of training from `steps` timed steps. No run folder is written.
+
+    Errors: `InputError` as `limner.training.train.train` has them before training starts.
+    """
     recipe, dataset, why = resolve_request(request, silent)
     configure_for_computation()
     training = Training(Run(Path("dry-run")), recipe, dataset)
@@ -88,14 +101,14 @@ def estimate_training(request: TrainRequest, steps: int = TIMED_STEPS) -> DryRun
 
 
 def _estimate_stage(training: Training, steps: int) -> StageEstimate:
-    """Of the stage that `training` is in."""
+    """The estimate for the stage that `training` is in."""
     name, share, _ = training.stages[training.state.stage]
     budget, pace = training.recipe.budget, _measure_pace(training, steps)
-    # A share is of the images, or of the time where that is what is given.
+    # The share of a stage is one of the images, or of the time where the budget is in minutes.
     if budget.images is not None:
         images = share * budget.images
     else:
-        images = pace.images(share * 60 * (budget.minutes or MINUTES))
+        images = pace.images(share * 60 * (budget.minutes or DEFAULT_MINUTES))
     seconds = pace.seconds(images)
     return StageEstimate(
         name=name,
@@ -108,35 +121,35 @@ def _estimate_stage(training: Training, steps: int) -> StageEstimate:
 
 
 def _sum_parameters(parts: Sequence[dict[str, int]]) -> dict[str, int]:
-    """Parameters of the players of every stage, and of all."""
+    """Parameters of the players of all stages, and their total."""
     players = {name: count for part in parts for name, count in part.items() if name != "total"}
     return players | {"total": sum(part["total"] for part in parts)}
 
 
 @precision.repeatable()
 def _measure_pace(training: Training, steps: int) -> Pace:
-    """Of the stage: a few steps between any two fractions of it at which a phase begins or ends."""
+    """The pace of the current stage, by `steps` timed steps in each interval in which no phase starts or stops."""
     training.remember_latents()
     feed, stage = training.feed, training.stage
     size = training.recipe.batch.size
     count, first = 0, 0.0
     if feed.memory is not None:
         count = int((~feed.memory.is_encoded).sum())
-        if count:  # what lies in the cache must not make the others look cheap
+        if count:  # without the cache, so that latents that are in it do not make encoding look cheap
             feed.remember(stage.method.codec.encode)
             first = _step_seconds(training, steps, 0.0)
     marks = sorted({0.0, 1.0} | {mark for phase in stage.stepper.phases for mark in (phase.start, phase.stop)})
     spans = [(end - start, _step_seconds(training, steps, start)) for start, end in pairwise(marks)]
-    return Pace(sum(share * took for share, took in spans) / size, max(first - spans[0][1], 0.0) / size, count)
+    return Pace(sum(share * seconds for share, seconds in spans) / size, max(first - spans[0][1], 0.0) / size, count)
 
 
 def _step_seconds(training: Training, steps: int, progress: float) -> float:
-    """The median time of a few steps at that progress of the stage, which always see the same images."""
-    size, took = training.recipe.batch.size, list[float]()
+    """Median seconds of a step at the fraction `progress` of the stage. Every step sees the same images."""
+    size, durations = training.recipe.batch.size, list[float]()
     for step in range(steps):
         began = time.perf_counter()
         logs = training.stage.stepper.step(training.feed.draw, StepContext(step * size, progress), step)
         training.stage.ema.update(size, 0.0)
         sum(float(value) for value in logs.values())  # waits for the device
-        took.append(time.perf_counter() - began)
-    return sorted(took[2:])[len(took[2:]) // 2]
+        durations.append(time.perf_counter() - began)
+    return sorted(durations[2:])[len(durations[2:]) // 2]

@@ -1,4 +1,4 @@
-"""From a source, a preset and settings to a recipe with nothing left open, and its prepared data."""
+"""Turns a request to train into a recipe in which every "auto" is resolved, and prepares the data."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from limner.data.prepare import prepare_source
 from limner.data.sources import describe_source, locate
 from limner.recipes.build import resolve_recipe, resolved_values
 from limner.recipes.recipe import BudgetConfig, Recipe
-from limner.recipes.settings import compose, laid_over
+from limner.recipes.settings import all_settings, compose
 from limner.runs.codec import adopt_codec
 from limner.runs.run import Run
 from limner.training.auto import choose
 from limner.training.train import AUTO, TrainRequest
 
-MINUTES = 10.0
-"""The budget where none is given."""
+DEFAULT_MINUTES = 10.0
+"""The budget where neither the request nor the recipe names one."""
 
 
 def resolve_request(request: TrainRequest, on_progress: OnProgress) -> tuple[Recipe, Dataset, tuple[str, ...]]:
-    """The recipe with nothing left open, its prepared data, and the reasons for what was chosen for the person.
+    """The recipe with every "auto" resolved, its prepared data, and what was chosen automatically, with the reasons.
 
-    Errors: `InputError` for settings that contradict each other, or that do nothing.
+    Errors: `InputError` for settings that contradict each other or have no effect, and for data that cannot be prepared.
     """
     reasons: tuple[str, ...] = ()
     pictures = None if isinstance(request.source, str | Path) else request.source
@@ -39,28 +39,28 @@ def resolve_request(request: TrainRequest, on_progress: OnProgress) -> tuple[Rec
         recipe = _compose(request)
         check_processes(recipe)
         dataset = prepared_dataset(recipe, on_progress, pictures=pictures)
-    else:  # the pictures first: what is not about the method is the same for every preset
+    else:  # the data come first, since the choice depends on them; their settings are the same for every preset
         probe = _compose(request.model_copy(update={"preset": Recipe.model_fields["preset"].default}), common=True)
         dataset = prepared_dataset(probe, on_progress, pictures=pictures)
-        # Somebody who sets a GAN's own keys has chosen that much.
-        adversarial = any(setting.startswith("method.") for setting in laid_over(request.settings))
+        # Settings of the method are those of a GAN, the default, so that only GANs can be chosen where there are any.
+        adversarial = any(setting.startswith("method.") for setting in all_settings(request.settings))
         choice = choose(len(dataset.splits["train"]), _context(probe, dataset), adversarial)
         recipe = _compose(request.model_copy(update={"preset": choice.preset}), choice.settings)
         check_processes(recipe)
         reasons = (f"preset {choice.preset}: {choice.why}",)
     resolved = _resolve(recipe, dataset, recorded_source(recipe, dataset, pictures))
     _check_used(resolved, request.settings)
-    values = dict(resolved_values(recipe.method, resolved.method))
-    _check_overruled(values, request.settings)
+    decisions = dict(resolved_values(recipe.method, resolved.method))
+    _check_overruled(decisions, request.settings)
     by = "the pictures, the codec and the budget" if resolved.codec is not None else "the pictures and the budget"
-    reasons += (f"by {by}: {' '.join(f'{key}={value}' for key, value in values.items())}",) if values else ()
+    reasons += (f"by {by}: {' '.join(f'{key}={value}' for key, value in decisions.items())}",) if decisions else ()
     for line in reasons:
         on_progress(Progress("chosen", note=line))
     return resolved, dataset, reasons
 
 
 def _check_used(recipe: Recipe, settings: Sequence[str]) -> None:
-    """Errors: `InputError` for one of `settings` that does nothing beside the others, in the method or in that of a stage."""
+    """Errors: `InputError` for one of `settings` of a method, or of a stage's method, that has no effect beside the others."""
     methods = {"method.": recipe.method} | {f"stages.{stage.name}.method.": stage.method for stage in recipe.stages}
     for key in (setting.partition("=")[0].strip() for setting in settings):
         for prefix, method in methods.items():
@@ -69,17 +69,17 @@ def _check_used(recipe: Recipe, settings: Sequence[str]) -> None:
                 raise InputError(f"{key} would do nothing here: {reason}; leave it out")
 
 
-def _check_overruled(values: Mapping[str, Any], settings: Sequence[str]) -> None:
-    """Errors: `InputError` for one of `settings` that `values` resolve otherwise, since a codec's latents take no other."""
+def _check_overruled(decisions: Mapping[str, Any], settings: Sequence[str]) -> None:
+    """Errors: `InputError` for one of `settings` that `decisions` replaced, since the codec's latents allow no other value."""
     for key, _, text in (setting.partition("=") for setting in settings):
-        if key.strip() in values and text.strip() != AUTO:
+        if key.strip() in decisions and text.strip() != AUTO:
             raise InputError(
-                f"{key}={text} does not fit the codec's latents, which take {key}={values[key.strip()]}; leave it out"
+                f"{key}={text} does not fit the codec's latents, which take {key}={decisions[key.strip()]}; leave it out"
             )
 
 
 def _context(recipe: Recipe, dataset: Dataset) -> RunContext:
-    """What "auto" settings are resolved from."""
+    """The facts from which "auto" settings are resolved."""
     height, width, channels = dataset.shape
     smallest_class = 0
     if dataset.labels is not None and dataset.classes:
@@ -99,7 +99,10 @@ def _context(recipe: Recipe, dataset: Dataset) -> RunContext:
 
 
 def _compose(request: TrainRequest, over: Sequence[str] = (), common: bool = False) -> Recipe:
-    """The recipe of the request's preset; `over` are settings that belong to it, `common` leaves out what is the method's."""
+    """The recipe of the request's preset, with its settings and a budget.
+
+    `over` are settings that were chosen with the preset; `common` leaves out the settings of the method.
+    """
     images, minutes = request.images, request.minutes
     source = str(request.source) if isinstance(request.source, str | Path) else describe_source(request.source)
     recipe = compose(
@@ -115,32 +118,33 @@ def _compose(request: TrainRequest, over: Sequence[str] = (), common: bool = Fal
     if images is None and minutes is not None and recipe.budget.images is not None:
         recipe = recipe.model_copy(update={"budget": BudgetConfig(minutes=minutes)})
     if recipe.budget.images is None and recipe.budget.minutes is None:
-        recipe = recipe.model_copy(update={"budget": BudgetConfig(minutes=MINUTES)})
+        recipe = recipe.model_copy(update={"budget": BudgetConfig(minutes=DEFAULT_MINUTES)})
     return recipe
 
 
 def prepared_dataset(
     recipe: Recipe, on_progress: OnProgress, fingerprint: str | None = None, pictures: object = None
 ) -> Dataset:
-    """The prepared set of the recipe's source, or of `pictures` in memory; the main process prepares it, the others open it.
+    """The prepared set of the recipe's source, or of `pictures` in memory.
 
-    See `prepare_source` for `fingerprint`.
+    The main process prepares it, then the others open it. `fingerprint` is that of an earlier preparation, if any (see
+    `prepare_source`). Errors: `InputError` where the data cannot be prepared.
     """
     source = recipe.data.source if pictures is None else pictures
 
-    def ready() -> Dataset:
+    def open_dataset() -> Dataset:
         return prepare_source(source, recipe.data.options(), on_progress=on_progress, fingerprint=fingerprint)
 
-    first = ready() if parallel.is_main_process() else None
+    dataset = open_dataset() if parallel.is_main_process() else None
     parallel.wait_for_all()
-    return first or ready()
+    return dataset or open_dataset()
 
 
 def recorded_source(recipe: Recipe, dataset: Dataset, pictures: object = None) -> str:
-    """What the recipe names as its source, so that the run can be resumed from any folder.
+    """The source that the recipe records, such that the run can be resumed from any working directory.
 
-    A path becomes absolute; anything else stays. Of `pictures` in memory, which cannot be read again, the prepared folder is
-    named.
+    A path becomes absolute; names and addresses stay. For `pictures` in memory, which a later process cannot read, it is the
+    folder of the prepared set.
     """
     if pictures is not None:
         return str(dataset.path.resolve())
@@ -152,7 +156,11 @@ def recorded_source(recipe: Recipe, dataset: Dataset, pictures: object = None) -
 
 
 def _resolve(recipe: Recipe, dataset: Dataset, source: str) -> Recipe:
-    """What the recipe left open, as this data and this processor decide it; `source` is recorded."""
+    """The recipe with facts about the data, and with values for "auto" that depend on data and machine.
+
+    `source` is what it records as the source of its data. Errors: `InputError` for a run in `init_from` or `codec` that does
+    not fit.
+    """
     height, width, channels = dataset.shape
     data = {
         "source": source,
@@ -172,7 +180,8 @@ def _resolve(recipe: Recipe, dataset: Dataset, source: str) -> Recipe:
         if own_channels != channels:
             raise InputError(
                 f"{source_run.path} draws pictures of {own_channels} channel(s), these have {channels}; set "
-                f"data.channels={own_channels}, or leave init_from out"
+                f"data.channels={own_channels}, "
+                "or leave init_from out"
             )
     update = {"data": recipe.data.model_copy(update=data), "precision": number_format, "init_from": init_from}
     if recipe.codec is not None:
@@ -185,7 +194,7 @@ def _resolve(recipe: Recipe, dataset: Dataset, source: str) -> Recipe:
 def check_processes(recipe: Recipe, size_is_fixed: bool = False) -> None:
     """Errors: `InputError` where the processes cannot share the chunks of a batch equally.
 
-    `size_is_fixed`: batch.size cannot change, since the run goes on.
+    `size_is_fixed` says that batch.size cannot change, as in a run that is resumed; the error then proposes something else.
     """
     processes, chunks, size = parallel.process_count(), recipe.batch.chunks, recipe.batch.size
     if chunks % processes:

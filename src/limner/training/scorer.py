@@ -1,4 +1,4 @@
-"""Scores while a method trains."""
+"""Scores of a method while it trains."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ from limner.metrics.features.pixels import ImageSubset
 from limner.metrics.stats.moments import Moments
 
 MIN_HELD_OUT_IMAGES = 32
-"""With fewer held-out images, scores in training compare with training images."""
+"""Where the validation split has fewer images, scores while training compare samples with training images instead."""
 
 
 class ValidationScorer:
-    """Scores a method while it trains: Fréchet distance to the validation split, never to the test split."""
+    """Scores a method while it trains, by the Fréchet distance of its samples to the validation split in the judge's features.
+
+    The test split is never used, since the scores decide which checkpoint is the best.
+    """
 
     def __init__(self, dataset: Dataset, count: int) -> None:
+        """`count` is the number of samples that are drawn for each score."""
         split = "val" if "val" in dataset.splits else "train"
-        if len(dataset.splits[split]) < MIN_HELD_OUT_IMAGES:  # too few to know even a mean by; the log says which were taken
+        if (
+            len(dataset.splits[split]) < MIN_HELD_OUT_IMAGES
+        ):  # too few to estimate even a mean; the log says which split is used
             split = "train"
         rows = shuffled_rows(dataset, split)[: 5000 if split == "train" else None]
         self.split, self.count, self.pictures = split, count, len(rows)
@@ -34,15 +40,16 @@ class ValidationScorer:
         self.null = frechet_null(self.real.features, min(count, len(rows)), repeats=5, m=len(rows)).mean
 
     def score(self, method: Method) -> dict[str, float]:
-        """`frechet`, its `null`, `coverage` where there are pictures enough, and `class_distance` where there are classes.
+        """`frechet`, its `null`, `coverage` where there are enough pictures, and `class_distance` where there are classes.
 
-        Of samples whose conditions, where the method takes any, are drawn by their seeds.
+        The conditions of the samples, where `method` takes any, are drawn by their seeds. `null` is the Fréchet distance that
+        as many real pictures have.
         """
         fake = generate_images(method, range(SCORED_SEEDS, SCORED_SEEDS + self.count), self.conditions)
-        observed = self.judge.outputs(fake)
-        scores = {"frechet": float(self.distance(Moments.of(observed.features))), "null": self.null}
+        outputs = self.judge.outputs(fake)
+        scores = {"frechet": float(self.distance(Moments.of(outputs.features))), "null": self.null}
         if min(len(fake), self.pictures) > COVERAGE_K:
-            scores["coverage"] = neighbours(observed.features[:1000], self.real.features[:1000]).coverage
-        if observed.logits is not None and self.real.logits is not None:
-            scores["class_distance"] = class_distance(observed.logits, self.real.logits)
+            scores["coverage"] = neighbours(outputs.features[:1000], self.real.features[:1000]).coverage
+        if outputs.logits is not None and self.real.logits is not None:
+            scores["class_distance"] = class_distance(outputs.logits, self.real.logits)
         return scores

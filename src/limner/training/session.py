@@ -1,4 +1,4 @@
-"""One session of training: from a new or an opened run to its end, its stop or its failure."""
+"""A session of training: starts or resumes a run, and ends it as done, stopped or failed."""
 
 from __future__ import annotations
 
@@ -33,18 +33,19 @@ from limner.training.scorer import ValidationScorer
 from limner.training.stages import Training, check_method
 from limner.training.train import ResumeRequest, TrainRequest, TrainResult
 
-ON_RESUME = ("batch.chunks", "on_nonfinite", "checkpoints.", "previews.", "score.")
-"""What may be changed when a run goes on, because it changes no weights (chunks: only what looks across a batch)."""
+RESUME_SETTINGS = ("batch.chunks", "on_nonfinite", "checkpoints.", "previews.", "score.")
+"""Settings, or beginnings of settings, that may change when a run is resumed, since the trained weights do not depend on them
+(on `batch.chunks` only through statistics over a chunk)."""
 
 
 def start_run(request: TrainRequest, on_progress: OnProgress) -> TrainResult:
-    """What `limner.training.train.train` does without `dry_run`. Errors: `InputError`."""
+    """Does the work of `limner.training.train.train` without `dry_run`. Errors: `InputError`, as described there."""
     with parallel.processes():
         recipe, dataset, why = resolve_request(request, on_progress)
-        accepts = check_method(recipe)  # what does not fit says so before a folder is made
+        accepts = check_method(recipe)  # settings that do not fit are refused before a folder is made
         label = request.name or f"{dataset.name}-{Path(recipe.preset).stem}"
-        made = str(Run.create(request.out, label, recipe).path) if parallel.is_main_process() else ""
-        run = Run(Path(parallel.broadcast_object(made)))
+        folder = str(Run.create(request.out, label, recipe).path) if parallel.is_main_process() else ""
+        run = Run(Path(parallel.broadcast_object(folder)))
         if parallel.is_main_process():
             run.write_status("starting", images=0)
             write_json(run.path / "provenance.json", provenance(recipe, dataset))
@@ -53,12 +54,12 @@ def start_run(request: TrainRequest, on_progress: OnProgress) -> TrainResult:
                 run.write_captions(captions)
             for line in why:
                 run.log(line)
-        with _alone(run):
+        with _lock(run):
             return _train(run, recipe, dataset, on_progress).model_copy(update={"why": why})
 
 
 def resume_run(request: ResumeRequest, on_progress: OnProgress) -> TrainResult:
-    """What `limner.training.train.resume` does. Errors: `InputError`."""
+    """Does the work of `limner.training.train.resume`. Errors: `InputError`, as described there."""
     run = Run.open(request.run)
     with parallel.processes():
         recipe = run.recipe()
@@ -68,18 +69,18 @@ def resume_run(request: ResumeRequest, on_progress: OnProgress) -> TrainResult:
                 f"{public_address(recipe.data.source)} is no longer what {run.path} was trained on (its fingerprint "
                 f"differs); bring the pictures back, or start a new run with init_from={run.path}"
             )
-        with _alone(run):
-            recipe = _go_on(run, recipe, request.images, request.minutes, request.settings)
+        with _lock(run):
+            recipe = _change_plan(run, recipe, request.images, request.minutes, request.settings)
             return _train(run, recipe, dataset, on_progress)
 
 
-def _alone(run: Run) -> AbstractContextManager[None]:
-    """The run's lock, held by the process that writes."""
+def _lock(run: Run) -> AbstractContextManager[None]:
+    """Holds the run's lock in the main process, the only one that writes."""
     return run.locked() if parallel.is_main_process() else nullcontext()
 
 
 def _train(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> TrainResult:
-    """Trains, and leaves the run's status, log and report telling the truth, whatever happens."""
+    """Trains, and records in the run's status and log how it ended, whatever the error."""
     configure_for_computation()
     try:
         if parallel.is_main_process():
@@ -93,7 +94,7 @@ def _train(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) 
 
 
 def _write_failure(run: Run, error: BaseException, source: str) -> None:
-    """Status and log of a run that ended with `error`; they show nothing secret of the `source`, where it is an address."""
+    """Writes status and log of a run that ended with `error`, without what is secret in `source`, where it is an address."""
     newest = run.checkpoints()[-1:]
     state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     run.write_status(state, images=newest[0].images if newest else 0, error=public_text(str(error), source))
@@ -104,7 +105,7 @@ def _write_failure(run: Run, error: BaseException, source: str) -> None:
 
 
 def _train_in_memory(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> TrainResult:
-    """Trains; memory that does not suffice, wherever it ran out, is something that a person can mend."""
+    """Trains; turns an error for lack of memory into an `InputError` that names the setting to change."""
     try:
         return _train_from_newest(run, recipe, dataset, on_progress)
     except Exception as error:
@@ -114,7 +115,7 @@ def _train_in_memory(run: Run, recipe: Recipe, dataset: Dataset, on_progress: On
 
 
 def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> TrainResult:
-    """Trains from the newest checkpoint, or from the beginning, to the end of the plan."""
+    """Trains from the newest checkpoint, or from the start where there is none, to the end of the plan."""
     scorer = _prepare_scorer(run, recipe, dataset, on_progress) if recipe.score.points and parallel.is_main_process() else None
     newest = run.checkpoints()[-1:]
     training = Training(run, recipe, dataset, newest[0] if newest else None)
@@ -126,11 +127,11 @@ def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: 
         training.plan.rows.append((0, recipe.budget.images))
     if parallel.is_main_process():
         run.log(f"training from {training.state.images} images on {precision.processor()} in {recipe.precision}")
-    ended, losses = _train_with_rollback(training, scorer, on_progress)
+    end, losses = _train_with_rollback(training, scorer, on_progress)
     state = training.state
     if parallel.is_main_process():
-        # A checkpoint's own second is when it was saved; what came after it is not lost, only not counted.
-        run.write_status(ended, images=state.images, seconds=state.seconds, total=training.plan.total(state.images))
+        # The status has the seconds up to here; those in the last checkpoint end when it was saved.
+        run.write_status(end, images=state.images, seconds=state.seconds, total=training.plan.total(state.images))
         write_report(run.path)
     return TrainResult(
         run=run.path,
@@ -139,14 +140,14 @@ def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: 
         images_per_second=state.images / max(state.seconds, 1e-9),
         parameters=training.parameter_counts(),
         losses=losses,
-        state=ended,
+        state=end,
         preset=recipe.preset,
         why=(),
     )
 
 
 def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> Scorer:
-    """What scores the run while it trains; the run's provenance and log say which judge and which images."""
+    """The function that scores the method while it trains; provenance and log of the run say by which judge and images."""
     on_progress(Progress("preparing the judge"))
     scorer = ValidationScorer(dataset, recipe.score.count)
     scored_on = {"split": scorer.split, "pictures": scorer.pictures}
@@ -158,9 +159,10 @@ def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnP
 def _train_with_rollback(
     training: Training, scorer: Scorer | None, on_progress: OnProgress
 ) -> tuple[Literal["done", "stopped"], dict[str, float]]:
-    """`train_to_end`, going back once where a loss is not finite and the recipe says so.
+    """`train_to_end`, repeated once from the last checkpoint where a loss is not finite and ``on_nonfinite`` is "rollback".
 
-    What was measured of the costs of scores and of looks at held-out images starts anew then; one more may be afforded.
+    Measured costs of scores and of held-out losses are forgotten then, so that there may be one point more than the recipe
+    allows. Errors: `InputError` where a loss is not finite and there is no (second) rollback.
     """
     run, recipe = training.run, training.recipe
     while True:
@@ -177,13 +179,13 @@ def _train_with_rollback(
             if parallel.is_main_process():
                 run.log(f"{what}; going back once: {where}")
             training.restore(newest[0])
-            training.draw_otherwise()
+            training.change_draws()
             if parallel.is_main_process():
                 run.delete_after(training.state.images)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch (on a card or on the CPU) or Python ran out of memory."""
+    """Whether torch (on a GPU or on the CPU) or Python ran out of memory."""
     texts = ("can't allocate memory", "not enough memory")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
@@ -191,7 +193,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory_error(run: Run, recipe: Recipe) -> InputError:
-    """One line that names the `batch.chunks` to try."""
+    """The error that names the value of `batch.chunks` to try next."""
     size, chunks = recipe.batch.size, recipe.batch.chunks
     more = next((n for n in range(chunks + 1, size + 1) if size % n == 0), None)
     if more is None:
@@ -199,21 +201,25 @@ def out_of_memory_error(run: Run, recipe: Recipe) -> InputError:
     return InputError(f"out of memory with batch.chunks={chunks}; try `limner resume {run.path} batch.chunks={more}`")
 
 
-def _go_on(run: Run, recipe: Recipe, images: int | None, minutes: float | None, settings: Sequence[str]) -> Recipe:
-    """The recipe with what is to change from here on, written down as a segment before it is used."""
+def _change_plan(run: Run, recipe: Recipe, images: int | None, minutes: float | None, settings: Sequence[str]) -> Recipe:
+    """The recipe with a new budget and changed `settings`, written to the run as a segment before training uses it.
+
+    Errors: `InputError` for a setting that may not change, and for a total budget that is used up already.
+    """
     for setting in settings:
-        if not setting.startswith(ON_RESUME):
+        if not setting.startswith(RESUME_SETTINGS):
             raise InputError(
-                f"'{setting}' cannot change while a run goes on ({', '.join(ON_RESUME)} can); start a new one with init_from="
+                f"'{setting}' cannot change while a run goes on ({', '.join(RESUME_SETTINGS)} can); start a new one with "
+                "init_from="
             )
-    there = run.checkpoints()
-    start = there[-1].images if there else 0
+    checkpoints = run.checkpoints()
+    start = checkpoints[-1].images if checkpoints else 0
     if images is not None and images <= start:
         raise InputError(f"{run.path} has seen {start} images already; --images is the new total, so give more than that")
     if minutes is not None and (images is not None or minutes <= 0):
         if images is None:
             raise InputError(f"--minutes is the new total, so give more than {minutes:g}")
-        minutes = None  # as `train` has it: a budget in images says more
+        minutes = None  # as in `train`, a budget in images takes precedence
     if images is None and minutes is None and not settings:
         check_processes(recipe, size_is_fixed=True)
         return recipe
@@ -223,30 +229,35 @@ def _go_on(run: Run, recipe: Recipe, images: int | None, minutes: float | None, 
     chunks = tree["batch"]["chunks"] if tree["batch"]["chunks"] != recipe.batch.chunks else None
     tree["segments"].append(Segment(start=start, images=images, minutes=minutes, chunks=chunks).model_dump(mode="json"))
     changed = parse_recipe(tree, str(run.path))
-    check_processes(changed, size_is_fixed=True)  # before anything is written down
+    check_processes(changed, size_is_fixed=True)  # before anything is written
     if parallel.is_main_process():
         run.write_recipe(changed)
         if images is not None or minutes is not None:
-            run.replan(start, images if images is not None else _in_images(run, start, minutes or 0.0, changed.batch.size))
-    parallel.wait_for_all()  # nobody reads the plan before it is written
+            run.replan(
+                start, images if images is not None else _minutes_to_images(run, start, minutes or 0.0, changed.batch.size)
+            )
+    parallel.wait_for_all()  # no process reads the plan before it is written
     return changed
 
 
-def _in_images(run: Run, start: int, minutes: float, batch: int) -> int | None:
-    """A new total in minutes, by the speed so far; the clock corrects it on the way. None where nothing was measured yet."""
+def _minutes_to_images(run: Run, start: int, minutes: float, batch: int) -> int | None:
+    """The total of images that a total of `minutes` allows at the speed of the first `start` images; None where that is 0.
+
+    Training corrects it later by the clock. Errors: `InputError` where the run has trained for so long already.
+    """
     if start == 0:
         return None
     seconds = float(run.checkpoints()[-1].state()["seconds"])
-    left = 60 * minutes - seconds
-    if left <= 0:
+    seconds_left = 60 * minutes - seconds
+    if seconds_left <= 0:
         raise InputError(
             f"{run.path} has trained for {seconds / 60:.1f} minutes already; --minutes is the new total, so give more"
         )
-    return start + max(1, round(start / seconds * left / batch)) * batch
+    return start + max(1, round(start / seconds * seconds_left / batch)) * batch
 
 
 def provenance(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
-    """What is needed to understand, much later, where a run came from."""
+    """What made the run, for whoever reads it later: command, versions, hardware, precision, data and seed."""
     import numpy
     import PIL
     import pydantic

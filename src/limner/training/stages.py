@@ -27,7 +27,7 @@ from limner.training.ema import Ema
 from limner.training.step import Stepper
 
 FIT_STREAM = 1000
-"""The reading of the training split that `Method.fit_at_start` and `fit_at_checkpoint` use; no phase draws from it."""
+"""Number of the stream of training images that `Method.fit_at_start` and `fit_at_checkpoint` use; no phase draws from it."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class StageTraining:
 
 
 class Training:
-    """A run in training: what it was told, how far it is, and the stage that it is in."""
+    """A run in training: its recipe and data, how far it is, and the stage that is being trained."""
 
     def __init__(self, run: Run, recipe: Recipe, dataset: Dataset, checkpoint: Checkpoint | None = None) -> None:
-        """At the run's beginning, or where `checkpoint` left it."""
+        """At the start of the run, or at the state in `checkpoint`."""
         self.run, self.recipe, self.dataset = run, recipe, dataset
         self.device = precision.device()
         self.feed = Feed(dataset, "train", self.device, recipe.seed, recipe.data.mirror)
@@ -52,7 +52,7 @@ class Training:
         self.restore(checkpoint)
 
     def restore(self, checkpoint: Checkpoint | None) -> None:
-        """Builds the stage's networks, their average and their optimisers: fresh, or as the checkpoint left them."""
+        """Builds the stage's networks, their average and their optimisers, new or with the state in `checkpoint`."""
         finished_stages = sum(share == 0 for _, share, _ in self.stages)  # those that come trained, from another run
         self.state = TrainState(**checkpoint.state()) if checkpoint else TrainState(stage=finished_stages)
         codec = codec_weights(self.recipe) if finished_stages and not checkpoint else None
@@ -63,13 +63,16 @@ class Training:
             load_weights(ema.method, checkpoint.tensors("ema"), checkpoint.path, averaged(method))
             self.stage.stepper.load_state(checkpoint.tensors("optim"))
 
-    def draw_otherwise(self) -> None:
-        """From here on, other random draws: after a loss that was not finite, the same ones would lead there again."""
+    def change_draws(self) -> None:
+        """Changes all random draws from here on. After a loss that was not finite the same draws would lead to it again."""
         self.state.rollbacks += 1
         self.stage.stepper.seed = self._step_seed()
 
     def progress(self) -> float:
-        """Of the current stage's share of the budget, 0..1; from where the stage began: a longer budget stretches it."""
+        """The fraction of the current stage's share of the budget that is used, 0..1.
+
+        It is counted from the image at which the stage began, so that a longer budget lengthens the stages not yet finished.
+        """
         total = self.plan.total(self.state.images)
         if total is None:
             return 0.0
@@ -78,7 +81,7 @@ class Training:
         return min((self.state.images - start) / (end - start), 1.0) if end > start else 1.0
 
     def position(self) -> StepContext:
-        """Where the next step stands."""
+        """Where the run stands before its next step."""
         return StepContext(self.state.images, self.progress())
 
     def finished(self) -> bool:
@@ -90,10 +93,10 @@ class Training:
         return self.state.stage < len(self.stages) - 1 and self.progress() >= 1.0
 
     def start_next_stage(self) -> None:
-        """The stage's averaged method becomes the next stage's frozen codec."""
-        ended = self.stage.ema.method
-        ended.fit_at_checkpoint(self.fit_batches())
-        weights, names = ended.state_dict(), averaged(ended)
+        """Builds the next stage, with this stage's method at its averaged weights as the frozen codec."""
+        method = self.stage.ema.method
+        method.fit_at_checkpoint(self.fit_batches())
+        weights, names = method.state_dict(), averaged(method)
         self.state.stage += 1
         self.state.stage_start = self.state.images
         self.stage = self._build_stage({name: weights[name] for name in names})
@@ -104,7 +107,7 @@ class Training:
         self.stage = self._build_stage()
 
     def remember_latents(self) -> None:
-        """A frozen codec encodes every training image once; the result is kept in the cache, under the codec's digest."""
+        """Has the feed encode every training image once by the frozen codec, and cache the latents under the codec's digest."""
         codec = self.stage.method.codec
         if isinstance(codec, Pixels):
             self.feed.remember(None)
@@ -115,7 +118,7 @@ class Training:
     def update_average(self) -> None:
         """Moves the averaged weights after one more batch.
 
-        Half-life as a share of the budget, ramped up at the start so that early weights are forgotten.
+        The half-life is a share of the budget, and shorter at the start, so that the first weights are forgotten.
         """
         ema = self.recipe.ema
         images = self.state.images - self.state.stage_start
@@ -132,7 +135,7 @@ class Training:
             start += 64
 
     def save(self) -> Checkpoint:
-        """Writes a whole checkpoint; older ones go, but for the best and as many as the recipe keeps."""
+        """Writes a complete checkpoint, and removes older ones but the best and as many of the newest as the recipe keeps."""
         method, ema = self.stage.method, self.stage.ema.method
         mean = ema.state_dict()
         parts = {
@@ -144,12 +147,12 @@ class Training:
         self.run.prune(self.recipe.checkpoints.keep)
         try:
             self.feed.keep()
-        except InputError as error:  # a run can do without; the next one will encode again
+        except InputError as error:  # training does not need the file; the next run encodes again
             self.run.log(f"latents are not kept: {error}")
         return checkpoint
 
     def parameter_counts(self) -> dict[str, int]:
-        """Parameters of each player, and in all (`total`); frozen biases are in the published counts, and in these."""
+        """Number of parameters of each player and of all (`total`). Frozen biases count, as they do in published counts."""
         method = self.stage.method
         counts = {
             name: sum(weight.numel() for weight in method.get_submodule(player.module).parameters())
@@ -158,7 +161,7 @@ class Training:
         return counts | {"total": sum(counts.values())}
 
     def _build_stage(self, codec: Mapping[str, Tensor] | None = None) -> StageTraining:
-        """The stage's networks, untrained; `codec` holds the weights of the frozen codec below them."""
+        """The stage with initial weights, or those of `init_from`; `codec` holds the weights of its frozen codec, if any."""
         recipe, state = self.recipe, self.state
         seeds.seed_all(recipe.seed, "init", state.stage)
         method = build_method(recipe, recipe.data.spec(), state.stage)
@@ -178,13 +181,16 @@ class Training:
         return StageTraining(method, Ema(method), stepper)
 
     def _step_seed(self) -> int:
-        """Drives every draw of a step; another one after each rollback."""
+        """The seed of every draw in a step; a different one after each rollback."""
         rollbacks = self.state.rollbacks
         return seeds.fold(self.recipe.seed, "rollback", rollbacks) if rollbacks else self.recipe.seed
 
 
 def _load_initial_weights(method: Method, run: str) -> None:
-    """Starts from the weights of `run`: the averaged ones where there is an average (a discriminator has none)."""
+    """Loads the weights of `run` into `method`: averaged weights where there are any, which discriminators have not.
+
+    Errors: `InputError` where the weights do not fit.
+    """
     source = Run.open(run).checkpoint()
     try:
         load_weights(method, source.tensors("model") | source.tensors("ema"), source.path)
@@ -193,9 +199,9 @@ def _load_initial_weights(method: Method, run: str) -> None:
 
 
 def check_method(recipe: Recipe) -> frozenset[ConditionKind]:
-    """Builds the last stage's method without memory for its weights; the conditions that it accepts.
+    """Builds the last stage's method without memory for its weights, and returns the conditions that it accepts.
 
-    Errors: `InputError` for settings that do not fit.
+    Errors: `InputError` for settings that do not go together or do not fit the data.
     """
     with torch.device("meta"):
         return build_method(recipe, recipe.data.spec()).accepts

@@ -1,4 +1,4 @@
-"""Verbs: `train` and `resume`."""
+"""Verbs: train a generator, and resume its training."""
 
 from __future__ import annotations
 
@@ -7,96 +7,106 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from limner.core.fields import Cli, OutputFolder, RunPath, Settings, Source
+from limner.core.fields import RUN_HELP, SOURCE_HELP, Cli, OutputFolder, RunPath, Settings, Source
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
 AUTO = "auto"
-STOPPED = 130
-"""The exit code of a command that was interrupted, with everything saved."""
+"""The value of `preset` that has one chosen, and of settings that a run decides when it starts."""
+EXIT_CODE_STOPPED = 130
+"""The exit code of a command that was stopped before its end, with everything saved: 128 + SIGINT, as shells have it."""
 
 
 class TrainRequest(Request):
-    """Train a generator on a set of pictures."""
+    """Train a generator on pictures."""
 
-    source: Annotated[Source, Cli("SRC", is_argument=True)] = Field(
-        description="A name ('limner data list'), a folder, an archive, a set's file; or the address of one."
+    source: Annotated[Source, Cli("SRC", is_argument=True)] = Field(description=SOURCE_HELP)
+    settings: Settings = Field((), description="Settings of the recipe, such as method.width=32 or data.size=64.")
+    preset: str = Field(
+        AUTO, description="A preset of 'limner methods', or a recipe file; auto chooses by pictures and budget."
     )
-    settings: Settings = Field((), description="Any setting of the recipe.")
-    preset: str = Field(AUTO, description="How to train; 'limner methods' lists them, 'auto' chooses.")
-    out: Annotated[OutputFolder, Cli("DIR")] = Field(Path("runs"), description="The folder of all runs.")
-    images: int | None = Field(None, description="Budget: so many images seen in all.")
-    minutes: float | None = Field(None, description="Budget: so many minutes of training.")
-    seed: int | None = Field(None, description="Decides everything that is drawn.")
-    name: str | None = Field(None, description="The run's name; default: a number, the data and the preset.")
-    dry_run: bool = Field(False, description="Say what would be done, how long and how large; train nothing.")
+    out: Annotated[OutputFolder, Cli("DIR")] = Field(Path("runs"), description="Folder that holds the runs.")
+    images: int | None = Field(None, description="Budget: training images to see in all.")
+    minutes: float | None = Field(None, description="Budget: minutes to train.")
+    seed: int | None = Field(None, description="Seed of every random draw; default: that of the preset, usually 0.")
+    name: str | None = Field(None, description="Name of the run after its number; default: the data and the preset.")
+    dry_run: bool = Field(False, description="Print recipe, memory and time of the training, and train nothing.")
 
 
 class ResumeRequest(Request):
-    """Go on with a run exactly where it stopped.
+    """Resume a run from its last checkpoint.
 
-    With --images or --minutes it goes on for longer: the number is the new total.
+    --images or --minutes sets a new total budget, so that a finished run can train for longer.
     """
 
-    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description="The folder of a run.")
-    settings: Settings = Field((), description="Any setting of the recipe.")
-    images: int | None = Field(None, description="Budget: so many images seen in all.")
-    minutes: float | None = Field(None, description="Budget: so many minutes of training.")
+    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
+    settings: Settings = Field(
+        (), description="Settings that may change in a run: batch.chunks, on_nonfinite, checkpoints., previews. or score.KEY."
+    )
+    images: int | None = Field(None, description="New total budget in training images.")
+    minutes: float | None = Field(None, description="New total budget in minutes.")
 
 
 class TrainResult(Result):
-    """What became of a run."""
+    """A run after its training, or after it was stopped."""
 
     run: Path
     images: int
-    """Seen in training."""
+    """Training images seen in all."""
     seconds: float
+    """Of training, over all sessions, without pauses."""
     images_per_second: float
     parameters: dict[str, int]
-    """Of each player, and in all (`total`)."""
+    """Number of parameters of each player, and of all players (`total`)."""
     losses: dict[str, float]
+    """The mean loss of each player in the last row of metrics."""
     state: Literal["done", "stopped"]
+    """Whether the budget is used up ("done"), or training was interrupted before that and can be resumed ("stopped")."""
     preset: str
     why: tuple[str, ...]
-    """What was chosen for the person, and the reasons."""
+    """What was chosen automatically, with the reasons."""
 
     @property
     def exit_code(self) -> int:
         """130 where training was stopped before its end."""
-        return STOPPED if self.state == "stopped" else 0
+        return EXIT_CODE_STOPPED if self.state == "stopped" else 0
 
     @property
     def picture(self) -> Path | None:
-        """The newest preview. Previews are named by the images seen; the sheet of real pictures beside them is not."""
+        """The newest preview. Its file is named by the number of images seen; reals.png beside it shows real images."""
         return max(self.run.glob("previews/[0-9]*.png"), key=lambda path: int(path.stem), default=None)
 
 
 class DryRunResult(Result):
-    """What training would do. `stages` says so of every stage that would be trained; the rest is of all together."""
+    """What training would do. `stages` has a row for each stage that would be trained; other fields are about all stages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: dict[str, Any]
-    """With nothing left open."""
+    """The recipe, with every "auto" resolved."""
     why: tuple[str, ...]
+    """What was chosen automatically, with the reasons."""
     stages: list[dict[str, Any]]
     parameters: dict[str, int]
+    """Number of parameters of each player, and of all players (`total`)."""
     weights_bytes: int
+    """Of the last stage's weights in float32, its frozen codec included."""
     memory: int
-    """Bytes, at most."""
+    """Peak memory in bytes, measured over the timed steps."""
     images_per_second: float
     images: int
     seconds_estimate: float
     data: dict[str, Any]
+    """`path` and `shape` (height, width, channels) of the prepared set, and the number of pictures of each of its `splits`."""
 
 
 def train(request: TrainRequest, on_progress: OnProgress) -> TrainResult | DryRunResult:
-    """Trains a preset on the pictures of a source and leaves a run folder.
+    """Trains a method on the pictures of a source, and writes a run folder.
 
-    `preset` may be a name, a recipe file, or "auto", which chooses by the pictures and the budget and says why. `images` or
-    `minutes` is the budget; `settings` are ``key=value`` over the preset's own. With `dry_run`, a few steps are timed and
-    nothing is left. Errors: `InputError` where the person can mend something; what was saved until then stays, and `resume`
-    goes on from there.
+    `preset` is a name, a recipe file, or "auto", which chooses a preset by the pictures and the budget and says why. The budget
+    is `images` or `minutes`; `settings` replace settings of the preset. With `dry_run` a few steps are timed, and no run folder
+    is written. Errors: `InputError` for settings that cannot be used, data that cannot be read, too little memory and a loss
+    that is not finite. What was saved until then stays, and `resume` continues from there.
     """
     if request.dry_run:
         from limner.training.dry_run import estimate_training
@@ -108,9 +118,10 @@ def train(request: TrainRequest, on_progress: OnProgress) -> TrainResult | DryRu
 
 
 def resume(request: ResumeRequest, on_progress: OnProgress) -> TrainResult:
-    """Goes on with a run exactly where its last checkpoint is (from its recipe, where there is none yet).
+    """Continues training from the last checkpoint of a run, or from the start where it has none yet.
 
-    With `images` or `minutes`, the number is the new total, and the schedules go on towards it. Errors: `InputError`.
+    The result is the same, to the bit, as if the run had not been interrupted. With `images` or `minutes` as the new total
+    budget, schedules continue towards that. Errors: `InputError` as for `train`, and where the data are no longer the same.
     """
     from limner.training.session import resume_run
 

@@ -1,1 +1,1 @@
-"""Prints the results of verbs for a person."""
+"""Prints the results of verbs as text."""

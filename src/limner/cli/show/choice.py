@@ -1,4 +1,4 @@
-"""Which function prints a result for a person; a result without one is printed field by field."""
+"""The table of the functions that print results; a result without one is printed field by field."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from limner.tasks.sample import SampleResult
 from limner.tasks.traverse import TraverseResult
 from limner.training.train import DryRunResult, TrainResult
 
-SHOW: Mapping[type[Result], Callable[[Any], None]] = {
+PRINTERS: Mapping[type[Result], Callable[[Any], None]] = {
     AnalysisResult: show_judgements,
     ClassifyResult: show_classification,
     CompareResult: show_comparison,
@@ -57,18 +57,19 @@ SHOW: Mapping[type[Result], Callable[[Any], None]] = {
     TrainResult: show_outcome,
     TraverseResult: show_traversal,
 }
+"""Result -> the function that prints it."""
 
 
 def show(result: Result) -> None:
-    """Prints `result` on stdout for a person."""
-    printer = SHOW.get(type(result))
+    """Prints `result` on stdout as text."""
+    printer = PRINTERS.get(type(result))
     if printer is not None:
         printer(result)
     else:
-        print_pairs([(name, value if name == "shape" else _listed(value)) for name, value in result.items()])
+        print_pairs([(name, value if name == "shape" else _join_numbers(value)) for name, value in result.items()])
 
 
-def _listed(value: Any) -> Any:
-    """`value`; of a list of numbers, which would be taken for a shape, its numbers with commas."""
+def _join_numbers(value: Any) -> Any:
+    """A list of whole numbers as text with commas, since `format_value` would print it as a shape; other values unchanged."""
     is_list_of_numbers = isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(one, int) for one in value)
     return ", ".join(format_value(one) for one in value) if is_list_of_numbers else value

@@ -1,22 +1,24 @@
-"""Prints the data sets known by name, and what is in a source of pictures."""
+"""Prints the list of data sets, and the content of a source of pictures."""
 
 from __future__ import annotations
 
 from limner.cli.show.tables import Answer, format_duration, print_pairs, print_table
 
 MAX_CLASSES = 12
+"""Classes that are printed with their counts."""
 MAX_REJECTED = 10
+"""Pictures that are printed with the reason why they cannot be used."""
 CHANNEL_WORDS = {1: "grey", 3: "colour", 4: "colour with transparency"}
 
 
 def show_sets(answer: Answer) -> None:
-    """The answer of `data list`."""
+    """Prints the result of `data list`."""
     rows = [[one["name"], one["line"], one["where"] or "to download"] for one in answer["sets"]]
     print_table(["name", "what it is", "where"], rows)
 
 
 def show_pictures(answer: Answer) -> None:
-    """The answer of `data check` and `data prepare`."""
+    """Prints the result of `data check` and of `data prepare`."""
     rejected = answer.get("rejected") or []
     duplicates = answer.get("duplicates") or {}
     print_pairs(

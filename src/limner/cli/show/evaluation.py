@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from limner.cli.show.tables import ABSENT, Answer, format_duration, format_value, print_pairs, print_table
+from limner.cli.show.tables import MISSING_VALUE, Answer, format_duration, format_value, print_pairs, print_table
 
 MAX_CHECKPOINTS = 8
 """Columns of the table of scores over time; the last checkpoints are shown."""
 
 
 def show_metrics(answer: Answer) -> None:
-    """The answer of `evaluate`."""
+    """Prints the result of `evaluate`."""
     keys = ("value", "error", "null", "z", "p")
     scores = [[name, *(score.get(key) for key in keys)] for name, score in answer["metrics"].items()]
     print_table(["metric", "value", "± error", "null", "z", "p"], scores)
@@ -34,6 +34,7 @@ def show_metrics(answer: Answer) -> None:
 
 
 def _what_was_judged(answer: Answer) -> str:
+    """``2,000 pictures against 1,000 real ones (digits, test)``."""
     count, reference = f"{answer['count']:,}", answer["reference"]
     if reference["split"] == "drawn":
         return f"{count} scenes of one object, drawn with independent factors"
@@ -51,7 +52,7 @@ def _draws(number: int) -> str:
 
 
 def show_comparison(answer: Answer) -> None:
-    """The answer of `compare`."""
+    """Prints the result of `compare`."""
     from limner.evaluation.compare_page import sentences
 
     runs = answer["table"]
@@ -82,5 +83,5 @@ def show_comparison(answer: Answer) -> None:
 def _with_error(score: Answer | None) -> str:
     """``0.42 ± 0.03``."""
     if score is None:
-        return ABSENT
+        return MISSING_VALUE
     return format_value(score["value"]) + (f" ± {score['error']:.2g}" if score["error"] is not None else "")

@@ -6,7 +6,7 @@ from limner.cli.show.tables import Answer, print_pairs, print_table
 
 
 def show_study(answer: Answer) -> None:
-    """The answer of `rate RUN…` and of `rate STUDY --serve`."""
+    """Prints the result of `rate RUN…` and of `rate STUDY --serve`."""
     reals = answer["reals"]
     print_pairs(
         [
@@ -29,7 +29,7 @@ def show_study(answer: Answer) -> None:
 
 
 def show_judgements(answer: Answer) -> None:
-    """The answer of `rate STUDY --analyse`: how well people tell real from generated, and which of two runs they prefer."""
+    """Prints the result of `rate STUDY --analyse`: how well people recognise generated pictures, and which run they prefer."""
     people, judgements = answer["people"], answer["judgements"]
     print(
         f"{people['kept']} of {people['answered']} people, {judgements['kept']:,} judgements; "

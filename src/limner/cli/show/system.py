@@ -1,4 +1,4 @@
-"""Prints what the machine offers, the methods, and the runs."""
+"""Prints the description of the machine, the methods, and the runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from limner.cli.show.tables import Answer, format_size, print_pairs, print_table
 
 
 def show_doctor(answer: Answer) -> None:
+    """Prints the result of `doctor`."""
     installed = [name for name, is_there in answer["extras"].items() if is_there]
     missing = [name for name, is_there in answer["extras"].items() if not is_there]
     data = ", ".join(f"{name} ({path})" for name, path in answer["data"].items())
@@ -29,12 +30,13 @@ def show_doctor(answer: Answer) -> None:
 
 
 def show_methods(answer: Answer) -> None:
+    """Prints the result of `methods`."""
     keys = ("name", "family", "line", "paper")
     print_table(["preset", "family", "what it is", "paper"], [[row[key] for key in keys] for row in answer["methods"]])
 
 
 def show_runs(answer: Answer) -> None:
-    """The answer of `runs`."""
+    """Prints the result of `runs`."""
     runs = answer["runs"]
     if not runs:
         print("no runs here")
@@ -45,9 +47,10 @@ def show_runs(answer: Answer) -> None:
 
 
 def show_pruned(answer: Answer) -> None:
-    """The answer of `runs prune`."""
+    """Prints the result of `runs prune`."""
     print(f"removed {len(answer['removed'])} checkpoints")
 
 
 def show_report(answer: Answer) -> None:
+    """Prints the result of `report`."""
     print(answer["report"])

@@ -1,4 +1,4 @@
-"""Numbers, durations, sizes and tables as text, in the form in which every verb prints them."""
+"""Formats numbers, durations and sizes, and prints tables, in the form that all verbs share."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from typing import Any
 from limner.core.verb import Result, is_empty
 
 Answer = Mapping[str, Any] | Result
-"""What a verb answers, or a part of it: what ``--json`` prints."""
+"""The result of a verb, or a part of it."""
 
-ABSENT = "–"
+MISSING_VALUE = "–"
+"""Stands in a cell of a table that has no value."""
 MAX_ROWS = 20
-"""Rows of a list that a person reads; the rest are counted, and printed whole with ``--json``."""
+"""Rows of a list that are printed; of the rest only the number. ``--json`` prints all."""
 
 
 def format_duration(seconds: float | None) -> str:
-    """8 s, 1 min 20 s, 2 h 5 min."""
+    """A duration in words.
+
+    >>> format_duration(8), format_duration(80), format_duration(7500)
+    ('8.0 s', '1 min 20 s', '2 h 5 min')
+    """
     if seconds is None:
-        return ABSENT
+        return MISSING_VALUE
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -31,9 +36,13 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_size(size: float | None) -> str:
-    """Bytes as 3.2 GiB."""
+    """A number of bytes with its unit.
+
+    >>> format_size(3_435_973_837)
+    '3.2 GiB'
+    """
     if size is None:
-        return ABSENT
+        return MISSING_VALUE
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
@@ -42,9 +51,13 @@ def format_size(size: float | None) -> str:
 
 
 def format_value(value: Any) -> str:
-    """One value as it stands in a table's cell: 1,234, 0.5, yes, 28×28×1, ``train 90, val 10``."""
+    """One value as the text of a table's cell.
+
+    >>> [format_value(value) for value in (1234, 0.5, True, [28, 28, 1], {"train": 90, "val": 10}, None)]
+    ['1,234', '0.5', 'yes', '28×28×1', 'train 90, val 10', '–']
+    """
     if value is None or value == "":
-        return ABSENT
+        return MISSING_VALUE
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -52,7 +65,7 @@ def format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {format_value(inner)}" for key, inner in value.items()) or ABSENT
+        return ", ".join(f"{key} {format_value(inner)}" for key, inner in value.items()) or MISSING_VALUE
     if isinstance(value, Sequence) and not isinstance(value, str):
         of_numbers = all(isinstance(part, int) and not isinstance(part, bool) for part in value)  # a shape
         return "×".join(map(str, value)) if of_numbers else ", ".join(map(format_value, value))
@@ -60,7 +73,7 @@ def format_value(value: Any) -> str:
 
 
 def print_pairs(pairs: Sequence[tuple[str, Any]]) -> None:
-    """Prints `name  value` under each other; names without a value are left out."""
+    """Prints a line with name and value for each pair that has a value."""
     rows = [(name, format_value(value)) for name, value in pairs if not is_empty(value)]
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
@@ -68,7 +81,7 @@ def print_pairs(pairs: Sequence[tuple[str, Any]]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Prints `rows` of raw values under the heads `columns`."""
+    """Prints a table with `columns` as its header; the values of `rows` are formatted by `format_value`."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -81,6 +94,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def print_rest(count: int) -> None:
-    """Says how many rows beyond `MAX_ROWS` were not printed, where there are any."""
+    """Prints how many of `count` rows were left out beyond `MAX_ROWS`, if any."""
     if count > MAX_ROWS:
         print(f"… and {count - MAX_ROWS} more (all of them with --json)")

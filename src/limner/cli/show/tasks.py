@@ -6,16 +6,17 @@ from pathlib import Path
 
 from limner.cli.show.tables import MAX_ROWS, Answer, format_duration, format_value, print_pairs, print_rest, print_table
 
-READERS = {
+READOUT_NAMES = {
     "probe": "linear probe on latents",
     "knn": "nearest neighbours on latents",
     "pixels_probe": "linear probe on raw pixels",
     "pixels_knn": "nearest neighbours on raw pixels",
 }
-"""How `classify` reads a label, in words."""
+"""The procedures by which `classify` predicts classes, in words."""
 
 
 def show_samples(answer: Answer) -> None:
+    """Prints the result of `sample`."""
     files = answer.get("files") or []
     print_pairs(
         [
@@ -28,6 +29,7 @@ def show_samples(answer: Answer) -> None:
 
 
 def show_reconstructions(answer: Answer) -> None:
+    """Prints the result of `reconstruct`."""
     psnr, ssim = answer["psnr"], answer["ssim"]
     classes = answer["classes"] or [None] * len(psnr)
     for name, label, decibels, index in list(zip(answer["images"], classes, psnr, ssim, strict=True))[:MAX_ROWS]:
@@ -35,7 +37,7 @@ def show_reconstructions(answer: Answer) -> None:
     print_rest(len(psnr))
     print_pairs(
         [
-            ("by", {"encoder": "the encoder", "inversion": "looking for the latents"}[answer["method"]]),
+            ("by", {"encoder": "the encoder", "inversion": "a search for the latents"}[answer["method"]]),
             ("psnr", f"{sum(psnr) / len(psnr):.2f} dB on average, {min(psnr):.2f} at worst"),
             ("ssim", f"{sum(ssim) / len(ssim):.3f} on average, {min(ssim):.3f} at worst"),
             *_closing_lines(answer),
@@ -44,10 +46,12 @@ def show_reconstructions(answer: Answer) -> None:
 
 
 def show_interpolation(answer: Answer) -> None:
+    """Prints the result of `interpolate`."""
     print_pairs([("pictures", _files_in(answer["files"])), ("path", answer["path"]), *_closing_lines(answer)])
 
 
 def show_traversal(answer: Answer) -> None:
+    """Prints the result of `traverse`."""
     deviations = answer["deviations"]
     ends = f"{deviations[0]:g} to {deviations[-1]:g} standard deviations"
     print_pairs(
@@ -61,6 +65,7 @@ def show_traversal(answer: Answer) -> None:
 
 
 def show_embedding(answer: Answer) -> None:
+    """Prints the result of `embed`."""
     print_pairs(
         [
             ("file", answer["file"]),
@@ -73,14 +78,15 @@ def show_embedding(answer: Answer) -> None:
 
 
 def show_classification(answer: Answer) -> None:
+    """Prints the result of `classify`."""
     for row in answer["labels"][:MAX_ROWS]:
         print(f"{row['label']}  {row['probability']:.0%}  {row['file']}")
     print_rest(len(answer["labels"]))
     rows = []
-    for reader, share in answer["accuracy"].items():
+    for readout, share in answer["accuracy"].items():
         value, low, high = (f"{share[key]:.2%}" for key in ("value", "low", "high"))
-        rows.append([READERS[reader], value, f"{low} to {high}"])
-    print_table(["read by", "right", "95 % interval"], rows)
+        rows.append([READOUT_NAMES[readout], value, f"{low} to {high}"])
+    print_table(["method", "accuracy", "95 % interval"], rows)
     counts, splits = answer["counts"], answer["splits"]
     print(f"{counts['train']:,} pictures to learn from, {counts['test']:,} to test on ({answer['data']}, {splits['test']})")
     print_pairs(_closing_lines(answer))
@@ -92,7 +98,7 @@ def _files_in(files: list[str]) -> str:
 
 
 def _closing_lines(answer: Answer) -> list[tuple[str, str | None]]:
-    """What these verbs end with: how pictures were made to fit, the sheet to look at, and the time it took."""
+    """The last lines of all these verbs: how pictures were changed to fit, the sheet, and the time."""
     return [
         ("prepared", _preparation(answer)),
         ("sheet", answer.get("sheet")),
@@ -101,7 +107,7 @@ def _closing_lines(answer: Answer) -> list[tuple[str, str | None]]:
 
 
 def _preparation(answer: Answer) -> str | None:
-    """One line about pictures that were brought to the size and mode of the run's data."""
+    """A line about pictures that were changed to the size and mode of the run's data; None where there are none."""
     changes = list(answer["prepared"].items())
     if not changes:
         return None

@@ -1,4 +1,4 @@
-"""Prints the plan of a training run, and what became of it."""
+"""Prints the plan of a training run, and its result."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from limner.cli.show.tables import Answer, format_duration, format_size, print_p
 
 
 def show_plan(answer: Answer) -> None:
-    """The answer of `train --dry-run`."""
+    """Prints the result of `train --dry-run`."""
     import yaml
 
     print_pairs(
@@ -38,7 +38,7 @@ def _stage_row(stage: Answer) -> list[object]:
 
 
 def show_outcome(answer: Answer) -> None:
-    """The answer of `train` and `resume`."""
+    """Prints the result of `train` and of `resume`."""
     run = answer["run"]
     was_stopped = answer["state"] == "stopped"
     duration = format_duration(answer["seconds"])

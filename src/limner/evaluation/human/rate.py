@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from limner.core.errors import InputError
-from limner.core.fields import Cli, Names, OutputFolder, RunOrPictures, Source
+from limner.core.fields import CHECKPOINT_HELP, Cli, Names, OutputFolder, RunOrPictures, Source
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 from limner.evaluation.human.study_types import (
@@ -32,23 +32,23 @@ class RateRequest(Request):
     """
 
     what: Annotated[list[RunOrPictures], Cli("RUN…|STUDY|FILE…", is_argument=True)] = Field(
-        default_factory=list, description="Runs, folders of pictures or .npz files; or a study."
+        default_factory=list, description="Runs, folders or files of pictures, such as .npz; or the folder of a study."
     )
-    data: Annotated[Source | None, Cli("SRC")] = Field(
-        None, description="Where real pictures come from; default: the run's own."
+    data: Annotated[Source | None, Cli("SRC")] = Field(None, description="Real pictures to show; default: the run's own data.")
+    count: int | None = Field(None, description="Pictures of each run that one person judges in one part; default 15.")
+    tasks: Names | None = Field(None, description="Parts of the study, of timed, untimed and pairs; default: all.")
+    exposure: Annotated[int | None, Cli("MS")] = Field(
+        None, description="Milliseconds for which a timed picture is shown; default 500."
     )
-    count: int | None = Field(None, description="Pictures of each run that a person judges at a time; default 15.")
-    tasks: Names | None = Field(None, description="Of timed, untimed, pairs; default: all.")
-    exposure: Annotated[int | None, Cli("MS")] = Field(None, description="How long a timed picture is seen; default 500.")
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description="Which saved state to use.")
-    seed: int | None = Field(None, description="Decides pictures and order; another seed, other pictures.")
+    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
+    seed: int | None = Field(None, description="Seed that decides which pictures are shown, and in which order.")
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
-        None, description="The study's folder; default: a new one in studies."
+        None, description="Folder of the new study; default: one in studies."
     )
     serve: bool = Field(False, description="Show the page on this machine and keep the answers, until Ctrl-C.")
-    port: int | None = Field(None, description="Where it is shown: 127.0.0.1:PORT; default 8420, 0 is any.")
-    analyse: bool = Field(False, description="Say what follows from a study's answers.")
-    html: bool = Field(False, description="With --analyse: also as a page, in the study.")
+    port: int | None = Field(None, description="With --serve: the port on 127.0.0.1; default 8420, 0 is any free one.")
+    analyse: bool = Field(False, description="Analyse the answers of a study.")
+    html: bool = Field(False, description="With --analyse: also write a page into the folder of the study.")
 
     @model_validator(mode="after")
     def _check_purpose(self) -> RateRequest:
