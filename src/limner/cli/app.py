@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import typer
 
 from limner.cli.command import help_text, make_command
 from limner.cli.door import FAILED, INTERRUPTED, MENDABLE, complain
 from limner.core.errors import InputError
+from limner.core.table import PackageWarning
 from limner.verbs import GROUPS, VERBS
 
 COMMON_FLAGS = ("--json", "-h", "--help")
@@ -21,11 +25,14 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 def make_app(words: Sequence[str]) -> typer.Typer:
     """An application that knows every verb by its name and help, and the options of that one with which `words` begin.
 
-    The options of all would take a third of the time that help may take.
+    The options of all would take a third of the time that help may take. Errors: `InputError` where that verb is of an
+    installed package that cannot be loaded; without it, such a verb is left out with a warning.
     """
     app = _typer_app("Train, judge and use image generators on your own pictures.")
     groups = {name: _typer_app(text) for name, text in GROUPS.items()}
     asked = _verb_of(words)
+    if asked is not None:
+        VERBS[asked]  # an error here where it is of a package that cannot be loaded, whose verb is not among those below
     for name, verb in VERBS.items():
         group, _, rest = name.partition(" ")
         owner, own_name = (groups[group], rest) if group in groups else (app, name)
@@ -91,13 +98,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0, 1, 2 or 130 (see `limner.cli.door`)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run(words or ["--help"])
+        with _warnings_in_one_line():
+            code = _run(words or ["--help"])
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has gone (`limner runs | head`): quietly stop, and keep Python from complaining as it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return code
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Inside, a warning about an installed package is a line like an error's, without the place in limner's code."""
+    usual = warnings.formatwarning
+
+    def formatted(message: Warning | str, category: type[Warning], *place: Any, **named: Any) -> str:
+        return f"limner: {message}\n" if issubclass(category, PackageWarning) else usual(message, category, *place, **named)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _run(words: list[str]) -> int:
