@@ -26,6 +26,7 @@ _HOMES = {
     "Progress": "limner.core.progress",
     "Recipe": "limner.recipes.recipe",
     "Run": "limner.runs.run",
+    "SOURCES": "limner.data.sources",
     "VERBS": "limner.verbs",
     "load": "limner.runs.model",
     "open_dataset": "limner.data.dataset",

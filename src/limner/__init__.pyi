@@ -8,6 +8,7 @@ from limner.core.errors import InputError as InputError
 from limner.core.progress import OnProgress
 from limner.core.progress import Progress as Progress
 from limner.data.dataset import open_dataset as open_dataset
+from limner.data.sources import SOURCES as SOURCES
 from limner.evaluation.compare import CompareResult as CompareResult
 from limner.evaluation.evaluate import EvaluateResult as EvaluateResult
 from limner.evaluation.human.rate import AnalysisResult as AnalysisResult
@@ -60,6 +61,7 @@ __all__ = [
     "ReportResult",
     "Run",
     "RunsResult",
+    "SOURCES",
     "SampleResult",
     "StudyResult",
     "TrainResult",
