@@ -73,9 +73,9 @@ def test_a_caption_and_a_choice_of_how_to_draw_change_the_picture(run: Path) -> 
 
 def test_a_misspelt_choice_is_refused(run: Path) -> None:
     with pytest.raises(limner.InputError, match="'sprad'; did you mean 'spread'"):
-        limner.sample(run, sprad=0)
+        limner.sample(run, sampling={"sprad": 0})
     with pytest.raises(limner.InputError, match="spread -1 is out of range"):
-        limner.sample(run, spread=-1)
+        limner.sample(run, sampling={"spread": -1})
     with pytest.raises(limner.InputError, match=r"has no sampling setting 'truncation' \(there are: spread\)"):
         limner.sample(run, truncation=0.5)
 
@@ -120,8 +120,7 @@ def test_the_tiles_of_a_sheet_are_pictures(tmp_path: Path, out: Path) -> None:
     path = tmp_path / "pets.8x8.sheet.png"
     Image.fromarray(sheet).save(path)
     assert limner.check(path).images == 24
-    prepared = limner.prepare(path)
-    data = limner.open_dataset(prepared.path)
+    data = limner.open_dataset(Path(limner.prepare(path).path))
     assert data.name == "pets"
     tiles = {sheet[y : y + 8, x : x + 8].tobytes() for y in range(0, 48, 8) for x in range(0, 32, 8)}
     assert {image.tobytes() for image in data.images.gather(np.arange(24))} == tiles

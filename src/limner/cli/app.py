@@ -30,13 +30,13 @@ def make_app(words: Sequence[str]) -> typer.Typer:
     """
     app = _typer_app("Train, judge and use image generators on your own pictures.")
     groups = {name: _typer_app(text) for name, text in GROUPS.items()}
-    asked = _verb_of(words)
-    if asked is not None:
-        VERBS[asked]  # an error here where it is of a package that cannot be loaded, whose verb is not among those below
+    chosen_verb = _verb_of(words)
+    if chosen_verb is not None:
+        VERBS[chosen_verb]  # an error here where it is of a package that cannot be loaded, whose verb is not among those below
     for name, verb in VERBS.items():
         group, _, rest = name.partition(" ")
         owner, own_name = (groups[group], rest) if group in groups else (app, name)
-        function = make_command(verb) if name == asked else _placeholder()
+        function = make_command(verb) if name == chosen_verb else _placeholder()
         owner.command(own_name, help=help_text(verb), context_settings=CONTEXT)(function)
     for name, group_app in groups.items():
         app.add_typer(group_app, name=name)
@@ -113,10 +113,10 @@ def _warnings_in_one_line() -> Iterator[None]:
     """Inside, a warning about an installed package is a line like an error's, without the place in limner's code."""
     usual = warnings.formatwarning
 
-    def formatted(message: Warning | str, category: type[Warning], *place: Any, **named: Any) -> str:
-        return f"limner: {message}\n" if issubclass(category, PackageWarning) else usual(message, category, *place, **named)
+    def format_warning(message: Warning | str, category: type[Warning], *place: Any, **keywords: Any) -> str:
+        return f"limner: {message}\n" if issubclass(category, PackageWarning) else usual(message, category, *place, **keywords)
 
-    warnings.formatwarning = formatted
+    warnings.formatwarning = format_warning
     try:
         yield
     finally:
