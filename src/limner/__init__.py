@@ -26,7 +26,9 @@ _HOMES = {
     "Progress": "limner.core.progress",
     "Recipe": "limner.recipes.recipe",
     "Run": "limner.runs.run",
+    "SOURCES": "limner.data.sources",
     "VERBS": "limner.verbs",
+    "invert": "limner.tasks.inversion",
     "load": "limner.runs.model",
     "open_dataset": "limner.data.dataset",
 }

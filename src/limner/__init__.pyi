@@ -8,6 +8,7 @@ from limner.core.errors import InputError as InputError
 from limner.core.progress import OnProgress
 from limner.core.progress import Progress as Progress
 from limner.data.dataset import open_dataset as open_dataset
+from limner.data.sources import SOURCES as SOURCES
 from limner.evaluation.compare import CompareResult as CompareResult
 from limner.evaluation.evaluate import EvaluateResult as EvaluateResult
 from limner.evaluation.human.rate import AnalysisResult as AnalysisResult
@@ -25,6 +26,7 @@ from limner.tasks.data_sets import PicturesResult as PicturesResult
 from limner.tasks.doctor import DoctorResult as DoctorResult
 from limner.tasks.embed import EmbedResult as EmbedResult
 from limner.tasks.interpolate import InterpolateResult as InterpolateResult
+from limner.tasks.inversion import invert as invert
 from limner.tasks.methods import MethodsResult as MethodsResult
 from limner.tasks.reconstruct import ReconstructResult as ReconstructResult
 from limner.tasks.report import ReportResult as ReportResult
@@ -60,6 +62,7 @@ __all__ = [
     "ReportResult",
     "Run",
     "RunsResult",
+    "SOURCES",
     "SampleResult",
     "StudyResult",
     "TrainResult",
@@ -72,6 +75,7 @@ __all__ = [
     "embed",
     "evaluate",
     "interpolate",
+    "invert",
     "list_methods",
     "list_runs",
     "list_sets",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import limner
 import made
 from limner.core.errors import InputError
 from limner.core.progress import OnProgress, silent
+from limner.core.table import PackageWarning
 from limner.data.arrays import CifarSource, IdxSource
 from limner.data.folders import ImageSource
 from limner.data.listing import Arrays, Listing
@@ -158,7 +160,7 @@ def test_a_kind_of_others_is_fetched_from_an_address(pix: Path) -> None:
         system.rm("/set", recursive=True)
 
 
-def test_an_entry_point_that_is_broken_is_named_only_where_it_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_package_that_cannot_be_loaded_is_passed_over_and_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Broken:
         name, dist = "broken", None
 
@@ -166,10 +168,18 @@ def test_an_entry_point_that_is_broken_is_named_only_where_it_is_asked(monkeypat
             raise ImportError("no module named pox")
 
     monkeypatch.setattr(SOURCES, "_entries", {"broken": Broken()})
-    assert prepare("digits", limit=20).name == "digits"
+    monkeypatch.setattr(SOURCES, "_faults", {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert prepare("digits", limit=20).name == "digits", "a built-in name is recognised before any package is loaded"
     made.folder(tmp_path / "set", {"a": 2})
-    with pytest.raises(InputError, match="'broken' of an installed package cannot be loaded"):
-        prepare(tmp_path / "set")
+    fault = r"'broken' of an installed package cannot be loaded \(ImportError: no module named pox\)"
+    with pytest.warns(PackageWarning, match=fault):
+        assert prepare(tmp_path / "set").name == "set"
+    made.write(tmp_path / "cats.pox", b"")
+    for source in (tmp_path / "cats.pox", "nowhere", 3):
+        with pytest.raises(InputError, match=fault):
+            prepare(source)
 
 
 def test_an_array_is_trained_on_resumed_and_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import typer
 
 from limner.cli.command import help_text, make_command
 from limner.cli.door import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER_ERROR, exit_with_error
 from limner.core.errors import InputError
+from limner.core.table import PackageWarning
 from limner.verbs import GROUPS, VERBS
 
 COMMON_FLAGS = ("--json", "-h", "--help")
@@ -21,15 +25,18 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 def make_app(words: Sequence[str]) -> typer.Typer:
     """An application with every verb by its name and help, and with the options of the verb with which `words` begin.
 
-    The options of all verbs would take a third of the time in which help has to appear.
+    The options of all would take a third of the time that help may take. Errors: `InputError` where that verb is of an
+    installed package that cannot be loaded; without it, such a verb is left out with a warning.
     """
     app = _typer_app("Train, judge and use image generators on your own pictures.")
     groups = {name: _typer_app(text) for name, text in GROUPS.items()}
-    own_verb = _verb_of(words)
+    chosen_verb = _verb_of(words)
+    if chosen_verb is not None:
+        VERBS[chosen_verb]  # an error here where it is of a package that cannot be loaded, whose verb is not among those below
     for name, verb in VERBS.items():
         group, _, rest = name.partition(" ")
         owner, own_name = (groups[group], rest) if group in groups else (app, name)
-        function = make_command(verb) if name == own_verb else _placeholder()
+        function = make_command(verb) if name == chosen_verb else _placeholder()
         owner.command(own_name, help=help_text(verb), context_settings=CONTEXT)(function)
     for name, group_app in groups.items():
         app.add_typer(group_app, name=name)
@@ -99,13 +106,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run(words or ["--help"])
+        with _warnings_in_one_line():
+            code = _run(words or ["--help"])
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has closed its end, as in `limner runs | head`. Without this, Python would print an error as it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     return code
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Inside, a warning about an installed package is a line like an error's, without the place in limner's code."""
+    usual = warnings.formatwarning
+
+    def format_warning(message: Warning | str, category: type[Warning], *place: Any, **keywords: Any) -> str:
+        return f"limner: {message}\n" if issubclass(category, PackageWarning) else usual(message, category, *place, **keywords)
+
+    warnings.formatwarning = format_warning
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _run(words: list[str]) -> int:

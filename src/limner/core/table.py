@@ -1,12 +1,16 @@
 """Tables of methods, presets, metrics, detectors, sources and verbs, to which other packages can add rows.
 
-A table's own rows are written in the source, so that a reader and a type checker can follow them. More rows come from
-`register`, and from the entry points of installed packages (the group of the table in their metadata). Entry points are read
-only when a name is looked up that is not among the other rows, or when the table is iterated over.
+A table's own rows are literal, so that a reader and a type checker can follow them. More rows come by `register`, or from an
+installed package that names them under the table's entry point group: those are loaded when a name is asked for that is not
+among the others, or when all rows are.
+
+A package that cannot be loaded takes nothing else with it. Where its row is asked for by name that is an error; where all rows
+are, the row is left out with a warning.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -18,11 +22,18 @@ if TYPE_CHECKING:
 Row = TypeVar("Row")
 
 
+class PackageWarning(UserWarning):
+    """An installed package names a row of a table that cannot be used."""
+
+
 class Table(Mapping[str, Row], Generic[Row]):
     """A mapping of names to rows, in this order: the table's own, those of entry points, those that were registered.
 
-    `rows` are the table's own, `kind` is the type of a row, and `group` is the name of the group of entry points, such as
-    ``limner.metrics``.
+    A name in the table whose row cannot be loaded is `in` it, and `table[name]` is an `InputError` that says why; it is not
+    among the names that the table lists.
+
+    `rows` are the table's own. `kind` is the type that every row has, and `group` the entry point group whose entries are such
+    rows, such as ``limner.metrics``.
 
     >>> table = Table("limner.examples", int, {"one": 1})
     >>> table.register("two", 2)
@@ -34,11 +45,12 @@ class Table(Mapping[str, Row], Generic[Row]):
         self.group, self.kind, self.own = group, kind, dict(rows)
         self._registered: dict[str, Row] = {}
         self._loaded: dict[str, Row] = {}
+        self._faults: dict[str, str] = {}
         self._entries: dict[str, EntryPoint] | None = None
 
     def register(self, name: str, row: Row) -> None:
-        """Adds a row until the process ends. Errors: `InputError` for a name that is taken, or a `row` of another type."""
-        if name in self.own or name in self._registered:
+        """Adds a row for the rest of this process. Errors: `InputError` for a name that is taken, or no row."""
+        if name in self:
             raise InputError(f"'{name}' is taken in {self.group}; choose another name")
         self._registered[name] = self._check(name, row, "what was registered")
 
@@ -50,37 +62,64 @@ class Table(Mapping[str, Row], Generic[Row]):
         for rows in (self.own, self._registered, self._loaded):
             if name in rows:
                 return rows[name]
-        self._loaded[name] = self._load(self._entry_points()[name])
+        if name in self._faults:
+            raise InputError(self._faults[name])
+        try:
+            self._loaded[name] = self._load(self._entry_points()[name])
+        except InputError as fault:
+            self._faults[name] = str(fault)
+            raise
         return self._loaded[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self.own or name in self._registered or name in self._entry_points()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys([*self.own, *self._entry_points(), *self._registered]))
+        names = dict.fromkeys([*self.own, *self._entry_points(), *self._registered])
+        return filter(self._is_usable, names)  # one after the other: whoever finds a row early loads no package
 
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def _entry_points(self) -> Mapping[str, EntryPoint]:
-        """Name -> entry point. They are read once, since reading the metadata of all packages takes some milliseconds."""
-        if self._entries is None:
-            from importlib.metadata import entry_points  # here, since importing it takes 40 ms
+    def faults(self) -> list[str]:
+        """A sentence about each row of a package that cannot be loaded: whose it is, and why."""
+        list(self)  # loads all
+        return list(self._faults.values())
 
-            self._entries = {point.name: point for point in entry_points(group=self.group)}
+    def _is_usable(self, name: str) -> bool:
+        """Whether there is a row; warns, once, of a package whose row cannot be loaded."""
+        if name in self._faults:
+            return False
+        try:
+            self[name]
+        except InputError as fault:
+            warnings.warn(str(fault), PackageWarning, stacklevel=3)
+            return False
+        return True
+
+    def _entry_points(self) -> Mapping[str, EntryPoint]:
+        """By name. Of two that have one name the first is taken, and none that has the name of a row of the table's own."""
+        if self._entries is None:  # asked once: reading the metadata of every installed package takes milliseconds
+            from importlib.metadata import entry_points  # and importing that module takes forty
+
+            self._entries = {}
+            for point in entry_points(group=self.group):
+                if point.name in self.own or point.name in self._entries:
+                    reason = f"'{point.name}' of {_owner(point)} is not used, since that name is taken in {self.group}"
+                    warnings.warn(reason, PackageWarning, stacklevel=3)
+                else:
+                    self._entries[point.name] = point
         return self._entries
 
     def _load(self, point: EntryPoint) -> Row:
-        """The row of an entry point. Errors: `InputError` where it cannot be imported, or is no row of this table."""
-        where = f"the package '{point.dist.name}'" if point.dist is not None else "an installed package"
         try:
             row = point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(
-                f"'{point.name}' of {where} cannot be loaded ({type(error).__name__}: {error}); repair that package, or "
-                "uninstall it"
+                f"'{point.name}' of {_owner(point)} cannot be loaded ({reason}); repair that package, or uninstall it"
             ) from error
-        return self._check(point.name, row, where)
+        return self._check(point.name, row, _owner(point))
 
     def _check(self, name: str, row: Row, where: str) -> Row:
         """`row` itself. Errors: `InputError` where it has another type than `kind`."""
@@ -89,3 +128,8 @@ class Table(Mapping[str, Row], Generic[Row]):
                 f"'{name}' of {where} is no row of {self.group}: it is {type(row).__name__}, not {self.kind.__name__}"
             )
         return row
+
+
+def _owner(point: EntryPoint) -> str:
+    """The package that names the entry point, for a message."""
+    return f"the package '{point.dist.name}'" if point.dist is not None else "an installed package"

@@ -145,13 +145,18 @@ def _kinds_in_order() -> Iterator[SourceKind]:
 
 def _why_no_file(label: str) -> str:
     lines = ", ".join(kind.line for kind in SOURCES.values() if kind.endings)
-    return f"{label} is one file, and of no kind that holds a set of pictures; give a folder of pictures, {lines}"
+    return f"{label} is one file, and of no kind that holds a set of pictures; give a folder of pictures, {lines}{_faults()}"
+
+
+def _faults() -> str:
+    """The end of a message about a source that no kind recognises: a kind that could not be loaded might have."""
+    return "".join(f"; {fault}" for fault in SOURCES.faults())
 
 
 def _why_no_source(source: object, place: object) -> str:
     if not isinstance(place, str | Path):
         lines = "; ".join(kind.line for kind in SOURCES.values())
-        return f"an object of the type {type(source).__name__} is no source of pictures; give one of: {lines}"
+        return f"an object of the type {type(source).__name__} is no source of pictures; give one of: {lines}{_faults()}"
     path = Path(place)
     if path.exists():
         return _why_no_file(str(path))
@@ -161,7 +166,7 @@ def _why_no_source(source: object, place: object) -> str:
             "options again, which makes it anew"
         )
     hint = nearest(str(source), BUILT_IN) or f"; give a folder, an archive, or one of {', '.join(BUILT_IN)}"
-    return f"there is no '{source}', neither as a path nor as a data set's name{hint}"
+    return f"there is no '{source}', neither as a path nor as a data set's name{hint}{_faults()}"
 
 
 class BuiltInSource(DataSource):

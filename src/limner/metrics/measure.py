@@ -53,6 +53,7 @@ def resolve_names(names: Sequence[str]) -> list[str]:
         if name == DISENTANGLEMENT:
             resolved += metrics_of(LatentMetric)
         elif name in METRICS:
+            METRICS[name]  # an error here, and not after the samples are drawn, where its package cannot be loaded
             resolved.append(name)
         else:
             all_names = [*METRICS, DISENTANGLEMENT]

@@ -1,74 +1,77 @@
-"""`letters`: a Gaussian whose mean picture depends on how often each letter stands in the caption.
+"""`letters`: pictures are Gaussian around a mean that depends on which pairs of letters stand in the caption.
 
-It is as small as a method can be: one player, one phase, one network. For captions that differ in their words it is a fair
-baseline: it says how much of a picture the mere letters of its caption explain.
+    p(x | caption) = N(mean(pairs), diag(deviation(pairs)²))
+
+It is as small as a method can be: one player, one phase, one network. As a baseline it says how much of a picture its caption
+explains to whoever cannot read, but has learned that captions with "bl" and "lu" in them belong to pictures with blue in them.
+Where a caption does not say where a thing is, the mean picture shows it as a faint cloud of its colour.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
-from limner.core.config import ConditionKind, DataSpec
-from limner.recipes.registry import Family, Preset
+import torch
+from torch import Tensor, nn
+
+from limner.core.capabilities import Codec
+from limner.core.cond import Batch, Cond
+from limner.core.config import DataSpec, Sampling
+from limner.core.method import Losses, Method, Phase, Player, StepContext
+from limner.core.seeds import noise
 from limner_plugin.config import LettersConfig, LettersSampling
 
-if TYPE_CHECKING:
-    from limner.core.capabilities import Codec
-    from limner.core.method import Method
+PAIRS = 1024
+"""Numbers that a pair of letters may get. Pairs of small letters get 26² different ones; a few others share theirs."""
 
 
-def build(config: LettersConfig, codec: Codec, spec: DataSpec) -> Method:
-    """The untrained method. torch is imported here, and not when limner lists its methods."""
-    import torch
-    from torch import Tensor, nn
-
-    from limner.core.cond import Batch, Cond
-    from limner.core.method import Losses, Method, Phase, Player, StepContext
-    from limner.core.seeds import noise
-
-    class Letters(Method):
-        """p(x | caption) = N(mean(caption), diag(sigma(caption)²)), over the codec's latents or the pixels."""
-
-        sampling_type = LettersSampling
-
-        def __init__(self) -> None:
-            super().__init__(codec)
-            self.accepts: frozenset[ConditionKind] = frozenset({"text"} if spec.caption_length else ())
-            entries = math.prod(codec.shape)
-            self.network = nn.Sequential(nn.Linear(257, config.width), nn.ReLU(), nn.Linear(config.width, 2 * entries))
-
-        def players(self) -> Mapping[str, Player]:
-            return {"letters": Player("network", config.optimiser)}
-
-        def phases(self) -> tuple[Phase, ...]:
-            return (Phase("likelihood", ("letters",)),)
-
-        def gaussian(self, count: int, text: Tensor | None) -> tuple[Tensor, Tensor]:
-            """Mean and log standard deviation, [count, entries] each; `text` [count, L] holds bytes + 1; 0 is padding."""
-            letters = torch.zeros(count, 257, device=self.device)
-            if text is not None:
-                letters.scatter_add_(1, text, torch.ones_like(text, dtype=letters.dtype))
-            letters = torch.cat([torch.zeros_like(letters[:, :1]), letters[:, 1:]], 1)  # padding says nothing
-            mean, log_sigma = self.network(letters).float().chunk(2, dim=1)
-            return mean, 3 * torch.tanh(log_sigma / 3)
-
-        def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
-            (batch,) = batches
-            target = codec.encode(batch.images).flatten(1)
-            mean, log_sigma = self.gaussian(len(batch), batch.cond.text if "text" in self.accepts else None)
-            nats = (0.5 * ((target - mean) / log_sigma.exp()).square() + log_sigma).mean(1)
-            return Losses({"letters": nats}, {"squared_error": (target - mean).square().mean(1)})
-
-        @torch.no_grad()
-        def sample(self, seeds: Sequence[int], cond: Cond, sampling: Any) -> Tensor:
-            mean, log_sigma = self.gaussian(len(seeds), cond.text if "text" in self.accepts else None)
-            drawn = mean + sampling.spread * log_sigma.exp() * noise(seeds, mean.shape[1]).to(self.device)
-            return codec.decode(drawn.view(len(seeds), *codec.shape)).clamp(-1, 1)
-
-    return Letters()
+def count_pairs(text: Tensor) -> Tensor:
+    """[B, L] of caption bytes, each + 1, and 0 behind the end -> [B, PAIRS]: how often each pair of letters stands there."""
+    first, second = text[:, :-1], text[:, 1:]
+    counts = torch.zeros(len(text), PAIRS, device=text.device)
+    return counts.scatter_add_(1, (31 * first + second) % PAIRS, (second > 0).float())
 
 
-FAMILY = Family(LettersConfig, LettersSampling, build, "a Gaussian picture for the letters of a caption", "an example")
-PRESET = Preset("letters", "what the letters of a caption say of a picture", "an example", recipe="method:\n  kind: letters\n")
+class Letters(Method):
+    """The method. `codec` is what it works in: the pixels, unless a recipe gives it the latents of an autoencoder."""
+
+    sampling_type = LettersSampling
+
+    def __init__(self, config: LettersConfig, codec: Codec, spec: DataSpec) -> None:
+        super().__init__(codec)
+        self.config = config
+        self.accepts = frozenset({"text"} if spec.caption_length else ())  # without captions: one mean for all pictures
+        hidden = nn.Linear(PAIRS, config.width)
+        self.network = nn.Sequential(hidden, nn.ReLU(), nn.Linear(config.width, 2 * math.prod(codec.shape)))
+
+    def players(self) -> Mapping[str, Player]:
+        """Which weights move, and by which optimiser."""
+        return {"letters": Player("network", self.config.optimiser)}
+
+    def phases(self) -> tuple[Phase, ...]:
+        """What happens in one iteration: one forward pass, after which the one player moves."""
+        return (Phase("likelihood", ("letters",)),)
+
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
+        """The negative log-likelihood of each picture, in nats per entry and without the constant log(2π)/2."""
+        (batch,) = batches
+        target = self.codec.encode(batch.images).flatten(1)
+        mean, log_deviation = self.gaussian(batch.cond, len(batch))
+        nats = 0.5 * ((target - mean) / log_deviation.exp()).square() + log_deviation
+        return Losses({"letters": nats.mean(1)}, logs={"squared_error": (target - mean).square().mean(1)})
+
+    @torch.no_grad()
+    def sample(self, seeds: Sequence[int], cond: Cond, sampling: Sampling) -> Tensor:
+        """[len(seeds), C, H, W] in [-1, 1]; picture i depends on seeds[i] and on row i of `cond` alone."""
+        assert isinstance(sampling, LettersSampling)
+        mean, log_deviation = self.gaussian(cond, len(seeds))
+        normal = noise(seeds, mean.shape[1]).to(self.device)
+        latents = mean + sampling.spread * log_deviation.exp() * normal
+        return self.codec.decode(latents.view(len(seeds), *self.codec.shape)).clamp(-1, 1)
+
+    def gaussian(self, cond: Cond, count: int) -> tuple[Tensor, Tensor]:
+        """Mean and log of the standard deviation of `count` pictures, [count, entries] each."""
+        pairs = torch.zeros(count, PAIRS, device=self.device) if cond.text is None else count_pairs(cond.text)
+        mean, log_deviation = self.network(pairs).float().chunk(2, dim=1)
+        return mean, log_deviation.clamp(min=-5)

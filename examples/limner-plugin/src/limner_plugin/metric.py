@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from limner.metrics.features.pixels import Source, take
+from limner.metrics.features.pixels import take
 from limner.metrics.metric import SampleMetric
+from limner.metrics.sides import Sides
 from limner.metrics.stats.score import Measurement
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from limner.metrics.sides import Sides
-
 MAX_PICTURES = 2_000
-"""Of each side that are looked at."""
+"""Pictures of each side that are looked at: enough for an error of a third of a grey level or so."""
 
 
-def measure(sides: Sides) -> Measurement:
+def measure_brightness(sides: Sides) -> Measurement:
     """|mean of the samples − mean of the real pictures|, of pixels in 0..255, with the standard error of the samples' mean."""
-    samples, real = _brightness(sides.sample_images), _brightness(sides.real_images)
-    error = float(samples.std(ddof=1) / len(samples) ** 0.5)
-    return Measurement(float(abs(samples.mean() - real.mean())), error)
-
-
-def _brightness(images: Source | None) -> NDArray[np.float64]:
-    """[N]: the mean of each picture."""
-    assert images is not None  # the row says that it needs images
-    brightness: NDArray[np.float64] = take(images, slice(0, MAX_PICTURES)).mean((1, 2, 3))
-    return brightness
+    samples, real = (take(images, slice(0, MAX_PICTURES)).mean((1, 2, 3)) for images in sides.images)
+    error = samples.std(ddof=1) / len(samples) ** 0.5 if len(samples) > 1 else None
+    return Measurement(abs(samples.mean() - real.mean()), error)
 
 
 METRIC = SampleMetric(
     better="lower",
     meaning="difference of the mean brightness, of pixels in 0..255",
-    measure=measure,
-    needs=("images",),
+    measure=measure_brightness,
+    needs=("images",),  # some comparisons are of features alone; there this metric is left out
     error="over samples",
     null="none",
     cost="seconds",
-    default=False,
-    since="brightness-1",
+    default=False,  # measured where it is asked for by name
+    since="brightness-1",  # to be changed with the values, so that no report with old ones is used again
 )

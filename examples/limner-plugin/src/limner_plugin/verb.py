@@ -1,4 +1,4 @@
-"""A verb: the mean of many samples, as a picture. What varies is grey in it, what never varies is sharp."""
+"""A verb: the mean of many samples, as one picture. What is the same in all of them is sharp in it, what varies is blurred."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from limner.core.fields import Cli, OutputFile, RunPath
 from limner.core.progress import OnProgress, Progress
 from limner.core.verb import Request, Result, Verb
 
+BATCH = 64
+"""Samples in memory at a time."""
+
 
 class AverageRequest(Request):
     """Draw the mean of many samples."""
 
     run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description="The folder of a run.")
-    count: int = Field(64, ge=1, le=10_000, description="Samples that are averaged.")
+    count: int = Field(64, ge=1, le=10_000, description="How many samples are averaged.")
     out: Annotated[OutputFile | None, Cli("FILE")] = Field(None, description="The picture; default: average.png in the run.")
 
 
 class AverageResult(Result):
     """The mean picture."""
 
-    picture_field: ClassVar[str | None] = "file"
+    picture_field: ClassVar[str | None] = "file"  # what a notebook shows
 
     file: str
     count: int
@@ -32,7 +35,7 @@ class AverageResult(Result):
 
 
 def average(request: AverageRequest, on_progress: OnProgress) -> AverageResult:
-    """Draws the samples of the first seeds and writes their mean. Errors: `InputError` where there is no such run."""
+    """Draws the samples of the first seeds and writes their mean. Errors: `InputError` where the run draws no pictures."""
     import numpy as np
 
     from limner.core.images import save_png
@@ -40,12 +43,12 @@ def average(request: AverageRequest, on_progress: OnProgress) -> AverageResult:
 
     model = load(request.run)
     total = np.zeros(model.shape)
-    for start in range(0, request.count, 64):
-        seeds = range(start, min(start + 64, request.count))
-        total += model.sample(seeds).astype(np.float64).sum(0)
+    for start in range(0, request.count, BATCH):
+        seeds = range(start, min(start + BATCH, request.count))
+        total += model.sample(seeds).sum(0, dtype=np.float64)
         on_progress(Progress("averaging", seeds.stop, request.count))
     mean = (total / request.count).round().astype(np.uint8)
-    path = Path(request.out or model.run.path / "average.png")
+    path: Path = request.out or model.run.path / "average.png"
     save_png(path, mean)
     return AverageResult(file=str(path), count=request.count, brightness=float(mean.mean()))
 
