@@ -86,7 +86,7 @@ def test_every_file_and_function_is_there() -> None:
 def test_each_part_names_what_it_speaks_of() -> None:
     """So that the test above cannot be content with a page that names nothing."""
     parts = sections(PAGE)
-    for heading in ("How a picture travels", "How a seed travels", "How a request travels"):
+    for heading in ("How a picture travels", "How a caption travels", "How a seed travels", "How a request travels"):
         steps = re.findall(r"^\d\. (.*(?:\n   .*)*)", parts[heading], re.M)
         assert 3 <= len(steps) <= 6
         assert sum(bool(re.search(r"`[\w/]+\.py: [\w.]+`", step)) for step in steps) >= len(steps) - 1, heading
