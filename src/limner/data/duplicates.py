@@ -25,7 +25,7 @@ _FLOOR, _SHARE, _SHIFT = 0.75, 0.06, 6
 
 @dataclass(frozen=True)
 class Signatures:
-    """What is kept of n pictures: SHA-256 [n, 32], all grey [n], brightness [n, 16, 16], red-green-blue [n, 4, 4, 3]."""
+    """What is remembered of n pictures: SHA-256 [n, 32], all grey [n], brightness [n, 16, 16], red-green-blue [n, 4, 4, 3]."""
 
     digest: NDArray[np.uint8]
     grey: NDArray[np.bool_]
@@ -34,6 +34,7 @@ class Signatures:
 
     @staticmethod
     def empty(count: int) -> Signatures:
+        """Room for those of `count` pictures."""
         return Signatures(
             np.zeros((count, 32), np.uint8),
             np.zeros(count, np.bool_),
@@ -46,6 +47,7 @@ class Signatures:
         return Signatures(self.digest[rows], self.grey[rows], self.luma[rows], self.tint[rows])
 
     def put(self, rows: NDArray[np.int64], other: Signatures) -> None:
+        """Takes `other` over as the `rows` [n] of these."""
         self.digest[rows], self.grey[rows], self.luma[rows], self.tint[rows] = other.digest, other.grey, other.luma, other.tint
 
 
@@ -100,19 +102,19 @@ class Groups:
     near: int
 
 
-def find_groups(found: Signatures, files: NDArray[np.uint8] | None) -> Groups:
+def find_groups(pictures: Signatures, files: NDArray[np.uint8] | None) -> Groups:
     """Groups of duplicates among n pictures; `files` [n, 32] are SHA-256 of the files' bytes, where they come from files."""
-    count = len(found.digest)
+    count = len(pictures.digest)
     parent = np.arange(count)
-    for digests in (found.digest, files):
+    for digests in (pictures.digest, files):
         if digests is not None:
             keys = np.ascontiguousarray(digests).view("V32")[:, 0]
             _, first, same = np.unique(keys, return_index=True, return_inverse=True)
             parent = _united(parent, np.arange(count), first[same])
-    kept = np.unique(parent)
-    left, right = _near_pairs(found.luma[kept], found.tint[kept])
-    whole = _united(parent, kept[left], kept[right])
-    return Groups(whole, count - len(kept), len(kept) - len(np.unique(whole)))
+    distinct = np.unique(parent)
+    left, right = _near_pairs(pictures.luma[distinct], pictures.tint[distinct])
+    whole = _united(parent, distinct[left], distinct[right])
+    return Groups(whole, count - len(distinct), len(distinct) - len(np.unique(whole)))
 
 
 def _united(parent: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ PIXEL_LIMIT = 89_478_485
 """Pictures with more pixels are refused from their header: the mark where Pillow warns of a decompression bomb."""
 
 # EPS and WMF start other programs; the rest are stubs that only say which other program could open them.
-_BARRED = frozenset({"EPS", "WMF", "MPEG", "HDF5", "GRIB", "BUFR", "PDF"})
+_REFUSED_FORMATS = frozenset({"EPS", "WMF", "MPEG", "HDF5", "GRIB", "BUFR", "PDF"})
 _TURNS = {  # EXIF 2.3, tag 0x0112: where row 0 and column 0 of the stored picture lie
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,7 +32,7 @@ _TURNS = {  # EXIF 2.3, tag 0x0112: where row 0 and column 0 of the stored pictu
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_WIDE = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 class Unreadable(Exception):
@@ -75,7 +75,7 @@ def parse_background(text: str) -> tuple[int, int, int]:
 def openable() -> tuple[tuple[str, ...], frozenset[str]]:
     """The formats that may be opened, and the file extensions (lower case, with the dot) that stand for a picture."""
     Image.init()
-    formats = tuple(sorted(set(Image.OPEN) - _BARRED))
+    formats = tuple(sorted(set(Image.OPEN) - _REFUSED_FORMATS))
     return formats, frozenset(end for end, form in Image.registered_extensions().items() if form in formats)
 
 
@@ -100,10 +100,10 @@ def read(data: bytes, shaping: Shaping) -> tuple[NDArray[np.uint8], PictureInfo]
     width, height = stored if turn < 5 else stored[::-1]
     plain = _plain(upright, shaping)
     transparent = plain.mode == "RGBA" and bool((np.asarray(plain.getchannel("A")) < 255).any())
-    return fitted(plain, shaping), PictureInfo(height, width, mode, transparent)
+    return fit_to_shape(plain, shaping), PictureInfo(height, width, mode, transparent)
 
 
-def fitted(image: Image.Image, shaping: Shaping) -> NDArray[np.uint8]:
+def fit_to_shape(image: Image.Image, shaping: Shaping) -> NDArray[np.uint8]:
     """One resize of an L, RGB or RGBA image to [H, W, C]; RGBA is resized premultiplied (Pillow does so by itself)."""
     height, width = shaping.size
     if image.size != (width, height):
@@ -130,7 +130,7 @@ def fitted(image: Image.Image, shaping: Shaping) -> NDArray[np.uint8]:
 def from_pixels(pixels: NDArray[np.uint8], shaping: Shaping) -> NDArray[np.uint8]:
     """The same for pixels that need no decoding: [H', W', 1, 3 or 4] uint8 -> [H, W, C] uint8."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    return fitted(_plain(image, shaping), shaping)
+    return fit_to_shape(_plain(image, shaping), shaping)
 
 
 def _open(data: bytes) -> tuple[Image.Image, int]:
@@ -185,7 +185,7 @@ def _draft(image: Image.Image, turn: int, shaping: Shaping) -> None:
 
 def _plain(image: Image.Image, shaping: Shaping) -> Image.Image:
     """Any mode -> L, RGB or (where 4 channels are asked for) RGBA, with transparency laid on the background."""
-    if image.mode in _WIDE:
+    if image.mode in _WIDE_MODES:
         image = Image.fromarray(_eight_bits(image))
     try:
         if shaping.channels == 4:
@@ -233,10 +233,10 @@ def binarised(pixels: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
     The draws of a picture are a function of its own pixels and of `seed`, so that they depend on no order; they are raw PCG64
     bits, the same on every machine.
     """
-    drawn = np.empty_like(pixels)
+    binary = np.empty_like(pixels)
     for row, picture in enumerate(pixels):
         key = np.frombuffer(hashlib.sha256(picture.tobytes()).digest(), "<u4")
         bits = np.random.PCG64(np.random.SeedSequence([seed, *key.tolist()])).random_raw(picture.size)
         uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
-        drawn[row] = np.where(uniform.reshape(picture.shape) * 255 < picture, 255, 0)
-    return drawn
+        binary[row] = np.where(uniform.reshape(picture.shape) * 255 < picture, 255, 0)
+    return binary
