@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
+from limner import InputError, classify
 from limner.cli import main
 from limner.core import images as pictures
 from limner.core.cond import Cond
@@ -327,6 +328,18 @@ def test_classify(runs: dict[str, Path], ask: Ask, tmp_path: Path, monkeypatch: 
     assert [row["label"] for row in again["labels"][:2]] == [row["label"] for row in answer["labels"][2:]]
     code, other = ask("classify", runs["vae"], "--data", "digits", "--checkpoint", "last")
     assert (code, other["labels"], other["cached"]) == (0, [], True), "the same pictures by another name"
+
+
+def test_classify_by_labels_in_memory(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data out of Python have no name that could stand in the result or in an error but their type."""
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
+    dataset = load(runs["vae"]).dataset()
+    images = dataset.images.gather(dataset.indices("train")[:200])
+    labels = dataset.labels[dataset.indices("train")[:200]]  # type: ignore[index]
+    result = classify(runs["vae"], data={"images": images, "labels": labels})
+    assert result["prepared"] == {"dict in memory": "all pictures -> 8x8 grey (crop)"}
+    with pytest.raises(InputError, match=r"^dict in memory has no labels"):
+        classify(runs["vae"], data={"images": images})
 
 
 def test_classify_says_how_right_it_is(runs: dict[str, Path], ask: Ask) -> None:

@@ -124,7 +124,7 @@ def test_both_kinds_of_ends_are_decoded_in_plain_float32(monkeypatch: pytest.Mon
     monkeypatch.setattr(
         interpolation, "read_pictures", lambda *_: SimpleNamespace(images=IMAGES, names=["a", "b", "c"], prepared={})
     )
-    monkeypatch.setattr(interpolation, "origin", lambda *_, **__: {})
+    monkeypatch.setattr(interpolation, "describe_origin", lambda *_, **__: {})
     limner.interpolate("a run", ["a", "b", "c"], steps=2, out=tmp_path)
     assert method.seen["picture"] == [*PLAIN, False, False]
     method.seen.clear()

@@ -9,7 +9,9 @@ from limner.core.verb import Request, Result
 
 
 class DoctorRequest(Request):
-    """Describe this machine as limner sees it, and what of it was never tested.
+    """Describe this machine, and what of it was never tested.
+
+    Names the device, its memory, the number format, the versions, and the optional packages that are installed.
 
     The environment variable LIMNER_DEVICE (cpu, cuda, mps or xpu) overrides the device that doctor names. mps and xpu have not
     been tested yet, so they are used only where this variable names them.

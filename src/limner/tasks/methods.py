@@ -7,7 +7,7 @@ from limner.core.verb import Request, Result
 
 
 class MethodsRequest(Request):
-    """List the presets with the family of methods that each belongs to, and their papers."""
+    """List the methods and presets, with their papers."""
 
 
 class MethodsResult(Result):

@@ -12,9 +12,10 @@ from limner.core.verb import Request, Result
 
 
 class ReconstructRequest(Request):
-    """Encode pictures and decode them again, to see what a model can represent.
+    """Encode pictures with a model and decode them again.
 
-    A model without an encoder has the latents of each picture searched for by gradient descent.
+    The reconstructions show what the model can represent. For a model without an encoder, the latents of each picture are found
+    by gradient descent.
     """
 
     run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)

@@ -12,7 +12,7 @@ from limner.core.verb import Request, Result
 
 
 class ReportRequest(Request):
-    """Write report.html of a run again, from what its folder holds now."""
+    """Write the page report.html of a run again."""
 
     run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
 
