@@ -64,9 +64,9 @@ def test_every_block_is_run_or_is_an_excerpt() -> None:
 
 @pytest.mark.parametrize(("name", "block"), EXCERPTS, ids=[name for name, _ in EXCERPTS])
 def test_an_excerpt_stands_in_the_file(name: str, block: str) -> None:
-    """Its lines, in their order; the file has others between them."""
-    lines = iter((EXAMPLE / name).read_text(encoding="utf-8").splitlines())
-    for line in block.splitlines():
+    """Its lines, in their order; the file has others between them, and may indent them more."""
+    lines = iter([line.strip() for line in (EXAMPLE / name).read_text(encoding="utf-8").splitlines()])
+    for line in filter(None, map(str.strip, block.splitlines())):
         assert line in lines, f"{line!r} is not in {name}, or not behind the line before it"
 
 
