@@ -39,6 +39,8 @@ def __getattr__(name: str) -> Any:
     """Public names are imported when they are first used: `limner --help` must not wait for torch."""
     from importlib import import_module
 
+    if name == "__all__":
+        return public_names()
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     if not name.startswith("_"):
@@ -52,3 +54,16 @@ def __getattr__(name: str) -> Any:
         if (result := result_in_python(name)) is not None:
             return result
     raise AttributeError(f"module 'limner' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *public_names()]
+
+
+def public_names() -> list[str]:
+    """What ``from limner import *`` brings: the verbs of limner's own table, the types of their results, and the rest."""
+    from limner.verbs import VERBS, name_in_python
+
+    verbs = [name_in_python(name) for name in VERBS.own]
+    results = [result.__name__ for verb in VERBS.own.values() for result in verb.results]
+    return sorted({*_HOMES, *verbs, *results})

@@ -256,7 +256,7 @@ def evaluate(
     on_progress: OnProgress = ...,
 ) -> EvaluateResult: ...
 def compare(
-    what: Sequence[Any],
+    what: list[str],
     *,
     data: Any | None = ...,
     count: int | None = ...,
@@ -269,7 +269,7 @@ def compare(
 ) -> CompareResult: ...
 @overload
 def rate(
-    what: Sequence[Any] = ...,
+    what: list[str] = ...,
     *,
     data: Any | None = ...,
     count: int | None = ...,
@@ -286,7 +286,7 @@ def rate(
 ) -> StudyResult: ...
 @overload
 def rate(
-    what: Sequence[Any] = ...,
+    what: list[str] = ...,
     *,
     data: Any | None = ...,
     count: int | None = ...,

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,18 +94,6 @@ def test_help_needs_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "train" in done.stdout
     assert not HEAVY & set(done.stderr.split())
-
-
-def test_help_is_quick() -> None:
-    """0.3 s is promised; the best of five, since this machine may have other things to do."""
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "limner", "--help"], capture_output=True, check=True)
-        times.append(time.perf_counter() - start)
-        if times[-1] < 0.3:
-            return
-    assert min(times) < 0.3, times
 
 
 @pytest.mark.parametrize("verb", list(VERBS))

@@ -21,6 +21,7 @@ import limner
 from conditional_method import CLASSES, Linear, least_loss, picture_of, registered, write_pictures
 from contract.helpers import ask_to_stop, assert_same_weights, at_images
 from limner.core.cond import Cond
+from limner.core.errors import InputError
 from limner.core.images import grid, to_tensor, to_uint8
 from limner.core.sampling import generate
 from limner.core.seeds import SCORED_SEEDS
@@ -219,3 +220,19 @@ def test_a_run_that_takes_no_text_keeps_no_captions(pairs: Dataset, tmp_path: Pa
 
 def test_the_recipe_knows_what_the_method_was_built_for(pairs: Dataset, trained: Run) -> None:
     assert trained.recipe().data.spec() == data_spec(pairs)
+
+
+def test_the_page_of_a_comparison_and_a_study_draw_under_conditions(trained: Run, pairs: Dataset, tmp_path: Path) -> None:
+    """Both show samples, and a model that takes a given picture draws none without one."""
+    real = tmp_path / "real.npz"
+    np.savez(real, images=pairs.images.gather(pairs.indices("train")[:60]))
+    asked: Any = {"data": str(pairs.path), "features": "pixels", "metrics": ["frechet"], "count": 60}
+    compared = limner.compare([trained.path, real], out=tmp_path / "page", **asked)
+    assert Path(str(compared.sheet)).is_file()
+    study = limner.rate([trained.path], data=str(pairs.path), count=2, tasks=["untimed"], out=tmp_path / "study")
+    assert study["pictures"] > 0
+
+
+def test_work_in_latents_refuses_what_draws_from_a_text(trained: Run) -> None:
+    with pytest.raises(InputError, match="draws from a text or a given picture, and interpolate cannot say which"):
+        load(trained.path).refuse_text_and_image("interpolate")

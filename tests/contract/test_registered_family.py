@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from pydantic import Field
+from pydantic import Field, create_model
 from torch import Tensor, nn
 
 import limner
@@ -22,9 +22,10 @@ from limner.core.method import Losses, Method, Phase, Player, StepContext
 from limner.core.optimiser_settings import Optimiser
 from limner.core.schedule import Schedule
 from limner.core.seeds import noise
-from limner.recipes.registry import METHODS, PRESETS, Family, Preset
-from limner.recipes.settings import compose, known_keys
+from limner.recipes.registry import METHODS, PRESETS, RESERVED_NAMES, Family, Preset
+from limner.recipes.settings import compose, known_keys, parse_recipe
 from limner.runs.run import Run
+from limner.tasks.sample import SampleRequest, SampleResult
 
 
 class PlainSampling(Sampling):
@@ -193,7 +194,7 @@ def test_its_keys_are_known_as_long_as_it_is_registered(plain: None) -> None:
     METHODS.forget("plain")
     try:
         assert "method.floor" not in known_keys()
-        with pytest.raises(InputError, match=r"unknown method.kind \(there are: .*\)|unknown method.kind; did you mean"):
+        with pytest.raises(InputError, match=r"unknown method.kind 'plain'.*\(there are: "):
             compose("plain-fast")
     finally:
         METHODS.register("plain", Family(PlainConfig, PlainSampling, Plain, "a Gaussian for every pixel", "nobody"))
@@ -209,3 +210,18 @@ def test_a_method_whose_sampling_is_not_that_of_its_row_is_refused(tmp_path: Pat
             limner.train("digits", preset=str(path), out=tmp_path / "runs", images=32, settings=QUIET)
     finally:
         METHODS.forget("plain")
+
+
+def test_no_sampling_setting_takes_a_name_that_sample_needs() -> None:
+    """It would be two options of one name, or two keys of the result."""
+    names = {*SampleRequest.model_fields, *SampleResult.model_fields, "on_progress", "as_json"}
+    assert names == RESERVED_NAMES
+    for name in ("label", "files", "on_progress"):
+        kind = create_model("Colliding", __base__=Sampling, **{name: (float, 1.0)})
+        with pytest.raises(InputError, match=f"'{name}' has the name of an option or result of `limner sample`; rename it"):
+            Family(PlainConfig, kind, Plain, "a Gaussian for every pixel", "nobody")
+
+
+def test_a_recipe_of_a_method_that_is_not_here_says_so() -> None:
+    with pytest.raises(InputError, match=r"unknown method.kind 'plain'.*another package needs that package installed"):
+        parse_recipe({"method": {"kind": "plain"}}, "recipe.yaml")

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+import limner
 from contract.helpers import run_of
 from limner import load
 from limner.core.cond import Cond
@@ -464,3 +465,16 @@ def test_classes_of_a_run_are_those_of_the_reference_by_name() -> None:
     assert labels is not None
     assert labels.tolist() == [2, -1, 0, 2, -1, 0]
     assert open_samples(model, 6, ("fish", "bird")).labels is None
+
+
+def test_arrays_are_judged_against_arrays() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 1), dtype=np.uint8)
+    result = limner.evaluate(images[:30], data=images[30:], features="pixels", metrics="frechet")
+    assert result.count == 30
+    assert result.metrics["frechet"]["value"] > 0
+    with pytest.raises(InputError, match=r"^RUN… "):
+        limner.compare([images[:30], images[30:]], data="digits")
+    with pytest.raises(InputError, match="an empty text names no pictures"):
+        limner.check("")
+    with pytest.raises(InputError, match="--seeds -1: a seed is a whole number from 0"):
+        limner.sample("runs/1", seeds=[-1])

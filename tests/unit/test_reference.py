@@ -45,6 +45,8 @@ def test_every_public_name_of_the_stub_is_there() -> None:
     assert {"train", "sample", "load", "SampleResult", "VERBS"} <= set(names)
     for name in names:
         assert getattr(limner, name) is not None
+    assert sorted(names) == limner.__all__, "a type checker and the program know the same names"
+    assert set(names) <= set(dir(limner))
 
 
 USES = {

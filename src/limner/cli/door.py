@@ -55,7 +55,11 @@ def _to_python(value: Any) -> Any:
 
 def print_json(value: Any) -> None:
     """Prints `value` as one line of JSON on stdout."""
-    print(json.dumps(to_jsonable(value), ensure_ascii=False, allow_nan=False), flush=True)
+    text = json.dumps(to_jsonable(value), ensure_ascii=False, allow_nan=False)
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError:  # a terminal of another alphabet, or half a character in a name
+        print(json.dumps(to_jsonable(value), allow_nan=False), flush=True)
 
 
 def _owns_stdout() -> bool:

@@ -52,12 +52,10 @@ class PathKind:
 
 
 def _path_text(value: object) -> object:
+    """A path as text; anything else, such as an array, unchanged. Errors: `InputError` for empty text, which names no place."""
+    if isinstance(value, str) and not value.strip():
+        raise InputError("an empty text names no pictures; give a path, a name or an address (. is this folder)")
     return str(value) if isinstance(value, Path) else value
-
-
-def _source(value: object) -> object:
-    """A path as text; anything else, such as an array, unchanged."""
-    return _path_text(value)
 
 
 def _path_schema(use: PathUse) -> WithJsonSchema:
@@ -66,7 +64,7 @@ def _path_schema(use: PathUse) -> WithJsonSchema:
 
 RunPath = Annotated[Path, PathKind("run"), _path_schema("run")]
 """The folder of a run, or the beginning of its name where only one run begins so."""
-Source = Annotated[Any, PathKind("source"), BeforeValidator(_source), _path_schema("source")]
+Source = Annotated[Any, PathKind("source"), BeforeValidator(_path_text), _path_schema("source")]
 """A data set's name, a folder, an archive, a file or an address; from Python also pictures in memory."""
 InputPath = Annotated[Path, PathKind("input"), _path_schema("input")]
 """A file, folder or archive to read."""
@@ -76,6 +74,8 @@ OutputFolder = Annotated[Path, PathKind("output folder"), _path_schema("output f
 """A folder to write files into."""
 RunOrPictures = Annotated[Any, PathKind("run or pictures"), BeforeValidator(_path_text), _path_schema("run or pictures")]
 """A run, a folder of pictures or a file of an array; from Python also arrays."""
+RunOrFiles = Annotated[str, PathKind("run or pictures"), BeforeValidator(_path_text), _path_schema("run or pictures")]
+"""The same without arrays: what is read again later, by its place."""
 
 
 def parse_numbers(text: str, option: str, what: str) -> list[int]:
@@ -114,9 +114,15 @@ class _Numbers:
     def __call__(self, value: object) -> object:
         if isinstance(value, str):
             return parse_numbers(value, self.option, self.what)
-        if isinstance(value, Iterable):
-            return [int(number) if hasattr(number, "__index__") else number for number in value]
-        return value
+        if not isinstance(value, Iterable):
+            return value
+        numbers = [int(number) if hasattr(number, "__index__") else number for number in value]
+        for number in numbers:
+            if isinstance(number, int) and not 0 <= number <= _MAX_SEED:
+                raise InputError(f"{self.option} {number}: a {self.what} is a whole number from 0 to {_MAX_SEED}")
+        if len(numbers) > MAX_SEEDS:
+            raise InputError(f"{len(numbers):,} {self.what}s are more than {MAX_SEEDS:,}; ask for them in several calls")
+        return numbers
 
 
 Seeds = Annotated[list[int], BeforeValidator(_Numbers("--seeds", "seed")), Cli(metavar="0-15,42")]

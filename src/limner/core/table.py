@@ -102,13 +102,14 @@ class Table(Mapping[str, Row], Generic[Row]):
         if self._entries is None:  # asked once: reading the metadata of every installed package takes milliseconds
             from importlib.metadata import entry_points  # and importing that module takes forty
 
-            self._entries = {}
+            entries: dict[str, EntryPoint] = {}  # another thread must not see it half full
             for point in entry_points(group=self.group):
-                if point.name in self.own or point.name in self._entries:
+                if point.name in self.own or point.name in entries:
                     reason = f"'{point.name}' of {_owner(point)} is not used, since that name is taken in {self.group}"
                     warnings.warn(reason, PackageWarning, stacklevel=3)
                 else:
-                    self._entries[point.name] = point
+                    entries[point.name] = point
+            self._entries = entries
         return self._entries
 
     def _load(self, point: EntryPoint) -> Row:

@@ -60,7 +60,9 @@ class Request(BaseModel):
         """
         fields = {name: value for name, value in values.items() if name in cls.model_fields}
         keywords = {name: value for name, value in values.items() if name not in cls.model_fields}
-        if isinstance(fields.get(open_field, {}), Mapping):
+        if not isinstance(fields.get(open_field, {}), Mapping):
+            return {**fields, **keywords}  # to be refused as what it is
+        if fields.get(open_field):
             keywords = {**fields.get(open_field, {}), **keywords}
         names = cls.open_fields()
         for name in keywords:

@@ -3,7 +3,7 @@
 A copy lies in the cache, under a name made of the address and of what its server says of it (etag, time of change, size), so
 that a file that has changed is fetched again. It takes that name only when it is whole; older copies of the address go then.
 A small file beside the copies says which one an address has, for when its server does not answer. Over http an address is one
-file, for http has no folders; through `fsspec` it may be a folder as well. What is label of an address is `public_address`.
+file, for http has no folders; through `fsspec` it may be a folder as well. What is shown of an address is `public_address`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from limner.core.fields import Cli, Names, OutputFolder, RunOrPictures, Source
+from limner.core.fields import Cli, Names, OutputFolder, RunOrFiles, Source
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 from limner.evaluation.evaluate import FEATURES_HELP
@@ -18,7 +18,7 @@ class CompareRequest(Request):
     All are judged by the same detector, against the same real pictures, at the same number of pictures.
     """
 
-    what: Annotated[list[RunOrPictures], Cli("RUN…", is_argument=True)] = Field(
+    what: Annotated[list[RunOrFiles], Cli("RUN…", is_argument=True)] = Field(
         description="Two or more: runs, folders of pictures, or files with many, such as .npz, .npy or .zip."
     )
     data: Annotated[Source | None, Cli("SRC")] = Field(

@@ -22,7 +22,16 @@ from limner.evaluation.claims import Contender, compare_groups, compare_pairs, g
 from limner.evaluation.compare import CompareRequest, CompareResult
 from limner.evaluation.compare_page import render_comparison, sheet
 from limner.evaluation.evaluate import EvaluateRequest
-from limner.evaluation.inputs import common_reference, held_out_split, materialised, model_or_none, open_images, short_names
+from limner.evaluation.inputs import (
+    SampledImages,
+    common_reference,
+    conditions_for,
+    held_out_split,
+    materialised,
+    model_or_none,
+    open_images,
+    short_names,
+)
 from limner.evaluation.judging import DEFAULT_SAMPLE_COUNT, MAX_SAMPLE_COUNT, judge, select_metrics
 from limner.evaluation.sample_scores import SEED, open_detector_for
 from limner.metrics.features.pixels import take
@@ -228,7 +237,11 @@ def _write_page(folder: Path, answer: dict[str, Any], contenders: Sequence[Conte
 
 def _example_pictures(contender: Contender, dataset: Dataset) -> NDArray[np.uint8] | None:
     """[n, H, W, C]: samples of the first seeds, or random pictures of a folder or file; None for a model that draws none."""
-    if contender.model is not None:
-        return contender.model.sample(range(SHEET_SEED_COUNT)) if contender.model.method.generates else None
+    model = contender.model
+    if model is not None and not model.method.generates:
+        return None
+    if model is not None:
+        samples = SampledImages(model, 0, SHEET_SEED_COUNT, conditions_for(model, dataset, held_out_split(dataset)))
+        return samples.gather(np.arange(SHEET_SEED_COUNT))
     with materialised(open_images(Path(contender.path).expanduser(), dataset), SHEET_SEED_COUNT) as pictures:
         return take(pictures.images, slice(0, SHEET_SEED_COUNT))

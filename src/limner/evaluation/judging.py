@@ -217,7 +217,7 @@ def _open_input(request: EvaluateRequest, model: Loaded | None) -> Iterator[tupl
     else:
         with images_from_arrays(what) as images:
             height, width, channels = images.shape[1:]
-            make = lambda: prepare(str(source), size=(height, width), channels=channels)  # noqa: E731
+            make = lambda: prepare(source, size=(height, width), channels=channels)  # noqa: E731
             dataset = dataset or parallel.main_process_first(make)
             yield EvaluationInput(images, notes=(note_on_array_shape(dataset),)), dataset
 

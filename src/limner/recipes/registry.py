@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.core.config import DataSpec, MethodConfig, Sampling
+from limner.core.errors import InputError
 from limner.core.table import Table
 from limner.methods.gan.config import GanConfig, GanSampling
 from limner.methods.vae.config import AutoencoderConfig, AutoencoderSampling, VaeConfig
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 
     from limner.core.capabilities import Codec
     from limner.core.method import Method
+
+
+RESERVED_NAMES = frozenset(
+    (
+        *("run", "seeds", "count", "label", "text", "given", "sampling", "checkpoint", "grid", "npz", "out", "metadata"),
+        *("files", "images_per_second", "on_progress", "as_json"),
+    )
+)
+"""Names that no sampling setting may have: the options of `limner sample` and the keys of its result."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,14 @@ class Family:
     """A description in one line."""
     paper: str
     """The publication."""
+
+    def __post_init__(self) -> None:
+        """Errors: `InputError` where a sampling setting has a name that `limner sample` needs for itself."""
+        for name in self.sampling.model_fields:
+            if name in RESERVED_NAMES:
+                raise InputError(
+                    f"the sampling setting '{name}' has the name of an option or result of `limner sample`; rename it"
+                )
 
 
 def _build_autoencoder(config: Any, codec: Codec, spec: DataSpec) -> Method:

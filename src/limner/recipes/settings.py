@@ -217,7 +217,11 @@ def _one_line(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{key} is missing; give it as well"
     if first["type"] == "union_tag_invalid":
-        return f"unknown {key}.kind{nearest(str(first['ctx']['tag']), METHODS)} (there are: {', '.join(METHODS)})"
+        tag = str(first["ctx"]["tag"])
+        return (
+            f"unknown {key}.kind '{tag}'{nearest(tag, METHODS)} (there are: {', '.join(METHODS)}; a method of another package "
+            "needs that package installed)"
+        )
     errors = [one for one in error.errors() if _key(one["loc"]) == key]  # one for every type of value that is allowed there
     rest = error.error_count() - len(errors)
     more = f" (and {rest} more)" if rest else ""

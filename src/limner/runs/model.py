@@ -203,6 +203,16 @@ class Loaded:
             parts = [method.encode(part.to(self.method.device)) for part in torch.split(images, ENCODING_BATCH)]
         return torch.cat(parts)
 
+    def refuse_text_and_image(self, what: str) -> None:
+        """Refuses `what`, such as "interpolate", for a model that takes a text or a given picture.
+
+        Work in latents has no way to say which. Errors: `InputError` for such a model.
+        """
+        if takes_text_or_image(self.method):
+            raise InputError(
+                f"{self.run.path} draws from a text or a given picture, and {what} cannot say which; use `limner sample`"
+            )
+
     def decode(self, latents: Tensor, label: str | None = None) -> Tensor:
         """[N, *shape of the latents] -> [N, C, H, W] in [-1, 1], with gradients with respect to `latents` that require them.
 
@@ -210,6 +220,8 @@ class Loaded:
         class of the pictures. Errors: `InputError` where the model has neither kind of latents.
         """
         method, latents = self.method, latents.to(self.method.device)
+        if not isinstance(method, Autoencoder):
+            self.refuse_text_and_image("decode")
         cond = self.request(label).repeat(len(latents))
         if not isinstance(method, Autoencoder | LatentDecoder):
             raise InputError(f"{self.run.path} ({self.recipe.preset}) has no latents that could be decoded")

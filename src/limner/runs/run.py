@@ -186,7 +186,7 @@ class Run:
             raise InputError(f"{self.path} has no complete checkpoint yet; let it train, or `limner resume {self.path}`")
         if which == "last":
             return available[-1]
-        images = self.best() if which == "best" else int(which) if which.isdigit() else None
+        images = self.best() if which == "best" else int(which) if re.fullmatch(r"[0-9]{1,18}", which) else None
         for checkpoint in available:
             if checkpoint.images == images:
                 return checkpoint

@@ -103,6 +103,7 @@ def invert(
         raise InputError(f"pictures of {model.run.path} have the shape {model.shape}, not {tuple(images.shape[1:])}")
     if not len(images):
         return Inversion(latents_of(method, [0])[:0].cpu().numpy(), None, images, np.empty(0))
+    model.refuse_text_and_image("a search for latents")
     choice = model.class_of(search.label)
     every_class: Sequence[int] = range(len(model.recipe.data.classes)) if "label" in method.accepts else ()
     classes = every_class if choice is None else [choice]

@@ -21,7 +21,6 @@ from limner.evaluation.human.records import (
     KEY_FILE,
     Judgement,
     StudyKey,
-    Task,
     read_judgement,
     read_key,
     to_json_fields,
@@ -29,7 +28,7 @@ from limner.evaluation.human.records import (
 from limner.evaluation.human.resampling import MIN_PEOPLE, Floats, bootstrap_estimate, bootstrap_interval, bootstrap_weights
 from limner.evaluation.human.results import render_results_page
 from limner.evaluation.human.signal import detection_measures
-from limner.evaluation.human.study_types import ComparisonRow, ExcludedPerson, StudyAnalysis
+from limner.evaluation.human.study_types import ComparisonRow, ExcludedPerson, StudyAnalysis, Task
 from limner.metrics.stats.intervals import CONFIDENCE_LEVEL, NO_DIFFERENCE
 
 MIN_CATCH_SHARE = 0.8

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from limner.evaluation.human.pictures import study_generator
-from limner.evaluation.human.records import Task, Trial
+from limner.evaluation.human.records import Trial
+from limner.evaluation.human.study_types import Task
 
 FORMS = 60
 """Forms of a study; a person gets one at random."""

@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from limner.evaluation.human.records import StudyKey, Task
+from limner.evaluation.human.records import StudyKey
+from limner.evaluation.human.study_types import Task
 from limner.pages.html import read_asset, render
 
 PracticeTrials = dict[Task, list[tuple[list[bytes], str]]]

@@ -15,7 +15,15 @@ from limner.core.seeds import SCORED_SEEDS, fold
 from limner.data.dataset import Dataset
 from limner.data.npz import Pixels
 from limner.evaluation.human.records import ComparedSource, RealPictures
-from limner.evaluation.inputs import common_reference, held_out_split, model_or_none, open_images, short_names
+from limner.evaluation.inputs import (
+    SampledImages,
+    common_reference,
+    conditions_for,
+    held_out_split,
+    model_or_none,
+    open_images,
+    short_names,
+)
 from limner.metrics.features import pixels
 from limner.runs.model import Loaded
 
@@ -55,21 +63,21 @@ def open_sources(
     dataset = common_reference(words, models, data)
     for word, model, name in zip(words, models, names, strict=True):
         if model is not None:
-            sources.append(_open_run(model, name, seed))
+            sources.append(_open_run(model, name, dataset, seed))
         else:
             sources.append(_open_files(Path(word).expanduser(), name, dataset, seed))
     return sources, dataset
 
 
-def _open_run(model: Loaded, name: str, seed: int) -> PictureSource:
+def _open_run(model: Loaded, name: str, dataset: Dataset, seed: int) -> PictureSource:
     first = FIRST_STUDY_SEED + seed * SEEDS_PER_STUDY
     record = ComparedSource(
         name=name, path=str(model.run.path), checkpoint=model.checkpoint.images, digest=model.checkpoint.digest()
     )
 
     def draw(count: int) -> tuple[Pixels, list[int]]:
-        seeds = range(first, first + count)
-        return model.sample(seeds), list(seeds)
+        samples = SampledImages(model, first, count, conditions_for(model, dataset, held_out_split(dataset)))
+        return samples.gather(np.arange(count)), list(range(first, first + count))
 
     return PictureSource(record, None, draw)
 

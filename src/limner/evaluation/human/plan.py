@@ -47,9 +47,8 @@ from limner.evaluation.human.records import (
     Picture,
     RealPictures,
     StudyKey,
-    Task,
 )
-from limner.evaluation.human.study_types import PartRow, StudyDescription
+from limner.evaluation.human.study_types import PartRow, StudyDescription, Task
 
 SPREAD = 3
 """Pictures in a study for each one that a person sees: people see different ones, so that conclusions rest on more of them."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from limner.core.errors import InputError
-from limner.core.fields import CHECKPOINT_HELP, Cli, Names, OutputFolder, RunOrPictures, Source
+from limner.core.fields import CHECKPOINT_HELP, Cli, Names, OutputFolder, RunOrFiles, Source
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 from limner.evaluation.human.study_types import (
@@ -31,7 +31,7 @@ class RateRequest(Request):
     --analyse' says what follows from the answers.
     """
 
-    what: Annotated[list[RunOrPictures], Cli("RUN…|STUDY|FILE…", is_argument=True)] = Field(
+    what: Annotated[list[RunOrFiles], Cli("RUN…|STUDY|FILE…", is_argument=True)] = Field(
         default_factory=list, description="Runs, folders or files of pictures, such as .npz; or the folder of a study."
     )
     data: Annotated[Source | None, Cli("SRC")] = Field(None, description="Real pictures to show; default: the run's own data.")

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from limner.core.errors import InputError
 from limner.core.files import write_text
+from limner.evaluation.human.study_types import Task
 
-Task = Literal["timed", "untimed", "pairs"]
 TASKS: tuple[Task, ...] = ("timed", "untimed", "pairs")
 Answer = Literal["real", "generated", "left", "right", "tie"]
 TASK_ANSWERS: Mapping[Task, tuple[Answer, ...]] = {

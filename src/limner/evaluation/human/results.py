@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limner.evaluation.human.records import Task
-from limner.evaluation.human.study_types import DetectionRow, EstimateRow, PreferenceRow, StudyAnalysis
+from limner.evaluation.human.study_types import DetectionRow, EstimateRow, PreferenceRow, StudyAnalysis, Task
 from limner.pages.charts import interval_chart
 from limner.pages.html import PageTable, Tile, render
 from limner.pages.numbers import format_count, format_number

@@ -9,7 +9,8 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from limner.evaluation.human.records import Task
+Task = Literal["timed", "untimed", "pairs"]
+"""A part of a study: one picture for a short time, one for as long as one likes, or two side by side."""
 
 
 class PartRow(TypedDict):
