@@ -13,7 +13,7 @@ from limner.data.options import DataOptions
 
 
 class ListRequest(Request):
-    """List the data sets that have a name, and say which of them lie on this machine."""
+    """List the data sets by name, and where their files are."""
 
 
 class ListResult(Result):

@@ -13,7 +13,7 @@ class DoctorRequest(Request):
 
     Names the device, its memory, the number format, the versions, and the optional packages that are installed.
 
-    LIMNER_DEVICE=cpu (or cuda, mps, xpu) in the environment takes another device than the one that doctor names. mps and xpu
+    LIMNER_DEVICE=cpu (or cuda, mps, xpu) in the environment chooses another device than the one that doctor names. mps and xpu
     have not been tested yet, so they are used only where this variable names them.
     """
 
