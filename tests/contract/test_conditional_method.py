@@ -234,5 +234,5 @@ def test_the_page_of_a_comparison_and_a_study_draw_under_conditions(trained: Run
 
 
 def test_work_in_latents_refuses_what_draws_from_a_text(trained: Run) -> None:
-    with pytest.raises(InputError, match="draws from a text or a given picture, and interpolate cannot say which"):
-        load(trained.path).refuse_text_and_image("interpolate")
+    with pytest.raises(InputError, match="draws from a text or a given picture, and a traversal cannot say which"):
+        load(trained.path).refuse_text_and_image("a traversal")

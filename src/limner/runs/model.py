@@ -204,7 +204,7 @@ class Loaded:
         return torch.cat(parts)
 
     def refuse_text_and_image(self, what: str) -> None:
-        """Refuses `what`, such as "interpolate", for a model that takes a text or a given picture.
+        """Refuses `what`, such as "a traversal", for a model that takes a text or a given picture.
 
         Work in latents has no way to say which. Errors: `InputError` for such a model.
         """
@@ -221,7 +221,7 @@ class Loaded:
         """
         method, latents = self.method, latents.to(self.method.device)
         if not isinstance(method, Autoencoder):
-            self.refuse_text_and_image("decode")
+            self.refuse_text_and_image("decoding")
         cond = self.request(label).repeat(len(latents))
         if not isinstance(method, Autoencoder | LatentDecoder):
             raise InputError(f"{self.run.path} ({self.recipe.preset}) has no latents that could be decoded")

@@ -56,7 +56,7 @@ def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -
     model = load(request.run, request.checkpoint)
     if not isinstance(model.method, LatentDecoder):
         raise InputError(f"{model.run.path} ({model.recipe.preset}) has no latents, so there is no way between its pictures")
-    model.refuse_text_and_image("interpolate")
+    model.refuse_text_and_image("an interpolation")
     began = time.perf_counter()
     inputs: InputImages | None = None
     if request.images:

@@ -71,7 +71,7 @@ def traverse_latents(request: TraverseRequest, on_progress: OnProgress) -> Trave
     method = model.method
     if not isinstance(method, LatentDecoder):
         raise InputError(f"{model.run.path} ({model.recipe.preset}) has no vector of latents, so there is none to turn")
-    model.refuse_text_and_image("traverse")
+    model.refuse_text_and_image("a traversal")
     began = time.perf_counter()
     inputs = None if request.image is None else _read_picture(model, request.image)
     if inputs is None:
