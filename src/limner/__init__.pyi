@@ -112,6 +112,7 @@ def check(
     limit: int | None = ...,
     labels: Literal['auto', 'none'] = ...,
     binary: bool = ...,
+    rules: int = ...,
     seed: int = ...,
     on_progress: OnProgress = ...,
 ) -> PicturesResult: ...
@@ -126,6 +127,7 @@ def prepare(
     limit: int | None = ...,
     labels: Literal['auto', 'none'] = ...,
     binary: bool = ...,
+    rules: int = ...,
     seed: int = ...,
     out: str | Path | None = ...,
     on_progress: OnProgress = ...,

@@ -51,7 +51,7 @@ class Pets(DataSource):
 
 @pytest.mark.parametrize("key", MADE_BEFORE)
 def test_sets_prepared_before_are_found_again(key: str) -> None:
-    assert cache_key(Pets(), DataOptions.of(MADE_BEFORE[key])) == key  # type: ignore[arg-type]
+    assert cache_key(Pets(), DataOptions.of({**MADE_BEFORE[key], "rules": 1})) == key  # type: ignore[dict-item]
 
 
 def test_a_size_is_one_however_it_is_written() -> None:
@@ -79,6 +79,7 @@ def test_a_recipe_asks_for_the_same_set_as_the_keywords() -> None:
         "limit",
         "labels",
         "binary",
+        "rules",
         "mirror",
         "fingerprint",
         "classes",
@@ -125,3 +126,12 @@ def test_a_set_is_found_by_equal_options_however_they_are_given(tmp_path: Path) 
     first = prepare(tmp_path / "pets", size=16)
     assert prepare(tmp_path / "pets", size="16x16", split=None).path == first.path
     assert prepare(first.path, size="16").path == first.path
+
+
+def test_sets_and_recipes_from_before_there_were_rules_keep_theirs() -> None:
+    """Rules 1 are not named in the key of a prepared folder, so that folders of before are found again; others are."""
+    assert "rules" not in DataOptions(rules=1).as_json()
+    assert DataOptions().as_json()["rules"] == DataOptions().rules > 1
+    assert DataConfig(source="digits").rules == DataOptions().rules
+    assert DataConfig(source="digits", fingerprint="0" * 64).rules == 1
+    assert DataConfig(source="digits", fingerprint="0" * 64, rules=2).rules == 2

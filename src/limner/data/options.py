@@ -24,6 +24,8 @@ SPLITS = ("train", "val", "test")
 
 _SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _LARGEST_SIDE = 8192
+RULES = 2
+"""The current rules by which files become labelled pictures. A change of what a source becomes raises this number."""
 # Named in every prepared folder. Options that came later are named only where they are not the default, so that sets prepared
 # before they existed are found again.
 _ALWAYS_NAMED = frozenset({"size", "fit", "channels", "background", "split", "limit", "labels", "seed"})
@@ -111,6 +113,9 @@ class ImageOptions(BaseModel):
         "auto", description="auto: classes come from sub-folders and tables; none: there are no classes."
     )
     binary: bool = Field(False, description="Draw each pixel of grey pictures once, white with probability grey/255.")
+    rules: int = Field(
+        RULES, ge=1, le=RULES, description="Rules by which files become pictures; 1 is how they were read before 2026-12."
+    )
 
     @field_validator("size", mode="before")
     @classmethod
@@ -166,7 +171,7 @@ class DataOptions(ImageOptions):
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as they stand in the manifest and in the name of the prepared folder."""
-        defaults = type(self)().values()
+        defaults = type(self)().values() | {"rules": 1}  # of sets that were prepared before there were other rules
         options = {name: value for name, value in self.values().items() if name in _ALWAYS_NAMED or value != defaults[name]}
         return options | {"size": None if options["size"] is None else list(options["size"])}
 

@@ -60,7 +60,7 @@ def find_same(source: str, name: str, options: DataOptions, fingerprint: str) ->
 
 def _options_of(dataset: Dataset) -> dict[str, Any]:
     """The options a set was made with; a size or a number of channels that was left open has become that of the pictures."""
-    options = DataOptions.of(dataset.manifest["options"])
+    options = DataOptions.of({"rules": 1, **dataset.manifest["options"]})  # older manifests name no rules
     return options.values() | {"size": dataset.shape[:2], "channels": dataset.shape[2]}
 
 

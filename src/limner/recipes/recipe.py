@@ -78,6 +78,14 @@ class DataConfig(ImageOptions, _DataSource):  # the source comes second here, so
         None, description="(C, H, W) of the given pictures, where there are any; filled in when the run starts."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_rules(cls, value: object) -> object:
+        """A recipe that records the fingerprint of its data and no rules is of a run from before there were other rules."""
+        if isinstance(value, Mapping) and value.get("fingerprint") is not None and "rules" not in value:
+            return {**value, "rules": 1}
+        return value
+
     def options(self) -> DataOptions:
         """The options for `prepare_source`. Pictures are split by the default seed, whatever the seed of the run."""
         return DataOptions(**{name: getattr(self, name) for name in ImageOptions.model_fields})
