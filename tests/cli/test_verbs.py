@@ -413,6 +413,14 @@ def is_path(annotation: Any) -> bool:
     return annotation is Path or any(is_path(part) for part in get_args(annotation))
 
 
+def is_text(annotation: Any) -> bool:
+    return annotation is str or any(is_text(part) for part in get_args(annotation))
+
+
+PLAIN_TEXTS = {"background", "checkpoint", "label", "metrics", "name", "sampling", "size", "split", "tasks", "text"}
+"""Fields of requests whose texts name no file."""
+
+
 def formats(schema: Any) -> set[str]:
     """Every `format` that is named in a JSON schema."""
     if isinstance(schema, list):
@@ -433,6 +441,8 @@ def test_requests_and_results_have_schemas_in_which_paths_say_what_they_are_for(
         assert (kind is not None) or not is_path(info.annotation), f"{field_name} is a path that does not say what it is for"
         if kind is not None:
             assert formats(schema["properties"][field_name]) == {kind.use}
+        elif is_text(info.annotation):
+            assert field_name in PLAIN_TEXTS, f"{field_name} is a text: list it here if it names no file"
         assert schema["properties"][field_name]["description"] == info.description
     for result in verb.results:
         assert result.model_json_schema()["properties"]
@@ -442,8 +452,8 @@ def test_requests_and_results_have_schemas_in_which_paths_say_what_they_are_for(
 def test_the_function_in_python_says_what_it_takes(name: str) -> None:
     verb, function = VERBS[name], getattr(limner, name_in_python(name))
     parameters = inspect.signature(function).parameters
-    assert {*verb.request.model_fields, "on_progress"} == set(parameters) - {"choices"}
-    assert ("choices" in parameters) == (verb.request.open_field is not None)
+    assert {*verb.request.model_fields, "on_progress"} == set(parameters) - {"sampling_settings"}
+    assert ("sampling_settings" in parameters) == (verb.request.open_field is not None)
     assert function.__name__ == name_in_python(name)
     text = function.__doc__ or ""
     assert all(info.description and info.description in text for info in verb.request.model_fields.values())

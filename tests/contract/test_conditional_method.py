@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,23 @@ from PIL import Image
 import limner
 from conditional_method import CLASSES, Linear, least_loss, picture_of, registered, write_pictures
 from contract.helpers import ask_to_stop, assert_same_weights, at_images
+from limner.core.capabilities import LatentDecoder
 from limner.core.cond import Cond
+from limner.core.config import DataSpec
 from limner.core.errors import InputError
 from limner.core.images import grid, to_tensor, to_uint8
 from limner.core.sampling import generate
-from limner.core.seeds import SCORED_SEEDS
-from limner.core.text import decode_captions, encode_captions
-from limner.data.conditions import Conditions, data_spec
+from limner.core.seeds import SCORED_SEEDS, noise
+from limner.core.text import Captions, decode_captions, encode_captions
+from limner.data.conditions import Conditions
 from limner.data.dataset import Dataset, open_dataset
 from limner.data.feed import Feed
 from limner.data.prepare import prepare
 from limner.evaluation.inputs import SampledImages, conditions_for
 from limner.metrics.features.detectors import Pixels
-from limner.runs.model import load
+from limner.runs.model import Loaded, load
 from limner.runs.run import Run
+from limner.tasks import interpolation, reconstruction, traversal
 from limner.training import scorer
 
 QUIET = ("score.points=0", "previews.count=8", "previews.every=1", "checkpoints.every=1", "precision=fp32")
@@ -219,7 +223,9 @@ def test_a_run_that_takes_no_text_keeps_no_captions(pairs: Dataset, tmp_path: Pa
 
 
 def test_the_recipe_knows_what_the_method_was_built_for(pairs: Dataset, trained: Run) -> None:
-    assert trained.recipe().data.spec() == data_spec(pairs)
+    height, width, channels = pairs.shape
+    own = DataSpec((channels, height, width), pairs.classes, pairs.caption_length, pairs.condition_shape)
+    assert trained.recipe().data.spec() == own
 
 
 def test_the_page_of_a_comparison_and_a_study_draw_under_conditions(trained: Run, pairs: Dataset, tmp_path: Path) -> None:
@@ -233,6 +239,62 @@ def test_the_page_of_a_comparison_and_a_study_draw_under_conditions(trained: Run
     assert study["pictures"] > 0
 
 
-def test_work_in_latents_refuses_what_draws_from_a_text(trained: Run) -> None:
-    with pytest.raises(InputError, match="draws from a text or a given picture, and a traversal cannot say which"):
-        load(trained.path).refuse_text_and_image("a traversal")
+class Decoder(Linear, LatentDecoder):
+    """`Linear` with a vector of latents, of which the first makes the picture lighter."""
+
+    gaussian = True
+
+    def latents(self, seeds: Sequence[int]) -> torch.Tensor:
+        return noise(seeds, 4)
+
+    def picture(self, latents: torch.Tensor, cond: Cond) -> torch.Tensor:
+        return (self.predict(cond, len(latents)) + 0.1 * latents[:, 0, None, None, None]).clamp(-1, 1)
+
+    @torch.no_grad()
+    def sample(self, seeds: Sequence[int], cond: Cond, sampling: Any) -> torch.Tensor:
+        return self.picture(self.latents(seeds), self.conditions(seeds, cond))
+
+
+@pytest.fixture
+def decoder(pairs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
+    """A model that draws from a vector of latents, a class and a caption, in place of the one in the folder of its run."""
+    model = load(run_of(pairs, tmp_path, "method.accepts=[label, text]", images=IMAGES).path)
+    assert isinstance(model.method, Linear)
+    method = Decoder(model.method.config, model.method.codec, model.method.spec)
+    method.load_state_dict(model.method.state_dict())
+    model = replace(model, method=method.eval().requires_grad_(False))
+    for module in (interpolation, traversal, reconstruction):
+        monkeypatch.setattr(module, "load", lambda *_: model)
+    return model
+
+
+def pixels(files: Sequence[str]) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(file)).astype(int) for file in files])
+
+
+def test_work_in_latents_keeps_the_caption_of_each_seed(decoder: Loaded, tmp_path: Path) -> None:
+    """The ends of an interpolation are the samples of its seeds, to the bit, each with the caption and class that it draws."""
+    samples = decoder.sample(range(2))[..., 0].astype(int)
+    frames = pixels(limner.interpolate(decoder.run.path, seeds=[0, 1], steps=3, out=tmp_path / "a").files)
+    assert (frames[[0, 2]] == samples).all()
+    row = pixels(limner.traverse(decoder.run.path, seed=1, latents=[3], steps=2, out=tmp_path / "b").files)
+    assert np.abs(row - samples[1]).max() <= 1, "the last latent changes nothing, so that the caption is seen to stay"
+    assert (decoder.decode(decoder.latents(range(2))) == generate_of(decoder, range(2))).all()
+
+
+def generate_of(model: Loaded, seeds: Sequence[int]) -> torch.Tensor:
+    return generate(model.method, seeds, model.draw_conditions(seeds, model.request()))
+
+
+def test_a_text_that_is_requested_is_that_of_every_picture(decoder: Loaded, tmp_path: Path) -> None:
+    text = next(iter((decoder.run.captions() or Captions((), 0)).texts))
+    samples = decoder.sample(range(2), text=text, label="right")[..., 0].astype(int)
+    asked: Any = {"text": text, "label": "right"}
+    frames = pixels(limner.interpolate(decoder.run.path, seeds=[0, 1], steps=2, out=tmp_path / "a", **asked).files)
+    assert (frames == samples).all()
+    picture = tmp_path / "one.png"
+    Image.fromarray(samples[0].astype(np.uint8)).save(picture)
+    nearest = limner.reconstruct(decoder.run.path, picture, steps=60, out=tmp_path / "b", **asked)
+    assert nearest.errors[0] < 1e-3
+    with pytest.raises(InputError, match="draws from a caption; say what the pictures show with --text"):
+        limner.reconstruct(decoder.run.path, picture, out=tmp_path / "c")

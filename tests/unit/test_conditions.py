@@ -14,11 +14,11 @@ from torch import Tensor
 import made
 from limner.core import seeds
 from limner.core.cond import Cond
-from limner.core.config import ConditionKind, DataSpec
+from limner.core.config import ConditionKind
 from limner.core.errors import InputError
 from limner.core.images import to_tensor
 from limner.core.text import Captions, decode_captions, encode_captions
-from limner.data.conditions import Conditions, data_spec, pick_captions
+from limner.data.conditions import Conditions, pick_captions
 from limner.data.dataset import Dataset
 from limner.data.feed import Feed
 from limner.data.prepare import prepare
@@ -92,11 +92,6 @@ def test_what_a_set_lacks_is_not_brought() -> None:
     assert feed.draw(0, 0, 4).cond.text is not None
     feed.accept({"label"})
     assert feed.draw(0, 0, 4).cond.text is None
-
-
-def test_the_spec_says_what_a_method_is_built_for(pairs: Dataset) -> None:
-    assert data_spec(pairs) == DataSpec((3, 8, 8), ("a", "b"), len("picture 39"), (1, 8, 8))
-    assert data_spec(prepare("digits")) == DataSpec((1, 8, 8), tuple("0123456789"))
 
 
 @pytest.mark.parametrize("split", ["val", "train", None])

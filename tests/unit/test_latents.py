@@ -126,12 +126,12 @@ def test_slerp_interpolate_latents_lengths_and_where_there_is_no_circle() -> Non
 def test_a_path_keeps_the_bits_of_its_ends_and_changes_class_half_way() -> None:
     ends = torch.randn(3, 5, generator=torch.Generator().manual_seed(2))
     for spherical in (True, False):
-        frames, labels = _interpolate_latents(ends, torch.tensor([4, 7, 7]), 4, spherical)
+        frames, nearest = _interpolate_latents(ends, 4, spherical)
+        labels = torch.tensor([4, 7, 7])[nearest]
         assert torch.equal(frames[[0, 3, 6]], ends)
         assert frames.dtype == ends.dtype
-        assert labels is not None
         assert labels.tolist() == [4, 4, 7, 7, 7, 7, 7]
-    assert len(_interpolate_latents(ends, None, 2, True)[0]) == 3
+    assert len(_interpolate_latents(ends, 2, True)[0]) == 3
 
 
 # ---- looking for latents ------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_the_class_is_found(classes: int, starts: int) -> None:
     found = invert(model, target, Search(starts=starts, steps=90))
     assert found.labels is not None
     assert found.labels.tolist() == list(range(classes))
-    told = invert(model, target[:2], Search(label="kind1", starts=2, steps=30))
+    told = invert(model, target[:2], Search(requested=model.request("kind1"), starts=2, steps=30))
     assert told.labels is not None
     assert told.labels.tolist() == [1, 1]
     assert told.errors[0] > 4 * told.errors[1]
@@ -209,7 +209,7 @@ def test_an_encoder_sees_latents_and_class() -> None:
     model = loaded(Simple(4), list("abcd"))
     seeds = range(40)
     target = generate(model.method, seeds)
-    guess, labels = _predict_latents(model.method, range(4), target, seed=0)
+    guess, labels = _predict_latents(model.method, range(4), Cond(), target, seed=0)
     truth = latents_of(model.method, seeds)
     assert float((guess - truth).square().mean()) < 0.3 * float(truth.square().mean())
     assert labels is not None
@@ -229,7 +229,7 @@ def test_what_cannot_be_inverted_says_so() -> None:
         with pytest.raises(InputError, match="at least 1"):
             invert(model, blank, wrong)
     with pytest.raises(InputError, match="without classes"):
-        invert(model, blank, Search(label="a"))
+        model.request("a")
     assert invert(model, blank[:0]).latents.shape == (0, DIM)
 
 

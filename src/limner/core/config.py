@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, JsonValue, Val
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
 
-from limner.core.errors import InputError, nearest
+from limner.core.errors import InputError, nearest, short_repr
 
 CodecKind = Literal["continuous", "codes"]
 """Latents are real numbers ("continuous"), or indices of codes in a vocabulary ("codes")."""
@@ -311,11 +311,11 @@ def parse_sampling(kind: type[AnySampling], values: Mapping[str, Any], model: st
             raise InputError(f"sampling: {message}") from error
         value, info = first["input"], kind.model_fields[name]
         if first["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"):
-            number = f"{value:g}" if isinstance(value, int | float) else repr(value)
+            number = f"{value:g}" if isinstance(value, int | float) else short_repr(value)
             raise InputError(
                 f"{name} {number} is out of range; give {_range(info)} ({info.default:g} is the default)"
             ) from error
-        raise InputError(f"{name} {value!r} cannot be used; give {message}") from error
+        raise InputError(f"{name} {short_repr(value)} cannot be used; give {message}") from error
 
 
 def _range(info: FieldInfo) -> str:

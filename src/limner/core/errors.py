@@ -14,6 +14,10 @@ _MODULES: Mapping[str, str] = {"scikit-learn": "sklearn"}
 """Distribution -> the module that it installs, where their names differ."""
 
 
+MAX_REPR_LENGTH = 80
+"""The largest number of characters of a value that a message repeats."""
+
+
 class InputError(Exception):
     """Something that the person can mend. The message is one line: what is wrong, where, and how to mend it."""
 
@@ -28,6 +32,18 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
     """
     matches = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
     return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+def short_repr(value: object) -> str:
+    """The `repr` of `value` in one line of at most 80 characters, for messages: it may be a whole array.
+
+    >>> short_repr("two\\nlines")
+    "'two\\\\nlines'"
+    >>> len(short_repr(list(range(1000))))
+    80
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= MAX_REPR_LENGTH else f"{text[: MAX_REPR_LENGTH - 1]}…"
 
 
 def require(*distributions: str) -> None:

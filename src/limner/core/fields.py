@@ -13,9 +13,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from limner.core.errors import InputError
+from limner.core.errors import InputError, short_repr
 
 MAX_SEEDS = 1_000_000
 """The largest number of pictures that one command draws."""
@@ -41,12 +41,18 @@ CHECKPOINT_HELP = "Which checkpoint of the run to use; N is a number of images."
 LABEL_HELP = "Class of the pictures, by name; for models that were trained with classes."
 """Descriptions that fields of several requests share."""
 
-PathUse = Literal["run", "source", "input", "output file", "output folder", "run or pictures", "study"]
+PathUse = Literal[
+    "run", "runs", "source", "input", "output file", "output folder", "run or pictures", "name or file", "settings"
+]
 
 
 @dataclass(frozen=True)
 class PathKind:
-    """The use of a path, by which a server can resolve it below one of its own folders, or refuse it."""
+    """The use of a path, by which a server can resolve it below one of its own folders, or refuse it.
+
+    "runs" is a folder of runs. "name or file" is a path where it ends in a suffix such as .yaml or .onnx, and a name otherwise.
+    "settings" are ``key=value``, of which ``data.source``, ``codec`` and ``init_from`` have paths as values.
+    """
 
     use: PathUse
 
@@ -66,8 +72,20 @@ RunPath = Annotated[Path, PathKind("run"), _path_schema("run")]
 """The folder of a run, or the beginning of its name where only one run begins so."""
 Source = Annotated[Any, PathKind("source"), BeforeValidator(_path_text), _path_schema("source")]
 """A data set's name, a folder, an archive, a file or an address; from Python also pictures in memory."""
+RunsFolder = Annotated[Path, PathKind("runs"), _path_schema("runs")]
+"""A folder of runs."""
+NameOrFile = Annotated[str, PathKind("name or file"), _path_schema("name or file")]
+"""A name of a table, or the path of a file."""
 InputPath = Annotated[Path, PathKind("input"), _path_schema("input")]
 """A file, folder or archive to read."""
+
+
+def _paths(value: object) -> object:
+    return [value] if isinstance(value, str | Path) else value
+
+
+InputPaths = Annotated[list[InputPath], BeforeValidator(_paths)]
+"""Files, folders or archives to read; from Python also a single one."""
 OutputFile = Annotated[Path, PathKind("output file"), _path_schema("output file")]
 """A file to write."""
 OutputFolder = Annotated[Path, PathKind("output folder"), _path_schema("output folder")]
@@ -153,6 +171,15 @@ def _names(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _check_text(text: str) -> str:
+    if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InputError(f"{short_repr(text)} holds bytes that are not UTF-8, or half of a character; write the text in UTF-8")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_check_text)]
+"""A text that can be written as UTF-8."""
+
 Names = Annotated[list[str], BeforeValidator(_names), Cli(metavar="A,B")]
 """Names: ``"a,b"``, or a list."""
 
@@ -165,5 +192,11 @@ def _settings(value: object) -> object:
     return value
 
 
-Settings = Annotated[tuple[str, ...], BeforeValidator(_settings), Cli("KEY=VALUE…", is_argument=True)]
+Settings = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_settings),
+    Cli("KEY=VALUE…", is_argument=True),
+    PathKind("settings"),
+    WithJsonSchema({"type": "array", "items": {"type": "string", "format": "settings"}}),
+]
 """Settings of a recipe, each written ``key=value``. Whether there is such a key is checked when the recipe is read."""

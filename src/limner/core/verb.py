@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self, TypeVar, Union, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from limner.core.errors import InputError, nearest
+from limner.core.errors import InputError, nearest, short_repr
 from limner.core.fields import Cli, PathKind
 from limner.core.notebook import html_table
 from limner.core.progress import OnProgress, silent
@@ -177,7 +177,7 @@ def _abbreviate(value: Any, is_inner: bool = False) -> str:
         if is_inner or len(value) > 4:
             return f"{{{len(value)}}}"
         return f"{{{', '.join(f'{key!r}: {_abbreviate(one, True)}' for key, one in value.items())}}}"
-    return _one_line_repr(value)
+    return short_repr(value)
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ def signature(verb: Verb) -> inspect.Signature:
     progress = inspect.Parameter("on_progress", inspect.Parameter.KEYWORD_ONLY, default=silent, annotation=OnProgress)
     parameters.append(progress)
     if verb.request.open_field is not None:
-        parameters.append(inspect.Parameter("choices", inspect.Parameter.VAR_KEYWORD, annotation=Any))
+        parameters.append(inspect.Parameter("sampling_settings", inspect.Parameter.VAR_KEYWORD, annotation=Any))
     return inspect.Signature(parameters, return_annotation=Union[verb.results])  # noqa: UP007  # of a tuple
 
 
@@ -306,7 +306,7 @@ def _one_line(error: ValidationError, request: type[Request]) -> str:
     errors = error.errors()
     first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     name = str(first["loc"][0]) if first["loc"] else ""
-    option, value = option_name(request, name), _one_line_repr(first["input"])
+    option, value = option_name(request, name), short_repr(first["input"])
     if first["type"] == "extra_forbidden":
         return _unknown(name, list(request.model_fields))
     if first["type"] == "missing":
@@ -324,12 +324,6 @@ def _unknown(name: str, names: Sequence[str]) -> str:
     """The message for an option that is not among `names`."""
     options = f"there are: {', '.join(names)}" if names else "there are none"
     return f"unknown option '{name}'{nearest(name, names)} ({options})"
-
-
-def _one_line_repr(value: object) -> str:
-    """The `repr` of `value` in one line of at most 80 characters, since it may be a whole array."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _description(request: type[Request], name: str) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core.cond import Cond
-from limner.core.config import ConditionKind, DataSpec
+from limner.core.config import ConditionKind
 from limner.core.images import batches_of, to_tensor, to_uint8
 from limner.core.method import Method
 from limner.core.sampling import generate
@@ -40,12 +40,6 @@ def pick_captions(dataset: Dataset, seed: int, count: int = MAX_STORED_CAPTIONS)
     texts = tuple((dataset.captions or ())[row] for row in rows)
     labels = None if dataset.labels is None else tuple(dataset.labels[rows].tolist())
     return Captions(texts, dataset.caption_length, labels)
-
-
-def data_spec(dataset: Dataset) -> DataSpec:
-    """What a method is built for that trains on `dataset`."""
-    height, width, channels = dataset.shape
-    return DataSpec((channels, height, width), dataset.classes, dataset.caption_length, dataset.condition_shape)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from limner.core.fields import Cli, Names, OutputFolder, RunOrPictures, Source
+from limner.core.fields import Cli, NameOrFile, Names, OutputFolder, RunOrPictures, Source
 from limner.core.notebook import html_table
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
@@ -28,7 +28,7 @@ class EvaluateRequest(Request):
         None, description="Real pictures to compare with; default: the run's own."
     )
     count: int | None = Field(None, description="How many pictures to judge; default: 5,000 samples, or all pictures.")
-    features: Annotated[str, Cli("NAME|FILE")] = Field("judge", description=FEATURES_HELP)
+    features: Annotated[NameOrFile, Cli("NAME|FILE")] = Field("judge", description=FEATURES_HELP)
     metrics: Names | None = Field(None, description="Names of metrics; default: all that are quick.")
     checkpoint: Annotated[str, Cli("last|best|N|all")] = Field(
         "last", description="Which checkpoint of the run to judge; N is a number of images."

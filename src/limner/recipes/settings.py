@@ -17,7 +17,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from limner.core.config import MethodConfig
-from limner.core.errors import InputError, nearest
+from limner.core.errors import InputError, nearest, short_repr
 from limner.recipes.recipe import Recipe, Stage
 from limner.recipes.registry import METHODS, PRESETS
 
@@ -126,7 +126,7 @@ def _value(text: str) -> Any:
     try:
         value = yaml.safe_load(text) if text else None
     except yaml.YAMLError as error:
-        raise InputError(f"'{text}' is not a value") from error
+        raise InputError(f"{short_repr(text)} is not a value") from error
     if isinstance(value, str):
         try:
             return float(value)
@@ -227,10 +227,10 @@ def _one_line(error: ValidationError) -> str:
     more = f" (and {rest} more)" if rest else ""
     if len(errors) > 1 or first["type"] in ("model_type", "dict_type", "model_attributes_type"):
         values = " or ".join(dict.fromkeys(_allowed_values(one, key) for one in errors))
-        return f"{key}: {first['input']!r} cannot stand here; give {values}{more}"
+        return f"{key}: {short_repr(first['input'])} cannot stand here; give {values}{more}"
     message = first["msg"].removeprefix("Value error, ")
     if key and "input" in first and not isinstance(first["input"], dict | BaseModel):
-        return f"{key}: {message}, not {first['input']!r}{more}"
+        return f"{key}: {message}, not {short_repr(first['input'])}{more}"
     return f"{message}{more}"
 
 

@@ -74,10 +74,7 @@ class Loaded:
         rows = []
         for part in batches_of(len(seeds), 32 * self.method.chunk):
             batch = list(seeds)[part]
-            cond = request.repeat(len(batch))
-            if takes_text_or_image(self.method):
-                cond = self.conditions.draw(batch, self.method.accepts, cond).to(self.method.device)
-            rows.append(to_uint8(generate(self.method, batch, cond, own)))
+            rows.append(to_uint8(generate(self.method, batch, self.draw_conditions(batch, request), own)))
         return np.concatenate(rows) if rows else np.empty((0, *self.shape), np.uint8)
 
     def sampling(self, base: Sampling | Mapping[str, Any] | None = None, **settings: Any) -> Sampling:
@@ -145,13 +142,21 @@ class Loaded:
         shape = self.recipe.data.condition_shape
         if picture is not None and (picture.dtype != np.uint8 or shape is None or picture.shape != (*shape[1:], shape[0])):
             raise InputError(
-                f"the given picture has the shape {picture.shape}; {self.run.path} takes uint8 [H, W, C] of {shape}"
+                f"the given picture is {picture.dtype} of the shape {picture.shape}; {self.run.path} takes uint8 of the shape "
+                f"{None if shape is None else (*shape[1:], shape[0])} (height, width, channels)"
             )
         return Cond(
             label=None if number is None else torch.tensor([number], device=device),
             text=None if text is None else torch.from_numpy(encode_captions([text], self.caption_length)).to(device),
             image=None if picture is None else to_tensor(picture[None], device),
         )
+
+    def draw_conditions(self, seeds: Sequence[int], requested: Cond) -> Cond:
+        """The conditions of len(seeds) pictures: those `requested` of one picture, and what each seed draws beside them."""
+        cond = requested.repeat(len(seeds))
+        if takes_text_or_image(self.method):
+            cond = self.conditions.draw(seeds, self.method.accepts, cond).to(self.method.device)
+        return self.method.conditions(seeds, cond)
 
     @cached_property
     def conditions(self) -> Conditions:
@@ -203,26 +208,21 @@ class Loaded:
             parts = [method.encode(part.to(self.method.device)) for part in torch.split(images, ENCODING_BATCH)]
         return torch.cat(parts)
 
-    def refuse_text_and_image(self, what: str) -> None:
-        """Refuses `what`, such as "a traversal", for a model that takes a text or a given picture.
-
-        Work in latents has no way to say which. Errors: `InputError` for such a model.
-        """
-        if takes_text_or_image(self.method):
-            raise InputError(
-                f"{self.run.path} draws from a text or a given picture, and {what} cannot say which; use `limner sample`"
-            )
-
-    def decode(self, latents: Tensor, label: str | None = None) -> Tensor:
+    def decode(
+        self, latents: Tensor, label: str | None = None, text: str | None = None, given: NDArray[np.uint8] | None = None
+    ) -> Tensor:
         """[N, *shape of the latents] -> [N, C, H, W] in [-1, 1], with gradients with respect to `latents` that require them.
 
-        For a generator without an encoder, `latents` are vectors [N, dim] such as those of `latents()`, and `label` is the
-        class of the pictures. Errors: `InputError` where the model has neither kind of latents.
+        For a generator without an encoder, `latents` are vectors [N, dim] such as those of `latents()`, and `label`, `text` and
+        `given` are the conditions of all pictures, as in `sample`; picture i draws one that is missing as the seed i does.
+        Errors: `InputError` where the model has neither kind of latents.
         """
         method, latents = self.method, latents.to(self.method.device)
-        if not isinstance(method, Autoencoder):
-            self.refuse_text_and_image("decoding")
-        cond = self.request(label).repeat(len(latents))
+        if isinstance(method, Autoencoder):
+            self.class_of(label)
+            cond = Cond()
+        else:
+            cond = self.draw_conditions(range(len(latents)), self.request(label, text, given))
         if not isinstance(method, Autoencoder | LatentDecoder):
             raise InputError(f"{self.run.path} ({self.recipe.preset}) has no latents that could be decoded")
         with precision.exact(method.device.type), torch.set_grad_enabled(latents.requires_grad):

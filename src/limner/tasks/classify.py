@@ -6,26 +6,25 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from limner.core.fields import CHECKPOINT_HELP, RUN_HELP, Cli, InputPath, RunPath, Source
+from limner.core.fields import Cli, InputPaths, Source
 from limner.core.progress import OnProgress
-from limner.core.verb import Request, Result
+from limner.core.verb import Result
+from limner.tasks.model_request import ModelRequest
 
 
-class ClassifyRequest(Request):
+class ClassifyRequest(ModelRequest):
     """Predict the classes of pictures from a model's latents.
 
     Learns from labelled pictures, those of the run's data or others, and reports how often it is right on pictures that it has
     not learned from.
     """
 
-    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
-    images: Annotated[list[InputPath], Cli("IMAGES…", is_argument=True)] = Field(
+    images: Annotated[InputPaths, Cli("IMAGES…", is_argument=True)] = Field(
         default_factory=list, description="Picture files, or folders of them, whose classes to predict."
     )
     data: Annotated[Source | None, Cli("SRC")] = Field(
         None, description="Labelled pictures to learn from; default: the run's own data."
     )
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
 
 
 class ClassifyResult(Result):

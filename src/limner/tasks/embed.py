@@ -6,25 +6,24 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from limner.core.fields import CHECKPOINT_HELP, RUN_HELP, Cli, OutputFile, RunPath, Source
+from limner.core.fields import Cli, OutputFile, Source
 from limner.core.progress import OnProgress
-from limner.core.verb import Request, Result
+from limner.core.verb import Result
+from limner.tasks.model_request import ModelRequest
 
 
-class EmbedRequest(Request):
+class EmbedRequest(ModelRequest):
     """Write the latents of pictures into an array file.
 
     The pictures are those of a data set, whose labels are written too, or picture files.
     """
 
-    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
     sources: Annotated[list[Source], Cli("SRC|IMAGES…", is_argument=True)] = Field(
         default_factory=list, description="A data set, or picture files; default: the run's own data."
     )
     split: Annotated[str | None, Cli("train|val|test")] = Field(
         None, description="Encode only this split of a data set; default: all splits."
     )
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
     out: Annotated[OutputFile | None, Cli("FILE")] = Field(
         None, description="The .npz file to write; default: in RUN/embeddings."
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.data import pictures
 from limner.data.dataset import Dataset
@@ -18,6 +19,7 @@ from limner.data.pictures import PictureInfo, Shaping, Unreadable, binarised
 from limner.data.reading import bytes_of
 from limner.data.sources import describe_source, find_source, is_data_set
 from limner.runs.model import Loaded
+from limner.tasks.model_request import ConditionalRequest
 
 MODES = {1: ("1", "L"), 3: ("RGB",), 4: ("RGBA",)}
 """Pillow's modes that need no conversion, by the channels of the run's data."""
@@ -83,6 +85,16 @@ def read_given(model: Loaded, path: Path) -> NDArray[np.uint8]:
         return pictures.read(bytes_of(path.expanduser()), shaping)[0]
     except Unreadable as error:
         raise InputError(f"{path} cannot be used: {error}; give a picture file such as .png or .jpg") from error
+
+
+def requested_condition(model: Loaded, request: ConditionalRequest) -> Cond:
+    """The conditions that a request names, as tensors of one picture. Errors: `InputError` as `Loaded.request` has them."""
+    return model.request(request.label, request.text, None if request.given is None else read_given(model, request.given))
+
+
+def requested_texts(request: ConditionalRequest) -> dict[str, str | None]:
+    """The conditions that a request names, as the texts of a PNG hold them; None where one is not named."""
+    return {"label": request.label, "text": request.text, "given": None if request.given is None else request.given.name}
 
 
 def _describe_change(info: PictureInfo, shaping: Shaping) -> str:

@@ -7,27 +7,25 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from limner.core.errors import InputError
-from limner.core.fields import CHECKPOINT_HELP, LABEL_HELP, RUN_HELP, Cli, InputPath, OutputFolder, RunPath, Seeds
+from limner.core.fields import Cli, InputPaths, OutputFolder, Seeds
 from limner.core.progress import OnProgress
-from limner.core.verb import Request, Result
+from limner.core.verb import Result
+from limner.tasks.model_request import ConditionalRequest
 
 
-class InterpolateRequest(Request):
+class InterpolateRequest(ConditionalRequest):
     """Interpolate between pictures in a model's latents.
 
     The ends are samples, named by their --seeds, or picture files.
     """
 
-    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
-    images: Annotated[list[InputPath], Cli("IMAGES…", is_argument=True)] = Field(
+    images: Annotated[InputPaths, Cli("IMAGES…", is_argument=True)] = Field(
         default_factory=list, description="Two or more picture files to pass through, instead of --seeds."
     )
     seeds: Annotated[Seeds, Cli("3,7,12")] = Field(
         default_factory=list, description="Two or more samples to pass through, by seed."
     )
     steps: int = Field(8, description="Pictures from one end to the next, both ends included.")
-    label: Annotated[str | None, Cli("CLASS")] = Field(None, description=LABEL_HELP)
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
         None, description="Folder to write pictures to; default: RUN/interpolations."
     )

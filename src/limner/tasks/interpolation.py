@@ -15,9 +15,10 @@ from limner.core.images import grid, save_png, to_uint8
 from limner.core.progress import OnProgress
 from limner.core.sampling import latents_of, render
 from limner.runs.model import Loaded, load
-from limner.tasks.inputs import InputImages, read_pictures
+from limner.tasks.inputs import InputImages, read_pictures, requested_condition, requested_texts
 from limner.tasks.interpolate import InterpolateRequest, InterpolateResult
 from limner.tasks.inversion import Search, invert
+from limner.tasks.model_request import ConditionalRequest
 from limner.tasks.sampling import describe_origin, output_folder
 
 
@@ -55,22 +56,24 @@ def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -
     seeds, steps = request.seeds, request.steps
     model = load(request.run, request.checkpoint)
     if not isinstance(model.method, LatentDecoder):
-        raise InputError(f"{model.run.path} ({model.recipe.preset}) has no latents, so there is no way between its pictures")
-    model.refuse_text_and_image("an interpolation")
+        raise InputError(
+            f"{model.run.path} ({model.recipe.preset}) draws from no vector of latents, so it cannot interpolate; "
+            "train a model that does, such as --preset vae or dcgan"
+        )
     began = time.perf_counter()
     inputs: InputImages | None = None
     if request.images:
         inputs = read_pictures(model, request.images)
         if len(inputs.names) < 2:
             raise InputError(f"an interpolation needs two ends, and {inputs.names[0]} is one; give another picture")
-        latents, labels = latents_of_pictures(model, inputs, request.label, on_progress)
+        latents, cond = latents_of_pictures(model, inputs, request, on_progress)
     else:
-        requested = model.request(request.label).repeat(len(seeds))
-        latents, labels = latents_of(model.method, seeds), model.method.conditions(seeds, requested).label
-    frames, classes = _interpolate_latents(latents, labels, steps, model.method.gaussian)
-    pictures = to_uint8(render(model.method, frames, Cond(label=classes)))
+        latents, cond = latents_of(model.method, seeds), model.draw_conditions(seeds, requested_condition(model, request))
+    frames, ends = _interpolate_latents(latents, steps, model.method.gaussian)
+    pictures = to_uint8(render(model.method, frames, cond.rows(ends)))
     out = output_folder(model, "interpolations", "frame[0-9]*.png", request.out)
-    about = describe_origin(model, label=request.label) | ({} if inputs is not None else {"seeds": ",".join(map(str, seeds))})
+    origin = {} if inputs is not None else {"seeds": ",".join(map(str, seeds))}
+    about = describe_origin(model, **requested_texts(request)) | origin
     files = []
     for number, image in enumerate(pictures):
         path = out / f"frame{number:04d}.png"
@@ -91,20 +94,19 @@ def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -
 
 
 def latents_of_pictures(
-    model: Loaded, inputs: InputImages, label: str | None, on_progress: OnProgress
-) -> tuple[Tensor, Tensor | None]:
-    """Latents [N, dim] and labels [N] of pictures: encoded where the method has an encoder, otherwise found by `invert`."""
-    method = model.method
+    model: Loaded, inputs: InputImages, request: ConditionalRequest, on_progress: OnProgress
+) -> tuple[Tensor, Cond]:
+    """Latents [N, dim] and conditions of pictures: encoded where the method has an encoder, otherwise found by `invert`."""
+    method, requested = model.method, requested_condition(model, request)
     if isinstance(method, Autoencoder):
         latents = torch.from_numpy(model.encode_pictures(inputs.images)).to(method.device)
-        return latents.flatten(1), model.request(label).repeat(len(inputs.names)).label
-    inversion = invert(model, inputs.images, Search(label=label), on_progress)
-    labels = None if inversion.labels is None else torch.from_numpy(inversion.labels).to(method.device)
-    return torch.from_numpy(inversion.latents).to(method.device), labels
+        return latents.flatten(1), model.draw_conditions(range(len(inputs.names)), requested)
+    inversion = invert(model, inputs.images, Search(requested=requested), on_progress)
+    return torch.from_numpy(inversion.latents).to(method.device), inversion.cond
 
 
-def _interpolate_latents(latents: Tensor, labels: Tensor | None, steps: int, spherical: bool) -> tuple[Tensor, Tensor | None]:
-    """Latents [N, dim] and labels [N] of the ends -> those of all frames, [(N-1)·(steps-1) + 1, dim] and one label each.
+def _interpolate_latents(latents: Tensor, steps: int, spherical: bool) -> tuple[Tensor, Tensor]:
+    """Latents [N, dim] of the ends -> those of all frames, [(N-1)·(steps-1) + 1, dim], and the nearest end of each frame.
 
     Each pair of ends gives `steps` frames, of which the end that it shares with the next pair is not repeated.
     """
@@ -112,7 +114,5 @@ def _interpolate_latents(latents: Tensor, labels: Tensor | None, steps: int, sph
     ends = latents.detach().cpu().double()  # in float64 and back to float32, so that the ends keep their bits
     paths = [(slerp if spherical else lerp)(a, b, t)[1:] for a, b in pairwise(ends)]
     frames = torch.cat([ends[:1], *paths]).to(latents.dtype).to(latents.device)
-    if labels is None:
-        return frames, None
     position = torch.arange(len(frames)) / (steps - 1)  # of a frame, in ends
-    return frames, labels[(position + 0.5).floor().long().clamp(max=len(labels) - 1).to(labels.device)]
+    return frames, (position + 0.5).floor().long().clamp(max=len(latents) - 1)

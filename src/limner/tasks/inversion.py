@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -57,8 +57,9 @@ class Search:
     """Whether an encoder is trained first, whose prediction is one more start."""
     seed: int = 0
     """Decides the candidates for starts, and the training of the encoder."""
-    label: str | None = None
-    """The class of every picture; None: the class is searched for too, where the model has classes."""
+    requested: Cond = field(default_factory=Cond)
+    """The conditions of every picture, as one row (`Loaded.request`). Where the model has classes and none is requested, the
+    class is searched for too."""
 
 
 DEFAULT_SEARCH = Search()
@@ -70,12 +71,17 @@ class Inversion:
 
     latents: NDArray[np.float32]
     """[N, dim]"""
-    labels: NDArray[np.int64] | None
-    """[N]: numbers of classes; None where the model has no classes."""
+    cond: Cond
+    """Of the N pictures, each with the class that was requested or found."""
     pictures: NDArray[np.uint8]
     """[N, H, W, C]: what the model decodes `latents` to."""
     errors: NDArray[np.float64]
     """[N]: mean squared error between these and the pictures to be inverted, of pixels in [-1, 1]."""
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """[N]: numbers of the classes; None where the model has no classes."""
+        return None if self.cond.label is None else self.cond.label.cpu().numpy()
 
 
 def invert(
@@ -86,11 +92,11 @@ def invert(
     A result does not depend on which other pictures are inverted with it. The search starts from the latents of those samples,
     among `CANDIDATES`, that are nearest to the picture. Adam minimises the squared error of all starts for a third of
     `search.steps`, of the best quarter for another third, and of the best one for the rest. Where the model has classes and
-    `search.label` is None, each of the most similar classes gets a start, and the class with the smallest error wins, which is
+    none is requested, each of the most similar classes gets a start, and the class with the smallest error wins, which is
     not always the class that a person would name. `on_progress` counts pictures.
 
-    Errors: `InputError` where the model draws from no vector of latents, where it has no class `search.label`, where `search`
-    is out of range, and for pictures of another shape than the model's.
+    Errors: `InputError` where the model draws from no vector of latents, where it draws from a caption
+    and none is requested, where `search` is out of range, and for pictures of another shape than the model's.
     """
     method = model.method
     if not isinstance(method, LatentDecoder):
@@ -102,22 +108,25 @@ def invert(
     if images.shape[1:] != model.shape:
         raise InputError(f"pictures of {model.run.path} have the shape {model.shape}, not {tuple(images.shape[1:])}")
     if not len(images):
-        return Inversion(latents_of(method, [0])[:0].cpu().numpy(), None, images, np.empty(0))
-    model.refuse_text_and_image("a search for latents")
-    choice = model.class_of(search.label)
+        return Inversion(latents_of(method, [0])[:0].cpu().numpy(), Cond(), images, np.empty(0))
+    requested = search.requested
+    if "text" in method.accepts and requested.text is None:
+        raise InputError(f"{model.run.path} draws from a caption; say what the pictures show with --text")
     every_class: Sequence[int] = range(len(model.recipe.data.classes)) if "label" in method.accepts else ()
-    classes = every_class if choice is None else [choice]
+    classes = every_class if requested.label is None else requested.label.tolist()
     target = to_tensor(images, method.device)
-    z, labels = _starts(method, classes, target, max(search.starts, min(len(classes), MAX_CLASS_STARTS)), search.seed)
+    count = max(search.starts, min(len(classes), MAX_CLASS_STARTS))
+    z, labels = _starts(method, classes, requested, target, count, search.seed)
     if search.encoder:
-        predicted_z, predicted_labels = _predict_latents(method, classes, target, search.seed)
+        predicted_z, predicted_labels = _predict_latents(method, classes, requested, target, search.seed)
         z = torch.cat([z, predicted_z[:, None]], 1)
         if labels is not None and predicted_labels is not None:
             labels = torch.cat([labels, predicted_labels[:, None]], 1)
-    z, labels = _descend(method, z, labels, target, search.steps, on_progress)
-    pictures = to_uint8(render(method, z, Cond(label=labels)))
+    z, labels = _descend(method, z, labels, requested, target, search.steps, on_progress)
+    cond = _with_labels(requested, labels, len(z))
+    pictures = to_uint8(render(method, z, cond))
     errors = np.square((pictures.astype(np.float64) - images) * (2 / 255)).mean((1, 2, 3))
-    return Inversion(z.cpu().numpy(), None if labels is None else labels.cpu().numpy(), pictures, errors)
+    return Inversion(z.cpu().numpy(), cond, pictures, errors)
 
 
 def pyramid(images: Tensor) -> Tensor:
@@ -142,7 +151,15 @@ def shell_penalty(z: Tensor) -> Tensor:
     return 1e-3 * F.relu(deviations - 2).square()
 
 
-def _starts(method: Method, classes: Sequence[int], target: Tensor, starts: int, seed: int) -> tuple[Tensor, Tensor | None]:
+def _with_labels(requested: Cond, labels: Tensor | None, count: int) -> Cond:
+    """The requested conditions of `count` pictures, with these `labels` [count]."""
+    return replace(requested.repeat(count), label=labels)
+
+
+# Many parameters: what is searched for, and under which conditions.
+def _starts(
+    method: Method, classes: Sequence[int], requested: Cond, target: Tensor, starts: int, seed: int
+) -> tuple[Tensor, Tensor | None]:
     """Latents [N, starts, dim] and labels [N, starts] of the samples nearest to each of `target` [N, C, H, W].
 
     The nearest sample of every class stands before the second nearest of any. Labels are None where `classes` is empty.
@@ -152,7 +169,9 @@ def _starts(method: Method, classes: Sequence[int], target: Tensor, starts: int,
     labels = torch.tensor(classes, device=z.device)[torch.arange(count) % len(classes)] if classes else None
     samples = []
     for part in batches_of(count, method.chunk):
-        samples.append(_pooled_pyramid(render(method, z[part], Cond(label=None if labels is None else labels[part]))))
+        some = z[part]
+        cond = _with_labels(requested, None if labels is None else labels[part], len(some))
+        samples.append(_pooled_pyramid(render(method, some, cond)))
     rows = []
     for part in batches_of(len(target), 64):
         # Without matrix products, whose rounding depends on the batch: a picture's result must not depend on the others.
@@ -177,8 +196,9 @@ def _first_of_each(labels: Tensor) -> Tensor:
     return (place + len(labels) * (first[labels] != place)).argsort()
 
 
+# Many parameters: what is optimised, and under which conditions.
 def _descend(
-    method: Method, z: Tensor, labels: Tensor | None, target: Tensor, steps: int, on_progress: OnProgress
+    method: Method, z: Tensor, labels: Tensor | None, requested: Cond, target: Tensor, steps: int, on_progress: OnProgress
 ) -> tuple[Tensor, Tensor | None]:
     """Optimises latents [N, starts, dim] with labels [N, starts] -> the best latents [N, dim] and their labels [N].
 
@@ -192,7 +212,7 @@ def _descend(
         flat, flat_labels = z.flatten(0, 1), None if labels is None else labels.flatten()
         results, errors = [], []
         for rows, real in fixed_passes(len(flat), _pass_size(z.device), z.device):
-            cond = Cond(label=None if flat_labels is None else flat_labels[rows])
+            cond = _with_labels(requested, None if flat_labels is None else flat_labels[rows], len(rows))
             result, error = _optimise(method, flat[rows], cond, target[owners[rows]], part)
             results.append(result[:real])
             errors.append(error[:real])
@@ -226,7 +246,9 @@ def _optimise(method: Method, z: Tensor, cond: Cond, target: Tensor, rates: Sequ
         return z.detach(), error(z)
 
 
-def _predict_latents(method: Method, classes: Sequence[int], target: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
+def _predict_latents(
+    method: Method, classes: Sequence[int], requested: Cond, target: Tensor, seed: int
+) -> tuple[Tensor, Tensor | None]:
     """Latents [N, dim] and labels [N] of `target` [N, C, H, W], predicted by a small encoder that is trained on samples.
 
     Labels are None where `classes` is empty.
@@ -242,7 +264,7 @@ def _predict_latents(method: Method, classes: Sequence[int], target: Tensor, see
     places = torch.arange(ENCODER_BATCH, device=device) % max(1, len(classes))
     for step in range(ENCODER_STEPS):
         z = latents_of(method, [fold("encoder", seed, step, row) for row in range(ENCODER_BATCH)])
-        images = render(method, z, Cond(label=numbers[places] if classes else None))
+        images = render(method, z, _with_labels(requested, numbers[places] if classes else None, len(z)))
         prediction, logits = encoder(images).split([dim, len(classes)], 1)
         loss = (prediction - z).square().mean()
         if classes:

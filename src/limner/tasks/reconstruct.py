@@ -6,27 +6,23 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from limner.core.fields import CHECKPOINT_HELP, LABEL_HELP, RUN_HELP, Cli, InputPath, OutputFolder, RunPath
+from limner.core.fields import Cli, InputPaths, OutputFolder
 from limner.core.progress import OnProgress
-from limner.core.verb import Request, Result
+from limner.core.verb import Result
+from limner.tasks.model_request import ConditionalRequest
 
 
-class ReconstructRequest(Request):
+class ReconstructRequest(ConditionalRequest):
     """Encode pictures with a model and decode them again.
 
     The reconstructions show what the model can represent. For a model without an encoder, the latents of each picture are found
     by gradient descent.
     """
 
-    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
-    images: Annotated[list[InputPath], Cli("IMAGES…", is_argument=True)] = Field(
-        description="Picture files, or folders of them."
-    )
+    images: Annotated[InputPaths, Cli("IMAGES…", is_argument=True)] = Field(description="Picture files, or folders of them.")
     starts: int = Field(8, description="Starts of the search for latents, for models without an encoder.")
     steps: int = Field(300, description="Steps of that search.")
     encoder: bool = Field(False, description="Train an encoder first, whose prediction is one more start of that search.")
-    label: Annotated[str | None, Cli("CLASS")] = Field(None, description=LABEL_HELP)
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
         None, description="Folder to write pictures to; default: RUN/reconstructions."
     )

@@ -15,7 +15,7 @@ from limner.core.images import batches_of, grid, save_png
 from limner.core.progress import OnProgress
 from limner.metrics.representation.reconstruction import PSNR_CEILING, psnr, ssim
 from limner.runs.model import load
-from limner.tasks.inputs import read_pictures
+from limner.tasks.inputs import read_pictures, requested_condition, requested_texts
 from limner.tasks.inversion import Search, invert
 from limner.tasks.reconstruct import ReconstructRequest, ReconstructResult
 from limner.tasks.sampling import describe_origin, output_folder
@@ -35,22 +35,22 @@ def reconstruct_pictures(request: ReconstructRequest, on_progress: OnProgress) -
         model.class_of(request.label)  # a class that the model does not know is an error, though the encoder needs none
         means, pictures = "encoder", model.reconstruct(originals)
     elif isinstance(model.method, LatentDecoder):
-        search = Search(request.starts, request.steps, request.encoder, label=request.label)
+        search = Search(request.starts, request.steps, request.encoder, requested=requested_condition(model, request))
         inversion = invert(model, originals, search, on_progress)
         means, pictures = "inversion", inversion.pictures
         if inversion.labels is not None:
             classes = [model.recipe.data.classes[number] for number in inversion.labels]
     else:
         raise InputError(
-            f"{model.run.path} ({model.recipe.preset}) has neither an encoder nor latents, so it cannot reconstruct"
+            f"{model.run.path} ({model.recipe.preset}) has neither an encoder nor a vector of latents, so it cannot reconstruct"
         )
     seconds = time.perf_counter() - began
     out = output_folder(model, "reconstructions", "[0-9][0-9][0-9]*-*.png", request.out)
-    about = describe_origin(model, label=request.label)
+    about = describe_origin(model, **requested_texts(request))
     files = [out / f"{n:03d}-{slug(Path(name).stem, ascii_only=True)[:60]}.png" for n, name in enumerate(names)]
     for path, name, image in zip(files, names, pictures, strict=True):
         save_png(path, image, about | {"of": Path(name).name})
-    save_png(out / "sheet.png", above_each_other(originals, pictures), about)
+    save_png(out / "sheet.png", stack_pairs(originals, pictures), about)
     return ReconstructResult(
         files=[str(path) for path in files],
         sheet=str(out / "sheet.png"),
@@ -66,7 +66,7 @@ def reconstruct_pictures(request: ReconstructRequest, on_progress: OnProgress) -
     )
 
 
-def above_each_other(upper: NDArray[np.uint8], lower: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def stack_pairs(upper: NDArray[np.uint8], lower: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A sheet of two arrays [N, H, W, C]: in each column a picture of `upper` above the one of `lower` with the same index."""
     columns = min(len(upper), COLUMNS)
     rows = []

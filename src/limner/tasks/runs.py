@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from limner.core.fields import Cli, InputPath
+from limner.core.fields import Cli, RunsFolder
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
@@ -18,7 +18,7 @@ class RunsRequest(Request):
     'limner runs prune' removes old checkpoints; the last and the best of each run stay.
     """
 
-    folder: Annotated[InputPath, Cli("DIR", is_argument=True)] = Field(
+    folder: Annotated[RunsFolder, Cli("DIR", is_argument=True)] = Field(
         Path("runs"), description="Folder that holds the runs; default: runs."
     )
 
@@ -35,7 +35,7 @@ class PruneRequest(Request):
     The last and the best of each run stay.
     """
 
-    folder: Annotated[InputPath, Cli("DIR", is_argument=True)] = Field(
+    folder: Annotated[RunsFolder, Cli("DIR", is_argument=True)] = Field(
         Path("runs"), description="Folder that holds the runs; default: runs."
     )
 

@@ -9,38 +9,27 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from limner.core.fields import (
-    CHECKPOINT_HELP,
-    LABEL_HELP,
-    RUN_HELP,
     Cli,
-    InputPath,
     OutputFile,
     OutputFolder,
-    RunPath,
     Seeds,
     choose_seeds,
 )
 from limner.core.progress import OnProgress
-from limner.core.verb import Request, Result
+from limner.core.verb import Result
+from limner.tasks.model_request import ConditionalRequest
 
 
-class SampleRequest(Request):
+class SampleRequest(ConditionalRequest):
     """Draw new pictures from a trained model."""
 
     open_field: ClassVar[str | None] = "sampling"
 
-    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
     seeds: Seeds | None = Field(None, description="Seeds of the pictures to draw; one seed is always the same picture.")
     count: int | None = Field(None, description="Draw this many pictures, with the seeds 0, 1, 2 …; default 16.")
-    label: Annotated[str | None, Cli("CLASS")] = Field(None, description=LABEL_HELP)
-    text: str | None = Field(None, description="Caption of the pictures; for models that were trained with captions.")
-    given: Annotated[InputPath | None, Cli("FILE")] = Field(
-        None, description="A picture file to draw from; for models that were trained with given pictures."
-    )
     sampling: dict[str, Any] = Field(
         default_factory=dict, description="Sampling settings of the model's family, such as truncation or temperature."
     )
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
     grid: bool = Field(False, description="Also write all pictures as one sheet.")
     npz: Annotated[OutputFile | None, Cli("FILE")] = Field(None, description="Write one .npz file instead of picture files.")
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(

@@ -16,7 +16,7 @@ from limner.core.images import grid, save_png
 from limner.core.progress import OnProgress
 from limner.recipes.registry import sampling_fields
 from limner.runs.model import Loaded, load
-from limner.tasks.inputs import read_given
+from limner.tasks.inputs import read_given, requested_texts
 from limner.tasks.sample import SampleRequest, SampleResult
 
 
@@ -34,10 +34,8 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
     label = model.class_of(request.label)
     class_name = None if label is None else model.recipe.data.classes[label]
     changed = {name: _text(value) for name, value in sampling.changed().items()}
-    given_name = None if request.given is None else request.given.name
-    about = (
-        describe_origin(model, label=class_name, text=request.text, given=given_name, **changed) if request.metadata else None
-    )
+    texts = {**requested_texts(request), "label": class_name}
+    about = describe_origin(model, **texts, **changed) if request.metadata else None
     if out is None and (request.npz is None or request.grid):
         out = model.run.path / "samples"
         if class_name is not None:

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from limner.core.capabilities import Autoencoder, LatentDecoder
-from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.images import grid, save_png, to_uint8
 from limner.core.progress import OnProgress
 from limner.core.sampling import latents_of, render
 from limner.core.seeds import SCORED_SEEDS
 from limner.runs.model import Loaded, load
-from limner.tasks.inputs import InputImages, read_pictures
+from limner.tasks.inputs import InputImages, read_pictures, requested_condition, requested_texts
 from limner.tasks.interpolation import latents_of_pictures
 from limner.tasks.sampling import describe_origin, output_folder
 from limner.tasks.traverse import TraverseRequest, TraverseResult
@@ -70,15 +69,16 @@ def traverse_latents(request: TraverseRequest, on_progress: OnProgress) -> Trave
     model = load(request.run, request.checkpoint)
     method = model.method
     if not isinstance(method, LatentDecoder):
-        raise InputError(f"{model.run.path} ({model.recipe.preset}) has no vector of latents, so there is none to turn")
-    model.refuse_text_and_image("a traversal")
+        raise InputError(f"{model.run.path} ({model.recipe.preset}) draws from no vector of latents, so none can be varied")
     began = time.perf_counter()
     inputs = None if request.image is None else _read_picture(model, request.image)
     if inputs is None:
-        requested = model.request(request.label)
-        base, labels = latents_of(method, [request.seed]), method.conditions([request.seed], requested).label
+        base, cond = (
+            latents_of(method, [request.seed]),
+            model.draw_conditions([request.seed], requested_condition(model, request)),
+        )
     else:
-        base, labels = latents_of_pictures(model, inputs, request.label, on_progress)
+        base, cond = latents_of_pictures(model, inputs, request, on_progress)
     spread = measure_spread(model)
     latents = _select_latents(request.latents, spread, base.shape[1], model)
     if len(latents) * steps > MAX_PICTURES:
@@ -86,11 +86,10 @@ def traverse_latents(request: TraverseRequest, on_progress: OnProgress) -> Trave
     deviations = torch.linspace(-request.span, request.span, steps)
     values = spread.mean[latents, None] + deviations * spread.std[latents, None]
     frames = _frames(base.cpu(), latents, values)
-    cond = Cond(label=None if labels is None else labels.expand(len(frames)))
-    pictures = to_uint8(render(method, frames.to(base), cond))
+    pictures = to_uint8(render(method, frames.to(base), cond.repeat(len(frames))))
     out = output_folder(model, "traversals", "latent[0-9]*-[0-9]*.png", request.out)
     start = {"seed": str(request.seed)} if inputs is None else {"of": Path(inputs.names[0]).name}
-    about = describe_origin(model, label=request.label) | start
+    about = describe_origin(model, **requested_texts(request)) | start
     files = [out / f"latent{latent:03d}-{step:03d}.png" for latent in latents for step in range(steps)]
     for path, picture in zip(files, pictures, strict=True):
         save_png(path, picture, about)
@@ -132,7 +131,7 @@ def _select_latents(latents: Sequence[int] | None, spread: Spread, dim: int, mod
     if latents is None:
         return spread.order[:DEFAULT_LATENTS]
     if not latents:
-        raise InputError("no latents to turn; give --latents 0-9, or leave it out for the most active ones")
+        raise InputError("no latents to vary; give --latents 0-9, or leave it out for the most active ones")
     for number in latents:
         if not 0 <= number < dim:
             raise InputError(f"{model.run.path} has no latent {number}; it has the latents 0-{dim - 1}")

@@ -8,18 +8,18 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from limner.core.errors import InputError
-from limner.core.fields import CHECKPOINT_HELP, LABEL_HELP, RUN_HELP, Cli, InputPath, LatentNumbers, OutputFolder, RunPath
+from limner.core.fields import Cli, InputPath, LatentNumbers, OutputFolder
 from limner.core.progress import OnProgress
-from limner.core.verb import Request, Result
+from limner.core.verb import Result
+from limner.tasks.model_request import ConditionalRequest
 
 
-class TraverseRequest(Request):
+class TraverseRequest(ConditionalRequest):
     """Show what each latent of a model changes in a picture.
 
     Each row of the sheet varies one latent and keeps all others.
     """
 
-    run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
     image: Annotated[InputPath | None, Cli("IMAGE", is_argument=True)] = Field(
         None, description="A picture file to start from, instead of --seed."
     )
@@ -31,8 +31,6 @@ class TraverseRequest(Request):
         3.0, description="Vary each latent from -T to T standard deviations about its mean."
     )
     seed: int = Field(0, description="Seed of the sample to start from.")
-    label: Annotated[str | None, Cli("CLASS")] = Field(None, description=LABEL_HELP)
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
         None, description="Folder to write pictures to; default: RUN/traversals."
     )

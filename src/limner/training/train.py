@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from limner.core.fields import RUN_HELP, SOURCE_HELP, Cli, OutputFolder, RunPath, Settings, Source
+from limner.core.fields import RUN_HELP, SOURCE_HELP, Cli, NameOrFile, OutputFolder, RunPath, Settings, Source
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
@@ -22,7 +22,7 @@ class TrainRequest(Request):
 
     source: Annotated[Source, Cli("SRC", is_argument=True)] = Field(description=SOURCE_HELP)
     settings: Settings = Field((), description="Settings of the recipe, such as method.width=32 or data.size=64.")
-    preset: str = Field(
+    preset: NameOrFile = Field(
         AUTO, description="A preset of 'limner methods', or a recipe file; auto chooses by pictures and budget."
     )
     out: Annotated[OutputFolder, Cli("DIR")] = Field(Path("runs"), description="Folder that holds the runs.")
