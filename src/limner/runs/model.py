@@ -209,12 +209,12 @@ class Loaded:
         return torch.cat(parts)
 
     def decode(
-        self, latents: Tensor, label: str | None = None, text: str | None = None, given: NDArray[np.uint8] | None = None
+        self, latents: Tensor, label: str | None = None, text: str | None = None, picture: NDArray[np.uint8] | None = None
     ) -> Tensor:
         """[N, *shape of the latents] -> [N, C, H, W] in [-1, 1], with gradients with respect to `latents` that require them.
 
         For a generator without an encoder, `latents` are vectors [N, dim] such as those of `latents()`, and `label`, `text` and
-        `given` are the conditions of all pictures, as in `sample`; picture i draws one that is missing as the seed i does.
+        `picture` (a given picture) are the conditions of all pictures, as in `sample`; picture i draws one that is missing as the seed i does.
         Errors: `InputError` where the model has neither kind of latents.
         """
         method, latents = self.method, latents.to(self.method.device)
@@ -222,7 +222,7 @@ class Loaded:
             self.class_of(label)
             cond = Cond()
         else:
-            cond = self.draw_conditions(range(len(latents)), self.request(label, text, given))
+            cond = self.draw_conditions(range(len(latents)), self.request(label, text, picture))
         if not isinstance(method, Autoencoder | LatentDecoder):
             raise InputError(f"{self.run.path} ({self.recipe.preset}) has no latents that could be decoded")
         with precision.exact(method.device.type), torch.set_grad_enabled(latents.requires_grad):
