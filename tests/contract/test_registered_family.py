@@ -22,7 +22,7 @@ from limner.core.method import Losses, Method, Phase, Player, StepContext
 from limner.core.optimiser_settings import Optimiser
 from limner.core.schedule import Schedule
 from limner.core.seeds import noise
-from limner.recipes.registry import METHODS, PRESETS, RESERVED_NAMES, Family, Preset
+from limner.recipes.registry import METHODS, PRESETS, RESERVED_NAMES, Family, Preset, sampling_fields
 from limner.recipes.settings import compose, known_keys, parse_recipe
 from limner.runs.run import Run
 from limner.tasks.sample import SampleRequest, SampleResult
@@ -225,3 +225,19 @@ def test_no_sampling_setting_takes_a_name_that_sample_needs() -> None:
 def test_a_recipe_of_a_method_that_is_not_here_says_so() -> None:
     with pytest.raises(InputError, match=r"unknown method.kind 'plain'.*another package needs that package installed"):
         parse_recipe({"method": {"kind": "plain"}}, "recipe.yaml")
+
+
+def test_a_sampling_setting_of_two_families_is_described_by_both() -> None:
+    class Warm(Sampling):
+        """How a family of the test draws."""
+
+        temperature: float = Field(1.0, description="Heat of the noise.")
+
+    METHODS.register("warm", Family(PlainConfig, Warm, METHODS["gan"].build, "for a test", "-"))
+    try:
+        text = sampling_fields()["temperature"].description or ""
+    finally:
+        METHODS.forget("warm")
+    own = sampling_fields()["temperature"].description or ""
+    assert own
+    assert text == f"{own} Of warm: Heat of the noise."

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from limner.core import process
 from limner.core.files import cache_folder
@@ -30,36 +30,8 @@ _SYSTEM_NAMES: Mapping[System, str] = {
 }
 
 
-class Environment(TypedDict):
-    """The answer of `examine`; the names are the keys of ``limner doctor --json``."""
-
-    limner: str
-    python: str
-    torch: str
-    device: str
-    """Such as "cpu" or "cuda:0"."""
-    device_name: str
-    precision: str
-    """The number format that training chooses here: "bf16" or "fp32"."""
-    threads: int
-    memory: int | None
-    """Bytes: of the device where it is a GPU, otherwise of the machine; None where the system does not say."""
-    allocator: str
-    cache: str
-    """The folder of prepared data and judges."""
-    data: dict[str, str]
-    """Name of each data set on this machine -> its folder."""
-    extras: dict[str, bool]
-    """Name of each extra of pyproject.toml -> whether it is installed."""
-    system: System
-    tried: list[dict[str, str]]
-    """Rows of `process.TESTED_PLATFORMS`: ``system``, ``device`` (its kind, such as "cuda"), ``what`` (what was run there)."""
-    warnings: list[str]
-    """Sentences about what is wrong, or was never tested here."""
-
-
-def examine(data: Mapping[str, str]) -> Environment:
-    """What a bug report should contain: device, number format, threads, versions, memory, caches, extras, warnings.
+def examine(data: Mapping[str, str]) -> dict[str, Any]:
+    """What a bug report should contain, as the fields of `limner.tasks.doctor.DoctorResult`.
 
     `data`: name of each data set on this machine -> its folder.
     Errors: `InputError` where LIMNER_DEVICE names no kind of device, or one that this machine lacks.

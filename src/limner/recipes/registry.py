@@ -6,6 +6,7 @@ This module does not import torch: the code of a family is imported when one of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,8 +227,12 @@ def methods_table() -> list[dict[str, str]]:
 
 
 def sampling_fields() -> Mapping[str, FieldInfo]:
-    """The sampling settings of all families, for help and forms. One that two families share is described by the first."""
+    """The sampling settings of all families, for help and forms. One of several families has the descriptions of all."""
     fields: dict[str, FieldInfo] = {}
-    for family in METHODS.values():
-        fields |= {name: info for name, info in family.sampling.model_fields.items() if name not in fields}
+    for kind, family in METHODS.items():
+        for name, info in family.sampling.model_fields.items():
+            earlier = fields.setdefault(name, info)
+            if info.description and info.description not in (earlier.description or ""):
+                fields[name] = copy(earlier)
+                fields[name].description = f"{earlier.description or ''} Of {kind}: {info.description}".strip()
     return fields

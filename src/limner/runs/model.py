@@ -214,8 +214,8 @@ class Loaded:
         """[N, *shape of the latents] -> [N, C, H, W] in [-1, 1], with gradients with respect to `latents` that require them.
 
         For a generator without an encoder, `latents` are vectors [N, dim] such as those of `latents()`, and `label`, `text` and
-        `picture` (a given picture) are the conditions of all pictures, as in `sample`; picture i draws one that is missing as the seed i does.
-        Errors: `InputError` where the model has neither kind of latents.
+        `picture` (a given picture) are the conditions of all pictures, as in `sample`; what is not requested, row i draws as
+        the seed i does. Errors: `InputError` where the model has neither kind of latents.
         """
         method, latents = self.method, latents.to(self.method.device)
         if isinstance(method, Autoencoder):

@@ -38,6 +38,7 @@ from limner.evaluation.human.pictures import (
     real_source,
     study_generator,
 )
+from limner.evaluation.human.rate import StudyResult
 from limner.evaluation.human.records import (
     ANSWERS_FOLDER,
     KEY_FILE,
@@ -48,7 +49,7 @@ from limner.evaluation.human.records import (
     RealPictures,
     StudyKey,
 )
-from limner.evaluation.human.study_types import PartRow, StudyDescription, Task
+from limner.evaluation.human.study_types import PartRow, Task
 
 SPREAD = 3
 """Pictures in a study for each one that a person sees: people see different ones, so that conclusions rest on more of them."""
@@ -85,7 +86,7 @@ def plan_study(
     data: str | None = None,
     out: Path | None = None,
     on_progress: OnProgress = silent,
-) -> StudyDescription:
+) -> StudyResult:
     """Makes the folder of a study that compares `words` (runs, folders of pictures, .npz files), and describes it.
 
     ``study.html`` is for people, ``key.json`` is not; the folder ``answers`` is where answers go. `data` is where the real
@@ -123,9 +124,7 @@ def plan_study(
         (temporary / PAGE_FILE).write_text(text, encoding="utf-8")
         key.write(temporary)
         (temporary / ANSWERS_FOLDER).mkdir()
-    description = describe_study(folder, key)
-    description["megabytes"] = round(len(text) / 1e6, 1)
-    return description
+    return describe_study(folder, key, megabytes=round(len(text) / 1e6, 1))
 
 
 def _study_id(settings: StudySettings, tasks: Sequence[Task], reals: RealPictures, runs: Sequence[ComparedSource]) -> str:
@@ -135,24 +134,25 @@ def _study_id(settings: StudySettings, tasks: Sequence[Task], reals: RealPicture
     return f"{fold('study', settings.seed, *of_reals, settings.count, *tasks, settings.exposure, *contents):016x}"
 
 
-def describe_study(folder: Path, key: StudyKey) -> StudyDescription:
-    """The study in `folder`: its files, what it compares, and what one person sees."""
+def describe_study(folder: Path, key: StudyKey, **more: float) -> StudyResult:
+    """The study in `folder`: its files, what it compares, and what one person sees. `more` are further fields."""
     parts = study_parts(key.tasks, len(key.runs), key.count)
     table: list[PartRow] = [
         {"task": part.task, "trials": part.trials, "catch": part.catch, "practice": part.practice} for part in parts
     ]
-    return {
-        "study": str(folder),
-        "page": str(folder / PAGE_FILE),
-        "key": str(folder / KEY_FILE),
-        "answers": str(folder / ANSWERS_FOLDER),
-        "runs": [run.name for run in key.runs],
-        "reals": {"data": key.reals.data, "split": key.reals.split},
-        "warnings": [NOT_HELD_OUT.format(key.reals.data)] if key.reals.split == "train" else [],
-        "pictures": len(key.pictures),
-        "minutes": estimate_minutes(parts),
-        "table": table,
-    }
+    return StudyResult(
+        study=str(folder),
+        page=str(folder / PAGE_FILE),
+        key=str(folder / KEY_FILE),
+        answers=str(folder / ANSWERS_FOLDER),
+        runs=[run.name for run in key.runs],
+        reals={"data": key.reals.data, "split": key.reals.split},
+        warnings=[NOT_HELD_OUT.format(key.reals.data)] if key.reals.split == "train" else [],
+        pictures=len(key.pictures),
+        minutes=estimate_minutes(parts),
+        table=table,
+        **more,
+    )
 
 
 def _check_settings(words: Sequence[str | Path], settings: StudySettings) -> list[Task]:

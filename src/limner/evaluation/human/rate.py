@@ -127,11 +127,11 @@ def rate(request: RateRequest, on_progress: OnProgress) -> StudyResult | Analysi
         )
         answer = plan_study(request.what, settings, data=request.data, out=request.out, on_progress=on_progress)
     if not request.serve:
-        return StudyResult(**answer)
+        return answer
     from limner.evaluation.human.server import PORT, StudyServer
 
-    server = StudyServer(Path(answer["study"]), PORT if request.port is None else request.port)
-    result = StudyResult(**answer, url=server.url)
+    server = StudyServer(Path(answer.study), PORT if request.port is None else request.port)
+    result = answer.model_copy(update={"url": server.url})
     result._server = server
     return result
 

@@ -33,29 +33,6 @@ class RealPicturesRow(TypedDict):
     fingerprint: NotRequired[str]
 
 
-class StudyDescription(TypedDict):
-    """A study in a folder."""
-
-    study: str
-    """The folder."""
-    page: str
-    """The file for people."""
-    key: str
-    """The file that says which picture is which; not for people."""
-    answers: str
-    """The folder where answers go."""
-    runs: list[str]
-    """Names of what is compared."""
-    reals: RealPicturesRow
-    warnings: list[str]
-    pictures: int
-    minutes: int
-    """What one person needs, about."""
-    table: list[PartRow]
-    megabytes: NotRequired[float]
-    """Size of the page, where it was just made."""
-
-
 class EstimateRow(TypedDict):
     """A value with its standard error and its 95 % interval; these are None for too few people."""
 
