@@ -23,6 +23,7 @@ from limner.runs.run import Run as Run
 from limner.tasks.classify import ClassifyResult as ClassifyResult
 from limner.tasks.data_sets import ListResult as ListResult
 from limner.tasks.data_sets import PicturesResult as PicturesResult
+from limner.tasks.define import DefineResult as DefineResult
 from limner.tasks.doctor import DoctorResult as DoctorResult
 from limner.tasks.embed import EmbedResult as EmbedResult
 from limner.tasks.interpolate import InterpolateResult as InterpolateResult
@@ -43,6 +44,7 @@ __all__ = [
     "ClassifyResult",
     "CompareResult",
     "DETECTORS",
+    "DefineResult",
     "DoctorResult",
     "DryRunResult",
     "EmbedResult",
@@ -71,6 +73,7 @@ __all__ = [
     "check",
     "classify",
     "compare",
+    "define",
     "doctor",
     "embed",
     "evaluate",
@@ -261,6 +264,7 @@ def evaluate(
     checkpoint: str = ...,
     importance: int | None = ...,
     out: str | Path | None = ...,
+    fail_if: str | None = ...,
     on_progress: OnProgress = ...,
 ) -> EvaluateResult: ...
 def compare(
@@ -273,6 +277,7 @@ def compare(
     checkpoint: str = ...,
     html: bool = ...,
     out: str | Path | None = ...,
+    fail_if: str | None = ...,
     on_progress: OnProgress = ...,
 ) -> CompareResult: ...
 @overload
@@ -324,3 +329,8 @@ def report(
     *,
     on_progress: OnProgress = ...,
 ) -> ReportResult: ...
+def define(
+    word: str | None = ...,
+    *,
+    on_progress: OnProgress = ...,
+) -> DefineResult: ...

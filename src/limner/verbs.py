@@ -25,6 +25,7 @@ from limner.tasks.data_sets import (
     list_sets,
     prepare,
 )
+from limner.tasks.define import DefineRequest, DefineResult, define
 from limner.tasks.doctor import DoctorRequest, DoctorResult, doctor
 from limner.tasks.embed import EmbedRequest, EmbedResult, embed
 from limner.tasks.interpolate import InterpolateRequest, InterpolateResult, interpolate
@@ -62,6 +63,7 @@ VERBS: Table[Verb] = Table(
         "runs": Verb(RunsRequest, RunsResult, runs, name_in_python="list_runs"),
         "runs prune": Verb(PruneRequest, PruneResult, prune, name_in_python="prune"),
         "report": Verb(ReportRequest, ReportResult, report),
+        "define": Verb(DefineRequest, DefineResult, define),
     },
 )
 

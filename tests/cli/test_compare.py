@@ -403,3 +403,13 @@ def test_runs_of_different_data_compare_where_one_is_named(ask: Ask, made: dict[
         "page"
     ]
     assert "Over time" not in Path(text).read_text(), "their own scores are against different pictures"
+
+
+def test_a_gate_names_the_runs_that_fail(ask: Ask, made: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["good", "as good", "<b>bad & ugly"]
+    what = [str(made[name]) for name in names]
+    code, answer = ask(*what, "--data", "digits", *QUICK[:4], "--fail-if", "coverage < .2")
+    assert code == 3
+    assert answer["gate"] == {"condition": "coverage < .2", "holds": True, "runs": ["<b>bad & ugly.npz"]}
+    assert main(["compare", *what[:2], "--data", "digits", *QUICK[:4], "--fail-if", "last.frechet > 9 * first.frechet"]) == 0
+    assert "gate      passes: not last.frechet > 9 * first.frechet" in capsys.readouterr().out

@@ -513,3 +513,22 @@ def test_of_two_processes_one_has_stdout(monkeypatch: pytest.MonkeyPatch, capsys
     seen = capsys.readouterr()
     assert seen.out == ""
     assert "nowhere" in seen.err
+
+
+# ---- gates --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_gate_exits_with_3_after_the_report(places: dict[str, Path], judge: Ask, tmp_path: Path) -> None:
+    plain = (places["plain.npz"], *PIXELS, "--metrics", "frechet,coverage")
+    code, answer = judge(*plain, "--out", tmp_path / "a", "--fail-if", "frechet > 1000 or coverage > 0")
+    assert code == 3
+    assert answer["gate"] == {"condition": "frechet > 1000 or coverage > 0", "holds": True}
+    assert Path(answer["report"]).is_file()
+    assert answer["metrics"]["frechet"]["p_floor"] >= 1 / 101
+    code, answer = judge(*plain, "--fail-if", "frechet > 1000")
+    assert (code, answer["gate"]["holds"]) == (0, False)
+    code, answer = judge(*plain, "--fail-if", "frechet.p < .001")
+    assert (code, "is never below" in answer["error"]) == (2, True)
+    code, answer = judge(*plain, "--fail-if", "vendi < 3")
+    assert (code, "'vendi', which is not measured here" in answer["error"]) == (2, True)
+    assert "gate" not in judge(*plain)[1]

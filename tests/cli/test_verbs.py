@@ -65,6 +65,7 @@ SCORES_WORDS = f"--count 60 --features pixels --metrics frechet,coverage --out {
 FILES = [f"{PICTURES}/0.png", f"{PICTURES}/1.png"]
 EXAMPLES: Mapping[str, Sequence[Example]] = {
     "doctor": [Example("")],
+    "define": [Example(""), Example("coverage", ("coverage",))],
     "data list": [Example("")],
     "data check": [
         Example(f"{PICTURES} --size 8x6 --split 0.5 --channels 1", (PICTURES,), {"size": "8x6", "split": "0.5", "channels": 1}),

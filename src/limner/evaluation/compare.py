@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from limner.core.fields import Cli, NameOrFile, Names, OutputFolder, RunOrFiles, Source
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 from limner.evaluation.evaluate import FEATURES_HELP
+from limner.evaluation.gate import EXIT_CODE_GATE, parse_gate
 
 
 class CompareRequest(Request):
@@ -32,6 +33,15 @@ class CompareRequest(Request):
     )
     html: bool = Field(False, description="Also write a page; without --out into comparisons/NAMES.")
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(None, description="Folder for a page and a picture of samples.")
+    fail_if: Annotated[str | None, Cli("CONDITION")] = Field(
+        None, description="Exit with code 3 where this holds for a run, or of two: 'last.frechet > 1.1*first.frechet'."
+    )
+
+    @model_validator(mode="after")
+    def _check_gate(self) -> CompareRequest:
+        if self.fail_if is not None:
+            parse_gate(self.fail_if, ends=True)
+        return self
 
 
 class CompareResult(Result):
@@ -62,6 +72,12 @@ class CompareResult(Result):
     """The file of the picture of samples; None where none was requested, or nothing draws."""
     seconds: float
     """How long it took."""
+    gate: dict[str, Any] | None = None
+    """Where `fail_if` was given: the `condition`, whether it `holds`, and the names of the `runs` for which it does."""
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODE_GATE if self.gate is not None and self.gate["holds"] else 0
 
 
 def compare(request: CompareRequest, on_progress: OnProgress) -> CompareResult:

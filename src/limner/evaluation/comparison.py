@@ -22,6 +22,7 @@ from limner.evaluation.claims import Contender, compare_groups, compare_pairs, g
 from limner.evaluation.compare import CompareRequest, CompareResult
 from limner.evaluation.compare_page import render_comparison, sheet
 from limner.evaluation.evaluate import EvaluateRequest
+from limner.evaluation.gate import gate_of_comparison, parse_gate
 from limner.evaluation.inputs import (
     SampledImages,
     common_reference,
@@ -58,6 +59,10 @@ def compare_pictures(request: CompareRequest, on_progress: OnProgress) -> Compar
         contenders = [Contender(*each) for each in zip(short_names(paths, models), paths, models, strict=True)]
         _check_weights_differ(contenders)
         dataset = parallel.main_process_first(lambda: common_reference(paths, models, request.data))
+        gate = None if request.fail_if is None else parse_gate(request.fail_if, ends=True)
+        if gate is not None:
+            for model in models:
+                gate.check_metrics(select_metrics(request.metrics, model, request.features, None))
         count, notes = _common_count(contenders, dataset, request.count)
         contenders = [_add_report(contender, dataset, count, request, on_progress) for contender in contenders]
         on_progress(Progress("comparing"))
@@ -86,6 +91,8 @@ def compare_pictures(request: CompareRequest, on_progress: OnProgress) -> Compar
         if (request.html or request.out is not None) and parallel.is_main_process():
             names = "-".join(contender.name.replace("/", "-") for contender in contenders)
             _write_page(request.out or Path("comparisons") / names[:100], answer, contenders, dataset)
+        if gate is not None:
+            answer["gate"] = gate_of_comparison(gate, answer["table"])
         return CompareResult(**answer, seconds=round(time.monotonic() - start_time, 2))
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from limner.core.fields import Cli, NameOrFile, Names, OutputFolder, RunOrPictures, Source
 from limner.core.notebook import html_table
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
+from limner.evaluation.gate import EXIT_CODE_GATE, parse_gate
 
 FEATURES_HELP = "judge (trained on the data), inception (the FID's), random-conv, pixels, FILE.onnx, or FILE.pth of inception."
 """Describes the option `features` of `evaluate` and of `compare`."""
@@ -37,6 +38,16 @@ class EvaluateRequest(Request):
         None, description="Draws per picture that bound its likelihood; 1 is the ELBO."
     )
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(None, description="Folder for the report; default: in the run.")
+    fail_if: Annotated[str | None, Cli("CONDITION")] = Field(
+        None,
+        description="Exit with code 3 where this holds, such as 'frechet>20 or coverage<.5', or frechet.z>4.",
+    )
+
+    @model_validator(mode="after")
+    def _check_gate(self) -> EvaluateRequest:
+        if self.fail_if is not None:
+            parse_gate(self.fail_if)
+        return self
 
 
 class EvaluateResult(Result):
@@ -59,6 +70,12 @@ class EvaluateResult(Result):
     """The file of the report as a page; None where it was not written."""
     seconds: float
     """How long it took."""
+    gate: dict[str, Any] | None = None
+    """Where `fail_if` was given: the `condition`, and whether it `holds`."""
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODE_GATE if self.gate is not None and self.gate["holds"] else 0
 
     def _repr_html_(self) -> str:
         keys = ("value", "error", "null", "z", "p")

@@ -22,6 +22,7 @@ from limner.core.progress import OnProgress, Progress, named_progress, silent
 from limner.data.dataset import Dataset
 from limner.data.prepare import prepare
 from limner.evaluation.evaluate import EvaluateRequest, EvaluateResult
+from limner.evaluation.gate import parse_gate
 from limner.evaluation.inputs import (
     EvaluationInput,
     conditions_for,
@@ -65,9 +66,14 @@ def evaluate_pictures(request: EvaluateRequest, on_progress: OnProgress) -> Eval
     require("scipy", "scikit-learn")
     with parallel.processes():
         if request.checkpoint == "all":
-            return EvaluateResult(**_judge_checkpoints(request, on_progress))
-        model = model_or_none(request.what, request.checkpoint) if isinstance(request.what, str) else None
-        return EvaluateResult(**judge(request, model, on_progress))
+            report = _judge_checkpoints(request, on_progress)
+        else:
+            model = model_or_none(request.what, request.checkpoint) if isinstance(request.what, str) else None
+            report = judge(request, model, on_progress)
+        if request.fail_if is not None:
+            gate = parse_gate(request.fail_if)
+            report |= {"gate": {"condition": gate.text, "holds": gate.answer(report["metrics"])}}
+        return EvaluateResult(**report)
 
 
 def _judge_checkpoints(request: EvaluateRequest, on_progress: OnProgress) -> dict[str, Any]:
@@ -97,6 +103,8 @@ def judge(request: EvaluateRequest, model: Loaded | None, on_progress: OnProgres
     """
     start_time = time.monotonic()
     names = select_metrics(request.metrics, model, request.features, request.importance)
+    if request.fail_if is not None:
+        parse_gate(request.fail_if).check_metrics(names)
     _check_request(request, model)
     on_progress(Progress("preparing the data"))
     with _open_input(request, model) as (pictures, dataset):

@@ -6,11 +6,15 @@ file, the preset, the defaults.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -190,11 +194,11 @@ def _keys(model: type[BaseModel], prefix: str) -> Iterable[str]:
     """The dotted keys of `model` and of the models inside it, each behind `prefix`."""
     for name, info in model.model_fields.items():
         yield prefix + name
-        for kind in _models(info.annotation):
+        for kind in models_in(info.annotation):
             yield from _keys(kind, f"{prefix}{name}.")
 
 
-def _models(annotation: Any) -> Iterable[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterable[type[BaseModel]]:
     """The models that may stand in a field of this type."""
     if annotation is MethodConfig:
         yield from (family.config for family in METHODS.values())
@@ -205,7 +209,42 @@ def _models(annotation: Any) -> Iterable[type[BaseModel]]:
     if getattr(annotation, "__origin__", None) is tuple:
         return  # of a list, keys name no entry
     for part in get_args(annotation):
-        yield from _models(part)
+        yield from models_in(part)
+
+
+def describe_settings(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted key, description) of every setting of a recipe; under ``method`` those of every family.
+
+    A description is that of the field, or the docstring below it, which pydantic does not read here: it would read the source
+    of every class when limner is imported.
+    """
+    for name, info in model.model_fields.items():
+        inner = list(models_in(info.annotation))
+        text = info.description or _field_docstrings(model).get(name)
+        if text:
+            yield prefix + name, " ".join(text.split())
+        for kind in inner:
+            yield from describe_settings(kind, f"{prefix}{name}.")
+
+
+@cache
+def _field_docstrings(model: type[BaseModel]) -> Mapping[str, str]:
+    """Name of a field -> the docstring that stands below it in the source of `model`, or of a class that it derives from."""
+    texts: dict[str, str] = {}
+    for owner in model.__mro__:
+        if not issubclass(owner, BaseModel) or owner is BaseModel:
+            continue
+        try:
+            (body,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+        except (OSError, TypeError):  # a class without a source, such as one that `create_model` makes
+            continue
+        assert isinstance(body, ast.ClassDef)
+        for field, below in pairwise(body.body):
+            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr)):
+                continue
+            if isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
+                texts.setdefault(field.target.id, below.value.value)
+    return texts
 
 
 def _one_line(error: ValidationError) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from limner.cli.show.data import show_pictures, show_sets
 from limner.cli.show.evaluation import show_comparison, show_metrics
 from limner.cli.show.study import show_judgements, show_study
-from limner.cli.show.system import show_doctor, show_methods, show_pruned, show_report, show_runs
+from limner.cli.show.system import show_definitions, show_doctor, show_methods, show_pruned, show_report, show_runs
 from limner.cli.show.tables import format_value, print_pairs
 from limner.cli.show.tasks import (
     show_classification,
@@ -25,6 +25,7 @@ from limner.evaluation.evaluate import EvaluateResult
 from limner.evaluation.human.rate import AnalysisResult, StudyResult
 from limner.tasks.classify import ClassifyResult
 from limner.tasks.data_sets import ListResult, PicturesResult
+from limner.tasks.define import DefineResult
 from limner.tasks.doctor import DoctorResult
 from limner.tasks.embed import EmbedResult
 from limner.tasks.interpolate import InterpolateResult
@@ -40,6 +41,7 @@ PRINTERS: Mapping[type[Result], Callable[[Any], None]] = {
     AnalysisResult: show_judgements,
     ClassifyResult: show_classification,
     CompareResult: show_comparison,
+    DefineResult: show_definitions,
     DoctorResult: show_doctor,
     DryRunResult: show_plan,
     EmbedResult: show_embedding,

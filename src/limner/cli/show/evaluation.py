@@ -29,8 +29,17 @@ def show_metrics(answer: Answer) -> None:
             *(("note", text) for text in answer.get("context", {}).get("notes", [])),
             *(("beware", text) for text in answer.get("warnings", [])),
             ("report", answer.get("page") or answer.get("report") or "none; --out DIR keeps one"),
+            ("gate", _describe_gate(answer.get("gate"))),
         ]
     )
+
+
+def _describe_gate(gate: Answer | None) -> str | None:
+    """``fails: frechet > 20 (exit code 3)``, or ``passes: not frechet > 20``; None without a gate."""
+    if gate is None:
+        return None
+    runs = f", for {', '.join(gate['runs'])}" if gate.get("runs") else ""
+    return f"fails: {gate['condition']}{runs} (exit code 3)" if gate["holds"] else f"passes: not {gate['condition']}"
 
 
 def _what_was_judged(answer: Answer) -> str:
@@ -78,6 +87,8 @@ def show_comparison(answer: Answer) -> None:
             print_pairs(sentences(differences, features and features["name"]))
     if answer["page"]:
         print(f"\npage      {answer['page']}")
+    if text := _describe_gate(answer.get("gate")):
+        print(f"gate      {text}")
 
 
 def _with_error(score: Answer | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from limner.cli.show.tables import Answer, format_size, print_pairs, print_table
+from limner.cli.show.tables import MAX_ROWS, Answer, format_size, print_pairs, print_table
 
 
 def show_doctor(answer: Answer) -> None:
@@ -54,3 +54,14 @@ def show_pruned(answer: Answer) -> None:
 def show_report(answer: Answer) -> None:
     """Prints the result of `report`."""
     print(answer["report"])
+
+
+def show_definitions(answer: Answer) -> None:
+    """Prints the result of `define`: a definition as text, the list of all words as a table."""
+    rows = answer["definitions"]
+    if len(rows) > MAX_ROWS:
+        print_table(["word", "kind", "meaning"], [[row["word"], row["kind"], row["text"]] for row in rows])
+        return
+    for row in rows:
+        reference = f" ({row['reference']})" if row["reference"] else ""
+        print(f"{row['word']} ({row['kind']}): {row['text']}{reference}")

@@ -31,11 +31,14 @@ class Score:
     mean."""
     parts: tuple[float, ...] = ()
     """What is averaged, where the definition says so (the splits of the Inception Score)."""
+    p_floor: float | None = None
+    """The smallest p that the draws of the null allow; None where p is exact, or there is none."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry of a report; it has `parts` only where there are some."""
+        """The entry of a report; it has `parts` and `p_floor` only where there are some."""
         entries = asdict(self)
-        return entries if self.parts else {key: value for key, value in entries.items() if key != "parts"}
+        absent = {name for name in ("parts", "p_floor") if not entries[name]}
+        return {key: value for key, value in entries.items() if key not in absent}
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ def compare_with_null(better: Better, measurement: Measurement) -> Score:
     """The `Score` of a `measurement` whose metric is `better` so.
 
     >>> score = compare_with_null("lower", Measurement(5.0, null=Null(scores=(1.0, 2.0, 3.0), sizes=(10, 10))))
-    >>> score.null, score.z, score.p
-    (2.0, 3.0, 0.25)
+    >>> score.null, score.z, score.p, score.p_floor
+    (2.0, 3.0, 0.25, 0.25)
     """
     value, null = measurement.value, measurement.null
     if null is None:
@@ -68,13 +71,14 @@ def compare_with_null(better: Better, measurement: Measurement) -> Score:
         sign = 1 if better == "lower" else -1
         worse = sum(sign * score >= sign * value for score in null.scores)
     z = (value - null.mean) / null.std if null.std > 0 else None
-    return Score(value, measurement.error, null.mean, z, (1 + worse) / (1 + len(null.scores)), measurement.parts)
+    draws = len(null.scores)
+    return Score(value, measurement.error, null.mean, z, (1 + worse) / (1 + draws), measurement.parts, 1 / (1 + draws))
 
 
 def mean_score(values: NDArray[np.float64]) -> Score:
     """The mean of one value for each picture, [N] with N ≥ 1, and its standard error, which takes two pictures or more.
 
     >>> mean_score(np.array([1.0, 3.0]))
-    Score(value=2.0, error=1.0, null=None, z=None, p=None, parts=())
+    Score(value=2.0, error=1.0, null=None, z=None, p=None, parts=(), p_floor=None)
     """
     return Score(float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else None)

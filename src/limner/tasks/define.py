@@ -1,0 +1,101 @@
+"""Verb: say what a word means that limner uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from limner.core.errors import InputError, nearest
+from limner.core.fields import Cli
+from limner.core.glossary import GLOSSARY
+from limner.core.progress import OnProgress
+from limner.core.verb import Request, Result
+
+
+class DefineRequest(Request):
+    """Say what a word of limner's reports, settings or help means.
+
+    Metrics, presets, detectors, settings and the words of reports and curves are known; without a word all are listed.
+    """
+
+    word: Annotated[str | None, Cli("WORD", is_argument=True)] = Field(
+        None, description="The word, such as coverage, null, R1 or method.width."
+    )
+
+
+class DefineResult(Result):
+    """`definitions` has a row for every meaning of the word: `word`, `kind`, `text` and `reference` (paper or page)."""
+
+    definitions: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One meaning of a word, and all words that stand for it."""
+
+    word: str
+    kind: str
+    text: str
+    reference: str = ""
+    synonyms: tuple[str, ...] = ()
+
+    def row(self) -> dict[str, str]:
+        return {"word": self.word, "kind": self.kind, "text": self.text, "reference": self.reference}
+
+
+def define(request: DefineRequest, on_progress: OnProgress) -> DefineResult:
+    """Looks the word up among metrics, presets, families, detectors, settings, and the other words that limner uses.
+
+    Capital letters, hyphens and underscores make no difference, and of a setting the last part is enough. Errors: `InputError`
+    for a word that is not known, with the nearest one.
+    """
+    if request.word is None:
+        return DefineResult(definitions=[entry.row() for entry in _entries(with_settings=False)])
+    word = _normalise(request.word)
+    entries = list(_entries())
+    matches = [entry for entry in entries if word in {_normalise(name) for name in (entry.word, *entry.synonyms)}]
+    matches = matches or [entry for entry in entries if entry.kind == "setting" and _normalise(entry.word).endswith(f".{word}")]
+    if not matches:
+        names = sorted({name for entry in entries for name in (entry.word, *entry.synonyms)})
+        raise InputError(
+            f"'{request.word}' is not defined{nearest(request.word, names)} (`limner define` lists the words; `limner VERB "
+            "--help` explains verbs)"
+        )
+    return DefineResult(definitions=[entry.row() for entry in matches])
+
+
+def _normalise(word: str) -> str:
+    """
+    >>> _normalise(" Held-Out")
+    'held out'
+    """
+    return word.strip().lower().replace("-", " ").replace("_", " ")
+
+
+def _entries(with_settings: bool = True) -> Iterator[_Entry]:
+    """Every word with its meaning, from the glossary and the tables."""
+    from limner.metrics.features.table import DETECTORS
+    from limner.metrics.scores import METRICS
+    from limner.recipes.registry import METHODS, PRESETS
+    from limner.recipes.settings import describe_settings
+
+    for word, definition in GLOSSARY.items():
+        yield _Entry(word, "word", definition.text, definition.reference, definition.synonyms)
+    for name, metric in METRICS.items():
+        better = {"lower": " Lower is better.", "higher": " Higher is better.", "as real": " Best where real pictures are."}
+        published = tuple(metric.published_names.values())
+        called = "".join(f" In the features of {key} it is {value}." for key, value in metric.published_names.items())
+        text = f"{metric.meaning[0].upper()}{metric.meaning[1:]}.{better[metric.better]}{called}"
+        yield _Entry(name, "metric", text, "docs/judging.md", (*metric.aliases, *published))
+    for name, preset in PRESETS.items():
+        yield _Entry(name, "preset", f"{preset.line[0].upper()}{preset.line[1:]}.", preset.paper)
+    for name, family in METHODS.items():
+        yield _Entry(name, "family", f"{family.line[0].upper()}{family.line[1:]}.", family.paper)
+    for name, row in DETECTORS.items():
+        yield _Entry(name, "detector", f"{row.meaning[0].upper()}{row.meaning[1:]}.", "docs/judging.md")
+    if with_settings:
+        for key, text in dict.fromkeys(describe_settings()):
+            yield _Entry(key, "setting", text)
