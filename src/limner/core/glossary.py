@@ -115,7 +115,6 @@ GLOSSARY: Mapping[str, Definition] = {
     "codebook": Definition(
         "The vectors that a VQ model may use for each place of a picture.", "van den Oord et al. 2017, arXiv:1711.00937"
     ),
-    "prior": Definition("A model of latents or codes, from which new ones are drawn and decoded.", "docs/codes.md"),
     "generator": Definition("The network of a GAN that turns noise into pictures.", "docs/gans.md"),
     "discriminator": Definition(
         "The network of a GAN that tells real pictures from generated ones, and so teaches the generator.",

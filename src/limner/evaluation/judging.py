@@ -38,6 +38,8 @@ from limner.evaluation.inputs import (
 from limner.evaluation.model_scores import likelihood_metrics, score_latents, score_likelihoods, score_reconstructions
 from limner.evaluation.report_page import render_report, render_report_over_time
 from limner.evaluation.sample_scores import QUANTISATION, SampleScores, SampleScoring, score_samples
+from limner.evaluation.verdict import TrainingProgress, verdict
+from limner.evaluation.views import VIEWS, views_of
 from limner.judges.judge import shuffled_rows
 from limner.metrics.distribution.coverage import COVERAGE_K, NEIGHBOUR_SCORES
 from limner.metrics.features.pixels import ImageSubset, take
@@ -139,7 +141,17 @@ def judge(request: EvaluateRequest, model: Loaded | None, on_progress: OnProgres
             all_metrics = report["metrics"] | of_model
             report["metrics"] = {name: all_metrics[name] for name in METRICS if name in all_metrics}
             _add_latent_scores(report, model, dataset, latent_names)
+            if request.metrics is None and request.features in VIEWS:
+                on_progress(Progress("looking at them in other features"))
+                report["views"] = {name: view.to_dict() for name, view in views_of(scores, dataset, split).items()}
+                report["verdict"] = verdict(report, None if model is None else _training_progress(model))
             return _write_report(report, request, model, start_time, examples, scores)
+
+
+def _training_progress(model: Loaded) -> TrainingProgress | None:
+    """How the distance fell up to the checkpoint of `model`."""
+    rows = [row for row in model.run.scores() if row["images"] <= model.checkpoint.images]
+    return TrainingProgress.of(str(model.run.path), rows)
 
 
 def _check_request(request: EvaluateRequest, model: Loaded | None) -> None:

@@ -55,6 +55,7 @@ def render_report(report: Row, pictures: Mapping[str, NDArray[np.uint8]], scores
     facts = {
         "title": _title(report),
         "tiles": _tiles(report),
+        "verdict": report.get("verdict", ()),
         "warnings": report.get("warnings", ()),
         "scores": _scores(report),
         "of_samples": any(one["null"] is not None for one in report["metrics"].values()),

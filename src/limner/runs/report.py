@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import yaml
 
@@ -51,6 +52,7 @@ def render_report(run: Path) -> str:
         "state": _text(status.get("state")) or "unknown",
         "tiles": _tiles(status, metrics, scores),
         "warnings": _warnings(status),
+        "evaluation": _latest_evaluation(run / "evaluations"),
         "pictures": _newest_and_real_figures(run / "previews" / "reals.png", previews),
         "previews": _preview_figures(previews),
         "charts": [chart for chart in _charts(metrics, scores) if chart],
@@ -98,6 +100,22 @@ def _rows(path: Path) -> list[JsonObject]:
         if isinstance(row, dict) and finite_number(row.get("images")) is not None:
             rows.append(row)
     return rows
+
+
+def _latest_evaluation(folder: Path) -> JsonObject:
+    """Of the newest report with a verdict: its sentences, the images that its checkpoint had seen, and its page, as a link."""
+    files = sorted(folder.glob("**/report*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in files:
+        report = _json(file)
+        sentences = report.get("verdict")
+        if isinstance(sentences, list) and sentences and all(isinstance(one, str) for one in sentences):
+            page = file.with_suffix(".html")
+            return {
+                "sentences": sentences,
+                "images": finite_number(report.get("images_seen")),
+                "page": quote(page.relative_to(folder.parent).as_posix()) if page.is_file() else "",
+            }
+    return {}
 
 
 def _text(value: Any) -> str:

@@ -87,8 +87,8 @@ def _entries(with_settings: bool = True) -> Iterator[_Entry]:
     for name, metric in METRICS.items():
         better = {"lower": " Lower is better.", "higher": " Higher is better.", "as real": " Best where real pictures are."}
         published = tuple(metric.published_names.values())
-        called = "".join(f" In the features of {key} it is {value}." for key, value in metric.published_names.items())
-        text = f"{metric.meaning[0].upper()}{metric.meaning[1:]}.{better[metric.better]}{called}"
+        in_features = "".join(f" In the features of {key} it is {value}." for key, value in metric.published_names.items())
+        text = f"{metric.meaning[0].upper()}{metric.meaning[1:]}.{better[metric.better]}{in_features}"
         yield _Entry(name, "metric", text, "docs/judging.md", (*metric.aliases, *published))
     for name, preset in PRESETS.items():
         yield _Entry(name, "preset", f"{preset.line[0].upper()}{preset.line[1:]}.", preset.paper)

@@ -10,6 +10,8 @@ MAX_CHECKPOINTS = 8
 
 def show_metrics(answer: Answer) -> None:
     """Prints the result of `evaluate`."""
+    for sentence in answer.get("verdict") or ():
+        print(sentence)
     keys = ("value", "error", "null", "z", "p")
     scores = [[name, *(score.get(key) for key in keys)] for name, score in answer["metrics"].items()]
     print_table(["metric", "value", "± error", "null", "z", "p"], scores)

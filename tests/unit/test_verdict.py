@@ -1,0 +1,87 @@
+"""The verdict in words: six kinds of pictures, what is advised, and nothing where nothing was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from limner.evaluation.verdict import TrainingProgress, verdict
+
+
+def score(value: float, null: float | None, p: float | None = 0.1) -> dict[str, Any]:
+    return {"value": value, "error": None, "null": null, "z": None, "p": p}
+
+
+def report(relative: float, coverage: float = 0.9, copies: float = 0.0, **more: Any) -> dict[str, Any]:
+    return {
+        "metrics": {
+            "frechet": score(100 * relative + 0.3, 0.3),
+            "coverage": score(coverage, 0.95),
+            "copies": score(copies, 0.0, 1e-9 if copies else 1.0),
+            "class_distance": score(0.02, 0.02),
+        },
+        "views": {
+            "judge": {"value": 100 * relative + 0.3, "null": 0.3, "z": 9.0, "relative": relative},
+            "pixels": {"value": 0.1, "null": 0.1, "z": 0.0, "relative": 0.0},
+        },
+        "features": {"held_out_accuracy": 0.91},
+        **more,
+    }
+
+
+def falling(exponent: float) -> TrainingProgress | None:
+    rows = [{"images": n, "seconds": n / 10, "frechet": 50 * n**-exponent + 0.3, "null": 0.3} for n in (1000, 2000, 4000, 8000)]
+    return TrainingProgress.of("runs/0001", rows)
+
+
+@pytest.mark.parametrize(
+    ("relative", "words"),
+    [(0.004, "Very near"), (0.03, "Near: faults"), (0.15, "Recognisable, but"), (0.9, "Far: these do not look like")],
+)
+def test_nearness_is_said_in_four_steps_with_its_numbers(relative: float, words: str) -> None:
+    first = verdict(report(relative))[0]
+    assert first.startswith(words)
+    assert first.endswith(f"(judge: {100 * relative + 0.3:.3g}; real pictures get 0.3).")
+
+
+def test_the_view_that_sees_most_speaks() -> None:
+    views = {
+        name: {"value": 1.0, "null": 0.1, "z": 9.0, "relative": share} for name, share in (("judge", 0.001), ("pixels", 0.5))
+    }
+    assert verdict(report(0.001, views=views))[0] == (
+        "Far: these do not look like the real pictures, and are not worth keeping (pixels: 1; real pictures get 0.1)."
+    )
+
+
+def test_variety_copies_and_classes() -> None:
+    assert verdict(report(0.004))[1] == "Variety: about as varied as real pictures."
+    assert "they reach only 21% of what real pictures do" in verdict(report(0.2, coverage=0.2))[1]
+    copied = verdict(report(0.001, copies=0.4), falling(0.5))
+    assert "Copies: 40.0% are nearly a picture of the training data." in copied
+    assert "augment.kind=adaptive" in copied[-1]
+    uneven = report(0.004, classes={"samples": {"bag": 0.5, "shirt": 0.02}, "real": {"bag": 0.1, "shirt": 0.12}})
+    uneven["metrics"]["class_distance"] = score(0.4, 0.02)
+    assert "the shares of the classes are uneven (shirt 2%, of real pictures 12%)" in verdict(uneven)[1]
+
+
+def test_what_to_do_next_follows_from_how_the_distance_fell() -> None:
+    improving = verdict(report(0.2), falling(1.0))[-1]
+    assert "it still improves; `limner resume runs/0001 --images 16000` (about 13 min more)" in improving
+    assert improving.endswith("about 50% of this one.")
+    assert "hardly improves any more, and they are not worth having yet" in verdict(report(0.2), falling(0.05))[-1]
+    assert "hardly improves any more, and they are worth having" in verdict(report(0.03), falling(0.05))[-1]
+    assert verdict(report(0.003), falling(1.0))[-1] == "Next: nothing; they are worth having."
+    few = TrainingProgress.of("r", [{"images": 5, "seconds": 1.0, "frechet": 3.0}])
+    assert "too few scores to foresee" in verdict(report(0.2), few)[-1]
+    assert TrainingProgress.of("r", []) is None
+
+
+def test_a_weak_judge_is_said_to_flatter_where_it_praises() -> None:
+    weak = {"held_out_accuracy": 0.73}
+    assert "names only 73% of real pictures right and may flatter" in verdict(report(0.003, features=weak))[-1]
+    assert all("flatter" not in one for one in verdict(report(0.5, features=weak)))
+
+
+def test_a_report_without_a_distance_has_no_verdict() -> None:
+    assert verdict({"metrics": {"psnr": score(30.0, None)}, "features": None}) == []
