@@ -78,6 +78,7 @@ def test_a_recipe_asks_for_the_same_set_as_the_keywords() -> None:
         "split",
         "limit",
         "labels",
+        "value_range",
         "binary",
         "rules",
         "mirror",

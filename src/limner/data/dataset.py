@@ -79,6 +79,17 @@ class Dataset:
     given_images: Images | None = None
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the source and its pictures, one sentence each; () in older folders."""
+        return tuple(self.manifest.get("notes") or ())
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """The values that became black and white, of pictures of more than 8 bits; None where there were none."""
+        limits = self.manifest.get("value_range")
+        return None if limits is None else (float(limits[0]), float(limits[1]))
+
+    @property
     def condition_shape(self) -> tuple[int, int, int] | None:
         """(C', H, W) of the given pictures, as networks take them; None where there are none."""
         if self.given_images is None:
@@ -165,6 +176,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "splits": {name: len(rows) for name, rows in dataset.splits.items()},
         "fingerprint": dataset.fingerprint,
         "seconds": manifest["seconds"],
+        "notes": list(dataset.notes),
     }
 
 
@@ -275,6 +287,7 @@ def _joined(shards: Sequence[Dataset]) -> Dataset:
         "duplicates": {
             kind: sum(shard.manifest["duplicates"][kind] for shard in shards) for kind in first.manifest["duplicates"]
         },
+        "notes": list(dict.fromkeys(note for shard in shards for note in shard.notes)),
         "seconds": sum(shard.manifest["seconds"] for shard in shards),
         "shards": [str(shard.path) for shard in shards],
     }

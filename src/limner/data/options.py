@@ -6,6 +6,7 @@ needs neither NumPy nor torch.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -100,10 +101,10 @@ class ImageOptions(BaseModel):
     )
     fit: Fit = Field("crop", description="How a picture of another aspect ratio is made to fit.")
     channels: Channels | None = Field(
-        None, description="1 grey, 3 colour, 4 with transparency; default: 1 or 3, as the pictures are."
+        None, description="1 grey, 3 colour, 4 keeps transparency; default: 3, or 1 where all are grey; clear parts are filled."
     )
     background: Annotated[str, Cli("COLOUR")] = Field(
-        "white", description="Colour behind transparent pixels: a name or #rrggbb."
+        "white", description="Colour that fills transparent pixels, unless channels is 4: a name or #rrggbb."
     )
     split: Annotated[str | None, Cli("SHARE|NAME|none")] = Field(
         None, description="Held-out shares, 0.1 (val) or 0.1,0.1 (val, test); none; or the only split to use."
@@ -111,6 +112,9 @@ class ImageOptions(BaseModel):
     limit: int | None = Field(None, ge=2, description="Use at most this many pictures, spread over splits and classes.")
     labels: Literal["auto", "none"] = Field(
         "auto", description="auto: classes come from sub-folders and tables; none: there are no classes."
+    )
+    value_range: Annotated[str | tuple[float, float] | None, Cli("LOW,HIGH")] = Field(
+        None, description="Values of pictures of more than 8 bits that become black and white; default: by the whole set."
     )
     binary: bool = Field(False, description="Draw each pixel of grey pictures once, white with probability grey/255.")
     rules: int = Field(
@@ -122,6 +126,11 @@ class ImageOptions(BaseModel):
     def _check_size(cls, value: object) -> object:
         _height_and_width(value)
         return value
+
+    @field_validator("value_range", mode="before")
+    @classmethod
+    def _check_value_range(cls, value: object) -> object:
+        return _low_and_high(value)
 
     @field_validator("split")
     @classmethod
@@ -139,6 +148,11 @@ class ImageOptions(BaseModel):
     def height_and_width(self) -> tuple[int, int] | None:
         """`size` in pixels, whichever way it was written; None where the pictures decide."""
         return _height_and_width(self.size)
+
+    @property
+    def low_and_high(self) -> tuple[float, float] | None:
+        """`value_range` as two numbers, whichever way it was written; None where the pictures decide."""
+        return _low_and_high(self.value_range)
 
     @property
     def fixed_channels(self) -> Channels | None:
@@ -167,19 +181,32 @@ class DataOptions(ImageOptions):
     def values(self) -> dict[str, Any]:
         """Every option as it takes effect: `size` as (height, width), one channel for binary pictures."""
         plain = {name: getattr(self, name) for name in type(self).model_fields}
-        return plain | {"size": self.height_and_width, "channels": self.fixed_channels}
+        return plain | {"size": self.height_and_width, "channels": self.fixed_channels, "value_range": self.low_and_high}
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as they stand in the manifest and in the name of the prepared folder."""
         defaults = type(self)().values() | {"rules": 1}  # of sets that were prepared before there were other rules
         options = {name: value for name, value in self.values().items() if name in _ALWAYS_NAMED or value != defaults[name]}
-        return options | {"size": None if options["size"] is None else list(options["size"])}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 
 
 def _height_and_width(value: object) -> tuple[int, int] | None:
     if value is None:
         return None
     return parse_size(value) if isinstance(value, str) else check_size(value)
+
+
+def _low_and_high(value: object) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        low, high = (float(part) for part in parts)  # type: ignore[attr-defined]  # what cannot be iterated over is refused
+    except (TypeError, ValueError):
+        low = high = 0.0
+    if not (low < high and math.isfinite(high - low)):
+        raise InputError(f"value_range {value!r} is not a range; give two numbers, the black and the white one, such as 0,4095")
+    return low, high
 
 
 def _one_line(error: ValidationError) -> str:

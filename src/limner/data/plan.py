@@ -11,10 +11,12 @@ from limner.core.errors import InputError
 from limner.data.dataset import fingerprint_of
 from limner.data.duplicates import Groups, find_groups
 from limner.data.listing import Listing, Rejected
+from limner.data.notes import picture_notes
 from limner.data.options import SPLITS, DataOptions
 from limner.data.pictures import Shaping
 from limner.data.reading import Reading
 from limner.data.splits import deal
+from limner.data.wide import Range
 
 _REASONS_SHOWN = 3
 
@@ -38,6 +40,10 @@ class Plan:
     """Pictures of the listing that were moved to train, for duplicating one there."""
     rejected: tuple[Rejected, ...]
     fingerprint: str
+    notes: tuple[str, ...]
+    """What a person should know of the source and its pictures, one sentence each."""
+    value_range: Range | None
+    """The values that became black and white, in pictures of more than 8 bits; None where there are none, or of two kinds."""
     files: NDArray[np.uint8] | None
     """[N, 32]: SHA-256 of each file's bytes, for sources of files."""
 
@@ -86,6 +92,8 @@ def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shapi
             splits,
             None if facts is None or given_shape is None else (given_shape, facts.digest[rows]),
         ),
+        notes=(*getattr(listing, "notes", ()), *picture_notes(reading, rows, shaping, options)),
+        value_range=reading.value_range,
         files=None if files is None else files[by_split],
     )
 

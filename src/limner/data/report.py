@@ -11,11 +11,10 @@ import numpy as np
 
 from limner.data.dataset import Dataset, caption_count, class_counts
 from limner.data.listing import Listing, Rejected
+from limner.data.notes import suggested_size
 from limner.data.pictures import PictureInfo
 from limner.data.plan import Plan
 from limner.data.reading import Reading
-
-_USUAL_SIZES = (128, 96, 64, 48, 32)
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,8 @@ class CheckReport:
     """What `prepare` would make of a source, and what its pictures are like; nothing was written.
 
     `exact` and `near` count the pictures that repeat an earlier one; `given_shape` is the shape (H, W, C) of the given
-    pictures, None where there are none; `infos` are the pictures as they were; `other` counts files that are no pictures.
+    pictures, None where there are none; `infos` are the pictures as they were; `other` counts files that are no pictures;
+    `notes` are sentences for a person: how the source was read, and what is lost or strange in its pictures.
     """
 
     path: str
@@ -41,6 +41,7 @@ class CheckReport:
     seconds: float
     infos: tuple[PictureInfo, ...]
     other: int
+    notes: tuple[str, ...] = ()
 
     @property
     def heights(self) -> tuple[int, int, int]:
@@ -60,8 +61,7 @@ class CheckReport:
     @property
     def suggested_size(self) -> int:
         """The largest usual size that at least half of the pictures fill without being enlarged."""
-        short = float(np.median([min(one.height, one.width) for one in self.infos]))
-        return next((side for side in _USUAL_SIZES if side <= short), int(short))
+        return suggested_size(self.infos)
 
     def summary(self) -> dict[str, Any]:
         """What `limner data check --json` prints."""
@@ -83,6 +83,7 @@ class CheckReport:
             "modes": self.modes,
             "other_files": self.other,
             "suggested_size": self.suggested_size,
+            "notes": list(self.notes),
         }
 
 
@@ -102,8 +103,9 @@ def report_of_plan(path: str, name: str, listing: Listing, reading: Reading, pla
         splits={name: len(rows) for name, rows in plan.splits.items()},
         fingerprint=plan.fingerprint,
         seconds=round(seconds, 3),
-        infos=tuple(reading.infos),
+        infos=tuple(reading.infos.values()),
         other=listing.other,
+        notes=plan.notes,
     )
 
 
@@ -126,6 +128,7 @@ def report_of(dataset: Dataset) -> CheckReport:
         seconds=manifest["seconds"],
         infos=(PictureInfo(height, width, {1: "L", 3: "RGB", 4: "RGBA"}[channels]),) * len(dataset.images),
         other=manifest["other_files"],
+        notes=dataset.notes,
     )
 
 

@@ -53,7 +53,10 @@ def find_same(source: str, name: str, options: DataOptions, fingerprint: str) ->
             continue
         used = _options_of(dataset)
         # A size or a number of channels that was left open is covered by the fingerprint.
-        if all(used[key] == value or (value is None and key in ("size", "channels")) for key, value in requested.items()):
+        if all(
+            used[key] == value or (value is None and key in ("size", "channels", "value_range"))
+            for key, value in requested.items()
+        ):
             return dataset
     return None
 
@@ -61,7 +64,12 @@ def find_same(source: str, name: str, options: DataOptions, fingerprint: str) ->
 def _options_of(dataset: Dataset) -> dict[str, Any]:
     """The options a set was made with; a size or a number of channels that was left open has become that of the pictures."""
     options = DataOptions.of({"rules": 1, **dataset.manifest["options"]})  # older manifests name no rules
-    return options.values() | {"size": dataset.shape[:2], "channels": dataset.shape[2]}
+    return options.values() | {"size": dataset.shape[:2], "channels": dataset.shape[2]} | _range_of(dataset)
+
+
+def _range_of(dataset: Dataset) -> dict[str, Any]:
+    """The range of values that was left open and has become that of the pictures."""
+    return {} if dataset.value_range is None else {"value_range": dataset.value_range}
 
 
 def adopt_prepared(path: Path, options: DataOptions, out: Path | None) -> Dataset:

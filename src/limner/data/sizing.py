@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from limner.core.errors import InputError
 from limner.core.progress import OnProgress, silent
 from limner.data import pictures
 from limner.data.listing import Files, Listing
-from limner.data.options import SPLITS, DataOptions
+from limner.data.options import SPLITS, DataOptions, ImageOptions
 from limner.data.pictures import Shaping, Unreadable
 from limner.data.reading import bytes_of
 from limner.data.source import DataSource
@@ -42,44 +43,50 @@ def choose_shaping(listing: Listing, options: DataOptions) -> Shaping:
     """Size and channels for reading; colour is kept until all pictures are known to be grey."""
     channels: int = options.fixed_channels or 3
     if isinstance(listing.content, Files):
-        size = options.height_and_width or _common_size(listing.content) or (_DEFAULT_SIDE, _DEFAULT_SIDE)
+        size = options.height_and_width or _common_size(listing.content, options.rules) or (_DEFAULT_SIDE, _DEFAULT_SIDE)
     else:
         height, width, own_channels = listing.content.shape
         small = max(height, width) <= _LARGEST_SIDE
         size = options.height_and_width or ((height, width) if small else (_DEFAULT_SIDE, _DEFAULT_SIDE))
         channels = options.fixed_channels or min(own_channels, 3)  # transparency is laid on the background, as of files
-    background = pictures.parse_background(options.background)
-    return Shaping(size, options.fit, channels, background, options.seed if options.binary else None)
+    return replace(shaping_of(options, size, channels), binary=options.seed if options.binary else None)
+
+
+def shaping_of(options: ImageOptions, size: tuple[int, int], channels: int) -> Shaping:
+    """What `options` make of a picture, where its (height, width) and number of channels are known."""
+    background, limits = pictures.parse_background(options.background), options.low_and_high
+    return Shaping(size, options.fit, channels, background, None, options.rules, limits, limits)
 
 
 def sizes(source: object) -> dict[tuple[int, int], str]:
     """(height, width) of the pictures of `source` by their headers, each with the name of one; stops at the second size."""
-    content = select_listing(find_source(source), DataOptions()).content
+    options = DataOptions()
+    content = select_listing(find_source(source), options).content
     if not isinstance(content, Files):
         return {content.shape[:2]: describe_source(source)}
     names: dict[tuple[int, int], str] = {}
-    for name, size in _stored_sizes(content):
+    for name, size in _stored_sizes(content, options.rules):
         names.setdefault(size, name)
         if len(names) > 1:
             break
     return names
 
 
-def _common_size(content: Files) -> tuple[int, int] | None:
+def _common_size(content: Files, rules: int) -> tuple[int, int] | None:
     """The size that all pictures share, if it is at most 128; stops at the first that differs."""
     common = None
-    for _, size in _stored_sizes(content):
+    for _, size in _stored_sizes(content, rules):
         if max(size) > _LARGEST_SIDE or common not in (None, size):
             return None
         common = size
     return common
 
 
-def _stored_sizes(content: Files) -> Iterator[tuple[str, tuple[int, int]]]:
+def _stored_sizes(content: Files, rules: int) -> Iterator[tuple[str, tuple[int, int]]]:
     """(name, (height, width)) of each picture by its header. What is unreadable is set aside later, when it is read."""
     for name, payload in content.tree.read(content.names):
         try:
-            stored = pictures.look(bytes_of(payload))
+            stored = pictures.look(bytes_of(payload), rules)
         except Unreadable:
             continue
         yield name, (stored.height, stored.width)

@@ -41,6 +41,8 @@ def write_dataset(folder: Path, about: dict[str, Any], plan: Plan, listing: List
         "factors": sorted(listing.factors or ()),
         "rejected": [one.as_json() for one in plan.rejected],
         "other_files": listing.other,
+        "notes": list(plan.notes),
+        "value_range": None if plan.value_range is None else list(plan.value_range),
         "duplicates": {"exact": plan.groups.exact, "near": plan.groups.near},
         "moved": _names(listing.content, plan.moved_rows),
         "fingerprint": plan.fingerprint,

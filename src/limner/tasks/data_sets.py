@@ -71,6 +71,8 @@ class PicturesResult(Result):
     """(height, width, channels) of a prepared picture."""
     splits: dict[str, int]
     """Split -> number of its pictures."""
+    notes: list[str]
+    """What a person should know before training: how the source was read, and what is lost or strange in its pictures."""
     fingerprint: str
     """A digest of the content; equal content has equal fingerprints."""
     seconds: float

@@ -17,6 +17,7 @@ from limner.data.listing import Files, Payload, printable
 from limner.data.options import DataOptions
 from limner.data.pictures import PictureInfo, Shaping, Unreadable, binarised
 from limner.data.reading import bytes_of
+from limner.data.sizing import shaping_of
 from limner.data.sources import describe_source, find_source, is_data_set
 from limner.runs.model import Loaded
 from limner.tasks.model_request import ConditionalRequest
@@ -47,7 +48,7 @@ def read_pictures(model: Loaded, paths: Sequence[object]) -> InputImages:
     """
     data = model.recipe.data
     height, width, channels = model.shape
-    shaping = Shaping((height, width), data.fit, channels, pictures.parse_background(data.background))
+    shaping = shaping_of(data, (height, width), channels)
     names: list[str] = []
     images: list[NDArray[np.uint8]] = []
     prepared: dict[str, str] = {}
@@ -80,7 +81,7 @@ def read_given(model: Loaded, path: Path) -> NDArray[np.uint8]:
     if shape is None:
         raise InputError(f"{model.run.path} was trained without given pictures; leave --given out")
     channels, height, width = shape
-    shaping = Shaping((height, width), data.fit, channels, pictures.parse_background(data.background))
+    shaping = shaping_of(data, (height, width), channels)
     try:
         return pictures.read(bytes_of(path.expanduser()), shaping)[0]
     except Unreadable as error:

@@ -166,6 +166,7 @@ def _resolve(recipe: Recipe, dataset: Dataset, source: str) -> Recipe:
         "source": source,
         "size": f"{height}x{width}",
         "channels": channels,
+        "value_range": dataset.value_range,
         "fingerprint": dataset.fingerprint,
         "classes": dataset.classes,
         "caption_length": dataset.caption_length,

@@ -32,7 +32,7 @@ def show_pictures(answer: Answer) -> None:
             ("duplicates", {name: count for name, count in duplicates.items() if count}),
             ("set aside", len(rejected) or None),
             ("other files", answer.get("other_files") or None),
-            ("as found", _original_sizes(answer)),
+            ("original sizes", _original_sizes(answer)),
             ("fingerprint", answer.get("fingerprint")),
             ("path", str(answer["path"]) if answer.get("path") else None),
             ("time", format_duration(answer.get("seconds"))),
@@ -42,6 +42,11 @@ def show_pictures(answer: Answer) -> None:
         print(f"  {reject['file']}: {reject['reason']}")
     if len(rejected) > MAX_REJECTED:
         print(f"  … and {len(rejected) - MAX_REJECTED} more (all of them with --json)")
+    notes = answer.get("notes") or []
+    for note in notes:
+        print(f"note: {note}")
+    if any("data." in note for note in notes):
+        print("      (data.NAME=VALUE is a setting of train; data check and data prepare have it as --NAME VALUE)")
 
 
 def _class_counts(answer: Answer) -> str:
