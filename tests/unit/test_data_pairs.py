@@ -16,7 +16,8 @@ from PIL import Image
 import made
 from limner.core.errors import InputError
 from limner.core.progress import Progress
-from limner.data.dataset import Dataset, fingerprint_of, open_dataset, summary
+from limner.data.dataset import Dataset, open_dataset, summary
+from limner.data.fingerprint import fingerprint_of
 from limner.data.listing import Arrays, Listing
 from limner.data.options import DataOptions
 from limner.data.pictures import Shaping
@@ -212,7 +213,8 @@ def test_the_fingerprint_covers_given_pictures_and_stays_without(tmp_path: Path)
 def test_a_folder_prepared_before_there_were_given_pictures_opens(tmp_path: Path) -> None:
     data = prepare(made.folder(tmp_path / "plain", {"a": 6}), out=tmp_path / "out")
     manifest = json.loads((data.path / "manifest.json").read_text())
-    del manifest["given_shape"]
+    for later in ("given_shape", "given_transparent", "checksum"):
+        del manifest[later]
     (data.path / "manifest.json").write_text(json.dumps(manifest))
     assert open_dataset(data.path).given_images is None
     assert check(data.path).given_shape is None

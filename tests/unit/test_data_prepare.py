@@ -25,6 +25,12 @@ def sizes(dataset):
     return {name: len(rows) for name, rows in dataset.splits.items()}
 
 
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path_factory, monkeypatch):
+    """Equal pictures are one set wherever they lie: with one cache for all, a test would be given what another prepared."""
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def pets(tmp_path):
     return made.folder(tmp_path / "pets", {"cat": 40, "dog": 20})

@@ -13,7 +13,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from limner.core.errors import InputError
 
 _PATH_CONFLICT_ERRORS = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CHECKSUM = "checksum"
 
 
 @contextmanager
@@ -135,6 +136,26 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` to `path` as indented JSON, atomically. Errors: `InputError`, as `atomic`; `ValueError` for NaN or inf."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def with_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
+    """`value`, a JSON object, with the key ``checksum``: the SHA-256 of everything else in it.
+
+    >>> with_checksum({"a": 1})["checksum"][:12]
+    '015abd7f5cc5'
+    """
+    return {**value, _CHECKSUM: _checksum(value)}
+
+
+def checksum_fits(value: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is as `with_checksum` made it. One without a checksum, as older versions wrote them, passes."""
+    return _CHECKSUM not in value or value[_CHECKSUM] == _checksum(value)
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    others = {key: one for key, one in value.items() if key != _CHECKSUM}
+    plain = json.loads(json.dumps(others))  # keys become text, as they are in a file
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:

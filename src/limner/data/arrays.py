@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from limner.core.errors import InputError
 from limner.core.progress import OnProgress, silent
-from limner.data.listing import Arrays, Listing, printable
+from limner.data.content import content_digest
+from limner.data.listing import Arrays, Listing
 from limner.data.options import SPLITS, DataOptions
 from limner.data.source import DataSource
 from limner.data.trees import dataset_name
@@ -29,6 +30,7 @@ IDX_ENDINGS = tuple(f"images{mark}idx{axes}-ubyte{gzip}" for mark in "-." for ax
 """How the names of IDX files of pictures end; the file of their labels is beside them (`label_names`)."""
 _IDX_IMAGES = re.compile(r"^(?P<stem>.*?)images[-.]idx[34]-ubyte(\.gz)?$", re.IGNORECASE)
 _CIFAR_SIDE = 32
+_CIFAR_CLASSES = "batches.meta.txt"
 _CIFAR_RECORD = 1 + 3 * _CIFAR_SIDE**2
 _MAX_BYTES = 2**34
 
@@ -118,12 +120,16 @@ def labels_beside(images: Path) -> list[Path]:
     return [path for path in map(images.with_name, label_names(images.name)) if path.is_file()]
 
 
+def cifar_files(folder: Path) -> list[Path]:
+    """The files of a folder in the CIFAR-10 binary layout: batches, and the names of the classes."""
+    others = [folder / "test_batch.bin", folder / _CIFAR_CLASSES]
+    return [path for path in [*sorted(folder.glob("data_batch_*.bin")), *others] if path.is_file()]
+
+
 def read_cifar(folder: Path) -> tuple[list[SplitPixels], tuple[str, ...]]:
     """The parts and class names of a folder in the CIFAR-10 binary layout. Errors: `InputError` for a file that is damaged."""
-    names = [path.name for path in sorted(folder.glob("data_batch_*.bin"))] + ["test_batch.bin"]
-    files = {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
-    meta = folder / "batches.meta.txt"
-    return _cifar_parts(str(folder), files, meta.read_bytes() if meta.is_file() else b"")
+    files = {path.name: path.read_bytes() for path in cifar_files(folder)}
+    return _cifar_parts(str(folder), files, files.pop(_CIFAR_CLASSES, b""))
 
 
 def read_cifar_archive(path: Path) -> tuple[list[SplitPixels], tuple[str, ...]]:
@@ -137,7 +143,7 @@ def read_cifar_archive(path: Path) -> tuple[list[SplitPixels], tuple[str, ...]]:
                     files[member.name.rsplit("/", 1)[-1]] = handle.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"cannot read {path} ({error}); remove it and try again") from error
-    return _cifar_parts(str(path), files, files.pop("batches.meta.txt", b""))
+    return _cifar_parts(str(path), files, files.pop(_CIFAR_CLASSES, b""))
 
 
 def _cifar_parts(where: str, files: Mapping[str, bytes], meta: bytes) -> tuple[list[SplitPixels], tuple[str, ...]]:
@@ -166,7 +172,9 @@ class IdxSource(DataSource):
         self.path, self.name = path, dataset_name(path.name)
 
     def identity(self, on_progress: OnProgress = silent) -> str:
-        return file_states(sorted(self.path.iterdir()) if self.path.is_dir() else [self.path, *labels_beside(self.path)])
+        images = idx_files(self.path) if self.path.is_dir() else [self.path]
+        files = sorted({path.name for one in images for path in (one, *labels_beside(one))})
+        return content_digest(self.path, files, on_progress)
 
     def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
         images = idx_files(self.path) if self.path.is_dir() else [self.path]
@@ -180,17 +188,11 @@ class CifarSource(DataSource):
         self.path, self.name = path, dataset_name(path.name)
 
     def identity(self, on_progress: OnProgress = silent) -> str:
-        return file_states(sorted(self.path.iterdir()))
+        return content_digest(self.path, [path.name for path in cifar_files(self.path)], on_progress)
 
     def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
         parts, classes = read_cifar(self.path)
         return as_listing(str(self.path), parts, classes, labelled=options.labels == "auto")
-
-
-def file_states(paths: Sequence[Path]) -> str:
-    """Name, size and time of change of each file: text that changes when one of them does, without reading them."""
-    states = ((path.name, path.stat()) for path in paths if path.is_file())
-    return "\n".join(f"{printable(name)}\0{state.st_size}\0{state.st_mtime_ns}" for name, state in states)
 
 
 def as_listing(where: str, parts: Sequence[SplitPixels], classes: tuple[str, ...], *, labelled: bool = True) -> Listing:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,11 +18,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core.errors import InputError, nearest
+from limner.core.files import checksum_fits, sha256
 from limner.core.text import longest_caption
+from limner.data.content import remembered
+from limner.data.fingerprint import fingerprint_of_arrays
 from limner.data.options import SPLITS
 
 SCHEMA = "limner-data"
 SCHEMA_VERSION = 1
+_FILES = ("manifest.json", "images.npy", "labels.npy", "captions.json", "given.npy", "factors.npz")
+"""What a prepared folder may hold."""
+_DAMAGE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    FileNotFoundError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What json and numpy raise for damaged files."""
+
+
+class DamagedDataError(InputError):
+    """A prepared folder does not hold what was written into it."""
 
 
 class Images:
@@ -116,45 +144,24 @@ class Dataset:
         return np.arange(rows.start, rows.stop, dtype=np.int64)
 
 
-def fingerprint_of(
-    shape: tuple[int, int, int],
-    digests: NDArray[np.uint8],
-    labels: NDArray[np.int64] | None,
-    captions: Sequence[str] | None,
-    splits: Mapping[str, range],
-    given_pictures: tuple[tuple[int, int, int], NDArray[np.uint8]] | None = None,
-) -> str:
-    """SHA-256 hex over the content; `digests` [N, 32] are the SHA-256 of each picture's pixels (see `signatures`).
-
-    `given_pictures` are the shape (H, W, C') of the given pictures and their digests [N, 32]; without any, the fingerprint is
-    that of a set prepared before there were given pictures.
-    """
-    head = {"shape": list(shape), "splits": {name: [rows.start, rows.stop] for name, rows in splits.items()}}
-    whole = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
-    whole.update(np.ascontiguousarray(digests).tobytes())
-    whole.update(b"-" if labels is None else labels.astype("<i8").tobytes())
-    whole.update(b"-" if captions is None else json.dumps(list(captions)).encode())
-    if given_pictures is not None:
-        given_shape, given_digests = given_pictures
-        whole.update(json.dumps({"given": list(given_shape)}).encode())
-        whole.update(np.ascontiguousarray(given_digests).tobytes())
-    return whole.hexdigest()
-
-
 def is_prepared(path: Path) -> bool:
-    """Whether `path` is a folder that `prepare` made; cheap."""
-    manifest = path / "manifest.json"
-    return manifest.is_file() and (path / "images.npy").is_file() and _manifest(path) is not None
+    """Whether `path` is a folder that `prepare` made; cheap. Errors: `InputError` where it is, and its manifest is damaged,
+    cannot be read, or is of another version."""
+    return (path / "manifest.json").is_file() and (path / "images.npy").is_file() and _manifest(path) is not None
 
 
-def open_dataset(path: Path | Sequence[Path]) -> Dataset:
+def open_dataset(path: Path | Sequence[Path], *, verify: bool = False) -> Dataset:
     """Opens a prepared folder, or several of equal shape and classes as one, joined split by split.
 
-    Errors: `InputError` when a folder is no prepared one, is damaged, or does not match the others.
+    The arrays are held against the fingerprint with which they were written; that takes a look at their files where these have
+    not changed since the last time (`limner.data.content`), unless `verify` says to read every byte.
+
+    Errors: `InputError` when a folder is no prepared one, cannot be read, or does not match the others; `DamagedDataError` for
+    one that does not hold what was written into it.
     """
     if isinstance(path, str | Path):
-        return _open_one(Path(path))
-    shards = [_open_one(Path(one)) for one in path]
+        return _open_one(Path(path), verify)
+    shards = [_open_one(Path(one), verify) for one in path]
     if not shards:
         raise InputError("no folder was given; name at least one prepared folder")
     return shards[0] if len(shards) == 1 else _joined(shards)
@@ -194,10 +201,16 @@ def caption_count(captions: Sequence[str] | None) -> int:
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
-    """The manifest, or None where there is none of ours. Errors: `InputError` for one of another version."""
+    """The manifest, or None where there is none of ours. Errors: `InputError` as `is_prepared` has them."""
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except ValueError as error:
+        if (path / "images.npy").is_file():
+            raise _damaged(path, f"manifest.json: {error}") from error
         return None
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         return None
@@ -209,46 +222,99 @@ def _manifest(path: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def _open_one(path: Path) -> Dataset:
+def _open_one(path: Path, verify: bool) -> Dataset:
     manifest = _manifest(path)
     if manifest is None:
         raise InputError(f"{path} is not a prepared data set (no manifest of ours); make one with `limner data prepare SOURCE`")
     try:
-        images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
-        labels = np.load(path / "labels.npy", allow_pickle=False) if manifest["classes"] else None
-        captions = tuple(json.loads((path / "captions.json").read_text(encoding="utf-8"))) if manifest["captions"] else None
-        factors = _factors(path / "factors.npz") if manifest["factors"] else None
-        given_shape = manifest.get("given_shape")
-        given_array = np.load(path / "given.npy", mmap_mode="r", allow_pickle=False) if given_shape else None
-        splits = {name: range(*manifest["splits"][name]) for name in SPLITS if name in manifest["splits"]}
-        whole = (
-            _fits(images, [manifest["images"], *manifest["shape"]])
-            and all(column is None or len(column) == len(images) for column in (labels, captions))
-            and sum(len(rows) for rows in splits.values()) == len(images)
-            and (given_array is None or _fits(given_array, [len(images), *(given_shape or ())]))
-        )
-        name, classes, fingerprint = manifest["name"], tuple(manifest["classes"]), manifest["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}); remove it and prepare it again") from error
-    if not whole:
-        raise InputError(f"{path} is damaged (its files do not match its manifest); remove it and prepare it again")
-    return Dataset(
+        dataset = _read_folder(path, manifest)
+        files = [str(path / name) for name in _FILES]
+        fingerprint = remembered("prepared", path, files, lambda: _fingerprint_of_files(dataset), anew=verify)
+    except _DAMAGE as error:
+        raise _damaged(path, " ".join(str(error).split()) or type(error).__name__) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if fingerprint != dataset.fingerprint:
+        raise _damaged(path, "its arrays are not those that its fingerprint was taken of")
+    return dataset
+
+
+def _read_folder(path: Path, manifest: dict[str, Any]) -> Dataset:
+    """The set in the folder `path`, its pictures not read yet. Errors: one of `_DAMAGE`."""
+    images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
+    labels = np.load(path / "labels.npy", allow_pickle=False) if manifest["classes"] else None
+    captions = tuple(json.loads((path / "captions.json").read_text(encoding="utf-8"))) if manifest["captions"] else None
+    given_shape = manifest.get("given_shape")
+    given = np.load(path / "given.npy", mmap_mode="r", allow_pickle=False) if given_shape else None
+    dataset = Dataset(
         path,
-        name,
+        manifest["name"],
         Images([images]),
         labels,
         captions,
-        factors,
-        classes,
-        splits,
-        fingerprint,
+        _factors(path / "factors.npz") if manifest["factors"] else None,
+        tuple(manifest["classes"]),
+        {name: range(*manifest["splits"][name]) for name in SPLITS if name in manifest["splits"]},
+        manifest["fingerprint"],
         manifest,
-        None if given_array is None else Images([given_array]),
+        None if given is None else Images([given]),
     )
+    count, classes, starts = len(images), len(dataset.classes), [0, *(rows.stop for rows in dataset.splits.values())]
+    columns = [column for column in (labels, captions, *(dataset.factors or {}).values()) if column is not None]
+    for is_whole, what in (
+        (_fits(images, [manifest["images"], *manifest["shape"]]), "images.npy is not what the manifest says"),
+        (given is None or _fits(given, [count, *(given_shape or ())]), "given.npy is not what the manifest says"),
+        (all(len(column) == count for column in columns), "its files have different numbers of rows"),
+        ([rows.start for rows in dataset.splits.values()] == starts[:-1] and starts[-1] == count, "its splits are no division"),
+        (labels is None or _are_labels(labels, classes), f"labels.npy holds others than -1 to {classes - 1}"),
+        (captions is None or all(isinstance(text, str) for text in captions), "captions.json holds others than texts"),
+    ):
+        if not is_whole:
+            raise ValueError(what)
+    return dataset
+
+
+def _fingerprint_of_files(dataset: Dataset) -> str:
+    """The fingerprint of what the files of `dataset` hold; every byte is read. Errors: one of `_DAMAGE`."""
+    manifest, path = dataset.manifest, dataset.path
+    if not checksum_fits(manifest):
+        raise ValueError("manifest.json is not as it was written; where you changed it on purpose, remove its checksum")
+    if manifest["factors"] and manifest.get("factors_sha256", sha256(path / "factors.npz")) != sha256(path / "factors.npz"):
+        raise ValueError("factors.npz is not as it was written")
+    images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
+    given = None
+    if dataset.given_images is not None:
+        pictures = np.load(path / "given.npy", mmap_mode="r", allow_pickle=False)
+        transparent = np.zeros(len(pictures), np.bool_)
+        if pictures.shape[3] == 4:
+            if "given_transparent" not in manifest:  # an older folder does not say which digests are with alpha
+                return dataset.fingerprint
+            transparent[manifest["given_transparent"]] = True
+        given = (pictures, transparent)
+    # Where no picture has a caption, none are stored; the fingerprint may be that of no captions, or of empty ones.
+    choices = [dataset.captions] if dataset.captions is not None else [None, ("",) * len(images)]
+    for captions in choices:
+        fingerprint = fingerprint_of_arrays(images, dataset.labels, captions, dataset.splits, given)
+        if fingerprint == dataset.fingerprint:
+            break
+    return fingerprint
+
+
+def _damaged(path: Path, what: str) -> DamagedDataError:
+    return DamagedDataError(f"{path} is damaged ({what}); remove it and prepare it again")
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path} cannot be read ({error.strerror}: {error.filename}); check that you may read it")
 
 
 def _fits(array: NDArray[Any], shape: list[int]) -> bool:
     return array.dtype == np.uint8 and list(array.shape) == shape
+
+
+def _are_labels(labels: NDArray[Any], classes: int) -> bool:
+    """Whether these are indices into so many classes, or -1 for none."""
+    return labels.ndim == 1 and labels.dtype.kind == "i" and bool((labels >= -1).all() and (labels < classes).all())
 
 
 def _factors(path: Path) -> dict[str, NDArray[Any]]:

@@ -9,11 +9,12 @@ Everything is whole numbers, so that every machine finds the same groups.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from limner.data.fingerprint import grey_rows, picture_digests
 
 _SIDE, _TINT_SIDE = 16, 4
 _NEIGHBOURS = 12
@@ -56,14 +57,8 @@ def signatures(pixels: NDArray[np.uint8]) -> Signatures:
     count, channels = len(pixels), pixels.shape[-1]
     if not count:
         return Signatures.empty(0)
-    grey = np.ones(count, np.bool_)
-    if channels == 3:
-        flat = pixels.reshape(count, -1, 3)
-        grey = ((flat[..., 0] == flat[..., 1]) & (flat[..., 1] == flat[..., 2])).all(axis=1)
-    digest = np.empty((count, 32), np.uint8)
-    for row in range(count):
-        plane = pixels[row, ..., :1] if grey[row] and channels == 3 else pixels[row]
-        digest[row] = np.frombuffer(hashlib.sha256(plane.tobytes()).digest(), np.uint8)
+    grey = np.ones(count, np.bool_) if channels == 4 else grey_rows(pixels)
+    digest = picture_digests(pixels, grey)
     if channels == 4:  # clear pixels are black here, whatever colour lies under them
         grey = np.zeros(count, np.bool_)
         pixels = (pixels[..., :3].astype(np.uint16) * pixels[..., 3:] // 255).astype(np.uint8)

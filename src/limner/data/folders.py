@@ -28,7 +28,7 @@ class ImageSource(DataSource):
         self.tree, self.name = tree, dataset_name(tree.path.resolve().name)
 
     def identity(self, on_progress: OnProgress = silent) -> str:
-        return self.tree.identity()
+        return self.tree.identity(on_progress)
 
     def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
         return _list_pictures(self.tree, options)

@@ -242,7 +242,7 @@ class SpooledTree:
                 self._file.seek(place[0])
                 yield name, self._file.read(place[1])
 
-    def identity(self) -> str:
+    def identity(self, on_progress: OnProgress = silent) -> str:
         """The name of the data set; `ItemSource.identity` is about the content."""
         return str(self.path)
 

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from limner.core.progress import OnProgress, silent
+
 FILE_LIMIT = 512 * 2**20
 """Files larger than this many bytes are set aside unread: no picture of use here is larger, and archives may lie."""
 
@@ -61,7 +63,7 @@ class Tree(Protocol):
         """Each of `names` once, in whatever order suits the tree."""
         ...
 
-    def identity(self) -> str:
+    def identity(self, on_progress: OnProgress = silent) -> str:
         """Text that changes when the content does."""
         ...
 

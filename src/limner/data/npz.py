@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from limner.core.errors import InputError
 from limner.core.files import cache_folder, os_errors_as_input_errors
 from limner.core.progress import OnProgress, silent
-from limner.data.arrays import file_states
+from limner.data.content import content_digest
 from limner.data.labels import labels_of
 from limner.data.listing import Listing
 from limner.data.memory import ArraySource, pixels_of
@@ -183,7 +183,7 @@ class ArrayFileSource(DataSource):
         self.path, self.name = path, dataset_name(path.name)
 
     def identity(self, on_progress: OnProgress = silent) -> str:
-        return file_states([self.path])
+        return content_digest(self.path, [self.path.name], on_progress)
 
     def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
         images, values = read_array_file(self.path)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core.errors import InputError
-from limner.data.dataset import fingerprint_of
 from limner.data.duplicates import Groups, find_groups
+from limner.data.fingerprint import fingerprint_of
 from limner.data.listing import Listing, Rejected
 from limner.data.notes import picture_notes
 from limner.data.options import SPLITS, DataOptions
@@ -34,6 +34,8 @@ class Plan:
     captions: tuple[str, ...] | None
     given_shape: tuple[int, int, int] | None
     """(H, W, C') of the given pictures; None where the set has none."""
+    given_transparent: NDArray[np.bool_] | None
+    """[N]: which given pictures were transparent before they were resized; the fingerprint covers the alpha of these alone."""
     groups: Groups
     """Of duplicates, among the pictures in the order of the listing."""
     moved_rows: NDArray[np.int64]
@@ -81,6 +83,7 @@ def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shapi
         labels=labels,
         captions=captions,
         given_shape=given_shape,
+        given_transparent=None if facts is None else facts.transparent[rows],
         groups=groups,
         moved_rows=readable[moved_rows],
         rejected=rejected,

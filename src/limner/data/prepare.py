@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from limner.core.address import is_address
+from limner.core.errors import InputError
 from limner.core.files import cache_folder, os_errors_as_input_errors
 from limner.core.progress import OnProgress, silent
 from limner.data.dataset import SCHEMA, SCHEMA_VERSION, Dataset, is_prepared, open_dataset
@@ -19,7 +20,7 @@ from limner.data.plan import plan_dataset
 from limner.data.reading import Store, read_all
 from limner.data.remote import local_source
 from limner.data.report import CheckReport, report_of, report_of_plan
-from limner.data.reuse import adopt_prepared, cache_key, find_prepared, find_same
+from limner.data.reuse import adopt_cached, adopt_prepared, cache_key, find_at, find_prepared, find_same
 from limner.data.sizing import choose_shaping, select_listing
 from limner.data.sources import RemoteSource, describe_source, find_source
 from limner.data.writer import write_dataset
@@ -28,7 +29,8 @@ from limner.data.writer import write_dataset
 def check(source: object, *, workers: int | None = None, on_progress: OnProgress = silent, **options: Any) -> CheckReport:
     """Reads every picture of `source` as `prepare` would, and writes nothing; of a prepared folder it reports what is in it.
 
-    The arguments are those of `prepare`. Errors: `InputError` as from `prepare`.
+    The arguments are those of `prepare`. Of a prepared folder every byte is held against its fingerprint. Errors: `InputError`
+    as from `prepare`.
     """
     return check_source(source, DataOptions.of(options), workers=workers, on_progress=on_progress)
 
@@ -69,7 +71,7 @@ def check_source(
     started = time.monotonic()
     folder = _prepared_folder(source)
     if folder is not None:
-        return report_of(open_dataset(folder))
+        return report_of(open_dataset(folder, verify=True))
     origin, label = find_source(source), describe_source(source)
     listing = select_listing(origin, options, on_progress)
     shaping = choose_shaping(listing, options)
@@ -100,8 +102,9 @@ def prepare_source(
         same = find_same(label, origin.name, options, fingerprint)
         if same is not None:
             return same
-    key = cache_key(origin, options, on_progress)
-    earlier = find_prepared(origin.name, key, out)
+    identity = origin.identity(on_progress)
+    key = cache_key(origin.name, identity, options)
+    earlier = find_prepared(origin.name, key, options, on_progress) if out is None else find_at(out, key, options)
     if earlier is not None:
         return earlier
     started = time.monotonic()
@@ -115,9 +118,14 @@ def prepare_source(
             with Store(Path(scratch) / "pixels", (len(listing), *shaping.size, shaping.channels)) as store:
                 reading = read_all(listing, shaping, store=store, workers=workers, on_progress=on_progress)
                 plan = plan_dataset(label, listing, reading, shaping, options)
+                if origin.identity(on_progress) != identity:
+                    raise InputError(f"{label} changed while it was read; run the same command again")
                 height, width, channels = plan.shape
                 name = f"{origin.name}-{height}x{width}x{channels}-{key}"
                 folder = base / name if out is None else Path(out).expanduser()
+                same = adopt_cached(folder, options, on_progress) if out is None else None
+                if same is not None:
+                    return same
                 about: dict[str, Any] = {
                     "schema": SCHEMA,
                     "schema_version": SCHEMA_VERSION,

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from limner.core.progress import OnProgress, Progress, silent
 from limner.data import pictures
 from limner.data.duplicates import Signatures, signatures
+from limner.data.fingerprint import given_digests, grey_rows
 from limner.data.listing import FILE_LIMIT, Arrays, Fault, Files, Listing, Payload, Rejected, printable
 from limner.data.pictures import PictureInfo, Shaping, Unreadable, binarised
 from limner.data.threads import ByteBudget, Job, in_parallel
@@ -263,14 +264,8 @@ def _signatures(pixels: NDArray[np.uint8], infos: list[PictureInfo]) -> Signatur
 
 
 def _given_facts(pixels: NDArray[np.uint8], infos: list[PictureInfo]) -> GivenFacts:
-    facts = GivenFacts.empty(len(pixels))
-    for row, (picture, info) in enumerate(zip(pixels, infos, strict=True)):
-        colours = picture[..., :3]
-        grey = not info.transparent and bool((colours == colours[..., :1]).all())
-        needed = picture if info.transparent else colours[..., :1] if grey else colours
-        facts.digest[row] = np.frombuffer(hashlib.sha256(needed.tobytes()).digest(), np.uint8)
-        facts.grey[row], facts.transparent[row] = grey, info.transparent
-    return facts
+    transparent = np.array([info.transparent for info in infos], np.bool_)
+    return GivenFacts(given_digests(pixels, transparent), grey_rows(pixels[..., :3]) & ~transparent, transparent)
 
 
 def _name(content: Files | Arrays, row: int) -> str:

@@ -11,34 +11,87 @@ from typing import Any
 from limner.core.address import public_address
 from limner.core.errors import InputError
 from limner.core.files import cache_folder
-from limner.core.progress import OnProgress, silent
-from limner.data.dataset import SCHEMA_VERSION, Dataset, is_prepared, open_dataset
+from limner.core.progress import OnProgress, Progress, silent
+from limner.data.dataset import SCHEMA_VERSION, DamagedDataError, Dataset, is_prepared, open_dataset
 from limner.data.options import DataOptions
-from limner.data.source import DataSource
+from limner.data.reading import READING
+from limner.data.writer import write_manifest
+
+_SHAPE_OPTIONS = ("size", "channels")
+"""Options that may be left open; the name of a prepared folder says what became of them."""
+_OPEN_OPTIONS = (*_SHAPE_OPTIONS, "value_range")
+"""Options that may be left open, so that the pictures decide."""
 
 
-def cache_key(source: DataSource, options: DataOptions, on_progress: OnProgress = silent) -> str:
-    """12 hex digits from the source's name and content, the options, and the version of the prepared folder's layout."""
-    text = json.dumps([SCHEMA_VERSION, source.name, source.identity(on_progress), options.as_json()], sort_keys=True)
+def cache_key(name: str, identity: str, options: DataOptions) -> str:
+    """12 hex digits from the source's name and content, the options, and the version of the prepared folder's layout.
+
+    Size and channels stand beside it in a folder's name. They are left out here, so that pictures which are 64x64 anyway are
+    prepared once, whether somebody asks for that size or for none.
+    """
+    others = {option: value for option, value in options.as_json().items() if option not in _SHAPE_OPTIONS}
+    text = json.dumps([SCHEMA_VERSION, name, identity, others], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def find_prepared(name: str, key: str, out: Path | None) -> Dataset | None:
-    """The set that an earlier call made of the same things. Errors: `InputError` when `out` holds anything else."""
-    if out is None:
-        for folder in sorted((cache_folder() / "data").glob(f"{name}-*-{key}")):
-            if is_prepared(folder):
-                return open_dataset(folder)
-            shutil.rmtree(folder)  # the cache is ours: what somebody removed files from is made anew
-        return None
+def find_prepared(name: str, key: str, options: DataOptions, on_progress: OnProgress = silent) -> Dataset | None:
+    """The set in the cache that an earlier call made of the same things; a damaged one is removed, of which a note tells."""
+    for folder in sorted((cache_folder() / "data").glob(f"{name}-*-{key}")):
+        dataset = open_cached(folder, on_progress)
+        if dataset is not None and _is_asked_for(dataset, options):
+            return dataset
+    return None
+
+
+def open_cached(folder: Path, on_progress: OnProgress = silent) -> Dataset | None:
+    """The set in a folder of the cache; None where there is none, or it was damaged, and so removed to be made anew."""
+    try:
+        if is_prepared(folder):
+            return open_dataset(folder)
+        reason = f"{folder} lacks files"
+    except DamagedDataError as error:
+        reason = str(error).partition(";")[0]
+    if folder.exists():
+        on_progress(Progress(READING, note=f"{reason}; it is made anew"))
+        shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def find_at(out: Path, key: str, options: DataOptions) -> Dataset | None:
+    """The set that an earlier call made of the same things in the folder `out`; None where that is not there or empty.
+
+    Errors: `InputError` when it holds anything else, or is damaged.
+    """
     folder = Path(out).expanduser()
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     if is_prepared(folder):
         dataset = open_dataset(folder)
-        if dataset.manifest["key"] == key:
+        if dataset.manifest["key"] == key and _is_asked_for(dataset, options):
             return dataset
     raise InputError(f"{folder} exists already and holds something else; choose another folder, or remove it first")
+
+
+def _is_asked_for(dataset: Dataset, options: DataOptions) -> bool:
+    """Whether `options`, which gave the key of the set, ask for its size and channels too: by their value, or by leaving open
+    what was left open when it was made."""
+    made_with, asked, shape = dataset.manifest["options"], options.as_json(), dataset.shape
+    actual = {"size": list(shape[:2]), "channels": shape[2]}
+    return all(asked[name] == actual[name] or (asked[name] is made_with[name] is None) for name in _SHAPE_OPTIONS)
+
+
+def adopt_cached(folder: Path, options: DataOptions, on_progress: OnProgress = silent) -> Dataset | None:
+    """The set in a folder of the cache that was made with another size or number of channels named or left open, which comes
+    to the same: its manifest then says that these may be left open."""
+    dataset = open_cached(folder, on_progress)
+    if dataset is None:
+        return None
+    asked, made_with = options.as_json(), dataset.manifest["options"]
+    left_open = {name: None for name in _SHAPE_OPTIONS if asked[name] is None}
+    if made_with | left_open == made_with:
+        return dataset
+    write_manifest(folder, {**dataset.manifest, "options": made_with | left_open})
+    return open_dataset(folder)
 
 
 def find_same(source: str, name: str, options: DataOptions, fingerprint: str) -> Dataset | None:
@@ -46,17 +99,15 @@ def find_same(source: str, name: str, options: DataOptions, fingerprint: str) ->
     requested = options.values()
     for folder in sorted((cache_folder() / "data").glob(f"{name}-*")):
         try:
-            dataset = open_dataset(folder) if is_prepared(folder) else None
-        except InputError:  # a damaged one is none
-            continue
-        if dataset is None or dataset.fingerprint != fingerprint or public_address(dataset.manifest["source"]) != source:
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            if manifest["fingerprint"] != fingerprint or public_address(manifest["source"]) != source:
+                continue
+            dataset = open_dataset(folder)
+        except (InputError, OSError, ValueError, LookupError, TypeError):  # a damaged one is none
             continue
         used = _options_of(dataset)
         # A size or a number of channels that was left open is covered by the fingerprint.
-        if all(
-            used[key] == value or (value is None and key in ("size", "channels", "value_range"))
-            for key, value in requested.items()
-        ):
+        if all(used[key] == value or (value is None and key in _OPEN_OPTIONS) for key, value in requested.items()):
             return dataset
     return None
 

@@ -17,7 +17,10 @@ class DataSource(ABC):
 
     @abstractmethod
     def identity(self, on_progress: OnProgress = silent) -> str:
-        """Text that changes when the content does. Prepared folders are found again by it, so it is cheap where it can be."""
+        """Text that changes when the content does, and with nothing else: prepared folders are named by it.
+
+        Names, sizes and times do not suffice, for they stay when pictures are changed in place; `limner.data.content` makes a
+        digest of files cheap. `on_progress` hears of the reading."""
 
     @abstractmethod
     def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import lzma
 import os
 import re
@@ -15,6 +14,8 @@ from pathlib import Path
 
 from limner.core.errors import InputError
 from limner.core.files import slug
+from limner.core.progress import OnProgress, silent
+from limner.data.content import content_digest
 from limner.data.listing import FILE_LIMIT, Entry, Fault, Payload, Tree, printable
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -98,20 +99,18 @@ class FolderTree:
         for name in names:
             yield name, _TOO_LARGE if sizes[name] > FILE_LIMIT else self.path / name
 
-    def identity(self) -> str:
-        """A SHA-256 over the names, sizes and times of change of all files."""
-        lines = (f"{entry.name}\0{entry.size}\0{entry.stamp}" for entry in self._entries)
-        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    def identity(self, on_progress: OnProgress = silent) -> str:
+        """A SHA-256 over the names and the bytes of all files (`limner.data.content`)."""
+        return content_digest(self.path, [entry.name for entry in self._entries], on_progress, max_bytes=FILE_LIMIT)
 
 
 class _Archive:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def identity(self) -> str:
-        """Size and time of change of the archive."""
-        state = self.path.stat()
-        return f"{state.st_size}:{state.st_mtime_ns}"
+    def identity(self, on_progress: OnProgress = silent) -> str:
+        """A SHA-256 of the archive's bytes (`limner.data.content`)."""
+        return content_digest(self.path, [self.path.name], on_progress)
 
     def damaged(self, error: Exception) -> InputError:
         """What to raise where the archive cannot be read."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.core.files import atomic_folder
+from limner.core.files import atomic_folder, sha256, with_checksum, write_text
 from limner.data.dataset import caption_count, class_counts, is_prepared
 from limner.data.listing import Arrays, Files, Listing, printable
 from limner.data.plan import Plan
@@ -38,6 +38,10 @@ def write_dataset(folder: Path, about: dict[str, Any], plan: Plan, listing: List
         },
         "captions": caption_count(plan.captions),
         "given_shape": None if plan.given_shape is None else list(plan.given_shape),
+        # Only four channels leave it open which given pictures the fingerprint takes with their alpha.
+        "given_transparent": np.flatnonzero(plan.given_transparent).tolist()
+        if plan.given_transparent is not None and plan.given_shape is not None and plan.given_shape[2] == 4
+        else None,
         "factors": sorted(listing.factors or ()),
         "rejected": [one.as_json() for one in plan.rejected],
         "other_files": listing.other,
@@ -59,10 +63,18 @@ def write_dataset(folder: Path, about: dict[str, Any], plan: Plan, listing: List
                 _write_json(temporary / "captions.json", list(plan.captions or ()))
             if listing.factors:
                 _write_arrays(temporary / "factors.npz", {name: values[plan.rows] for name, values in listing.factors.items()})
-            _write_json(temporary / "manifest.json", manifest | {"seconds": round(time.monotonic() - started, 3)})
+                manifest["factors_sha256"] = sha256(temporary / "factors.npz")
+            manifest["seconds"] = round(time.monotonic() - started, 3)
+            write_manifest(temporary, manifest)
     except OSError:
         if not is_prepared(folder):
             raise
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """The manifest of a prepared folder, with a checksum of its own. Errors: `InputError` where it cannot be written."""
+    text = json.dumps(with_checksum(manifest), ensure_ascii=False, allow_nan=False)
+    write_text(folder / "manifest.json", text + "\n")
 
 
 def _write_images(path: Path, rows: NDArray[np.int64], shape: tuple[int, int, int], pixels: NDArray[np.uint8]) -> None:
