@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from PIL import Image
 
 import made
 from limner.core.errors import InputError
+from limner.data import content
 from limner.data.dataset import open_dataset, summary
 from limner.data.duplicates import find_groups, signatures
 from limner.data.options import SplitRule
@@ -326,3 +331,262 @@ print(time.process_time() - before)
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) for _ in range(3)
     )
     assert seconds < 0.1
+
+
+# ---- identity by content ------------------------------------------------------------------------------------------------
+
+
+def stamped(path, seconds=1_000_000_000):
+    """`path`, with the time of change of all its files set back, as `touch -d` and `rsync --times` do."""
+    for file in [path] if path.is_file() else path.rglob("*"):
+        os.utime(file, (seconds, seconds))
+    return path
+
+
+def bitmaps(seed, count=6):
+    """[count, 8, 8, 3]: pictures whose files are all of one size."""
+    return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), np.uint8)
+
+
+def write_folder(path, seed):
+    for number, picture in enumerate(bitmaps(seed)):
+        made.write(path / f"{number}.bmp", made.encoded(picture, "BMP"))
+
+
+def write_zip(path, seed):
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, picture in enumerate(bitmaps(seed)):
+            archive.writestr(zipfile.ZipInfo(f"{number}.bmp"), made.encoded(picture, "BMP"))
+
+
+def write_tar(path, seed):
+    with tarfile.open(path, "w") as archive:
+        for number, picture in enumerate(bitmaps(seed)):
+            about, data = tarfile.TarInfo(f"{number}.bmp"), made.encoded(picture, "BMP")
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+
+
+def write_table(path, seed):
+    """The same pictures, with captions of one length."""
+    write_folder(path, 0)
+    rows = [f"{number}.bmp,caption {seed}{number}" for number in range(6)]
+    made.write(path / "metadata.csv", "\n".join(["file_name,text", *rows]).encode())
+
+
+def write_idx_folder(path, seed):
+    made.write(path / "train-images-idx3-ubyte", made.idx(bitmaps(seed)[..., 0]))
+
+
+def write_cifar(path, seed):
+    records = np.random.default_rng(seed).integers(0, 256, (20, 3073), np.uint8)
+    records[:, 0] %= 10
+    made.write(path / "data_batch_1.bin", records.tobytes())
+
+
+KINDS = {
+    "folder": ("set", write_folder),
+    "zip": ("set.zip", write_zip),
+    "tar": ("set.tar", write_tar),
+    "captions": ("set", write_table),
+    "npy": ("set.npy", lambda path, seed: np.save(path, bitmaps(seed))),
+    "npz": ("set.npz", lambda path, seed: np.savez(path, images=bitmaps(seed))),
+    "IDX folder": ("set", write_idx_folder),
+    "IDX file": ("images-idx3-ubyte", lambda path, seed: made.write(path, made.idx(bitmaps(seed)[..., 0]))),
+    "IDX labels": (
+        "images-idx3-ubyte",
+        lambda path, seed: [
+            made.write(path, made.idx(bitmaps(0)[..., 0])),
+            made.write(path.with_name("labels-idx1-ubyte"), made.idx(np.arange(seed, seed + 6, dtype=np.uint8) % 7)),
+        ],
+    ),
+    "CIFAR": ("set", write_cifar),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_set_is_what_its_files_hold_and_not_what_they_are_called(kind, tmp_path):
+    name, write = KINDS[kind]
+    (tmp_path / "one").mkdir(), (tmp_path / "other").mkdir()
+    for place, seed in (("one", 1), ("other", 2)):
+        write(tmp_path / place / name, seed)
+        stamped(tmp_path / place)
+    one, other = (prepare(tmp_path / place / name) for place in ("one", "other"))
+    assert one.fingerprint != other.fingerprint, "two places: equal names, sizes and times"
+    assert other.fingerprint == check(tmp_path / "other" / name).fingerprint
+    write(tmp_path / "one" / name, 2)
+    stamped(tmp_path / "one")
+    assert prepare(tmp_path / "one" / name).path == other.path, "changed in place with times kept; then equal to the other"
+
+
+def test_what_is_remembered_of_files_ends_with_any_change(tmp_path, monkeypatch):
+    """Without the bytes being read again, unless the state of a file, its ctime among it, says that they may have changed."""
+    write_folder(tmp_path / "set", 1)
+    stamped(tmp_path / "set")
+    real, read = content.sha256, []
+    monkeypatch.setattr(content, "sha256", lambda path: read.append(path.name) or real(path))
+    monkeypatch.setattr(content, "_TICK", 0)
+    first = prepare(tmp_path / "set")
+    assert len(read) == 6
+    assert prepare(tmp_path / "set").path == prepare(tmp_path / "set").path == first.path
+    assert len(read) == 6, "nothing changed: nothing is read"
+    write_folder(tmp_path / "set", 2)
+    stamped(tmp_path / "set")
+    assert prepare(tmp_path / "set").path != first.path
+    assert len(read) == 12
+    for record in (content.cache_folder() / "digests").iterdir():
+        record.write_text("{}")  # damaged: read again
+    assert prepare(tmp_path / "set").path != first.path
+    assert len(read) == 18
+
+
+def test_a_change_within_a_step_of_the_clock_is_noticed(tmp_path):
+    """What was written a moment ago may be written again with the same times: nothing is remembered of it yet."""
+    for _ in range(5):
+        seen = set()
+        for seed in range(4):
+            write_folder(tmp_path / "set", seed)
+            stamped(tmp_path / "set")
+            seen.add(prepare(tmp_path / "set").fingerprint)
+        assert len(seen) == 4
+
+
+def test_pictures_that_change_while_they_are_read(tmp_path):
+    write_folder(tmp_path / "set", 1)
+
+    def change(event):
+        write_folder(tmp_path / "set", 2)
+
+    with pytest.raises(InputError, match="changed while it was read; run the same command again"):
+        prepare(tmp_path / "set", on_progress=change)
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_one_set_has_one_folder_whether_its_shape_is_named_or_left_open(tmp_path):
+    """As a recipe names what `train` found out: a resumed run opens what the first one prepared."""
+    write_folder(tmp_path / "set", 1)
+    opened = prepare(tmp_path / "set")
+    events = []
+    for options in ({"size": 8}, {"size": (8, 8), "channels": 3}, {"channels": 3}):
+        assert prepare(tmp_path / "set", **options, on_progress=events.append).path == opened.path
+    assert not events
+    write_folder(tmp_path / "grey", 1)
+    named = prepare(tmp_path / "grey", size=16, channels=1)
+    assert prepare(tmp_path / "grey").shape == (8, 8, 3), "what was named is not what is left open"
+    assert prepare(tmp_path / "grey", size=16, channels=1).path == named.path
+    write_folder(tmp_path / "later", 1)
+    first = prepare(tmp_path / "later", size=8, channels=3)
+    assert prepare(tmp_path / "later", on_progress=events.append).path == first.path
+    assert events
+    events.clear()
+    assert prepare(tmp_path / "later", on_progress=events.append).path == first.path
+    assert not events, "it was read once more to learn that it comes to the same, and never again"
+
+
+def damage_pixels(path):
+    with (path / "images.npy").open("r+b") as file:
+        file.seek(-5, os.SEEK_END)
+        file.write(b"\1")
+
+
+def damage_labels(path):
+    labels = np.load(path / "labels.npy")
+    labels[0] = 1 - labels[0]
+    np.save(path / "labels.npy", labels)
+
+
+def damage_range(path):
+    labels = np.load(path / "labels.npy")
+    labels[0] = 99
+    np.save(path / "labels.npy", labels)
+
+
+def damage_class_name(path):
+    text = (path / "manifest.json").read_text()
+    (path / "manifest.json").write_text(text.replace('["cat", "dog"]', '["cat", "dot"]'))
+
+
+def damage_fingerprint(path):
+    manifest = json.loads((path / "manifest.json").read_text())
+    digest = manifest["fingerprint"]
+    text = (path / "manifest.json").read_text()
+    (path / "manifest.json").write_text(text.replace(digest, f"{(int(digest, 16) ^ 1):064x}"))
+
+
+def empty(name):
+    return lambda path: (path / name).write_bytes(b"")
+
+
+DAMAGE = {
+    "a pixel": damage_pixels,
+    "all pixels": lambda path: np.save(path / "images.npy", np.zeros_like(np.load(path / "images.npy"))),
+    "a label": damage_labels,
+    "a label out of range": damage_range,
+    "the name of a class": damage_class_name,
+    "the fingerprint": damage_fingerprint,
+    "no pixels": empty("images.npy"),
+    "no labels": empty("labels.npy"),
+    "an empty manifest": empty("manifest.json"),
+    "half a manifest": lambda path: os.truncate(path / "manifest.json", 300),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_set_is_made_anew_in_the_cache_and_refused_elsewhere(damage, pets, tmp_path, monkeypatch):
+    monkeypatch.setattr(content, "_TICK", 0)
+    first = prepare(pets)
+    images = first.images.gather(np.arange(60))
+    own = prepare(pets, out=tmp_path / "own")
+    assert open_dataset(own.path).fingerprint == first.fingerprint
+    times = {path: path.stat() for folder in (first, own) for path in folder.path.iterdir()}
+    for folder in (first, own):
+        DAMAGE[damage](folder.path)
+    for path, state in times.items():
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    events = []
+    again = prepare(pets, on_progress=events.append)
+    assert any("is damaged (" in event.note and "made anew" in event.note for event in events)
+    assert again.path == first.path
+    assert again.fingerprint == first.fingerprint
+    assert again.classes == ("cat", "dog")
+    assert (again.images.gather(np.arange(60)) == images).all()
+    for attempt in (open_dataset, prepare, check):
+        with pytest.raises(InputError, match=r"own is damaged \(.*\); remove it and prepare it again") as error:
+            attempt(own.path)
+        assert "\n" not in str(error.value)
+
+
+def test_a_check_of_a_prepared_folder_reads_every_byte(pets, tmp_path, monkeypatch):
+    """Even where the state of the files is that of the last time, as after damage to the disk."""
+    data = prepare(pets, out=tmp_path / "own")
+    monkeypatch.setattr(content, "_state", lambda paths: content._State("the same", True))
+    open_dataset(data.path)
+    damage_pixels(data.path)
+    assert open_dataset(data.path).fingerprint == data.fingerprint
+    with pytest.raises(InputError, match="own is damaged"):
+        check(data.path)
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": 4}, {"channels": 1}, {"binary": True}, {"labels": "none"}, {"limit": 20}])
+def test_what_is_prepared_opens_in_every_form(options, tmp_path):
+    """The fingerprint that is computed of the arrays is the one that was computed while they were read."""
+    made.folder(tmp_path / "set", {"cat": 20, "dog": 20})
+    for number in range(4):
+        made.write(tmp_path / "set" / "cat" / f"grey{number}.png", made.encoded(made.textured(200 + number, channels=1)))
+        made.write(tmp_path / "set" / "dog" / f"clear{number}.png", made.encoded(made.textured(300 + number, channels=4)))
+    data = prepare(tmp_path / "set", **options)
+    assert open_dataset(data.path, verify=True).fingerprint == check(tmp_path / "set", **options).fingerprint
+
+
+def test_a_folder_that_may_not_be_read_is_not_called_damaged(pets, tmp_path, monkeypatch):
+    data = prepare(pets, out=tmp_path / "own")
+    real = np.load
+
+    def refused(path, *rest, **more):
+        if str(path).endswith("labels.npy"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(np, "load", refused)
+    with pytest.raises(InputError, match=r"cannot be read \(Permission denied: .*labels.npy\); check that you may read it"):
+        open_dataset(data.path)
