@@ -6,16 +6,20 @@ Checksums: MD5 of the official files, as the authors' pages and Fashion-MNIST's 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from limner.core.download import DownloadError, download
 from limner.core.errors import InputError
 from limner.core.files import cache_folder
-from limner.core.progress import OnProgress, silent
+from limner.core.progress import OnProgress, Progress, silent
 from limner.data import arrays
+from limner.data.content import remembered
 from limner.data.listing import Listing
 
 _IDX_FILES = (
@@ -43,6 +47,8 @@ class PublishedSet:
     counts: tuple[int, int]
     """Pictures of train and of test."""
     classes: tuple[str, ...]
+    content: str
+    """`content_of` the official files."""
 
 
 PUBLISHED_SETS: Mapping[str, PublishedSet] = {
@@ -65,6 +71,7 @@ PUBLISHED_SETS: Mapping[str, PublishedSet] = {
         side=28,
         counts=(60_000, 10_000),
         classes=tuple("0123456789"),
+        content="10ec21a57290832ecf3d89cdc547eafe10145f1c9dfeba988f504c91594a4af8",
     ),
     "fashion-mnist": PublishedSet(
         line="70,000 pieces of clothing, 28x28 grey, 10 classes",
@@ -99,6 +106,7 @@ PUBLISHED_SETS: Mapping[str, PublishedSet] = {
             "Bag",
             "Ankle boot",
         ),
+        content="95fcb8dc82d8c50a5f2a7843acef63f7ae28abf891deefa467ccf106a861ab70",
     ),
     "cifar-10": PublishedSet(
         line="60,000 photographs, 32x32 colour, 10 classes",
@@ -108,6 +116,7 @@ PUBLISHED_SETS: Mapping[str, PublishedSet] = {
         side=32,
         counts=(50_000, 10_000),
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        content="c4e64e6819183a2d779111a296aa82782eb6f365354def27c90e222dbeacb8ea",
     ),
 }
 
@@ -117,16 +126,33 @@ def locate(name: str) -> Path | None:
     return next((folder for folder in _candidates(name) if _complete(name, folder)), None)
 
 
+def content_of(name: str) -> str:
+    """SHA-256 of the pixels and labels of `name`, however its files are compressed and packed; of the official files where
+    there are none yet. Errors: `InputError` as `load` has them, but of the network.
+    """
+    folder = locate(name)
+    if folder is None or folder == _downloads(name):  # what lies there is checked against the official files before it is read
+        return PUBLISHED_SETS[name].content
+    return remembered(name, folder, list(map(str, _files(name, folder))), lambda: _digest(_read(name, folder)))
+
+
 def load(name: str, *, labelled: bool = True, on_progress: OnProgress = silent) -> Listing:
     """The whole data set with its published test split; `on_progress` hears of a download.
 
     Errors: `InputError` when a file is damaged, or when it is neither there nor to be had from the network.
     """
+    folder = locate(name)
+    if folder is None or folder == _downloads(name):
+        folder = _download(name, on_progress)
+    return arrays.as_listing(str(folder), _read(name, folder), PUBLISHED_SETS[name].classes, labelled=labelled)
+
+
+def _read(name: str, folder: Path) -> list[arrays.SplitPixels]:
+    """The parts of `name` in `folder`. Errors: `InputError` when a file is damaged, or of another set."""
     published = PUBLISHED_SETS[name]
-    folder = locate(name) or _download(name, on_progress)
     if name == "cifar-10":
-        archive = folder / next(iter(published.files))
-        parts, _ = arrays.read_cifar(folder) if arrays.is_cifar(folder) else arrays.read_cifar_archive(archive)
+        read = arrays.read_cifar if arrays.is_cifar(folder) else arrays.read_cifar_archive
+        parts, _ = read(folder if arrays.is_cifar(folder) else folder / next(iter(published.files)))
     else:
         pairs = zip(("train", "test"), ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte"), strict=True)
         parts = [arrays.read_idx_part(_either(folder, stem), split) for split, stem in pairs]
@@ -137,7 +163,22 @@ def load(name: str, *, labelled: bool = True, on_progress: OnProgress = silent) 
             f"{folder} does not hold {name}: expected {published.counts[0]} + {published.counts[1]} labelled pictures of "
             f"{published.side}x{published.side}, found {counts[0]} + {counts[1]}; get the official files"
         )
-    return arrays.as_listing(str(folder), parts, published.classes, labelled=labelled)
+    return parts
+
+
+def _digest(parts: list[arrays.SplitPixels]) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part.split.encode() + np.ascontiguousarray(part.images).data)
+        whole.update(b"-" if part.labels is None else part.labels.astype("<i8").tobytes())
+    return whole.hexdigest()
+
+
+def _files(name: str, folder: Path) -> list[Path]:
+    """The files that are read of `folder`."""
+    if name != "cifar-10":
+        return [_either(folder, file.removesuffix(".gz")) for file in _IDX_FILES]
+    return arrays.cifar_files(folder) if arrays.is_cifar(folder) else [folder / file for file in PUBLISHED_SETS[name].files]
 
 
 def _candidates(name: str) -> Iterator[Path]:
@@ -147,7 +188,11 @@ def _candidates(name: str) -> Iterator[Path]:
         yield from (root / folder for folder in PUBLISHED_SETS[name].folders)
         if name == "cifar-10" or _own_name(root) == name:
             yield root
-    yield cache_folder() / "downloads" / name
+    yield _downloads(name)
+
+
+def _downloads(name: str) -> Path:
+    return cache_folder() / "downloads" / name
 
 
 def _own_name(root: Path) -> str:
@@ -169,12 +214,16 @@ def _either(folder: Path, stem: str) -> Path:
 
 
 def _download(name: str, on_progress: OnProgress) -> Path:
-    """Fetches what is missing into the cache. Errors: `InputError` where no mirror gives a file with the right checksum."""
+    """Fetches what is missing in the cache, or damaged. Errors: `InputError` where no mirror gives a file with the right
+    checksum."""
     published = PUBLISHED_SETS[name]
-    folder = cache_folder() / "downloads" / name
+    folder = _downloads(name)
     for file, checksum in published.files.items():
         if (folder / file).is_file():
-            continue
+            with (folder / file).open("rb") as handle:
+                if hashlib.file_digest(handle, "md5").hexdigest() == checksum:
+                    continue
+            on_progress(Progress(f"fetching {name}", note=f"{folder / file} is damaged; it is fetched anew"))
         urls = [mirror + file for mirror in published.mirrors]
         try:
             download(urls, folder / file, checksum=f"md5:{checksum}", max_bytes=_MAX_FILE_BYTES, on_progress=on_progress)

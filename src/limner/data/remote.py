@@ -24,7 +24,8 @@ from limner.core.address import public_address, public_text
 from limner.core.download import DownloadError, NoAnswerError, content_length, download, fetch_headers
 from limner.core.errors import InputError, nearest
 from limner.core.files import atomic_folder, cache_folder, os_errors_as_input_errors, write_json
-from limner.core.progress import OnProgress, Progress
+from limner.core.progress import OnProgress, Progress, silent
+from limner.data.content import content_digest
 from limner.data.listing import printable
 from limner.data.trees import escapes, hidden, is_archive, open_tree
 
@@ -123,9 +124,12 @@ def fetch(place: Place, address: str, files: Sequence[RemoteFile], on_progress: 
     """
     folder = _copies() / _state(address, files)
     copy = folder / base_name(address)
-    if copy.exists():
-        return copy
     label = public_address(address)
+    if copy.exists():
+        if _is_intact(address, folder):
+            return copy
+        on_progress(Progress(f"fetching {copy.name}", note=f"the copy of {label} in the cache is damaged; it is fetched anew"))
+        shutil.rmtree(folder, ignore_errors=True)
     inside = [one for one in files if not escapes(one.name)]
     _require_space(address, inside)
     try:
@@ -142,8 +146,25 @@ def fetch(place: Place, address: str, files: Sequence[RemoteFile], on_progress: 
     except OSError:
         if not copy.exists():  # where it does, another process was quicker
             raise
-    _remember(address, files)
+    _remember(address, files, _content(folder, on_progress))
     return copy
+
+
+def _content(folder: Path, on_progress: OnProgress = silent) -> str:
+    """SHA-256 over the files of a copy."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return content_digest(folder, names, on_progress)
+
+
+def _is_intact(address: str, folder: Path) -> bool:
+    """Whether the copy in `folder` holds what was copied; also where it is not the newest one, or an older limner made it, so
+    that nobody knows."""
+    try:
+        record = json.loads(_record(address).read_text(encoding="utf-8"))
+        is_known = record["state"] == folder.name
+        return not is_known or record["content"] == _content(folder)
+    except (OSError, ValueError, LookupError, TypeError):
+        return True
 
 
 def earlier_files(address: str) -> list[RemoteFile] | None:
@@ -156,11 +177,13 @@ def earlier_files(address: str) -> list[RemoteFile] | None:
     return files if (_copies() / _state(address, files) / base_name(address)).exists() else None
 
 
-def _remember(address: str, files: Sequence[RemoteFile]) -> None:
-    """Writes down that `files` are what the newest copy of `address` holds, and removes the copy before it."""
+def _remember(address: str, files: Sequence[RemoteFile], content: str) -> None:
+    """Writes down that `files` are what the newest copy of `address` holds, with the SHA-256 of it, and removes the copy before
+    it."""
     older = earlier_files(address)
     # The name is a hash and the places of the files are left out: an address may hold a password.
-    write_json(_record(address), {"files": [[one.name, one.size, one.version] for one in files]})
+    states = [[one.name, one.size, one.version] for one in files]
+    write_json(_record(address), {"files": states, "state": _state(address, files), "content": content})
     if older is not None and _state(address, older) != _state(address, files):
         shutil.rmtree(_copies() / _state(address, older), ignore_errors=True)
 

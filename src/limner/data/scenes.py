@@ -22,6 +22,8 @@ from limner.core.errors import InputError
 from limner.data.listing import Arrays, Listing
 from limner.data.options import SPLITS
 
+VERSION = 1
+"""To be raised whenever the same seed draws other scenes: the name of a prepared set is made of it."""
 LINE = "drawn on demand: 1-3 coloured shapes, captions and true factors, 16 to 128 px (--size, --limit)"
 ONE_OBJECT_LINE = "the same with one shape in each picture: what disentanglement is measured on"
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")

@@ -176,7 +176,11 @@ class BuiltInSource(DataSource):
         self.name = name
 
     def identity(self, on_progress: OnProgress = silent) -> str:
-        return self.name
+        if self.name == "digits":
+            return f"{self.name} {digits.content()}"
+        if self.name in ("scenes", "scenes-1"):
+            return f"{self.name} {scenes.VERSION}"
+        return f"{self.name} {named.content_of(self.name)}"
 
     def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
         labelled = options.labels == "auto"
