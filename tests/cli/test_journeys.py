@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 from limner.cli import main
+from limner.runs.checkpoint import Checkpoint
 
 SMALL = ["batch.size=32", "score.points=0", "previews.count=4", "method.generator.width=16", "method.discriminator.width=8"]
 
@@ -308,6 +309,7 @@ def test_a_checkpoint_of_another_shape(verb: list[str], ask: Ask, copy: Path) ->
     for path in copy.glob("checkpoints/*/*.safetensors"):
         tensors = {name: value.repeat(2) if value.ndim == 1 else value for name, value in load_file(path).items()}
         save_file(tensors, path)
+        Checkpoint(path.parent, int(path.parent.name)).write_marker()
     code, answer, _ = ask(verb[0], copy, *verb[1:])
     assert code == 2, answer
     assert "shape" in answer["error"]

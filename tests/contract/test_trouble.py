@@ -301,6 +301,7 @@ def reshaped(run: Run) -> None:
     name = next(name for name in tensors if tensors[name].dim() == 2)
     tensors[name] = tensors[name][:-1].clone()
     path.write_bytes(safetensors.torch.save(tensors, {"recipe": "{}"}))
+    run.checkpoint().write_marker()
 
 
 def lacking(run: Run) -> None:
@@ -308,6 +309,7 @@ def lacking(run: Run) -> None:
     tensors = safetensors.torch.load_file(path)
     tensors.pop(sorted(tensors)[0])
     path.write_bytes(safetensors.torch.save(tensors, {"recipe": "{}"}))
+    run.checkpoint().write_marker()
 
 
 def truncated(run: Run) -> None:
@@ -321,6 +323,43 @@ def emptied(run: Run) -> None:
 
 def gone(run: Run) -> None:
     (run.checkpoint().path / "ema.safetensors").unlink()
+
+
+def flipped(run: Run) -> None:
+    path = run.checkpoint().path / "ema.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.write_bytes(data)
+
+
+def of_another_run(run: Run) -> None:
+    """Whole, and of the same names and shapes."""
+    last, older = run.checkpoints()[-1], run.checkpoints()[0]
+    shutil.copy(older.path / "ema.safetensors", last.path / "ema.safetensors")
+
+
+def without_checksums(run: Run) -> None:
+    (run.checkpoint().path / "COMPLETE").write_text('{"sha256": ')
+
+
+def another_state(run: Run) -> None:
+    path = run.checkpoint().path / "state.json"
+    path.write_text(path.read_text().replace('"rollbacks": 0', '"rollbacks": 1'))
+
+
+def unreadable(run: Run) -> None:
+    """As without the right to read it, which root always has: no file can be opened there."""
+    path = run.checkpoint().path / "ema.safetensors"
+    path.unlink()
+    path.mkdir()
+
+
+def not_finite(run: Run) -> None:
+    path = run.checkpoint().path / "ema.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    tensors[sorted(tensors)[0]].view(-1)[0] = float("nan")
+    path.write_bytes(safetensors.torch.save(tensors, {"recipe": "{}"}))
+    run.checkpoint().write_marker()
 
 
 def pickled(run: Run) -> None:
@@ -343,6 +382,12 @@ def broken_state(run: Run) -> None:
         (truncated, "damaged"),
         (emptied, "damaged"),
         (gone, "missing"),
+        (flipped, "ema.safetensors is damaged .its checksum is not that in COMPLETE.; bring it back .* checkpoint of [0-9]"),
+        (of_another_run, "ema.safetensors is damaged .its checksum"),
+        (without_checksums, "COMPLETE is damaged .it holds no checksums"),
+        (another_state, "state.json is damaged .its checksum"),
+        (unreadable, "ema.safetensors cannot be read .Is a directory.; check that you may read it"),
+        (not_finite, "1 of [0-9]+ tensors, '.*' first, hold values that are no finite numbers.*use an older checkpoint"),
         (pickled, "damaged"),
         (broken_state, "damaged"),
     ],
@@ -362,6 +407,7 @@ def test_optimiser_state_of_another_network_is_refused(run: Run) -> None:
     path = run.checkpoint().path / "optim.safetensors"
     tensors = safetensors.torch.load_file(path)
     path.write_bytes(safetensors.torch.save({f"other.{name}": value for name, value in tensors.items()}))
+    run.checkpoint().write_marker()
     with pytest.raises(limner.InputError, match="belongs to no weight"):
         limner.resume(run.path, images=160)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from limner.core.files import sha256
 from limner.core.method import Method
 from limner.recipes.recipe import Recipe
 from limner.recipes.settings import parse_recipe
+
+_MARKER = "COMPLETE"
+"""The file without which a folder is no checkpoint."""
 
 
 @dataclass
@@ -50,33 +54,87 @@ class Checkpoint:
 
     def state(self) -> dict[str, Any]:
         """The fields of `TrainState`, and what else training wrote beside them. Errors: `InputError` where it is damaged."""
+        self._check("state.json")
         return read_json(self.path / "state.json")
 
     def tensors(self, part: str) -> dict[str, Tensor]:
-        """The named tensors of `part`: ``model``, ``ema`` or ``optim``. Errors: `InputError` for a missing or damaged file."""
-        path = self.path / f"{part}.safetensors"
-        try:
-            return safetensors.torch.load_file(path)
-        except FileNotFoundError as error:
-            raise InputError(f"{path} is missing; delete {self.path} to fall back on an older checkpoint") from error
-        except SafetensorError as error:
-            raise InputError(f"{path} is damaged ({error}); delete {self.path} to fall back on an older one") from error
+        """The named tensors of `part`: ``model``, ``ema`` or ``optim``. Errors: `InputError` for a missing or damaged file, and
+        for one that may not be read."""
+        name = f"{part}.safetensors"
+        self._check(name)
+        with self._errors(name):
+            return safetensors.torch.load_file(self.path / name)
 
     def recipe(self) -> Recipe:
-        """The recipe with which these weights were saved, without its paths."""
-        with safetensors.safe_open(self.path / "ema.safetensors", "pt") as file:
-            return parse_recipe(json.loads(file.metadata()["recipe"]), str(self.path))
+        """The recipe with which these weights were saved, without its paths. Errors: `InputError`, as `tensors` has them."""
+        with self._errors("ema.safetensors"), safetensors.safe_open(self.path / "ema.safetensors", "pt") as file:
+            text = file.metadata()["recipe"]
+        return parse_recipe(json.loads(text), str(self.path))
 
     def digest(self) -> str:
-        """The sha256 of the file of averaged weights: equal weights have equal digests."""
-        return sha256(self.path / "ema.safetensors")
+        """The sha256 of the file of averaged weights: equal weights have equal digests. Errors: `InputError`, as `tensors`."""
+        with self._errors("ema.safetensors"):
+            return sha256(self.path / "ema.safetensors")
+
+    def write_marker(self) -> None:
+        """Writes ``COMPLETE``, last of all files: it holds the sha256 of each of the others."""
+        digests = {path.name: sha256(path) for path in sorted(self.path.iterdir()) if path.name != _MARKER}
+        (self.path / _MARKER).write_text(json.dumps({"sha256": digests}, indent=2) + "\n", encoding="utf-8")
+
+    def _check(self, name: str) -> None:
+        """Errors: `InputError` where the file `name` is not as it was written. Older checkpoints do not say how it was."""
+        try:
+            text = (self.path / _MARKER).read_text(encoding="utf-8")
+            digest = json.loads(text)["sha256"].get(name) if text.strip() else None
+        except (FileNotFoundError, NotADirectoryError):  # while it is written there is no marker yet
+            digest = None
+        except OSError as error:
+            raise self._unreadable(_MARKER, error) from error
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise self._damaged(_MARKER, "it holds no checksums") from error
+        if digest is not None:
+            with self._errors(name):
+                actual = sha256(self.path / name)
+            if actual != digest:
+                raise self._damaged(name, f"its checksum is not that in {_MARKER}")
+
+    @contextmanager
+    def _errors(self, name: str) -> Iterator[None]:
+        """A context in which errors about the file `name` become an `InputError` of one line that says what to do."""
+        path = self.path / name
+        try:
+            path.open("rb").close()  # safetensors says of a file that may not be read that it is missing
+            yield
+        except FileNotFoundError as error:
+            raise InputError(f"{path} is missing; {self._mend()}") from error
+        except OSError as error:
+            raise self._unreadable(name, error) from error
+        except (SafetensorError, ValueError, LookupError, TypeError) as error:
+            raise self._damaged(name, " ".join(str(error).split())) from error
+
+    def _damaged(self, name: str, what: str) -> InputError:
+        return InputError(f"{self.path / name} is damaged ({what}); {self._mend()}")
+
+    def _unreadable(self, name: str, error: OSError) -> InputError:
+        return InputError(f"{self.path / name} cannot be read ({error.strerror or error}); check that you may read it")
+
+    def _mend(self) -> str:
+        """What to do about a file that is missing or damaged."""
+        folders = self.path.parent.glob("[0-9]*")
+        others = [
+            int(path.name) for path in folders if path != self.path and path.name.isdigit() and (path / _MARKER).is_file()
+        ]
+        if not others:
+            return "bring it back from a copy, or train anew: there is no other checkpoint"
+        nearest = max((images for images in others if images < self.images), default=min(others))
+        return f"bring it back from a copy, or delete {self.path} to fall back on the checkpoint of {nearest} images"
 
 
 def load_weights(method: Method, tensors: Mapping[str, Tensor], where: Path, only: Sequence[str] | None = None) -> None:
     """Copies `tensors` into the parameters and buffers of `method` that have the same names.
 
     `where` is the file that an error names; `only` restricts the names that must be present. Errors: `InputError` where a
-    tensor is missing, unknown or of another shape; then nothing is copied.
+    tensor is missing, unknown, of another shape, or holds values that are not finite; then nothing is copied.
     """
     own = dict(method.state_dict())
     expected = {name for name in own if only is None or name in only}
@@ -89,17 +147,28 @@ def load_weights(method: Method, tensors: Mapping[str, Tensor], where: Path, onl
                 f"{where}: '{name}' has shape {tuple(tensors[name].shape)}, the recipe's network {tuple(own[name].shape)}; "
                 "the checkpoint does not belong to this recipe"
             )
+    broken = [name for name, tensor in sorted(tensors.items()) if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        raise InputError(
+            f"{where}: {len(broken)} of {len(tensors)} tensors, '{broken[0]}' first, hold values that are no finite numbers, "
+            "so training had diverged when they were saved; use an older checkpoint (--checkpoint), or train anew with a "
+            "lower learning rate"
+        )
     with torch.no_grad():
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in the file at `path`. Errors: `InputError` where it is missing or damaged."""
+    """The JSON object in the file at `path`. Errors: `InputError` where it is missing or damaged, or may not be read."""
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return value
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check that you may read it") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is damaged: it holds no JSON object")
+    return value

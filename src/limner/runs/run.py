@@ -218,7 +218,7 @@ class Run:
                 metadata = {"recipe": recipe.portable()}  # one key alone: safetensors writes several in no fixed order
                 (folder / f"{name}.safetensors").write_bytes(safetensors.torch.save(on_cpu, metadata))
             (folder / "state.json").write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-            (folder / "COMPLETE").write_text("", encoding="utf-8")
+            Checkpoint(folder, images).write_marker()
         return Checkpoint(path, images)
 
     def prune(self, keep: int) -> list[Path]:
