@@ -191,6 +191,17 @@ def test_a_report_is_read_again_where_it_says_the_same(ask: Ask, fresh: list[Pat
     assert list(part["table"][0]["metrics"]) == ["coverage"]
 
 
+def test_a_damaged_report_is_measured_anew(ask: Ask, fresh: list[Path]) -> None:
+    _, first = ask(*fresh, *QUICK)
+    (report,) = fresh[0].glob("evaluations/*/compared/report.json")
+    text = report.read_text()
+    value = str(json.loads(text)["metrics"]["frechet"]["value"])
+    report.write_text(text.replace(value, value[:-1] + str((int(value[-1]) + 1) % 10)))
+    _, again = ask(*fresh, *QUICK)
+    assert reused(again) == [False, True]
+    assert again["table"][0]["metrics"] == first["table"][0]["metrics"]
+
+
 def test_scores_computed_in_another_way_are_measured_anew(ask: Ask, fresh: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """By the version of the scores, and not by the text of the source files, which a comment changes."""
     words = (*fresh, *QUICK[:2], "--metrics", "coverage", "--count", "60")
@@ -231,6 +242,7 @@ def test_a_stale_report_is_not(ask: Ask, fresh: list[Path], place: tuple[str, ..
     _, first = ask(*fresh, *QUICK[:2], "--metrics", "frechet,coverage", "--count", "100")
     (path,) = fresh[0].glob("evaluations/*/compared/report.json")
     report = json.loads(path.read_text())
+    del report["checksum"]  # as in a report of before there were any, which is believed as far as its facts are right
     report["metrics"]["frechet"]["value"] = 123.0
     path.write_text(json.dumps(report))
     believed = ask(*fresh, *QUICK[:2], "--metrics", "frechet,coverage", "--count", "100")[1]

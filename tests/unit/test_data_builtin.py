@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -222,6 +224,60 @@ def test_a_download_with_a_wrong_checksum_is_not_kept(tmp_path, monkeypatch):
             named.load("cifar-10")
         assert site.fetched == ["/cifar-10-binary.tar.gz"]
     assert not list((tmp_path / "downloads" / "cifar-10").iterdir())
+
+
+def small_mnist(monkeypatch, folder, seed, suffix="", wrap=lambda data: data):
+    """A set called mnist of 5 + 3 pictures of 4x4, in `folder`."""
+    rng = np.random.default_rng(seed)
+    files = {}
+    for stem, count in (("train", 5), ("t10k", 3)):
+        files[f"{stem}-images-idx3-ubyte"] = made.idx(rng.integers(0, 256, (count, 4, 4), np.uint8))
+        files[f"{stem}-labels-idx1-ubyte"] = made.idx(np.arange(count, dtype=np.uint8))
+    for name, data in files.items():
+        made.write(folder / f"{name}{suffix}", wrap(data))
+    small = replace(named.PUBLISHED_SETS["mnist"], side=4, counts=(5, 3))
+    monkeypatch.setitem(named.PUBLISHED_SETS, "mnist", small)
+    return {f"{name}.gz": gzip.compress(data, mtime=0) for name, data in files.items()}
+
+
+def test_a_named_set_is_what_its_files_hold(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LIMNER_DATA", str(tmp_path / "raw"))
+    small_mnist(monkeypatch, tmp_path / "raw" / "mnist", 1)
+    first = prepare("mnist")
+    monkeypatch.setenv("LIMNER_DATA", str(tmp_path / "packed"))
+    small_mnist(monkeypatch, tmp_path / "packed" / "mnist", 1, ".gz", lambda data: gzip.compress(data, mtime=77))
+    assert prepare("mnist").path == first.path, "however it is packed"
+    small_mnist(monkeypatch, tmp_path / "packed" / "mnist", 2, ".gz", lambda data: gzip.compress(data, mtime=77))
+    other = prepare("mnist")
+    assert other.fingerprint != first.fingerprint, "other pictures in the same files"
+    assert other.path != first.path
+
+
+def test_a_damaged_download_is_fetched_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LIMNER_DATA", "")
+    files = small_mnist(monkeypatch, tmp_path / "original", 1)
+    checksums = {name: hashlib.md5(data).hexdigest() for name, data in files.items()}
+    with serve(**files) as site:
+        known = replace(named.PUBLISHED_SETS["mnist"], mirrors=(f"{site.url}/",), files=checksums)
+        monkeypatch.setitem(named.PUBLISHED_SETS, "mnist", known)
+        first = prepare("mnist")
+        assert len(site.fetched) == 4
+        file = tmp_path / "cache" / "downloads" / "mnist" / "train-images-idx3-ubyte.gz"
+        file.write_bytes(gzip.compress(made.idx(np.zeros((5, 4, 4), np.uint8))))  # whole in itself, and wrong
+        assert prepare("mnist").path == first.path
+        events = []
+        again = prepare("mnist", split="none", on_progress=events.append)
+        assert len(site.fetched) == 5
+    assert events[0].note == f"{file} is damaged; it is fetched anew"
+    assert again.images.gather(again.indices("test")).tolist() == first.images.gather(first.indices("test")).tolist()
+    assert again.images.gather(np.arange(8)).any()
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.data(name)) for name in ("mnist", "fashion-mnist")])
+def test_the_official_files_hold_what_is_recorded(name):
+    assert named.content_of(name) == named.PUBLISHED_SETS[name].content
 
 
 def test_named_sets_are_checked(tmp_path, monkeypatch):

@@ -243,6 +243,25 @@ def test_splits_limits_and_shards(tmp_path: Path) -> None:
         open_dataset([shards[0].path, without.path])
 
 
+@pytest.mark.parametrize("size", [24, 8])
+def test_given_pictures_with_alpha_keep_their_fingerprint(size: int, tmp_path: Path) -> None:
+    """Whether one is transparent is decided before it is resized, after which its alpha may be full everywhere."""
+    root = made.paired(tmp_path / "set", 6)
+    for number in range(3):
+        picture = made.textured(50 + number, 24, 24, 4)
+        picture[..., 3] = 255
+        picture[0, 0, 3] = (255, 254, 0)[number]
+        made.write(root / "given" / f"00{number}.png", made.encoded(picture))
+    data = prepare(root, size=size)
+    assert data.condition_shape == (4, size, size)
+    assert open_dataset(data.path, verify=True).fingerprint == check(root, size=size).fingerprint
+    given = np.load(data.path / "given.npy")
+    given[0, 0, 0, 0] ^= 1
+    np.save(data.path / "given.npy", given)
+    with pytest.raises(InputError, match="is damaged"):
+        open_dataset(data.path)
+
+
 def test_a_damaged_second_array(tmp_path: Path) -> None:
     data = prepare(made.paired(tmp_path / "set", 6), out=tmp_path / "out")
     np.save(data.path / "given.npy", np.zeros((5, 24, 24, 3), np.uint8))

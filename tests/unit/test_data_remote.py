@@ -352,6 +352,21 @@ def test_older_copies_of_an_address_go_and_others_stay(tmp_path: Path, cache: Pa
     assert (len(before), len(after), len({*before} & {*after})) == (2, 2, 1)
 
 
+def test_a_damaged_copy_is_fetched_anew(tmp_path: Path, cache: Path) -> None:
+    with serve(**{"pets.zip": zipped(made.tree_bytes(pets(tmp_path)))}) as site:
+        first = prepare(f"{site.url}/pets.zip")
+        (copy,) = copies(cache)
+        whole = (copy / "pets.zip").read_bytes()
+        wrong = zipped(made.tree_bytes(pets(tmp_path / "other", seed=50)))
+        (copy / "pets.zip").write_bytes(wrong)  # an archive that opens, and holds something else
+        events: list[Progress] = []
+        again = prepare(f"{site.url}/pets.zip", seed=1, split="none", on_progress=events.append)
+        assert "is damaged; it is fetched anew" in events[0].note
+        assert (copy / "pets.zip").read_bytes() == whole
+    everything = [np.sort(one.images.gather(np.arange(10)).reshape(10, -1), axis=0) for one in (first, again)]
+    assert (everything[0] == everything[1]).all()
+
+
 def test_memory_is_no_kind_that_a_person_is_told_of() -> None:
     for address in ("memori://host/a.zip", "xyz://host/a.zip"):
         with pytest.raises(InputError) as caught:

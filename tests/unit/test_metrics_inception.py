@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from limner.core.errors import InputError
 from limner.core.precision import exact
+from limner.core.progress import Progress
 from limner.metrics.features import inception
 from limner.metrics.features.detectors import Shape
 from limner.metrics.features.inception import WEIGHTS, Inception, PublishedFile, load_inception, resize
@@ -224,8 +225,14 @@ def test_the_download_is_checked_converted_and_kept(
     whole = bytearray(kept.read_bytes())
     for changed in (whole[:-7], whole[:-7] + bytes([whole[-7] ^ 1]) + whole[-6:]):
         kept.write_bytes(changed)
-        with pytest.raises(InputError, match="is damaged; delete it"):
+        with pytest.raises(InputError, match="cannot be downloaded"):  # it is not used, but fetched anew
             load_inception((28, 28, 1))
+    events: list[Progress] = []
+    with serve(right=data) as site:
+        monkeypatch.setattr(inception, "WEIGHTS", replace(known, urls=(f"{site.url}/right",)))
+        load_inception((28, 28, 1), on_progress=events.append)
+    assert events[0].note == f"{kept} is damaged; it is made anew"
+    assert kept.read_bytes() == whole
 
 
 def test_a_place_that_never_stops_sending_is_left(
@@ -244,7 +251,7 @@ def test_a_file_left_in_the_cache_is_no_more_trusted(known: PublishedFile, file:
     left = tmp_path / "cache" / "downloads" / "inception" / known.name
     left.parent.mkdir(parents=True)
     left.write_bytes(file.read_bytes()[:-1] + b"?")
-    with pytest.raises(InputError, match="it has sha256"):
+    with pytest.raises(InputError, match="cannot be downloaded"):  # it is not used, but fetched anew
         load_inception((28, 28, 1))
     left.write_bytes(file.read_bytes())
     assert load_inception((28, 28, 1)).checksum == known.sha256

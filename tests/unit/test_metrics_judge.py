@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from sklearn.datasets import load_digits
 
 from limner.core.errors import InputError
 from limner.core.precision import exact
+from limner.core.progress import Progress
+from limner.judges import judge as judge_module
 from limner.metrics.distribution.frechet import frechet_distance
 from limner.metrics.features.detectors import Detector, Pixels, RandomConv
 from limner.metrics.features.judge import Judge, judge_key, load_judge
@@ -290,3 +294,30 @@ def test_judge_reads_fashion_mnist(limner_data: Callable[[str], Path]) -> None:
     judge = train_judge(train[0], None, train[1], 10, seed=0, held_out=test)
     assert (judge.card.held_out_accuracy or 0) >= 0.9
     ranks_faults(judge, test[0][5000:], test[0][:2000])
+
+
+def test_a_damaged_judge_in_the_cache_is_trained_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so is one that lies there under the name of another data set's."""
+    monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
+    right, wrong = judge_of_digits(), judge_of_digits()
+    dataset = SimpleNamespace(fingerprint=right.card.fingerprint)
+    monkeypatch.setattr(judge_module, "train_judge_for", lambda dataset: right)
+    monkeypatch.setattr(judge_module, "SHIPPED_JUDGES", tmp_path)
+    monkeypatch.setattr(judge_module, "JUDGE_SEED", right.card.seed)
+    path = tmp_path / "cache" / "judges" / f"{judge_key(dataset.fingerprint, right.card.seed)}.safetensors"
+    assert judge_module.judge_for(dataset).checksum == right.checksum
+    whole = path.read_bytes()
+    other = Judge(replace(wrong.card, fingerprint="other"), wrong.weights)
+    other.save(tmp_path / "other.safetensors")
+    for content, reason in (
+        (whole[:-1] + bytes([whole[-1] ^ 1]), "was changed after it was saved"),
+        (whole[:100], "damaged"),
+        (b"", "damaged"),
+        ((tmp_path / "other.safetensors").read_bytes(), "is that of other data"),
+    ):
+        path.write_bytes(content)
+        events: list[Progress] = []
+        assert judge_module.judge_for(dataset, events.append).checksum == right.checksum
+        assert reason in events[0].note
+        assert "; it is trained anew" in events[0].note
+        assert path.read_bytes() == whole

@@ -92,6 +92,17 @@ def test_other_values_under_the_same_checksum(file: Path) -> None:
     assert read_tensors(file) is None
 
 
+def test_a_copy_of_another_file(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    for place in (file.with_name("other.safetensors"), tmp_path / "other" / file.name):
+        place.write_bytes(file.read_bytes())
+        assert read_tensors(place) is None, "the name says what the values are of"
+    whole = tmp_path / "moved" / file.parent.name
+    whole.mkdir(parents=True)
+    (whole / file.name).write_bytes(file.read_bytes())
+    assert read_tensors(whole / file.name) is not None, "the cache as a whole may be moved"
+
+
 def test_a_full_disk_is_the_persons_to_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise SafetensorError("No space left on device")

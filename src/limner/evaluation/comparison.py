@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from limner.core import parallel
 from limner.core.errors import InputError, require
-from limner.core.files import write_text
+from limner.core.files import checksum_fits, write_text
 from limner.core.images import save_png
 from limner.core.progress import OnProgress, Progress, named_progress
 from limner.data.dataset import Dataset
@@ -183,14 +183,16 @@ def _add_report(
 
 
 def _read_report(path: Path, requirements: dict[str, Any], names: Sequence[str], has_all: bool) -> dict[str, Any] | None:
-    """The report at `path`, without metrics that are not among `names`. None where there is no report that can be read, or it
-    does not meet the `requirements`.
+    """The report at `path`, without metrics that are not among `names`. None where there is no report that can be read, where
+    it is damaged, or does not meet the `requirements`.
 
     `has_all`: it must hold a score of every name; otherwise it suffices that all were asked for, since a metric that could not
     be measured then cannot be measured now.
     """
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not checksum_fits(report):
+            return None
         versions = report.get("metric_versions", {})
         facts = {
             "limner": report["limner"],

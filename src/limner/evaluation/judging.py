@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from limner.core import parallel
 from limner.core.capabilities import Autoencoder, LikelihoodBound
 from limner.core.errors import InputError, require
-from limner.core.files import check_writable, write_json, write_text
+from limner.core.files import check_writable, with_checksum, write_json, write_text
 from limner.core.images import grid, save_png
 from limner.core.progress import OnProgress, Progress, named_progress, silent
 from limner.data.dataset import Dataset
@@ -94,6 +94,7 @@ def _judge_checkpoints(request: EvaluateRequest, on_progress: OnProgress) -> dic
         _move_other_report(folder, "report", report)
         report |= {"report": str(folder / "report.json"), "page": str(folder / "report.html")}
         write_text(folder / "report.html", render_report_over_time(report))
+        report = with_checksum(report)
         write_json(folder / "report.json", report)
     return report
 
@@ -307,6 +308,7 @@ def _write_report(
         if scores is not None:
             save_png(out / "samples.png", grid(pictures["samples"]))
         write_text(out / f"{file_name}.html", render_report(report, pictures, scores))
+        report = with_checksum(report)
         write_json(out / f"{file_name}.json", report)
     return report
 

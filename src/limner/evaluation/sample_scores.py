@@ -107,7 +107,7 @@ def open_detector_for(dataset: Dataset, features: str, on_progress: OnProgress =
 
     Errors: `InputError` for an unknown name, weights that cannot be read, or pictures that the detector does not take.
     """
-    make = lambda: open_detector(features, dataset.shape, lambda: judge_for(dataset), on_progress)  # noqa: E731
+    make = lambda: open_detector(features, dataset.shape, lambda: judge_for(dataset, on_progress), on_progress)  # noqa: E731
     return parallel.main_process_first(make).to(precision.device())
 
 

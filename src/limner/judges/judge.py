@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from limner.core.errors import InputError
 from limner.core.files import cache_folder
+from limner.core.progress import OnProgress, Progress, silent
 from limner.core.seeds import fold
 from limner.data.dataset import Dataset
 from limner.metrics.features.judge import Judge, judge_key, load_judge
@@ -19,13 +21,25 @@ SHIPPED_JUDGES = Path(__file__).parent
 """Where the files of the judges lie that ship with limner."""
 
 
-def judge_for(dataset: Dataset) -> Judge:
-    """The judge of `dataset`: shipped with limner, or trained once on the train split and then cached by its fingerprint."""
+def judge_for(dataset: Dataset, on_progress: OnProgress = silent) -> Judge:
+    """The judge of `dataset`: shipped with limner, or trained once on the train split and then cached by its fingerprint.
+
+    One in the cache that is damaged, or of other data, is trained anew; a note tells of it. Errors: `InputError` where the file
+    of a shipped one is damaged.
+    """
     name = f"{judge_key(dataset.fingerprint, JUDGE_SEED)}.safetensors"
+    if (SHIPPED_JUDGES / name).is_file():
+        return load_judge(SHIPPED_JUDGES / name)
     path = cache_folder() / "judges" / name
-    for file in (SHIPPED_JUDGES / name, path):
-        if file.is_file():
-            return load_judge(file)
+    if path.is_file():
+        try:
+            judge = load_judge(path)
+            if (judge.card.fingerprint, judge.card.seed) == (dataset.fingerprint, JUDGE_SEED):
+                return judge
+            reason = f"the judge {path} is that of other data"
+        except InputError as error:
+            reason = str(error).partition(";")[0]
+        on_progress(Progress("training the judge", note=f"{reason}; it is trained anew"))
     judge = train_judge_for(dataset)
     judge.save(path)
     return judge

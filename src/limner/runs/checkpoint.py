@@ -160,15 +160,11 @@ def load_weights(method: Method, tensors: Mapping[str, Tensor], where: Path, onl
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in the file at `path`. Errors: `InputError` where it is missing or damaged, or may not be read."""
+    """The JSON object in the file at `path`. Errors: `InputError` where it is missing or damaged."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return value
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check that you may read it") from error
-    except (ValueError, RecursionError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} is damaged: it holds no JSON object")
-    return value

@@ -29,8 +29,8 @@ from torch import Tensor
 from limner.core.digest import digest
 from limner.core.download import DownloadError, download
 from limner.core.errors import InputError
-from limner.core.files import atomic, cache_folder
-from limner.core.progress import OnProgress, silent
+from limner.core.files import atomic, cache_folder, sha256
+from limner.core.progress import OnProgress, Progress, silent
 from limner.metrics.features.detectors import Detector, Shape
 from limner.metrics.features.inception_net import FEATURES, SIDE, InceptionNet, folded
 
@@ -163,29 +163,34 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _cached(on_progress: OnProgress) -> dict[str, Tensor]:
-    """The weights from the cache, downloaded and converted where they are not in it yet."""
+    """The weights from the cache, downloaded and converted where they are not in it, or damaged."""
     path = cache_folder() / "detectors" / f"inception-{WEIGHTS.sha256[:16]}.safetensors"
-    if not path.is_file():
-        file = cache_folder() / "downloads" / "inception" / WEIGHTS.name
-        if not file.is_file():
-            _download(file, on_progress)
-        tensors = _read(file)
-        about = json.dumps({"sha256": WEIGHTS.sha256, "checksum": digest(tensors, {})}, sort_keys=True)
-        with atomic(path) as temporary:
-            save_file(tensors, temporary, {_KEY: about})
-        file.unlink(missing_ok=True)
+    tensors = _read_converted(path)
+    if tensors is not None:
         return tensors
+    if path.exists():
+        on_progress(Progress("fetching inception", note=f"{path} is damaged; it is made anew"))
+    file = cache_folder() / "downloads" / "inception" / WEIGHTS.name
+    if not file.is_file() or sha256(file) != WEIGHTS.sha256:
+        _download(file, on_progress)
+    tensors = _read(file)
+    about = json.dumps({"sha256": WEIGHTS.sha256, "checksum": digest(tensors, {})}, sort_keys=True)
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, {_KEY: about})
+    file.unlink(missing_ok=True)
+    return tensors
+
+
+def _read_converted(path: Path) -> dict[str, Tensor] | None:
+    """The tensors that `_cached` wrote to `path`; None where there is no such file, or it is damaged."""
     try:
         with safe_open(path, framework="pt") as handle:
             stored = json.loads((handle.metadata() or {})[_KEY])
             # Cloned: the tensors are views of a memory map, and reading one crashes the process once the file is truncated.
             tensors = {name: handle.get_tensor(name).clone() for name in handle.keys()}  # noqa: SIM118 (not a dict)
-        intact = stored == {"sha256": WEIGHTS.sha256, "checksum": digest(tensors, {})}
+        return tensors if stored == {"sha256": WEIGHTS.sha256, "checksum": digest(tensors, {})} else None
     except (SafetensorError, KeyError, TypeError, ValueError, OSError):
-        intact = False
-    if not intact:
-        raise InputError(f"{path} is damaged; delete it and the FID network's weights will be downloaded anew")
-    return tensors
+        return None
 
 
 def _download(path: Path, on_progress: OnProgress) -> None:

@@ -171,7 +171,7 @@ def load_judge(path: Path) -> Judge:
         stored = json.loads(metadata["limner.judge"])
         card, checksum = JudgeCard.read(stored["card"]), stored["checksum"]
         judge = Judge(card, weights)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(
             f"{path} is no judge of limner's, or is damaged ({error}); delete it and it will be trained anew"
         ) from error
