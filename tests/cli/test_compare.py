@@ -196,7 +196,7 @@ def test_a_damaged_report_is_measured_anew(ask: Ask, fresh: list[Path]) -> None:
     (report,) = fresh[0].glob("evaluations/*/compared/report.json")
     text = report.read_text()
     value = str(json.loads(text)["metrics"]["frechet"]["value"])
-    report.write_text(text.replace(value, value[:-1] + str((int(value[-1]) + 1) % 10)))
+    report.write_text(text.replace(value, f"9{value}"))
     _, again = ask(*fresh, *QUICK)
     assert reused(again) == [False, True]
     assert again["table"][0]["metrics"] == first["table"][0]["metrics"]

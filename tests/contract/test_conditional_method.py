@@ -31,8 +31,10 @@ from limner.core.seeds import SCORED_SEEDS, noise
 from limner.core.text import Captions, decode_captions, encode_captions
 from limner.data.conditions import Conditions
 from limner.data.dataset import Dataset, open_dataset
+from limner.data.fingerprint import fingerprint_of_arrays
 from limner.data.feed import Feed
 from limner.data.prepare import prepare
+from limner.data.writer import write_manifest
 from limner.evaluation.inputs import SampledImages, conditions_for
 from limner.metrics.features.detectors import Pixels
 from limner.runs.model import Loaded, load
@@ -143,7 +145,8 @@ def test_conditions_that_are_not_accepted_change_nothing(pairs: Dataset, tmp_pat
     plain = tmp_path / "plain"
     shutil.copytree(pairs.path, plain)
     manifest = json.loads((plain / "manifest.json").read_text())
-    (plain / "manifest.json").write_text(json.dumps(manifest | {"captions": 0, "given_shape": None}))
+    fingerprint = fingerprint_of_arrays(np.load(plain / "images.npy"), pairs.labels, None, pairs.splits, None)
+    write_manifest(plain, manifest | {"captions": 0, "given_shape": None, "fingerprint": fingerprint})
     bare = open_dataset(plain)
     assert bare.captions is bare.given_images is None
     settings = ("method.accepts=[label]", "data.mirror=true")
