@@ -31,8 +31,8 @@ from limner.core.seeds import SCORED_SEEDS, noise
 from limner.core.text import Captions, decode_captions, encode_captions
 from limner.data.conditions import Conditions
 from limner.data.dataset import Dataset, open_dataset
-from limner.data.fingerprint import fingerprint_of_arrays
 from limner.data.feed import Feed
+from limner.data.fingerprint import fingerprint_of_arrays
 from limner.data.prepare import prepare
 from limner.data.writer import write_manifest
 from limner.evaluation.inputs import SampledImages, conditions_for

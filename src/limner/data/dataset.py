@@ -245,7 +245,7 @@ def _read_folder(path: Path, manifest: dict[str, Any]) -> Dataset:
     labels = np.load(path / "labels.npy", allow_pickle=False) if manifest["classes"] else None
     captions = tuple(json.loads((path / "captions.json").read_text(encoding="utf-8"))) if manifest["captions"] else None
     given_shape = manifest.get("given_shape")
-    given = np.load(path / "given.npy", mmap_mode="r", allow_pickle=False) if given_shape else None
+    given_array = np.load(path / "given.npy", mmap_mode="r", allow_pickle=False) if given_shape else None
     dataset = Dataset(
         path,
         manifest["name"],
@@ -257,13 +257,13 @@ def _read_folder(path: Path, manifest: dict[str, Any]) -> Dataset:
         {name: range(*manifest["splits"][name]) for name in SPLITS if name in manifest["splits"]},
         manifest["fingerprint"],
         manifest,
-        None if given is None else Images([given]),
+        None if given_array is None else Images([given_array]),
     )
     count, classes, starts = len(images), len(dataset.classes), [0, *(rows.stop for rows in dataset.splits.values())]
     columns = [column for column in (labels, captions, *(dataset.factors or {}).values()) if column is not None]
     for is_whole, what in (
         (_fits(images, [manifest["images"], *manifest["shape"]]), "images.npy is not what the manifest says"),
-        (given is None or _fits(given, [count, *(given_shape or ())]), "given.npy is not what the manifest says"),
+        (given_array is None or _fits(given_array, [count, *(given_shape or ())]), "given.npy is not what the manifest says"),
         (all(len(column) == count for column in columns), "its files have different numbers of rows"),
         ([rows.start for rows in dataset.splits.values()] == starts[:-1] and starts[-1] == count, "its splits are no division"),
         (labels is None or _are_labels(labels, classes), f"labels.npy holds others than -1 to {classes - 1}"),
@@ -282,7 +282,7 @@ def _fingerprint_of_files(dataset: Dataset) -> str:
     if manifest["factors"] and manifest.get("factors_sha256", sha256(path / "factors.npz")) != sha256(path / "factors.npz"):
         raise ValueError("factors.npz is not as it was written")
     images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
-    given = None
+    given_pictures = None
     if dataset.given_images is not None:
         pictures = np.load(path / "given.npy", mmap_mode="r", allow_pickle=False)
         transparent = np.zeros(len(pictures), np.bool_)
@@ -290,11 +290,11 @@ def _fingerprint_of_files(dataset: Dataset) -> str:
             if "given_transparent" not in manifest:  # an older folder does not say which digests are with alpha
                 return dataset.fingerprint
             transparent[manifest["given_transparent"]] = True
-        given = (pictures, transparent)
+        given_pictures = (pictures, transparent)
     # Where no picture has a caption, none are stored; the fingerprint may be that of no captions, or of empty ones.
     choices = [dataset.captions] if dataset.captions is not None else [None, ("",) * len(images)]
     for captions in choices:
-        fingerprint = fingerprint_of_arrays(images, dataset.labels, captions, dataset.splits, given)
+        fingerprint = fingerprint_of_arrays(images, dataset.labels, captions, dataset.splits, given_pictures)
         if fingerprint == dataset.fingerprint:
             break
     return fingerprint

@@ -68,14 +68,14 @@ def fingerprint_of_arrays(
     labels: NDArray[np.int64] | None,
     captions: Sequence[str] | None,
     splits: Mapping[str, range],
-    given: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None,
+    given_pictures: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None,
 ) -> str:
     """`fingerprint_of` prepared arrays: `images` [N, H, W, C], and the given pictures [N, H, W, C'] with which of them are
     transparent [N]. Every byte is read."""
     height, width, channels = images.shape[1:]
     given_part = None
-    if given is not None:
-        pictures, transparent = given
+    if given_pictures is not None:
+        pictures, transparent = given_pictures
         parts = [given_digests(pictures[rows], transparent[rows]) for rows in _blocks(len(pictures))]
         given_height, given_width, given_channels = pictures.shape[1:]
         given_part = ((given_height, given_width, given_channels), np.concatenate(parts))

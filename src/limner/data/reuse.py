@@ -38,7 +38,7 @@ def find_prepared(name: str, key: str, options: DataOptions, on_progress: OnProg
     """The set in the cache that an earlier call made of the same things; a damaged one is removed, of which a note tells."""
     for folder in sorted((cache_folder() / "data").glob(f"{name}-*-{key}")):
         dataset = open_cached(folder, on_progress)
-        if dataset is not None and _is_asked_for(dataset, options):
+        if dataset is not None and _has_requested_shape(dataset, options):
             return dataset
     return None
 
@@ -67,17 +67,17 @@ def find_at(out: Path, key: str, options: DataOptions) -> Dataset | None:
         return None
     if is_prepared(folder):
         dataset = open_dataset(folder)
-        if dataset.manifest["key"] == key and _is_asked_for(dataset, options):
+        if dataset.manifest["key"] == key and _has_requested_shape(dataset, options):
             return dataset
     raise InputError(f"{folder} exists already and holds something else; choose another folder, or remove it first")
 
 
-def _is_asked_for(dataset: Dataset, options: DataOptions) -> bool:
+def _has_requested_shape(dataset: Dataset, options: DataOptions) -> bool:
     """Whether `options`, which gave the key of the set, ask for its size and channels too: by their value, or by leaving open
     what was left open when it was made."""
-    made_with, asked, shape = dataset.manifest["options"], options.as_json(), dataset.shape
+    stored, requested, shape = dataset.manifest["options"], options.as_json(), dataset.shape
     actual = {"size": list(shape[:2]), "channels": shape[2]}
-    return all(asked[name] == actual[name] or (asked[name] is made_with[name] is None) for name in _SHAPE_OPTIONS)
+    return all(requested[name] == actual[name] or (requested[name] is stored[name] is None) for name in _SHAPE_OPTIONS)
 
 
 def adopt_cached(folder: Path, options: DataOptions, on_progress: OnProgress = silent) -> Dataset | None:
@@ -86,11 +86,11 @@ def adopt_cached(folder: Path, options: DataOptions, on_progress: OnProgress = s
     dataset = open_cached(folder, on_progress)
     if dataset is None:
         return None
-    asked, made_with = options.as_json(), dataset.manifest["options"]
-    left_open = {name: None for name in _SHAPE_OPTIONS if asked[name] is None}
-    if made_with | left_open == made_with:
+    requested, stored = options.as_json(), dataset.manifest["options"]
+    merged = stored | {name: None for name in _SHAPE_OPTIONS if requested[name] is None}
+    if merged == stored:
         return dataset
-    write_manifest(folder, {**dataset.manifest, "options": made_with | left_open})
+    write_manifest(folder, {**dataset.manifest, "options": merged})
     return open_dataset(folder)
 
 
