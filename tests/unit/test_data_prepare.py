@@ -481,6 +481,8 @@ def test_one_set_has_one_folder_whether_its_shape_is_named_or_left_open(tmp_path
     events.clear()
     assert prepare(tmp_path / "later", on_progress=events.append).path == first.path
     assert not events, "it was read once more to learn that it comes to the same, and never again"
+    assert prepare(tmp_path / "later", rules=1).fingerprint == first.fingerprint
+    assert prepare(tmp_path / "later", rules=1, size=8).path != first.path, "by rules 1 folders are named as before"
 
 
 def damage_pixels(path):

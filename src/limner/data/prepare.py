@@ -102,8 +102,7 @@ def prepare_source(
         same = find_same(label, origin.name, options, fingerprint)
         if same is not None:
             return same
-    identity = origin.identity(on_progress)
-    key = cache_key(origin.name, identity, options)
+    key = cache_key(origin, options, on_progress)
     earlier = find_prepared(origin.name, key, options, on_progress) if out is None else find_at(out, key, options)
     if earlier is not None:
         return earlier
@@ -118,7 +117,7 @@ def prepare_source(
             with Store(Path(scratch) / "pixels", (len(listing), *shaping.size, shaping.channels)) as store:
                 reading = read_all(listing, shaping, store=store, workers=workers, on_progress=on_progress)
                 plan = plan_dataset(label, listing, reading, shaping, options)
-                if origin.identity(on_progress) != identity:
+                if cache_key(origin, options, on_progress) != key:
                     raise InputError(f"{label} changed while it was read; run the same command again")
                 height, width, channels = plan.shape
                 name = f"{origin.name}-{height}x{width}x{channels}-{key}"

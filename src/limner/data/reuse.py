@@ -15,6 +15,7 @@ from limner.core.progress import OnProgress, Progress, silent
 from limner.data.dataset import SCHEMA_VERSION, DamagedDataError, Dataset, is_prepared, open_dataset
 from limner.data.options import DataOptions
 from limner.data.reading import READING
+from limner.data.source import DataSource
 from limner.data.writer import write_manifest
 
 _SHAPE_OPTIONS = ("size", "channels")
@@ -23,14 +24,14 @@ _OPEN_OPTIONS = (*_SHAPE_OPTIONS, "value_range")
 """Options that may be left open, so that the pictures decide."""
 
 
-def cache_key(name: str, identity: str, options: DataOptions) -> str:
+def cache_key(source: DataSource, options: DataOptions, on_progress: OnProgress = silent) -> str:
     """12 hex digits from the source's name and content, the options, and the version of the prepared folder's layout.
 
     Size and channels stand beside it in a folder's name. They are left out here, so that pictures which are 64x64 anyway are
-    prepared once, whether somebody asks for that size or for none.
+    prepared once, whether somebody asks for that size or for none. By rules 1 they count, as in the folders of before.
     """
-    others = {option: value for option, value in options.as_json().items() if option not in _SHAPE_OPTIONS}
-    text = json.dumps([SCHEMA_VERSION, name, identity, others], sort_keys=True)
+    values = {name: value for name, value in options.as_json().items() if options.rules == 1 or name not in _SHAPE_OPTIONS}
+    text = json.dumps([SCHEMA_VERSION, source.name, source.identity(on_progress), values], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
