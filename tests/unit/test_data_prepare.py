@@ -20,8 +20,8 @@ from limner.core.errors import InputError
 from limner.data import content
 from limner.data.dataset import open_dataset, summary
 from limner.data.duplicates import find_groups, signatures
-from limner.data.options import SplitRule
-from limner.data.prepare import check, prepare
+from limner.data.options import DataOptions, SplitRule
+from limner.data.prepare import check, prepare, prepare_source
 from limner.data.reading import READING
 from limner.data.splits import choose, deal
 
@@ -483,6 +483,20 @@ def test_one_set_has_one_folder_whether_its_shape_is_named_or_left_open(tmp_path
     assert not events, "it was read once more to learn that it comes to the same, and never again"
     assert prepare(tmp_path / "later", rules=1).fingerprint == first.fingerprint
     assert prepare(tmp_path / "later", rules=1, size=8).path != first.path, "by rules 1 folders are named as before"
+
+
+def test_a_run_on_pictures_of_16_bits_opens_what_it_was_trained_on(tmp_path):
+    """Its recipe names the range of values that was left open when they were prepared."""
+    for number in range(4):
+        wide = np.random.default_rng(number).integers(0, 4096, (8, 8)).astype(np.uint16)
+        made.write(tmp_path / "wide" / f"{number}.png", made.encoded(wide[..., None]))
+    first = prepare(tmp_path / "wide")
+    assert first.value_range == (0, 4095)
+    recorded = DataOptions.of({"size": 8, "channels": 1, "value_range": first.value_range})
+    events = []
+    again = prepare_source(tmp_path / "wide", recorded, on_progress=events.append, fingerprint=first.fingerprint)
+    assert again.path == first.path
+    assert not events
 
 
 def damage_pixels(path):

@@ -20,7 +20,7 @@ from limner.data.plan import plan_dataset
 from limner.data.reading import Store, read_all
 from limner.data.remote import local_source
 from limner.data.report import CheckReport, report_of, report_of_plan
-from limner.data.reuse import adopt_cached, adopt_prepared, cache_key, find_at, find_prepared, find_same
+from limner.data.reuse import adopt_cached, adopt_prepared, cache_key, find_at, find_prepared, find_same, find_scaled_by_itself
 from limner.data.sizing import choose_shaping, select_listing
 from limner.data.sources import RemoteSource, describe_source, find_source
 from limner.data.writer import write_dataset
@@ -104,6 +104,8 @@ def prepare_source(
             return same
     key = cache_key(origin, options, on_progress)
     earlier = find_prepared(origin.name, key, options, on_progress) if out is None else find_at(out, key, options)
+    if earlier is None and out is None and fingerprint is not None and options.value_range is not None:
+        earlier = find_scaled_by_itself(origin, options, fingerprint, on_progress)
     if earlier is not None:
         return earlier
     started = time.monotonic()

@@ -95,6 +95,15 @@ def adopt_cached(folder: Path, options: DataOptions, on_progress: OnProgress = s
     return open_dataset(folder)
 
 
+def find_scaled_by_itself(
+    source: DataSource, options: DataOptions, fingerprint: str, on_progress: OnProgress = silent
+) -> Dataset | None:
+    """The set in the cache with this `fingerprint` whose range of values was left open: a recipe names what became of it."""
+    left_open = options.model_copy(update={"value_range": None})
+    dataset = find_prepared(source.name, cache_key(source, left_open, on_progress), left_open, on_progress)
+    return dataset if dataset is not None and dataset.fingerprint == fingerprint else None
+
+
 def find_same(source: str, name: str, options: DataOptions, fingerprint: str) -> Dataset | None:
     """The set in the cache with this `fingerprint` that was made from the public address `source` with the same options."""
     requested = options.values()
