@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -43,6 +44,43 @@ def os_errors_as_input_errors(path: Path) -> Iterator[None]:
                 f"cannot write {path}: a file stands where a folder should, or the reverse; choose another name"
             ) from error
         raise
+
+
+@contextmanager
+def read_errors_as_input_errors(label: str | Path) -> Iterator[None]:
+    """A context in which an `OSError` of reading what is called `label` becomes an `InputError` of one line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot read {label} ({error.strerror or error}); check it, and that it may be read") from error
+
+
+def why_irregular(mode: int) -> str:
+    """What a file of this `st_mode` is where it has no content of its own, such as "a named pipe"; "" for regular files.
+
+    A pipe keeps a reader waiting, and some devices never end.
+    """
+    kinds = (
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+        (stat.S_ISDIR, "a folder"),
+    )
+    return next((what for is_kind, what in kinds if is_kind(mode)), "")
+
+
+def check_regular(path: Path) -> None:
+    """Checks, before `path` is opened, that it is no pipe or device. Errors: `OSError`, whose `strerror` says what it is."""
+    what = why_irregular(os.stat(path).st_mode)
+    if what:
+        raise OSError(errno.EINVAL, f"it is {what}, not a regular file", str(path))
+
+
+def read_regular_file(path: Path) -> bytes:
+    """The content of a regular file. Errors: `OSError`, also for a pipe, a socket, a device or a folder."""
+    check_regular(path)
+    return path.read_bytes()
 
 
 def check_writable(folder: Path) -> None:
@@ -128,9 +166,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` to `path` in UTF-8, atomically. Errors: `InputError`, as `atomic`."""
+    """Writes `text` to `path` in UTF-8, atomically. Errors: `InputError`, as `atomic`.
+
+    What no UTF-8 can hold, such as a byte of a file name that is none, is written as an escape: JSON reads it back as it was.
+    """
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")  # the same bytes on every system
+        # The same bytes on every system.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:

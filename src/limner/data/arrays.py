@@ -8,8 +8,10 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import mmap
 import re
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core.errors import InputError
+from limner.core.files import cache_folder, check_regular, os_errors_as_input_errors, read_errors_as_input_errors
 from limner.core.progress import OnProgress, silent
 from limner.data.content import content_digest
 from limner.data.listing import Arrays, Listing
@@ -33,6 +36,10 @@ _CIFAR_SIDE = 32
 _CIFAR_CLASSES = "batches.meta.txt"
 _CIFAR_RECORD = 1 + 3 * _CIFAR_SIDE**2
 _MAX_BYTES = 2**34
+_MAX_BYTES_IN_MEMORY = 2**28  # MNIST's training pictures are 2**25.5
+_MAX_CIFAR_BYTES = 2**32  # CIFAR-10 has 2**27.5
+_MAX_LABELS_BEYOND = 2**20  # so that a wrong number of labels is still told as such
+_BLOCK = 2**20
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class SplitPixels:
 
 def idx_files(folder: Path) -> list[Path]:
     """The IDX image files directly in `folder`; only one of a file and its gzip."""
-    paths = sorted(path for path in folder.iterdir() if _IDX_IMAGES.match(path.name))
+    paths = sorted(path for path in folder.iterdir() if _IDX_IMAGES.match(path.name) and path.is_file())
     return [path for path in paths if not (path.suffix.lower() == ".gz" and path.with_suffix("") in paths)]
 
 
@@ -60,32 +67,66 @@ def is_cifar(source: object) -> bool:
     return isinstance(source, Path) and (source / "data_batch_1.bin").is_file()
 
 
-def read_idx(path: Path) -> NDArray[np.uint8]:
-    """An IDX file of unsigned bytes with any number of axes. Errors: `InputError` when it is not one, or not whole."""
+def read_idx(path: Path, max_count: int = _MAX_BYTES) -> NDArray[np.uint8]:
+    """An IDX file of unsigned bytes with any number of axes; a large one is mapped, in a temporary copy where it is compressed.
+
+    Errors: `InputError` when it is not one, or not whole, or has more than `max_count` numbers.
+    """
     try:
+        check_regular(path)
         with path.open("rb") as raw:
             is_compressed = raw.read(2) == b"\x1f\x8b"
         with gzip.open(path, "rb") if is_compressed else path.open("rb") as handle:
-            head = handle.read(4)
-            if len(head) < 4 or head[:2] != b"\0\0" or not 1 <= head[3] <= 4:
-                raise InputError(f"{path} is not an IDX file (wrong magic number); get a fresh copy")
-            if head[2] != 0x08:
-                raise InputError(
-                    f"{path} holds numbers of IDX type 0x{head[2]:02x}; limner reads unsigned bytes (0x08) alone, so save it "
-                    "again as uint8"
-                )
-            shape = tuple(int(side) for side in np.frombuffer(handle.read(4 * head[3]), ">u4"))
-            count = math.prod(shape)
-            if len(shape) != head[3] or not 0 < count <= _MAX_BYTES:
-                raise InputError(f"{path} states the shape {shape}, which cannot be; get a fresh copy")
-            data = handle.read(count + 1)  # one more than stated, to notice a file that is too long
+            shape = _idx_shape(path, handle, max_count)
+            count, start = math.prod(shape), handle.tell()
+            data: bytes | mmap.mmap = b""
+            size = -1 if is_compressed else path.stat().st_size - start
+            if size == count > _MAX_BYTES_IN_MEMORY:
+                return np.memmap(path, np.uint8, "r", start, shape)
+            if is_compressed or size == count:
+                data = handle.read(count + 1) if count <= _MAX_BYTES_IN_MEMORY else _spooled(handle, count + 1)
+                size = len(data)  # one more than stated, to notice a file that is too long
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"cannot read {path} ({error}); get a fresh copy") from error
-    if len(data) != count:
-        raise InputError(
-            f"{path} has {'more' if len(data) > count else 'fewer'} bytes than its header states; get a fresh copy"
-        )
+    if size != count:
+        raise InputError(f"{path} has {'more' if size > count else 'fewer'} bytes than its header states; get a fresh copy")
     return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _idx_shape(path: Path, handle: io.BufferedIOBase, max_count: int) -> tuple[int, ...]:
+    """The shape in the header of an IDX file of unsigned bytes. Errors: `InputError`."""
+    head = handle.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or not 1 <= head[3] <= 4:
+        raise InputError(f"{path} is not an IDX file (wrong magic number); get a fresh copy")
+    if head[2] != 0x08:
+        raise InputError(
+            f"{path} holds numbers of IDX type 0x{head[2]:02x}; limner reads unsigned bytes (0x08) alone, so save it "
+            "again as uint8"
+        )
+    shape = tuple(int(side) for side in np.frombuffer(handle.read(4 * head[3]), ">u4"))
+    if len(shape) != head[3] or not 0 < math.prod(shape) <= max_count:
+        raise InputError(f"{path} states the shape {shape}, which cannot be; get a fresh copy")
+    return shape
+
+
+def _spooled(handle: io.BufferedIOBase, max_bytes: int) -> mmap.mmap | bytes:
+    """The next `max_bytes` bytes, or as many as there are, in a temporary file that goes with the result.
+
+    A few megabytes of gzip may hold gigabytes. Errors: `InputError` where the cache has no room for them.
+    """
+    base = cache_folder() / "spool"
+    with os_errors_as_input_errors(base):
+        base.mkdir(parents=True, exist_ok=True)
+        copy = tempfile.TemporaryFile(dir=base)  # noqa: SIM115  # it goes when the map does
+    with copy:
+        rest = max_bytes
+        while rest and (block := handle.read(min(rest, _BLOCK))):  # damage in the source is not the spool's fault
+            with os_errors_as_input_errors(base):
+                copy.write(block)
+            rest -= len(block)
+        with os_errors_as_input_errors(base):
+            copy.flush()
+        return mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ) if rest < max_bytes else b""
 
 
 def read_idx_part(images: Path, split: str | None = None) -> SplitPixels:
@@ -98,7 +139,7 @@ def read_idx_part(images: Path, split: str | None = None) -> SplitPixels:
     labels = None
     beside = labels_beside(images)
     if beside:
-        labels = read_idx(beside[0]).astype(np.int64)
+        labels = read_idx(beside[0], max_count=len(pixels) + _MAX_LABELS_BEYOND).astype(np.int64)
         if labels.shape != pixels.shape[:1]:
             raise InputError(f"{beside[0]} has {labels.size} labels, {images.name} {len(pixels)} pictures; get fresh copies")
     if split is None:
@@ -128,7 +169,12 @@ def cifar_files(folder: Path) -> list[Path]:
 
 def read_cifar(folder: Path) -> tuple[list[SplitPixels], tuple[str, ...]]:
     """The parts and class names of a folder in the CIFAR-10 binary layout. Errors: `InputError` for a file that is damaged."""
-    files = {path.name: path.read_bytes() for path in cifar_files(folder)}
+    paths = cifar_files(folder)
+    with read_errors_as_input_errors(folder):
+        total = sum(path.stat().st_size for path in paths)
+        if total > _MAX_CIFAR_BYTES:
+            raise InputError(f"{folder} has {total:,} bytes in the CIFAR layout; at most {_MAX_CIFAR_BYTES:,} are read")
+        files = {path.name: path.read_bytes() for path in paths}
     return _cifar_parts(str(folder), files, files.pop(_CIFAR_CLASSES, b""))
 
 

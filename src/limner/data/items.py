@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limner.core.errors import InputError
-from limner.core.files import cache_folder, os_errors_as_input_errors, slug
+from limner.core.files import cache_folder, os_errors_as_input_errors, read_regular_file, slug
 from limner.core.progress import OnProgress, Progress, silent
 from limner.data.labels import labels_of, plain_label
 from limner.data.listing import Entry, Fault, Files, Listing, Payload
@@ -256,7 +256,7 @@ def picture_file(picture: Any, what: str) -> bytes:
     """
     if isinstance(picture, Mapping) and (picture.get("bytes") is not None or picture.get("path") is not None):
         data = picture.get("bytes")
-        return bytes(data) if data is not None else Path(picture["path"]).read_bytes()
+        return bytes(data) if data is not None else read_regular_file(Path(picture["path"]))
     image = upright(picture) if isinstance(picture, Image.Image) else Image.fromarray(_pixels(picture, what))
     if image.mode not in _PNG_MODES | _TIFF_MODES:
         image = image.convert("RGBA" if image.has_transparency_data or image.mode in ("La", "RGBa") else "RGB")

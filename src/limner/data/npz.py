@@ -23,7 +23,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from limner.core.errors import InputError
-from limner.core.files import cache_folder, os_errors_as_input_errors
+from limner.core.files import cache_folder, check_regular, os_errors_as_input_errors
 from limner.core.progress import OnProgress, silent
 from limner.data.content import content_digest
 from limner.data.labels import labels_of
@@ -46,6 +46,9 @@ _DAMAGE = (
     EOFError,
     RuntimeError,
     OverflowError,
+    TypeError,
+    ArithmeticError,
+    SyntaxError,
     MemoryError,
     struct.error,
     tokenize.TokenError,
@@ -83,25 +86,17 @@ def read_npz(path: Path) -> tuple[Pixels, NDArray[np.int64] | None]:
     for any other file, a damaged one among them: every byte has been held against its checksum.
     """
     try:
+        check_regular(path)
         with zipfile.ZipFile(path) as archive:
             if "images.npy" not in (names := archive.namelist()):
                 there = ", ".join(name.removesuffix(".npy") for name in names) or "nothing"
                 raise InputError(f"{path} holds no array 'images' but {there}; save them by np.savez(FILE, images=…)")
-            images, labels = _images(path, archive), None
-            if "labels.npy" in names:
-                with archive.open("labels.npy") as member:
-                    labels = npy.read_array(member, allow_pickle=False)
+            images = require_images(_images(path, archive), f"{path}: 'images'")
+            return images, _labels(path, archive, len(images)) if "labels.npy" in names else None
     except FileNotFoundError as error:
         raise InputError(f"no file at {path}") from error
     except _DAMAGE as error:
         raise InputError(f"{path} holds no array 'images' that can be read: {error}") from error
-    require_images(images, f"{path}: 'images'")
-    if labels is None:
-        return images, None
-    whole = labels.shape == (len(images),) and np.issubdtype(labels.dtype, np.integer)
-    if not whole or (labels.size and int(labels.max()) > np.iinfo(np.int64).max):
-        raise InputError(f"{path}: 'labels' must be one whole number for each of the {len(images)} pictures")
-    return images, labels.astype(np.int64)
 
 
 def require_images(images: NDArray[Any], what: str) -> Pixels:
@@ -140,6 +135,21 @@ def _images(path: Path, archive: zipfile.ZipFile) -> NDArray[Any]:
         return _map_copy(member, shape, order)
 
 
+def _labels(path: Path, archive: zipfile.ZipFile, count: int) -> NDArray[np.int64]:
+    """The member `labels`, of which nothing is read before its header fits. Errors: `InputError` where it does not."""
+    wrong = InputError(f"{path}: 'labels' must be one whole number for each of the {count} pictures")
+    with archive.open("labels.npy") as member:
+        shape, _, dtype = _header(member)
+        if shape != (count,) or not np.issubdtype(dtype, np.integer):
+            raise wrong
+        member.seek(0)
+        labels = npy.read_array(member, allow_pickle=False)
+    if labels.size and int(labels.max()) > np.iinfo(np.int64).max:
+        raise wrong
+    numbers: NDArray[np.int64] = labels.astype(np.int64)
+    return numbers
+
+
 def _map_in_place(path: Path, entry: zipfile.ZipInfo, member: IO[bytes], shape: tuple[int, ...], order: Order) -> Pixels:
     """The numbers where they lie in the archive. `member` stands at their beginning."""
     header = member.tell()
@@ -173,6 +183,11 @@ def _header(member: IO[bytes]) -> Header:
         raise ValueError(f"its form is {major}.{minor}, which is for names of fields; save it as an array of uint8")
     read = npy.read_array_header_1_0 if major == 1 else npy.read_array_header_2_0
     header: Header = read(member)
+    shape, _, dtype = header
+    if any(isinstance(side, bool) or side < 0 for side in shape):
+        raise ValueError(f"its shape {shape} is none")
+    if not dtype.itemsize:
+        raise ValueError(f"its numbers of the kind {dtype} have no bytes")
     return header
 
 
@@ -195,9 +210,14 @@ class ArrayFileSource(DataSource):
 def read_npy(path: Path) -> NDArray[Any]:
     """The array of an ``.npy`` file as a memory map. Errors: `InputError` for a file that is none, or holds objects."""
     try:
+        check_regular(path)
+        with path.open("rb") as file:
+            if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
+                file.seek(0)
+                _header(file)
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(array, np.ndarray):  # an archive under this name
             raise ValueError("it is an archive of arrays")
-    except (ValueError, OSError, EOFError) as error:
+    except _DAMAGE as error:
         raise InputError(f"{path} holds no array that can be read: {error}; save it again with np.save") from error
     return array

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from limner.core.errors import InputError
-from limner.core.files import write_text
+from limner.core.files import read_regular_file, write_text
 from limner.evaluation.human.study_types import Task
 
 TASKS: tuple[Task, ...] = ("timed", "untimed", "pairs")
@@ -131,7 +131,7 @@ def read_key(folder: Path) -> StudyKey:
     """The key of the study in `folder`. Errors: `InputError` where there is none, or a damaged one."""
     path = folder / KEY_FILE
     try:
-        return StudyKey.model_validate_json(path.read_bytes())
+        return StudyKey.model_validate_json(read_regular_file(path))
     except OSError as error:
         raise InputError(f"no study in {folder} (it has no {KEY_FILE}); make one with `limner rate RUN…`") from error
     except ValidationError as error:

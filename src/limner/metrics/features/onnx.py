@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core.errors import InputError, nearest
+from limner.core.files import read_regular_file
 from limner.metrics.features.detectors import Detector, Shape
 
 RANGES = {"0..1": (0.5, 0.5), "-1..1": (1.0, 0.0), "0..255": (127.5, 127.5)}
@@ -104,7 +105,7 @@ def _bytes(path: Path) -> bytes:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise InputError(f"{path} has more than 2 GiB, which no ONNX file can have")
-        return path.read_bytes()
+        return read_regular_file(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
 
