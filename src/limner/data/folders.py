@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from limner.core.errors import InputError
+from limner.core.files import read_errors_as_input_errors, read_regular_file
 from limner.core.progress import OnProgress, silent
 from limner.data import metadata
+from limner.data.archives import open_tree
 from limner.data.labels import labels_of
-from limner.data.listing import Entry, Fault, Files, Listing, Rejected, Tree, printable
-from limner.data.options import SPLITS, DataOptions, split_of
+from limner.data.layout import Layout, read_layout
+from limner.data.listing import Entry, Fault, Files, Listing, Rejected, enumerate_names, printable
+from limner.data.options import RULES, SPLITS, DataOptions
 from limner.data.pairs import pair_pictures
 from limner.data.pictures import openable
 from limner.data.source import DataSource
-from limner.data.trees import dataset_name, escapes, hidden, open_tree
+from limner.data.trees import FolderTree, PictureTree, dataset_name, escapes
+
+_TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
+_TEXT_ENDINGS = (".txt", ".caption", ".json")
 
 
 class ImageSource(DataSource):
     """Picture files in a folder or an archive."""
 
-    def __init__(self, tree: Tree) -> None:
-        self.tree, self.name = tree, dataset_name(tree.path.resolve().name)
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, dataset_name(path.resolve().name)
+        self.tree = open_tree(path)
 
     def identity(self, on_progress: OnProgress = silent) -> str:
         return self.tree.identity(on_progress)
 
     def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
-        return _list_pictures(self.tree, options)
+        tree = self.tree if options.rules == RULES else open_tree(self.path, options.rules)
+        return _list_pictures(tree, options)
 
 
 def is_folder(source: object) -> bool:
@@ -41,119 +49,180 @@ def is_folder(source: object) -> bool:
 
 def open_pictures(path: Path) -> ImageSource:
     """The picture files in a folder or an archive."""
-    return ImageSource(open_tree(path))
+    return ImageSource(path)
 
 
-def _list_pictures(tree: Tree, options: DataOptions) -> Listing:
+def _list_pictures(tree: PictureTree, options: DataOptions) -> Listing:
     """Sorts the tree's files into pictures and others, and gives each picture its split, label and caption."""
-    where, ends = tree.path, openable()[1]
-    rejected: list[Rejected] = []
-    pictures: list[str] = []
-    other = 0
-    entries = [entry for entry in tree.entries() if not hidden(entry.name)]
-    for entry in entries:
-        if escapes(entry.name):
-            rejected.append(Rejected(printable(entry.name), "its path leads out of the archive"))
-        elif entry.name[entry.name.rfind(".") :].lower() in ends:
-            pictures.append(entry.name)
-        else:
-            other += not _is_table(entry)
-    if not pictures:
-        what = "is empty" if not entries else f"holds no picture ({other} other files)"
-        raise InputError(f"{where} {what}; give a folder or archive with pictures such as .png or .jpg, also in sub-folders")
-    tables, all_given, faults = _tables(tree, [entry for entry in entries if _is_table(entry)], pictures)
-    rejected += faults
-    pairs = pair_pictures(pictures, tables, all_given)
+    entries = _sorted_entries(tree)
+    rejected, pictures = [*entries.rejected], entries.pictures
+    tables = _read_tables(tree, entries)
+    rejected += tables.rejected
+    pairs = pair_pictures(pictures, tables.rows, tables.all_given)
     if pairs is not None:
         rejected += pairs.rejected
         pictures = [name for name in pictures if name in pairs.partners]
         if not pictures:
             first = f" ({pairs.rejected[0].file} {pairs.rejected[0].reason})" if pairs.rejected else ""
-            raise InputError(f"{where} holds no picture with its given picture{first}; correct the column given_file_name")
-    places = _places(pictures, options)
-    selection: list[str] = []
-    splits: list[int] = []
-    folders: list[str | None] = []
-    for name, (split, folder) in zip(pictures, places, strict=True):
-        if split == "":
-            rejected.append(Rejected(printable(name), "outside the folders train, val and test"))
-        else:
-            selection.append(name)
-            splits.append(-1 if split is None else SPLITS.index(split))
-            folders.append(folder)
-    tables_have_labels = any(row.label for row in tables.values())
+            raise InputError(f"{tree.path} holds no picture with its given picture{first}; correct the column given_file_name")
+    layout = read_layout(pictures, whole=options.split_rule.whole, rules=options.rules)
+    selection = [row for row, split in enumerate(layout.splits) if split != ""]
+    rejected += [
+        Rejected(printable(name), "outside the folders train, val and test")
+        for name, split in zip(pictures, layout.splits, strict=True)
+        if split == ""
+    ]
+    names = [pictures[row] for row in selection]
+    splits = [-1 if (split := layout.splits[row]) is None else SPLITS.index(split) for row in selection]
     labels: NDArray[np.int64] | None = None
     classes: tuple[str, ...] = ()
+    class_notes: tuple[str, ...] = ()
     if options.labels == "auto":
-        names = [tables[name].label if name in tables else None for name in selection] if tables_have_labels else folders
-        labels, classes = labels_of(names, len(selection), None, str(where))
-    texts = [(tables[name].text or "") if name in tables else "" for name in selection]
+        labels, classes, class_notes = _labels(tree.path, names, [layout.classes[row] for row in selection], tables, layout)
+    texts = [(tables.rows[name].text or "") if name in tables.rows else "" for name in names]
+    notes = (*tree.notes(), *layout.split_notes, *class_notes, *tables.notes, *_notes_on_rows(names, tables), *entries.notes())
     return Listing(
-        Files(tree, tuple(selection)),
+        Files(tree, tuple(names)),
         np.array(splits, np.int8),
         labels,
-        tuple(printable(label) for label in classes),
+        tuple(map(printable, classes)),
         tuple(texts) if any(texts) else None,
         rejected=tuple(rejected),
-        given_content=None if pairs is None else Files(tree, tuple(pairs.partners[name] for name in selection)),
-        other=other,
+        given_content=None if pairs is None else Files(tree, tuple(pairs.partners[name] for name in names)),
+        other=len(entries.others),
+        notes=notes if options.rules >= 2 else (),
     )
 
 
-def _is_table(entry: Entry) -> bool:
-    return entry.name.rsplit("/", 1)[-1].lower() in metadata.NAMES
+@dataclass(frozen=True)
+class _Entries:
+    """The files of a tree by their kind."""
+
+    pictures: list[str]
+    tables: list[Entry]
+    others: list[str]
+    rejected: list[Rejected]
+
+    def notes(self) -> list[str]:
+        """About files that look as if they told something of the pictures, and are not read."""
+        notes = []
+        tables = [name for name in self.others if name.lower().endswith(_TABLE_ENDINGS)]
+        if tables:
+            notes.append(f"tables that are not read: {enumerate_names(tables)}; call a table metadata.csv or metadata.jsonl")
+        stems = {name.rpartition(".")[0] for name in self.pictures}
+        texts = [name for name in self.others if name.lower().endswith(_TEXT_ENDINGS) and name.rpartition(".")[0] in stems]
+        if texts:
+            notes.append(
+                f"{len(texts):,} files are called like pictures and are not read: {enumerate_names(texts)}; captions belong in "
+                "the column text of metadata.csv"
+            )
+        return notes
 
 
-def _tables(
-    tree: Tree, entries: Sequence[Entry], pictures: Sequence[str]
-) -> tuple[dict[str, metadata.Row], frozenset[str], list[Rejected]]:
-    """Every metadata table of the tree, by the full name of the picture; rows about files that are not there are set aside.
+def _sorted_entries(tree: PictureTree) -> _Entries:
+    """The files of `tree` by their kind. Errors: `InputError` where none is a picture."""
+    ends = openable()[1]
+    sorted_entries = _Entries([], [], [], [])
+    entries = tree.entries()
+    may_escape = tree.rules < 2 or not isinstance(tree, FolderTree)
+    for entry in entries:
+        base = entry.name.rsplit("/", 1)[-1].lower()
+        if may_escape and escapes(entry.name):
+            sorted_entries.rejected.append(Rejected(printable(entry.name), "its path leads out of the archive"))
+        elif entry.name[entry.name.rfind(".") :].lower() in ends:
+            sorted_entries.pictures.append(entry.name)
+        elif base in metadata.NAMES or (tree.rules >= 2 and base == metadata.STYLEGAN_NAME):
+            sorted_entries.tables.append(entry)
+        else:
+            sorted_entries.others.append(entry.name)
+    if not sorted_entries.pictures:
+        what = "is empty" if not entries else f"holds no picture ({len(sorted_entries.others)} other files)"
+        notes = "".join(f"; {note}" for note in tree.notes())
+        raise InputError(
+            f"{tree.path} {what}; give a folder or archive with pictures such as .png or .jpg, also in sub-folders{notes}"
+        )
+    return sorted_entries
 
-    Also the full names of all given pictures, of those rows as well.
-    """
+
+@dataclass(frozen=True)
+class _Tables:
+    """What all tables of a tree say, by the full name of the picture."""
+
+    rows: dict[str, metadata.Row]
+    all_given: frozenset[str]
+    """The full names of all given pictures, also of rows about pictures that are not there."""
+    rejected: list[Rejected]
+    """Rows about files that are not there."""
+    names: list[str]
+    """Of the tables."""
+    notes: list[str]
+    are_stylegan: bool
+    """Whether one of them is a `dataset.json`, beside which folders are parts of a long list."""
+
+
+def _read_tables(tree: PictureTree, entries: _Entries) -> _Tables:
+    """Every table of the tree. Errors: `InputError` where one cannot be read."""
     all_given: set[str] = set()
-    rows: dict[str, metadata.Row] = {}
-    faults: list[Rejected] = []
-    there = set(pictures)
-    for table, payload in tree.read([entry.name for entry in entries]):
+    tables = _Tables({}, frozenset(), [], [], [], False)
+    there, twice = set(entries.pictures), list[str]()
+    are_stylegan = False
+    for name, payload in tree.read([entry.name for entry in entries.tables]):
+        where = f"{tree.path}/{printable(name)}"
         if isinstance(payload, Fault):
-            raise InputError(f"{tree.path}: {printable(table)} cannot be read ({payload.reason}); repair or remove it")
-        data = payload.read_bytes() if isinstance(payload, Path) else payload
-        folder = table.rpartition("/")[0]
-        for name, row in metadata.parse(f"{tree.path}/{printable(table)}", data).items():
-            full = f"{folder}/{name}" if folder else name
+            raise InputError(f"{tree.path}: {printable(name)} cannot be read ({payload.reason}); repair or remove it")
+        with read_errors_as_input_errors(Path(where)):
+            data = read_regular_file(payload) if isinstance(payload, Path) else payload
+        is_stylegan = name.rsplit("/", 1)[-1].lower() == metadata.STYLEGAN_NAME
+        table = metadata.parse_stylegan(where, data) if is_stylegan else metadata.parse(where, data, tree.rules)
+        if table is None:
+            entries.others.append(name)
+            continue
+        are_stylegan |= is_stylegan
+        tables.names.append(name)
+        tables.notes.extend(table.notes)
+        folder = name.rpartition("/")[0]
+        for file, row in table.rows.items():
+            full = f"{folder}/{file}" if folder else file
             partner = row.given_file_name
             if partner is not None:
                 # A path that leads out stays as it is, to be refused by `pair_pictures`.
                 partner = f"{folder}/{partner}" if folder and not escapes(partner) else partner
                 all_given.add(partner)
-            if escapes(name):
-                faults.append(Rejected(printable(name), f"{printable(table)} gives a path that leads out of its folder"))
+            if escapes(file):
+                reason = f"{printable(name)} gives a path that leads out of its folder"
+                tables.rejected.append(Rejected(printable(file), reason))
             elif full not in there:
-                faults.append(Rejected(printable(name), f"listed in {printable(table)}, but there is no such picture"))
+                tables.rejected.append(Rejected(printable(file), f"listed in {printable(name)}, but there is no such picture"))
             else:
-                rows[full] = replace(row, given_file_name=partner)
-    return rows, frozenset(all_given), faults
+                if full in tables.rows:
+                    twice.append(full)
+                tables.rows[full] = replace(row, given_file_name=partner)
+    if twice:
+        tables.notes.append(f"pictures in two tables, of which {tables.names[-1]} counts: {enumerate_names(twice)}")
+    return replace(tables, all_given=frozenset(all_given), are_stylegan=are_stylegan)
 
 
-def _places(pictures: Sequence[str], options: DataOptions) -> list[tuple[str | None, str | None]]:
-    """(split, class) of each picture by its folders; the split is "" for a picture outside the split folders.
+def _labels(
+    where: Path, names: Sequence[str], folders: Sequence[str | None], tables: _Tables, layout: Layout
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...], tuple[str, ...]]:
+    """Labels [N] of the pictures `names`, the classes, and sentences about where they come from.
 
-    A folder that alone holds everything is only a wrapper. The first level are splits when there is a `train` beside a `val` or
-    `test`, or nothing but `train`; then classes come below. ``split="none"`` says that they are classes after all.
+    The labels of tables count where there are any, else the `folders` [N] that are classes.
     """
-    paths = [name.split("/")[:-1] for name in pictures]
-    while (top := _shared_top(paths)) and (options.split_rule.whole or not split_of(top)):
-        paths = [path[1:] for path in paths]
-    tops = {path[0] if path else "" for path in paths}
-    named_splits = {split_of(top) for top in tops} - {None}
-    are_splits = not options.split_rule.whole and "train" in named_splits and (len(named_splits) > 1 or len(tops) == 1)
-    if not are_splits:
-        return [(None, path[0] if path else None) for path in paths]
-    return [(split_of(path[0]) or "" if path else "", path[1] if len(path) > 1 else None) for path in paths]
+    if any(row.label for row in tables.rows.values()):
+        values = [tables.rows[name].label if name in tables.rows else None for name in names]
+        labels, classes = labels_of(values, len(names), None, str(where))
+        tables_shown = enumerate_names(tables.names)
+        if not classes:
+            return labels, classes, (f"all labels in {tables_shown} are alike, so there are no classes",)
+        return labels, classes, (f"classes come from {tables_shown}" + (", and not from folders" if any(folders) else ""),)
+    if tables.are_stylegan:
+        return None, (), (f"{enumerate_names(tables.names)} gives no labels, so there are no classes",)
+    labels, classes = labels_of(folders, len(names), None, str(where))
+    return labels, classes, layout.class_notes
 
 
-def _shared_top(paths: Sequence[Sequence[str]]) -> str:
-    """The first folder of all paths, or "" where they have none in common."""
-    tops = {path[0] if path else "" for path in paths}
-    return tops.pop() if len(tops) == 1 else ""
+def _notes_on_rows(names: Sequence[str], tables: _Tables) -> list[str]:
+    """About pictures that no table mentions, where there are tables."""
+    missing = [name for name in names if name not in tables.rows] if tables.rows else []
+    return [f"pictures without a row in {enumerate_names(tables.names)}: {enumerate_names(missing)}"] if missing else []

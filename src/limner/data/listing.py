@@ -15,6 +15,8 @@ from limner.core.progress import OnProgress, silent
 FILE_LIMIT = 512 * 2**20
 """Files larger than this many bytes are set aside unread: no picture of use here is larger, and archives may lie."""
 
+_NAMES_SHOWN = 4
+
 
 @dataclass(frozen=True)
 class Rejected:
@@ -45,6 +47,8 @@ class Entry:
     name: str
     size: int
     stamp: int = 0
+    fault: str = ""
+    """Why it cannot be read, where that is known before: it is a named pipe, or a link that leads nowhere."""
 
 
 class Tree(Protocol):
@@ -91,6 +95,7 @@ class Listing:
     `published` splits are kept as they are, duplicates or not, so that numbers stay comparable with the literature.
     `given_content` is the given picture of each picture, in the same order, where the set has them: what a model is shown
     beside the seed (an outline, a small or a damaged picture). One file may be given with several pictures.
+    `notes` are sentences for a person: how the source was read, and what was left out of it.
     """
 
     content: Files | Arrays
@@ -103,6 +108,7 @@ class Listing:
     given_content: Files | Arrays | None = None
     rejected: tuple[Rejected, ...] = ()
     other: int = 0
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.hints)
@@ -127,6 +133,21 @@ def _take(content: Files | Arrays, rows: NDArray[np.int64]) -> Files | Arrays:
     return Arrays(content.shape, lambda indices: pixels_of(rows[indices]))
 
 
+def name_of(content: Files | Arrays, row: int) -> str:
+    """The file of a picture, or its number in sources that have no files."""
+    return printable(content.names[row]) if isinstance(content, Files) else str(row)
+
+
 def printable(name: str) -> str:
     """A file name that can be written as UTF-8: bytes that are none are shown as escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def enumerate_names(names: Sequence[str]) -> str:
+    """The first names, and how many others there are.
+
+    >>> enumerate_names(["a", "b", "c", "d", "e", "f"])
+    'a, b, c, d and 2 more'
+    """
+    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(printable(name) for name in names[:_NAMES_SHOWN]) + more

@@ -23,7 +23,21 @@ Size = int | str | tuple[int, int]
 SPLITS = ("train", "val", "test")
 """The splits a data set may have, in the order in which their rows are stored."""
 
-_SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
+# Source: https://huggingface.co/docs/datasets/repository_structure, which reads these words in the names of folders.
+_SPLIT_WORDS_BEFORE = ("train", "val", "valid", "validation", "test")  # of rules 1
+_FILLER_WORDS = "set|data|dataset|images?|imgs?|pictures?|pics?|photos?|samples?|split|folder|dir|files"
 _LARGEST_SIDE = 8192
 RULES = 2
 """The current rules by which files become labelled pictures. A change of what a source becomes raises this number."""
@@ -32,9 +46,26 @@ RULES = 2
 _ALWAYS_NAMED = frozenset({"size", "fit", "channels", "background", "split", "limit", "labels", "seed"})
 
 
-def split_of(folder: str) -> str | None:
+def split_of(folder: str, rules: int = RULES) -> str | None:
     """The split that a folder of this name stands for (``Validation`` is ``val``), or None."""
-    return _SPLIT_WORDS.get(folder.lower())
+    word = folder.lower()
+    return _SPLIT_WORDS.get(word) if rules >= 2 or word in _SPLIT_WORDS_BEFORE else None
+
+
+def split_and_rest(folder: str) -> tuple[str | None, str]:
+    """The split that a word of a folder's name stands for, or None, and the rest of the name.
+
+    Numbers and words such as "set" and "images" are left out of the rest. Folders are splits together where they have one rest.
+
+    >>> split_and_rest("train2017"), split_and_rest("test_set"), split_and_rest("seg_train"), split_and_rest("training")
+    (('train', ''), ('test', ''), ('train', 'seg'), ('train', ''))
+    >>> split_and_rest("train_station"), split_and_rest("cats")
+    (('train', 'station'), (None, 'cats'))
+    """
+    words = [re.sub(rf"(?<=.)({_FILLER_WORDS})$", "", word) for word in re.findall(r"[^\W\d_]+", folder.lower())]
+    splits = [word for word in words if word in _SPLIT_WORDS]
+    rest = " ".join(word for word in words if word not in _SPLIT_WORDS and not re.fullmatch(_FILLER_WORDS, word))
+    return (_SPLIT_WORDS[splits[0]], rest) if len(splits) == 1 else (None, folder)
 
 
 def parse_size(text: str) -> tuple[int, int]:

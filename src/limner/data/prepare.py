@@ -22,7 +22,7 @@ from limner.data.remote import local_source
 from limner.data.report import CheckReport, report_of, report_of_plan
 from limner.data.reuse import adopt_cached, adopt_prepared, cache_key, find_at, find_prepared, find_same, find_scaled_by_itself
 from limner.data.sizing import choose_shaping, select_listing
-from limner.data.sources import RemoteSource, describe_source, find_source
+from limner.data.sources import RemoteSource, describe_source, find_source, locate
 from limner.data.writer import write_dataset
 
 
@@ -140,7 +140,8 @@ def prepare_source(
 
 
 def _prepared_folder(source: object) -> Path | None:
-    """The path of a folder that `prepare` made; None for any other source."""
+    """The path of a folder that `prepare` made; None for any other source. Errors: `InputError` for what cannot be a path."""
+    locate(source)
     place = local_source(source) if isinstance(source, str | Path) else source
     if isinstance(place, str | Path) and not is_address(place) and is_prepared(Path(place).expanduser()):
         return Path(place).expanduser()

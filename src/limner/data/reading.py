@@ -28,7 +28,7 @@ from limner.core.progress import OnProgress, Progress, silent
 from limner.data import pictures
 from limner.data.duplicates import Signatures, signatures
 from limner.data.fingerprint import given_digests, grey_rows
-from limner.data.listing import FILE_LIMIT, Arrays, Fault, Files, Listing, Payload, Rejected, printable
+from limner.data.listing import FILE_LIMIT, Arrays, Fault, Files, Listing, Payload, Rejected, name_of
 from limner.data.pictures import PictureInfo, Shaping, Unreadable, binarised
 from limner.data.threads import ByteBudget, Job, in_parallel
 from limner.data.wide import Range, range_of
@@ -175,7 +175,7 @@ def read_all(
         reader.read_given(range(count), tick)
     if shaping.rules > 1:
         reader.rescale(on_progress)
-    reading.rejected = [Rejected(_name(listing.content, row), reason) for row, reason in sorted(reader.reasons.items())]
+    reading.rejected = [Rejected(name_of(listing.content, row), reason) for row, reason in sorted(reader.reasons.items())]
     return reading
 
 
@@ -228,7 +228,7 @@ class _Reader:
             self.reading.given_infos.update(zip(chunk.rows.tolist(), chunk.infos, strict=True))
             for row, reason in chunk.failed:
                 self.reading.ok[row] = False
-                self.reasons.setdefault(row, f"its given picture {_name(content, row)} cannot be used: {reason}")
+                self.reasons.setdefault(row, f"its given picture {name_of(content, row)} cannot be used: {reason}")
             tick(len(chunk.rows) + len(chunk.failed))
 
     def rescale(self, on_progress: OnProgress) -> None:
@@ -266,11 +266,6 @@ def _signatures(pixels: NDArray[np.uint8], infos: list[PictureInfo]) -> Signatur
 def _given_facts(pixels: NDArray[np.uint8], infos: list[PictureInfo]) -> GivenFacts:
     transparent = np.array([info.transparent for info in infos], np.bool_)
     return GivenFacts(given_digests(pixels, transparent), grey_rows(pixels[..., :3]) & ~transparent, transparent)
-
-
-def _name(content: Files | Arrays, row: int) -> str:
-    """The file of `row`, or its number in sources that have no files."""
-    return printable(content.names[row]) if isinstance(content, Files) else str(row)
 
 
 def _counter(on_progress: OnProgress, what: str, total: int) -> Callable[[int], None]:

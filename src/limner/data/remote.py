@@ -25,9 +25,10 @@ from limner.core.download import DownloadError, NoAnswerError, content_length, d
 from limner.core.errors import InputError, nearest
 from limner.core.files import atomic_folder, cache_folder, os_errors_as_input_errors, write_json
 from limner.core.progress import OnProgress, Progress, silent
+from limner.data.archives import TarTree, is_archive, open_tree
 from limner.data.content import content_digest
 from limner.data.listing import printable
-from limner.data.trees import escapes, hidden, is_archive, open_tree
+from limner.data.trees import escapes, hidden
 
 SCHEMES = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "hf", "ftp", "sftp", "smb", "hdfs")
 """Kinds of address that are copied. fsspec knows others, some of which lead on to a second place or describe files by rules."""
@@ -207,18 +208,13 @@ def _require_whole(label: str, path: Path) -> None:
     if not is_archive(path):
         return
     try:
-        open_tree(path).entries()
-        whole = path.suffix.lower() != ".tar" or _ends_in_zeros(path, 1024)
+        tree = open_tree(path)
+        tree.entries()
+        whole = path.suffix.lower() != ".tar" or not isinstance(tree, TarTree) or tree.is_closed
     except InputError as error:
         raise InputError(f"{label} came damaged or not whole ({path.name} cannot be opened); try again") from error
     if not whole:
         raise InputError(f"{label} did not come whole ({path.name} lacks its end); try again")
-
-
-def _ends_in_zeros(path: Path, count: int) -> bool:
-    with path.open("rb") as handle:
-        handle.seek(max(0, path.stat().st_size - count))
-        return handle.read() == bytes(count)
 
 
 def _require_space(address: str, files: Sequence[RemoteFile]) -> None:

@@ -15,13 +15,15 @@ from typing import Any
 
 from limner.core.address import is_address, public_address
 from limner.core.errors import InputError, nearest
+from limner.core.files import check_regular, read_errors_as_input_errors
 from limner.core.progress import OnProgress, Progress, silent
 from limner.core.table import Table
 from limner.data import arrays, digits, folders, items, memory, named, npz, remote, scenes
+from limner.data.archives import ARCHIVES
 from limner.data.listing import Listing, Rejected, printable
 from limner.data.options import DataOptions
 from limner.data.source import DataSource
-from limner.data.trees import ARCHIVES, dataset_name, escapes
+from limner.data.trees import dataset_name, escapes
 
 BUILT_IN: Mapping[str, str] = {
     "digits": digits.LINE,
@@ -32,6 +34,10 @@ BUILT_IN: Mapping[str, str] = {
 """The names that stand for a data set, each with one line about it."""
 _PREPARED_FOLDER = re.compile(r".+-\d+x\d+x[134]-[0-9a-f]{12}")
 """What `prepare` calls the folders that it makes in the cache."""
+
+
+READING = "reading the source"
+"""What the progress of a source is called, before its pictures are read."""
 
 
 def _no_companions(name: str) -> tuple[str, ...]:
@@ -82,16 +88,18 @@ def find_source(source: object) -> DataSource:
     one line for what is of no kind.
     """
     place = locate(source)
-    kind = kind_of(place)
-    if kind is None:
-        raise InputError(_why_no_source(source, place))
-    return kind.open(place)
+    with read_errors_as_input_errors(describe_source(source)):
+        kind = kind_of(place)
+        if kind is None:
+            raise InputError(_why_no_source(source, place))
+        return kind.open(place)
 
 
 def is_data_set(source: object) -> bool:
     """Whether `source` is for `prepare`, rather than one picture: everything but a file that is of no kind in `SOURCES`."""
     place = locate(source)
-    return not (isinstance(place, Path) and place.is_file()) or kind_of(place) is not None
+    with read_errors_as_input_errors(describe_source(source)):
+        return not (isinstance(place, Path) and place.is_file()) or kind_of(place) is not None
 
 
 def describe_source(source: object) -> str:
@@ -103,13 +111,24 @@ def locate(source: object) -> object:
     """`source` in the form in which kinds are asked about it.
 
     A built-in name or an address stays text; any other text, and a ``file://`` address, is a `Path`; objects stay as they are.
+    Errors: `InputError` for a path that cannot be looked at.
     """
     if not isinstance(source, str | Path):
         return source
     if str(source) in BUILT_IN:
         return str(source)
     place = remote.local_source(source)
-    return place if is_address(place) else Path(place).expanduser()
+    if is_address(place):
+        return place
+    try:
+        path = Path(place).expanduser()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError, RuntimeError) as error:  # too long, with a NUL, or of an unknown user's home
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {printable(str(place))} ({reason}); check the path, and that it may be read") from error
+    return path
 
 
 def kind_of(place: object) -> SourceKind | None:
@@ -159,6 +178,7 @@ def _why_no_source(source: object, place: object) -> str:
         return f"an object of the type {type(source).__name__} is no source of pictures; give one of: {lines}{_faults()}"
     path = Path(place)
     if path.exists():
+        check_regular(path)
         return _why_no_file(str(path))
     if _PREPARED_FOLDER.fullmatch(path.name):
         return (
@@ -170,19 +190,28 @@ def _why_no_source(source: object, place: object) -> str:
 
 
 class BuiltInSource(DataSource):
-    """A data set by its name in `BUILT_IN`."""
+    """A data set by its name in `BUILT_IN`. Where a file or folder is called so too, a note says how that is reached."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name, self._is_noted = name, False
 
     def identity(self, on_progress: OnProgress = silent) -> str:
+        self._note_namesake(on_progress)
         if self.name == "digits":
             return f"{self.name} {digits.content()}"
         if self.name in ("scenes", "scenes-1"):
             return f"{self.name} {scenes.VERSION}"
         return f"{self.name} {named.content_of(self.name)}"
 
+    def _note_namesake(self, on_progress: OnProgress) -> None:
+        """Says once that a folder of this name is not read; of no use in a manifest, since it depends on the current folder."""
+        if not self._is_noted and Path(self.name).exists():
+            self._is_noted = True
+            note = f"{self.name} is the data set of that name; write ./{self.name} for what lies in this folder"
+            on_progress(Progress(READING, note=note))
+
     def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
+        self._note_namesake(on_progress)
         labelled = options.labels == "auto"
         if self.name == "digits":
             return digits.load(labelled=labelled)

@@ -1,31 +1,28 @@
-"""Folders, zip and tar archives as one thing: a tree of named bytes. Archives are read in place and never extracted."""
+"""Folders as trees of named bytes; `limner.data.archives` has those of zip and tar archives.
+
+`rules` are those of `DataOptions`. By rules 1, as before 2026-12, links in archives are passed over, names with backslashes
+stay as they are, and nothing but hidden files is left out.
+"""
 
 from __future__ import annotations
 
-import lzma
 import os
 import re
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from limner.core.errors import InputError
-from limner.core.files import slug
+from limner.core.files import cache_folder, slug, why_irregular
 from limner.core.progress import OnProgress, silent
 from limner.data.content import content_digest
-from limner.data.listing import FILE_LIMIT, Entry, Fault, Payload, Tree, printable
+from limner.data.listing import FILE_LIMIT, Entry, Fault, Payload, printable
+from limner.data.omissions import leave_out
+from limner.data.options import RULES
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError, NotImplementedError)
-_TOO_LARGE = Fault(f"larger than {FILE_LIMIT // 2**20} MiB")
-
-
-def is_archive(path: Path) -> bool:
-    """Whether the name of the file `path` is that of an archive."""
-    return path.name.lower().endswith(ARCHIVES)
+TOO_LARGE = Fault(f"larger than {FILE_LIMIT // 2**20} MiB")
+"""In place of the content of a file above `FILE_LIMIT`."""
 
 
 def dataset_name(file_name: str) -> str:
@@ -36,13 +33,6 @@ def dataset_name(file_name: str) -> str:
     """
     stem = re.sub(r"(\.zip|\.tar|\.tar\.\w+|\.tgz|\.gz|\.npy|\.npz)$", "", file_name, flags=re.IGNORECASE)
     return slug(printable(stem)).strip("-.") or "data"
-
-
-def open_tree(path: Path) -> Tree:
-    """A folder, or an archive by its extension. Errors: `InputError` when an archive is damaged (on first use)."""
-    if path.is_dir():
-        return FolderTree(path)
-    return ZipTree(path) if path.name.lower().endswith(".zip") else TarTree(path)
 
 
 def hidden(name: str) -> bool:
@@ -56,143 +46,111 @@ def escapes(name: str) -> bool:
     return plain.startswith("/") or ".." in plain.split("/") or plain[1:2] == ":" or "\0" in plain
 
 
-class FolderTree:
-    """The files below a folder; symbolic links are followed, each real folder once."""
+class PictureTree(ABC):
+    """A folder or an archive."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, rules: int = RULES) -> None:
+        self.path, self.rules = path, rules
 
     def entries(self) -> Sequence[Entry]:
-        """Every file below the folder that is not hidden, by name."""
+        """Every file that is neither hidden nor left out, by name. Errors: `InputError` where the tree cannot be read."""
         return self._entries
 
-    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what was left out, and about what is odd in an archive."""
+        return (*self._omissions[1], *self._oddities())
+
+    def _oddities(self) -> Iterable[str]:
+        return ()
+
+    @property
     def _entries(self) -> list[Entry]:
+        return self._omissions[0]
+
+    @cached_property
+    def _omissions(self) -> tuple[list[Entry], tuple[str, ...]]:
+        return (list(self._all_entries), ()) if self.rules < 2 else leave_out(self._all_entries)
+
+    @property
+    @abstractmethod
+    def _all_entries(self) -> Sequence[Entry]:
+        """Every file that is not hidden, by name."""
+
+    @abstractmethod
+    def read(self, names: Sequence[str]) -> Iterator[tuple[str, Payload]]:
+        """Each of `names` once, in whatever order suits the tree."""
+
+    @abstractmethod
+    def identity(self, on_progress: OnProgress = silent) -> str:
+        """Text that changes when the content does."""
+
+
+class FolderTree(PictureTree):
+    """The files below a folder; symbolic links are followed, each real folder once."""
+
+    def __init__(self, path: Path, rules: int = RULES) -> None:
+        super().__init__(path, rules)
+        self._caches: list[str] = []  # folders of limner's cache that the walk passed over
+
+    @cached_property
+    def _all_entries(self) -> Sequence[Entry]:
         entries: list[Entry] = []
         visited: set[tuple[int, int]] = set()  # (device, inode) of the folders walked through
+        cache = self._cache_inode()
 
         def refuse(error: OSError) -> None:
             raise InputError(f"cannot read the folder {error.filename}; check that it may be opened") from error
 
         for folder, inner, files in os.walk(self.path, followlinks=True, onerror=refuse):
-            real = os.stat(folder)
+            try:
+                real = os.stat(folder)
+            except OSError as error:  # its path is too long, or it has just gone
+                raise InputError(f"cannot read the folder {folder} ({error.strerror}); check that it may be opened") from error
             if (real.st_dev, real.st_ino) in visited:  # a link that leads back up: walking on would never end
                 inner.clear()
                 continue
             visited.add((real.st_dev, real.st_ino))
+            if (real.st_dev, real.st_ino) == cache:
+                self._caches.append(os.path.relpath(folder, self.path))
+                inner.clear()
+                continue
             inner[:] = sorted(name for name in inner if not hidden(name))
             below = os.path.relpath(folder, self.path).replace(os.sep, "/")
-            for name in sorted(files):
-                if hidden(name):
-                    continue
-                try:
-                    state = os.stat(os.path.join(folder, name))
-                    size, stamp = state.st_size, state.st_mtime_ns
-                except OSError:  # a dangling link: listed all the same, so that reading it says so by name
-                    size, stamp = 0, 0
-                entries.append(Entry(name if below == "." else f"{below}/{name}", size, stamp))
+            entries += [
+                _file_entry(os.path.join(folder, name), name if below == "." else f"{below}/{name}")
+                for name in files
+                if not hidden(name)
+            ]
         return sorted(entries, key=lambda entry: entry.name)
+
+    def _cache_inode(self) -> tuple[int, int] | None:
+        """(device, inode) of limner's cache, which may lie among the pictures; None where it is what was asked for."""
+        try:
+            cache = os.stat(cache_folder())
+            is_source = os.path.samestat(cache, os.stat(self.path))
+        except OSError:
+            return None
+        return (cache.st_dev, cache.st_ino) if self.rules >= 2 and not is_source else None
+
+    def _oddities(self) -> Iterable[str]:
+        return (f"left out: {printable(folder)} (the cache of limner)" for folder in self._caches)
 
     def read(self, names: Sequence[str]) -> Iterator[tuple[str, Payload]]:
         """Each of `names` with its path, by which it is read later."""
-        sizes = {entry.name: entry.size for entry in self._entries}
+        entries = {entry.name: entry for entry in self._entries}
         for name in names:
-            yield name, _TOO_LARGE if sizes[name] > FILE_LIMIT else self.path / name
+            entry = entries[name]
+            yield name, Fault(entry.fault) if entry.fault else TOO_LARGE if entry.size > FILE_LIMIT else self.path / name
 
     def identity(self, on_progress: OnProgress = silent) -> str:
         """A SHA-256 over the names and the bytes of all files (`limner.data.content`)."""
         return content_digest(self.path, [entry.name for entry in self._entries], on_progress, max_bytes=FILE_LIMIT)
 
 
-class _Archive:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def identity(self, on_progress: OnProgress = silent) -> str:
-        """A SHA-256 of the archive's bytes (`limner.data.content`)."""
-        return content_digest(self.path, [self.path.name], on_progress)
-
-    def damaged(self, error: Exception) -> InputError:
-        """What to raise where the archive cannot be read."""
-        what = " ".join(str(error or type(error).__name__).split())
-        return InputError(f"the archive {self.path} is damaged or not what its name says ({what}); download or pack it again")
-
-
-class ZipTree(_Archive):
-    """The members of a zip archive."""
-
-    def entries(self) -> Sequence[Entry]:
-        """Every file that is not hidden, by name. Errors: `InputError` where the archive is damaged."""
-        return self._entries
-
-    @cached_property
-    def _entries(self) -> list[Entry]:
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                sizes = {one.filename: one.file_size for one in archive.infolist() if not one.is_dir()}
-        except _DAMAGE as error:
-            raise self.damaged(error) from error
-        return [Entry(name, size) for name, size in sorted(sizes.items()) if not hidden(_clean(name))]
-
-    def read(self, names: Sequence[str]) -> Iterator[tuple[str, Payload]]:
-        """Each of `names` with its bytes, in that order."""
-        with zipfile.ZipFile(self.path) as archive:
-            for name in names:
-                yield name, self._member(archive, name)
-
-    def _member(self, archive: zipfile.ZipFile, name: str) -> Payload:
-        try:
-            with archive.open(name) as member:
-                data = member.read(FILE_LIMIT + 1)  # the size in the directory is only a claim
-        except RuntimeError:
-            return Fault("is encrypted")
-        except (KeyError, *_DAMAGE) as error:
-            return Fault(f"damaged in the archive: {' '.join(str(error).split())}")
-        return _TOO_LARGE if len(data) > FILE_LIMIT else data
-
-
-class TarTree(_Archive):
-    """The regular files of a tar archive, compressed or not; links and devices are left alone."""
-
-    def entries(self) -> Sequence[Entry]:
-        """Every file that is not hidden, by name. Errors: `InputError` where the archive is damaged."""
-        return self._entries
-
-    @cached_property
-    def _entries(self) -> list[Entry]:
-        sizes: dict[str, int] = {}
-        for member, _ in self._members():
-            sizes.setdefault(_clean(member.name), member.size)
-        return [Entry(name, size) for name, size in sorted(sizes.items()) if not hidden(name)]
-
-    def read(self, names: Sequence[str]) -> Iterator[tuple[str, Payload]]:
-        """Each of `names` with its bytes, in the archive's own order: to go back in a compressed one is to start anew."""
-        missing = set(names)
-        for member, archive in self._members():
-            name = _clean(member.name)
-            if name not in missing:
-                continue
-            missing.remove(name)
-            if member.size > FILE_LIMIT:
-                yield name, _TOO_LARGE
-                continue
-            try:
-                handle = archive.extractfile(member)
-                data: Payload = handle.read() if handle else Fault("is not a regular file")
-            except _DAMAGE as error:
-                raise self.damaged(error) from error
-            yield name, data
-
-    def _members(self) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
-        try:
-            with tarfile.open(self.path, "r:*") as archive:
-                for member in archive:
-                    if member.isreg():
-                        yield member, archive
-        except _DAMAGE as error:
-            raise self.damaged(error) from error
-
-
-def _clean(name: str) -> str:
-    """`./a/b` is the same file as `a/b`."""
-    return name.removeprefix("./")
+def _file_entry(path: str, name: str) -> Entry:
+    try:
+        state = os.stat(path)
+    except OSError:  # a dangling link: listed all the same, so that reading it says so by name
+        return Entry(name, 0)
+    kind = why_irregular(state.st_mode)
+    return Entry(name, state.st_size, state.st_mtime_ns, f"is {kind}, not a regular file" if kind else "")
