@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from limner.core.errors import InputError
 from limner.data.duplicates import Groups, find_groups
 from limner.data.fingerprint import fingerprint_of
-from limner.data.listing import Listing, Rejected
+from limner.data.listing import Listing, Rejected, enumerate_names, name_of
 from limner.data.notes import picture_notes
 from limner.data.options import SPLITS, DataOptions
 from limner.data.pictures import Shaping
 from limner.data.reading import Reading
-from limner.data.splits import deal
+from limner.data.splits import copies_of_test_pictures, deal
 from limner.data.wide import Range
 
 _REASONS_SHOWN = 3
@@ -62,11 +62,19 @@ def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shapi
     _require_two(source, len(readable), rejected)
     signatures = reading.signatures.take(readable)
     files = None if reading.files is None else reading.files[readable]
-    labels = None if listing.labels is None else listing.labels[readable]
     groups = find_groups(signatures, files)
+    kinds = groups.of
+    if options.rules >= 2 and not listing.published:
+        copies = copies_of_test_pictures(listing.hints[readable], kinds, options.split_rule)
+        apart = copies < 0
+        rejected = (*rejected, *_rejected_copies(source, listing, readable, copies))
+        readable, signatures, kinds = readable[apart], signatures.take(np.flatnonzero(apart)), kinds[apart]
+        files = None if files is None else files[apart]
+    labels = None if listing.labels is None else listing.labels[readable]
     parts, moved_rows = deal(
-        listing.hints[readable], groups.of, labels, options.split_rule, options.seed, published=listing.published
+        listing.hints[readable], kinds, labels, options.split_rule, options.seed, published=listing.published
     )
+    listing = note_moves(listing, readable[moved_rows])
     by_split = np.argsort(parts, kind="stable")
     stops = np.cumsum([0, *np.bincount(parts, minlength=len(SPLITS))]).tolist()
     splits = {name: range(stops[at], stops[at + 1]) for at, name in enumerate(SPLITS) if stops[at + 1] > stops[at]}
@@ -95,10 +103,37 @@ def plan_dataset(source: str, listing: Listing, reading: Reading, shaping: Shapi
             splits,
             None if facts is None or given_shape is None else (given_shape, facts.digest[rows]),
         ),
-        notes=(*getattr(listing, "notes", ()), *picture_notes(reading, rows, shaping, options)),
+        notes=(*listing.notes, *picture_notes(reading, rows, shaping, options)),
         value_range=reading.value_range,
         files=None if files is None else files[by_split],
     )
+
+
+def note_moves(listing: Listing, moved_rows: NDArray[np.int64]) -> Listing:
+    """The listing with a note about the pictures, by their rows, that were moved to train; unchanged where there are none."""
+    if not len(moved_rows):
+        return listing
+    names = enumerate_names([name_of(listing.content, row) for row in moved_rows])
+    are = (
+        "1 held-out picture repeats a training one and was"
+        if len(moved_rows) == 1
+        else (f"{len(moved_rows):,} held-out pictures repeat training ones and were")
+    )
+    return replace(listing, notes=(*listing.notes, f"{are} moved to train: {names}"))
+
+
+def _rejected_copies(source: str, listing: Listing, readable: NDArray[np.int64], copies: NDArray[np.int64]) -> list[Rejected]:
+    """The pictures that are left out as copies of test pictures; see `copies_of_test_pictures` for `copies`.
+
+    Errors: `InputError` where no other picture is left.
+    """
+    others = listing.hints[readable] != SPLITS.index("test")
+    if others.any() and (copies[others] >= 0).all():
+        raise InputError(f"every training picture of {source} repeats a test picture; set data.split=0.1,0.1 for new splits")
+    names = [name_of(listing.content, row) for row in readable]
+    return [
+        Rejected(names[row], f"repeats the test picture {names[copy]}") for row, copy in enumerate(copies.tolist()) if copy >= 0
+    ]
 
 
 def _require_two(source: str, count: int, rejected: tuple[Rejected, ...]) -> None:

@@ -51,6 +51,21 @@ def choose(groups: NDArray[np.int64], strata: NDArray[np.int64], count: int, see
     return selection
 
 
+def copies_of_test_pictures(hints: NDArray[np.int8], groups: NDArray[np.int64], rule: SplitRule) -> NDArray[np.int64]:
+    """For each of n rows that are not in test, the first row of the source's own test split that is a duplicate of it, or -1.
+
+    Without these rows the duplicates are apart, and the test split is what it was made of. `hints` and `groups` are [n], as for
+    `deal`; -1 everywhere where `rule` draws a test split anew.
+    """
+    in_test = np.flatnonzero(hints == _TEST) if len(rule.shares) < 2 else np.empty(0, np.int64)
+    tested_groups, first = np.unique(groups[in_test], return_index=True)
+    places = np.minimum(np.searchsorted(tested_groups, groups), max(len(tested_groups) - 1, 0))
+    if not len(in_test):
+        return np.full(len(groups), -1)
+    is_copy = (tested_groups[places] == groups) & (hints != _TEST)
+    return np.where(is_copy, in_test[first[places]], -1)
+
+
 def deal(
     hints: NDArray[np.int8],
     groups: NDArray[np.int64],
@@ -62,7 +77,8 @@ def deal(
 ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
     """The split of every row (index into `SPLITS`), and the rows that were moved to train for duplicating a training picture.
 
-    Where the source has no val, min(10 %, 5,000) of its training pictures become one. Published splits are never moved.
+    By rules 2 `copies_of_test_pictures` were left out before, so that no test picture is moved. Where the source has no val,
+    min(10 %, 5,000) of its training pictures become one. Published splits are never moved.
     Errors: `InputError` for two shares of a source whose test split is published.
     """
     parts = np.where(hints < 0, _TRAIN, hints).astype(np.int8)
