@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -105,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     `arguments` are the words of the command without the name of the program; None: those of this process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files that are not UTF-8 are shown as escapes, as on stderr
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _warnings_in_one_line():
             code = _run(words or ["--help"])

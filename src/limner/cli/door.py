@@ -97,7 +97,7 @@ def log_traceback(error: BaseException, run: Path | None) -> Path | None:
         path = cache_folder() / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as handle:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as handle:
             handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} limner {' '.join(map(public_word, sys.argv[1:]))}\n")
             handle.write(public_text("".join(traceback.format_exception(error)), *sys.argv[1:]))
     except OSError:

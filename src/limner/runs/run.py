@@ -158,7 +158,8 @@ class Run:
 
     def log(self, text: str) -> None:
         """Adds `text` with the time to ``log.txt``."""
-        with os_errors_as_input_errors(self.path), (self.path / "log.txt").open("a", encoding="utf-8") as file:
+        path = self.path / "log.txt"
+        with os_errors_as_input_errors(self.path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}\n")
 
     def delete_after(self, images: int) -> None:

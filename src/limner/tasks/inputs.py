@@ -138,7 +138,7 @@ def _pictures(source: object) -> Iterator[tuple[str, Payload | NDArray[np.uint8]
         path = Path(source).expanduser()
         if not path.exists():
             raise InputError(f"there is no file or folder at {path}")
-        label, source = str(path), path.absolute()  # so that a folder called like a built-in set is the folder
+        label, source = printable(str(path)), path.absolute()  # so that a folder called like a built-in set is the folder
         if not is_data_set(source):
             yield label, path
             return
