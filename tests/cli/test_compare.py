@@ -106,7 +106,7 @@ def test_good_and_bad_are_told_apart_and_good_and_good_are_not(ask: Ask, made: d
     assert answer["notes"][0] == f"all are judged at 120 pictures, since {bad} has no more"
     assert answer["groups"] == []
     first = answer["table"][0]["metrics"]["frechet"]
-    assert {"value", "error", "null", "z", "p", "low", "high"} == set(first)
+    assert {"value", "error", "null", "z", "p", "p_floor", "low", "high"} == set(first)
     assert first["low"] < first["value"] < first["high"]
     assert (answer["page"], answer["sheet"]) == (None, None)
 
