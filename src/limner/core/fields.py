@@ -6,10 +6,12 @@ command line, Python and HTTP use the same request models.
 
 from __future__ import annotations
 
+import json
+import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +22,35 @@ from limner.core.errors import InputError, short_repr
 MAX_SEEDS = 1_000_000
 """The largest number of pictures that one command draws."""
 _MAX_SEED = 2**63 - 1
+_YAML_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
+_PLAIN_TEXT = re.compile(r"[\w./#+-](?:[\w./#+@,-]|:(?=\S)| (?=[\w./+]))*")
+_DATE = re.compile(r"\d{4}-\d{1,2}-\d")
+ARRAY_SUFFIX = ".npz"
+"""Of the files that verbs write arrays to."""
+FILE_SUFFIXES = frozenset(
+    (
+        *(".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".apng", ".avif", ".heic", ".svg", ".ico"),
+        *(".mp4", ".webm", ".mov", ".avi", ".mkv", ".m4v", ".mpg", ".mpeg", ".ogv", ".wmv"),
+        *(
+            ARRAY_SUFFIX,
+            ".npy",
+            ".zip",
+            ".tar",
+            ".gz",
+            ".tgz",
+            ".csv",
+            ".json",
+            ".jsonl",
+            ".html",
+            ".pdf",
+            ".txt",
+            ".pt",
+            ".h5",
+        ),
+        *(".safetensors", ".onnx", ".yaml", ".yml", ".parquet"),
+    )
+)
+"""Suffixes of names that a person means as a picture, a film, an archive, a table or another single file, in lower case."""
 _RANGE = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?")
 
 
@@ -86,9 +117,29 @@ def _paths(value: object) -> object:
 
 InputPaths = Annotated[list[InputPath], BeforeValidator(_paths)]
 """Files, folders or archives to read; from Python also a single one."""
+
+
+def _folder_name(path: Path) -> Path:
+    """Errors: `InputError` for a path with the suffix of a file, since a folder of that name is not what was meant."""
+    if path.suffix.lower() in FILE_SUFFIXES and not path.is_dir():
+        raise InputError(
+            f"{path} is the name of a file, and this writes a folder of files; give a name such as {path.stem or 'out'}"
+        )
+    return path
+
+
+def _array_file_name(path: Path) -> Path:
+    """Errors: `InputError` for a path whose suffix is that of a file of another kind than an array."""
+    if path.suffix.lower() in FILE_SUFFIXES - {ARRAY_SUFFIX}:
+        raise InputError(f"{path} would be an {ARRAY_SUFFIX} file; give a name such as {path.stem}{ARRAY_SUFFIX}")
+    return path
+
+
 OutputFile = Annotated[Path, PathKind("output file"), _path_schema("output file")]
 """A file to write."""
-OutputFolder = Annotated[Path, PathKind("output folder"), _path_schema("output folder")]
+ArrayFile = Annotated[Path, AfterValidator(_array_file_name), PathKind("output file"), _path_schema("output file")]
+"""An ``.npz`` file to write."""
+OutputFolder = Annotated[Path, AfterValidator(_folder_name), PathKind("output folder"), _path_schema("output folder")]
 """A folder to write files into."""
 RunOrPictures = Annotated[Any, PathKind("run or pictures"), BeforeValidator(_path_text), _path_schema("run or pictures")]
 """A run, a folder of pictures or a file of an array; from Python also arrays."""
@@ -122,25 +173,69 @@ def parse_numbers(text: str, option: str, what: str) -> list[int]:
     return list(dict.fromkeys(chain.from_iterable(ranges)))
 
 
+SeedList = Any
+"""What stands for several seeds in Python: a range, a list, text such as ``"0-15,42"``, a NumPy array or a torch tensor [N]."""
+
+
+def whole_number(value: object, option: str, what: str) -> int:
+    """A whole number of any integer type, of Python, NumPy or torch, as Python's `int`.
+
+    `option` and `what` are as in `parse_numbers`. Errors: `InputError` for a truth value, a number that is not of an integer
+    type, a negative or too large number, and anything else.
+
+    >>> whole_number(range(8)[-1], "--seed", "seed")
+    7
+    """
+    is_truth_value = isinstance(value, bool) or "bool" in str(getattr(value, "dtype", ""))
+    try:
+        number = None if is_truth_value or getattr(value, "ndim", 0) else operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = None
+    if number is None or not 0 <= number <= _MAX_SEED:
+        raise InputError(f"{option} {short_repr(value)}: a {what} is a whole number from 0 to {_MAX_SEED}")
+    return number
+
+
+def whole_numbers(values: object, option: str, what: str) -> list[int]:
+    """Numbers from text as `parse_numbers` reads it, or from a sequence or an array [N] of any integer type.
+
+    Errors: `InputError` as `parse_numbers` and `whole_number` have them, and for an array that is not of one dimension, a set
+    or a mapping (which have no order), and a single number.
+
+    >>> whole_numbers(range(3), "--seeds", "seed"), whole_numbers("0-1,7", "--seeds", "seed")
+    ([0, 1, 2], [0, 1, 7])
+    """
+    if isinstance(values, str):
+        return parse_numbers(values, option, what)
+    if not isinstance(values, Iterable) or isinstance(values, bytes | bytearray | Set | Mapping):
+        raise InputError(f"{option} {short_repr(values)}: give a list of {what}s, such as [0, 1, 42] or range(16)")
+    if getattr(values, "ndim", 1) != 1:
+        shape = list(getattr(values, "shape", ()))
+        raise InputError(f"{option}: an array of the shape {shape} is no list of {what}s; give one of one dimension")
+    as_list = getattr(values, "tolist", None)  # of an array at once, since one number of a tensor at a time is slow
+    elements = as_list() if callable(as_list) else list(islice(values, MAX_SEEDS + 1))
+    if len(elements) > MAX_SEEDS:
+        raise InputError(f"more than {MAX_SEEDS:,} {what}s; ask for them in several calls")
+    return [whole_number(one, option, what) for one in elements]
+
+
 @dataclass(frozen=True)
 class _Numbers:
-    """A validator that reads numbers from text as `parse_numbers` does, or from any iterable of whole numbers."""
+    """A validator that reads what `whole_numbers` does; None stays None."""
 
     option: str
     what: str
 
     def __call__(self, value: object) -> object:
-        if isinstance(value, str):
-            return parse_numbers(value, self.option, self.what)
-        if not isinstance(value, Iterable):
-            return value
-        numbers = [int(number) if hasattr(number, "__index__") else number for number in value]
-        for number in numbers:
-            if isinstance(number, int) and not 0 <= number <= _MAX_SEED:
-                raise InputError(f"{self.option} {number}: a {self.what} is a whole number from 0 to {_MAX_SEED}")
-        if len(numbers) > MAX_SEEDS:
-            raise InputError(f"{len(numbers):,} {self.what}s are more than {MAX_SEEDS:,}; ask for them in several calls")
-        return numbers
+        return None if value is None else whole_numbers(value, self.option, self.what)
+
+
+def _seed(value: object) -> object:
+    return value if value is None or isinstance(value, str) else whole_number(value, "--seed", "seed")
+
+
+Seed = Annotated[int, BeforeValidator(_seed)]
+"""One seed, a whole number of any integer type."""
 
 
 Seeds = Annotated[list[int], BeforeValidator(_Numbers("--seeds", "seed")), Cli(metavar="0-15,42")]
@@ -184,7 +279,38 @@ Names = Annotated[list[str], BeforeValidator(_names), Cli(metavar="A,B")]
 """Names: ``"a,b"``, or a list."""
 
 
+def _setting_texts(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    """``key=value`` for every entry of a mapping, whose values may be mappings of the parts of a key.
+
+    >>> list(_setting_texts({"data.size": 64, "batch": {"size": 32}, "data.mirror": True, "name": "yes"}))
+    ['data.size=64', 'batch.size=32', 'data.mirror=true', 'name="yes"']
+    """
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _setting_texts(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}={_setting_text(value)}"
+
+
+def _setting_text(value: object) -> str:
+    """A value as the text of a setting, which is read as YAML: a text is in quotes where YAML would read something else."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, str):
+        is_plain = _PLAIN_TEXT.fullmatch(value) and not _DATE.match(value) and value.lower() not in _YAML_WORDS
+        return value if is_plain else json.dumps(value, ensure_ascii=False)
+    number = getattr(value, "item", None)  # a number of NumPy or torch
+    try:
+        return json.dumps(number() if callable(number) and not getattr(value, "ndim", 0) else value, ensure_ascii=False)
+    except TypeError as error:
+        raise InputError(f"{short_repr(value)} is no value of a setting; give a number, a text, a list or None") from error
+
+
 def _settings(value: object) -> object:
+    if isinstance(value, Mapping):
+        return tuple(_setting_texts(value))
+    if isinstance(value, str):
+        value = (value,)
     for word in value if isinstance(value, list | tuple) else ():
         key, equals, _ = str(word).partition("=")
         if not equals or not key.strip():
@@ -199,4 +325,5 @@ Settings = Annotated[
     PathKind("settings"),
     WithJsonSchema({"type": "array", "items": {"type": "string", "format": "settings"}}),
 ]
-"""Settings of a recipe, each written ``key=value``. Whether there is such a key is checked when the recipe is read."""
+"""Settings of a recipe, each written ``key=value``; from Python also a mapping such as ``{"data.size": 64}``. Whether there is
+such a key is checked when the recipe is read."""

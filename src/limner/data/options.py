@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from limner.core.errors import InputError, nearest
-from limner.core.fields import Cli
+from limner.core.fields import Cli, Seed
 
 Fit = Literal["crop", "pad", "stretch"]
 Channels = Literal[1, 3, 4]
@@ -199,7 +199,7 @@ class ImageOptions(BaseModel):
 class DataOptions(ImageOptions):
     """All that decides the content of a prepared folder; equal options and equal sources give equal folders."""
 
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the split, of the choice by limit, and of binary draws.")
+    seed: Seed = Field(0, ge=0, lt=2**63, description="Seed of the split, of the choice by limit, and of binary draws.")
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> DataOptions:

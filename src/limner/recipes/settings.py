@@ -153,7 +153,7 @@ def put_setting(tree: dict[str, Any], setting: str) -> None:
     if not equals:
         raise InputError(f"'{setting}' is no setting; write key=value, such as batch.size=32")
     key, value = key.strip(), _value(text)
-    if key in ("codec", "init_from") and value is not None:
+    if key in ("codec", "init_from") and value is not None and not isinstance(value, str):
         value = text  # a run's name, which may look like a number, such as 0007
     _put(tree, key, value)
 

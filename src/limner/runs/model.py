@@ -19,6 +19,7 @@ from limner.core.capabilities import Autoencoder, Capability, LatentDecoder, cap
 from limner.core.cond import Cond
 from limner.core.config import Sampling, parse_sampling
 from limner.core.errors import InputError, nearest
+from limner.core.fields import SeedList, whole_numbers
 from limner.core.images import batches_of, to_tensor, to_uint8
 from limner.core.method import Method, averaged
 from limner.core.precision import prepare_module
@@ -35,6 +36,8 @@ from limner.runs.run import Run
 
 MAX_LISTED_CLASSES = 12
 """The largest number of classes that an error lists."""
+MAX_VALUE = 1.5
+"""A float tensor with a larger value is no picture in [-1, 1]; a search among pictures may pass these ends by a little."""
 ENCODING_BATCH = 128
 """Pictures that are encoded at a time."""
 
@@ -50,7 +53,7 @@ class Loaded:
 
     def sample(
         self,
-        seeds: Sequence[int] = range(16),
+        seeds: SeedList = range(16),
         label: str | None = None,
         text: str | None = None,
         given: NDArray[np.uint8] | None = None,
@@ -59,21 +62,23 @@ class Loaded:
     ) -> NDArray[np.uint8]:
         """[len(seeds), H, W, C] uint8. Image i is a function of seeds[i], to the bit, whatever the other seeds are.
 
+        `seeds` are whole numbers of any integer type: a range, a list, an array or a tensor [N], or text such as ``"0-15,42"``.
         `label` is the name of a class (or its number, where no class has that name), `text` a caption, and `given` the given
         picture [H, W, C'] uint8. Where no label or text is requested from a model that was trained with such, each seed draws
         one as often as it occurred in training. `sampling` are settings of the model's family, as its `Sampling` or as a
         mapping, and `settings` are single ones by name, such as ``truncation=0.7`` of a GAN or ``temperature=0.9`` of a prior
         over codes.
 
-        Errors: `InputError` where the model does not generate, was not trained with a condition that is requested, or does not
-        have such a setting or value.
+        Errors: `InputError` for seeds that are no whole numbers from 0 on, and where the model does not generate, was not
+        trained with a condition that is requested, or does not have such a setting or value.
         """
         if not self.method.generates:
             raise InputError(self._why_it_cannot_generate())
+        numbers = whole_numbers(seeds, "seeds", "seed")
         request, own = self.request(label, text, given), self.sampling(sampling, **settings)
         rows = []
-        for part in batches_of(len(seeds), 32 * self.method.chunk):
-            batch = list(seeds)[part]
+        for part in batches_of(len(numbers), 32 * self.method.chunk):
+            batch = numbers[part]
             rows.append(to_uint8(generate(self.method, batch, self.draw_conditions(batch, request), own)))
         return np.concatenate(rows) if rows else np.empty((0, *self.shape), np.uint8)
 
@@ -171,7 +176,7 @@ class Loaded:
     def reconstruct(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """[N, H, W, C] uint8 -> the same shape: pictures, encoded and decoded again.
 
-        Errors: `InputError` where the method has no encoder, or the pictures have another shape than the model's.
+        Errors: `InputError` where the method has no encoder, or the pictures have another type or shape than the model's.
         """
         method = self.encoder
         self._check(images)
@@ -193,23 +198,25 @@ class Loaded:
         )
 
     def encode(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
-        """[N, C, H, W] in [-1, 1] or [N, H, W, C] uint8 -> [N, *shape of the latents], float32 or int64 indices of codes.
+        """Pictures -> [N, *shape of the latents], float32 or int64 indices of codes.
+
+        The type says what the values mean: an array is uint8 [N, H, W, C], and a tensor is uint8 [N, C, H, W], both from 0 to
+        255, or a float tensor [N, C, H, W] in [-1, 1]. A float array is refused, since its range cannot be known.
 
         Continuous latents have gradients with respect to `images`, where these require gradients. Errors: `InputError` where
-        the method has no encoder, or the pictures have another shape than the model's.
+        the method has no encoder, for pictures of another type or shape, and for values far outside of [-1, 1].
         """
-        method = self.encoder
-        if isinstance(images, np.ndarray):
-            self._check(images)
-            images = to_tensor(images, self.method.device)
-        elif tuple(images.shape[1:]) != self.recipe.data.spec().shape:
-            raise InputError(f"tensors for {self.run.path} are [N, {', '.join(map(str, self.recipe.data.spec().shape))}]")
+        method, images = self.encoder, self._tensor_of(images)
         with precision.exact(self.method.device.type), torch.set_grad_enabled(images.requires_grad):
             parts = [method.encode(part.to(self.method.device)) for part in torch.split(images, ENCODING_BATCH)]
         return torch.cat(parts)
 
     def decode(
-        self, latents: Tensor, label: str | None = None, text: str | None = None, picture: NDArray[np.uint8] | None = None
+        self,
+        latents: Tensor | NDArray[Any],
+        label: str | None = None,
+        text: str | None = None,
+        picture: NDArray[np.uint8] | None = None,
     ) -> Tensor:
         """[N, *shape of the latents] -> [N, C, H, W] in [-1, 1], with gradients with respect to `latents` that require them.
 
@@ -217,7 +224,7 @@ class Loaded:
         `picture` (a given picture) are the conditions of all pictures, as in `sample`; what is not requested, row i draws as
         the seed i does. Errors: `InputError` where the model has neither kind of latents.
         """
-        method, latents = self.method, latents.to(self.method.device)
+        method, latents = self.method, self._check_latents(latents)
         if isinstance(method, Autoencoder):
             self.class_of(label)
             cond = Cond()
@@ -230,12 +237,30 @@ class Loaded:
                 return torch.cat([method.decode(part) for part in torch.split(latents, ENCODING_BATCH)])
             return render(method, latents, cond)
 
-    def latents(self, seeds: Sequence[int]) -> Tensor:
-        """[len(seeds), dim]: the vectors that `sample` decodes. Errors: `InputError` where the model draws from no vector."""
+    def _check_latents(self, latents: Tensor | NDArray[Any]) -> Tensor:
+        """`latents` as a tensor on the model's device. Errors: `InputError` for another type, or the shape of other latents."""
+        if not isinstance(latents, Tensor | np.ndarray):
+            raise InputError(f"latents are a tensor or an array, such as `encode` gives, not {type(latents).__name__}")
+        tensor = torch.as_tensor(latents).to(self.method.device)
+        own = self._latent_shape
+        if own is not None and tuple(tensor.shape[1:]) != own:
+            raise InputError(f"latents of {self.run.path} are [N, {', '.join(map(str, own))}], not {list(tensor.shape)}")
+        return tensor
+
+    @cached_property
+    def _latent_shape(self) -> tuple[int, ...] | None:
+        """The shape of what `decode` takes for one picture; None where the model has no latents."""
+        if isinstance(self.method, Autoencoder):
+            return self.latent_shape()[0]
+        return tuple(self.latents([0]).shape[1:]) if isinstance(self.method, LatentDecoder) else None
+
+    def latents(self, seeds: SeedList) -> Tensor:
+        """[len(seeds), dim]: the vectors that `sample` decodes. Errors: `InputError` where the model draws from no vector, and
+        for seeds that `sample` does not take."""
         if not isinstance(self.method, LatentDecoder):
             raise InputError(f"{self.run.path} ({self.recipe.preset}) draws from no vector of latents")
         with torch.no_grad():
-            return latents_of(self.method, seeds)
+            return latents_of(self.method, whole_numbers(seeds, "seeds", "seed"))
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -252,8 +277,35 @@ class Loaded:
         return blank.shape[1:], blank.dtype == np.int64
 
     def _check(self, images: NDArray[np.uint8]) -> None:
-        if images.shape[1:] != self.shape:
-            raise InputError(f"pictures of {self.run.path} have the shape {self.shape}, not {tuple(images.shape[1:])}")
+        """Errors: `InputError` for what is no array [N, H, W, C] uint8 of the model's pictures."""
+        if not isinstance(images, np.ndarray):
+            raise InputError(f"pictures are an array [N, H, W, C] of uint8, not {type(images).__name__}")
+        if images.dtype != np.uint8:
+            raise InputError(
+                f"arrays of pictures are uint8, from 0 to 255, and these are {images.dtype}; of values x from 0 to 1 give "
+                "(255 * x).round().astype('uint8')"
+            )
+        if images.ndim != 4 or images.shape[1:] != self.shape:
+            shape = tuple(images.shape[1:]) if images.ndim == 4 else f"those of an array {list(images.shape)}"
+            raise InputError(f"pictures of {self.run.path} have the shape {self.shape} behind their number, not {shape}")
+
+    def _tensor_of(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
+        """[N, C, H, W] in [-1, 1] of pictures in one of the forms that `encode` takes. Errors: `InputError`."""
+        if not isinstance(images, Tensor):
+            self._check(images)
+            return to_tensor(images, self.method.device)
+        if images.ndim != 4 or tuple(images.shape[1:]) != self.recipe.data.spec().shape:
+            raise InputError(f"tensors for {self.run.path} are [N, {', '.join(map(str, self.recipe.data.spec().shape))}]")
+        if images.dtype == torch.uint8:
+            return images.to(torch.float32) * (2 / 255) - 1
+        if not images.is_floating_point():
+            raise InputError(f"tensors of pictures are uint8 from 0 to 255 or float in [-1, 1], not {images.dtype}")
+        if images.numel() and not bool((images.detach().abs() <= MAX_VALUE).all()):
+            raise InputError(
+                f"float tensors of pictures are in [-1, 1], and these reach {float(images.detach().abs().max()):g}; "
+                "of values x from 0 to 255 give x / 127.5 - 1"
+            )
+        return images
 
     def dataset(self, source: object = None) -> Dataset:
         """The data that the run was trained on (None), or those of another `source`, prepared with the same options.

@@ -20,7 +20,7 @@ import filelock
 import safetensors.torch
 from torch import Tensor
 
-from limner.core.errors import InputError, nearest
+from limner.core.errors import InputError, nearest, short_repr
 from limner.core.files import atomic_folder, os_errors_as_input_errors, slug, write_json, write_text
 from limner.core.text import Captions
 from limner.recipes.recipe import Recipe
@@ -36,6 +36,18 @@ class Run:
     """A run folder, read and written through its files; the object itself holds the path alone."""
 
     path: Path
+
+    def __post_init__(self) -> None:
+        """A text is a path that a person wrote, so it is checked. Errors: `InputError` where there is no such folder."""
+        path: object = self.path
+        if isinstance(path, str):
+            object.__setattr__(self, "path", Path(path))
+            self.check_folder()
+
+    def check_folder(self) -> None:
+        """Errors: `InputError` where there is no folder."""
+        if not self.path.is_dir():
+            raise InputError(f"there is no run at {self.path}; `limner runs {self.path.parent}` lists what is there")
 
     @staticmethod
     def create(parent: Path, name: str, recipe: Recipe) -> Run:
@@ -66,6 +78,8 @@ class Run:
         """The run at `path`: its folder, a unique beginning of the folder's name such as ``runs/0007``, or the run's name, such
         as ``runs/demo``. Errors: `InputError` where there is none, or more than one.
         """
+        if not isinstance(path, str | Path):
+            raise InputError(f"a run is named by a path, not by {short_repr(path)}")
         path = Path(path)
         if not (path / "recipe.yaml").is_file():
             siblings = [p for p in path.parent.glob("*") if (p / "recipe.yaml").is_file()] if path.parent.is_dir() else []
@@ -81,6 +95,7 @@ class Run:
 
     def recipe(self) -> Recipe:
         """The recipe in ``recipe.yaml``. Errors: `InputError` where it is missing or not valid."""
+        self.check_folder()
         return read_recipe(self.path / "recipe.yaml")
 
     def write_recipe(self, recipe: Recipe) -> None:
@@ -182,6 +197,7 @@ class Run:
 
     def checkpoint(self, which: str = "last") -> Checkpoint:
         """The checkpoint `which`: ``last``, ``best`` or a number of images. Errors: `InputError` that names those there are."""
+        self.check_folder()
         available = self.checkpoints()
         if not available:
             raise InputError(f"{self.path} has no complete checkpoint yet; let it train, or `limner resume {self.path}`")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from limner.core.errors import InputError
-from limner.core.fields import CHECKPOINT_HELP, Cli, Names, OutputFolder, RunOrFiles, Source
+from limner.core.fields import CHECKPOINT_HELP, Cli, Names, OutputFolder, RunOrFiles, Seed, Source
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 from limner.evaluation.human.study_types import (
@@ -41,7 +41,7 @@ class RateRequest(Request):
         None, description="Milliseconds for which a timed picture is shown; default 500."
     )
     checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
-    seed: int | None = Field(None, description="Seed that decides which pictures are shown, and in which order.")
+    seed: Seed | None = Field(None, description="Seed that decides which pictures are shown, and in which order.")
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
         None, description="Folder of the new study; default: one in studies."
     )
