@@ -30,14 +30,13 @@ from limner.evaluation.inputs import (
     SampledImages,
     common_reference,
     held_out_split,
-    images_from_arrays,
     materialised,
     model_or_none,
-    on_disk,
     open_images,
     open_samples,
     prepare_reference,
 )
+from limner.evaluation.spool import images_from_arrays, on_disk
 from limner.metrics.features.pixels import ImageSubset, take
 from limner.runs.model import Loaded
 from made import encoded, folder, textured, write

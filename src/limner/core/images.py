@@ -15,6 +15,8 @@ from torch import Tensor
 
 from limner.core.files import atomic
 
+SHEET_KEY = "sheet"
+"""The text of a PNG that shows several pictures on one sheet, such as a grid of samples: it is no picture of a data set."""
 MIN_SHARP_SIDE = 16
 """Pixels. In grids, images with both sides shorter than this are enlarged by bicubic interpolation, others by whole pixels."""
 
@@ -69,9 +71,14 @@ def save_png(path: Path, image: NDArray[np.uint8], text: Mapping[str, str] | Non
     """Writes [H, W, C] to `path` as PNG, atomically, with `text` as iTXt chunks. Errors: `InputError`, as `files.atomic`."""
     info = PngInfo()
     for key, value in (text or {}).items():
-        info.add_itxt(key, value)
+        info.add_itxt(key, value.encode("utf-8", "backslashreplace").decode())  # a file's name may hold bytes that are no text
     with atomic(path) as temporary:
         to_pillow(image).save(temporary, format="PNG", pnginfo=info)
+
+
+def save_sheet(path: Path, sheet: NDArray[np.uint8], text: Mapping[str, str] | None = None) -> None:
+    """`save_png` of a sheet [H, W, C] of several pictures, whose text says that it is one. Errors: as `save_png`."""
+    save_png(path, sheet, {SHEET_KEY: "several pictures", **(text or {})})
 
 
 def side_by_side(*sheets: NDArray[np.uint8], gap: int = 12) -> NDArray[np.uint8]:

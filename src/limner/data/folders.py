@@ -18,8 +18,9 @@ from limner.data.labels import labels_of
 from limner.data.layout import Layout, read_layout
 from limner.data.listing import Entry, Fault, Files, Listing, Rejected, enumerate_names, printable
 from limner.data.options import RULES, SPLITS, DataOptions
+from limner.data.origin import find_sheets
 from limner.data.pairs import pair_pictures
-from limner.data.pictures import openable
+from limner.data.pictures import SHEET_REASON, openable
 from limner.data.source import DataSource
 from limner.data.trees import FolderTree, PictureTree, dataset_name, escapes
 
@@ -125,10 +126,13 @@ def _sorted_entries(tree: PictureTree) -> _Entries:
     sorted_entries = _Entries([], [], [], [])
     entries = tree.entries()
     may_escape = tree.rules < 2 or not isinstance(tree, FolderTree)
+    sheets = find_sheets(tree, [entry.name for entry in entries]) if tree.rules >= 2 else frozenset[str]()
     for entry in entries:
         base = entry.name.rsplit("/", 1)[-1].lower()
         if may_escape and escapes(entry.name):
             sorted_entries.rejected.append(Rejected(printable(entry.name), "its path leads out of the archive"))
+        elif entry.name in sheets:
+            sorted_entries.rejected.append(Rejected(printable(entry.name), SHEET_REASON))
         elif entry.name[entry.name.rfind(".") :].lower() in ends:
             sorted_entries.pictures.append(entry.name)
         elif base in metadata.NAMES or (tree.rules >= 2 and base == metadata.STYLEGAN_NAME):

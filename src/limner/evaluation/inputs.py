@@ -6,12 +6,10 @@ Each becomes an `EvaluationInput`, so that the code that computes scores does no
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +22,17 @@ from limner.core import parallel
 from limner.core.address import public_address
 from limner.core.cond import Cond
 from limner.core.errors import InputError
-from limner.core.files import cache_folder, os_errors_as_input_errors
 from limner.core.images import batches_of
 from limner.core.seeds import SCORED_SEEDS, fold
 from limner.data.conditions import Conditions, generate_images, takes_text_or_image
 from limner.data.dataset import Dataset, Images, is_prepared
 from limner.data.npz import Pixels, is_array_file, read_array_file, require_images
 from limner.data.prepare import prepare
+from limner.data.remarks import rejections, sheets
 from limner.data.sizing import sizes
 from limner.data.sources import is_data_set
+from limner.evaluation.sample_labels import labels_in_samples
+from limner.evaluation.spool import on_disk
 from limner.metrics.features.pixels import ImageSubset, Source, format_shape, take
 from limner.runs.model import Loaded, load
 from limner.runs.run import Run
@@ -93,6 +93,10 @@ class EvaluationInput:
     """[N]: indices into the classes of the reference, −1 for none."""
     notes: tuple[str, ...] = ()
     """How the pictures, or those that they are compared with, were changed; a report shows these beside its numbers."""
+    remarks: tuple[str, ...] = ()
+    """What a person should know about the files: how many were set aside and why. A report shows these among its warnings."""
+    rejected: tuple[Mapping[str, str], ...] = ()
+    """The files that were set aside: `file` and `reason` of each."""
 
 
 # ---- runs and reference data --------------------------------------------------------------------------------------------
@@ -247,7 +251,12 @@ def _open_pictures(path: Path, dataset: Dataset) -> EvaluationInput:
     split = None if is_prepared(path) else "none"
     folder = prepare(path, size=(height, width), channels=_check_channels(channels), split=split)
     labels = None if folder.labels is None else _renumber(folder.labels, folder.classes, dataset.classes)
-    return EvaluationInput(folder.images, labels, notes)
+    if labels is None and dataset.classes:
+        labels = labels_in_samples(path, folder, dataset.classes)
+    notes = (*notes, *sheets(folder, str(path)), *map(str, folder.manifest.get("notes") or ()))
+    return EvaluationInput(
+        folder.images, labels, notes, tuple(rejections(folder, str(path))), tuple(folder.manifest["rejected"])
+    )
 
 
 def _renumber(labels: NDArray[np.integer[Any]], names: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64] | None:
@@ -307,7 +316,7 @@ def materialised(pictures: EvaluationInput, count: int | None) -> Iterator[Evalu
     if not isinstance(pictures.images, SampledImages):
         rows = _order_by_content(pictures.images)[np.random.default_rng(fold("judged")).permutation(total)[:count]]
         labels = None if pictures.labels is None else pictures.labels[rows]
-        yield EvaluationInput(ImageSubset(pictures.images, rows), labels, pictures.notes)
+        yield replace(pictures, images=ImageSubset(pictures.images, rows), labels=labels)
         return
     rows = np.arange(total if count is None else min(count, total))
     batches, process_count = batches_of(len(rows), _BATCH), parallel.process_count()
@@ -320,7 +329,7 @@ def materialised(pictures: EvaluationInput, count: int | None) -> Iterator[Evalu
             yield parallel.all_gather_rows(torch.from_numpy(own)).numpy()
 
     with on_disk(pieces(), len(rows), pictures.images.shape[1:]) as images:
-        yield EvaluationInput(images, pictures.labels, pictures.notes)
+        yield replace(pictures, images=images)
 
 
 def _order_by_content(images: Source) -> NDArray[np.int64]:
@@ -330,67 +339,6 @@ def _order_by_content(images: Source) -> NDArray[np.int64]:
         batch = take(images, part)
         digests[part] = [int.from_bytes(hashlib.blake2b(one.tobytes(), digest_size=8).digest(), "little") for one in batch]
     return np.argsort(digests, kind="stable")
-
-
-@contextmanager
-def images_from_arrays(pictures: Iterable[NDArray[Any]]) -> Iterator[Pixels]:
-    """Pictures out of Python as one array [N, H, W, C] uint8: an array as it is; single pictures [H, W, C], or batches of them
-    [n, H, W, C], from a temporary file that is removed at the end of the block.
-
-    Errors: `InputError` for another type, for values that are not uint8, for pictures that differ in shape, and for none.
-    """
-    if isinstance(pictures, np.ndarray):
-        yield require_images(pictures, "the pictures")
-        return
-    if not isinstance(pictures, Iterable):
-        raise InputError(
-            f"pictures are a run, a folder, an .npz, an array, or an iterable of arrays, not {type(pictures).__name__}"
-        )
-    elements = iter(pictures)
-    first = next(elements, None)
-    if first is None:
-        raise InputError("there is no picture to be judged")
-    shape = np.shape(first)[-3:]
-
-    def batches() -> Iterator[Pixels]:
-        for number, element in enumerate(chain([first], elements)):
-            yield _as_batch(element, number, shape)
-
-    with on_disk(batches(), None, shape) as images:
-        yield images
-
-
-def _as_batch(element: Any, number: int, shape: tuple[int, ...]) -> Pixels:
-    """[n, H, W, C] uint8 of one picture or of several. Errors: `InputError` for another type, or another (H, W, C) than
-    `shape`."""
-    array = np.asarray(element)
-    images = require_images(array[None] if array.ndim == 3 else array, f"element {number} of the pictures")
-    if images.shape[1:] != shape:
-        raise InputError(
-            f"element {number} of the pictures is {format_shape(images.shape[1:])}, and the first is {format_shape(shape)}"
-        )
-    return images
-
-
-@contextmanager
-def on_disk(pieces: Iterable[Pixels], count: int | None, shape: tuple[int, ...]) -> Iterator[Pixels]:
-    """All `pieces` [n, H, W, C] uint8, one after the other, as one memory map. Its file is removed at the end of the block.
-
-    `count` is the number of all pictures, where it is known, and `shape` is (H, W, C). Errors: `InputError` where the file
-    cannot be written.
-    """
-    base, total = cache_folder() / "spool", 0
-    with ExitStack() as stack:
-        with os_errors_as_input_errors(base):
-            base.mkdir(parents=True, exist_ok=True)
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base))) / "images"
-            path.touch()
-        for piece in pieces:  # an OSError of `pieces` itself is not about `base`, so it passes through as it is
-            with os_errors_as_input_errors(base), path.open("ab") as file:
-                file.write(np.ascontiguousarray(piece).tobytes())
-            total += len(piece)
-        assert count is None or total == count
-        yield np.memmap(path, np.uint8, "r", shape=(total, *shape)) if total else np.empty((0, *shape), np.uint8)
 
 
 def _check_channels(count: int) -> Any:

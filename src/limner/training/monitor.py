@@ -13,7 +13,7 @@ from typing import Any
 
 from limner.core import diagnosis, parallel
 from limner.core.capabilities import Autoencoder
-from limner.core.images import grid, save_png, to_tensor, to_uint8
+from limner.core.images import grid, save_sheet, to_tensor, to_uint8
 from limner.core.method import Method, StepContext
 from limner.data.conditions import Conditions, generate_images
 from limner.data.dataset import Dataset
@@ -55,12 +55,12 @@ class Monitor:
         rows = self.dataset.indices(self.split)
         real = self.dataset.images.gather(rows[:: max(1, len(rows) // self.count)][: self.count])
         if not (folder / "reals.png").exists():
-            save_png(folder / "reals.png", grid(real))
+            save_sheet(folder / "reals.png", grid(real))
         if method.generates or not isinstance(method, Autoencoder):
             fake = generate_images(method, range(self.count), self.conditions)
         else:
             fake = to_uint8(method.decode(method.encode(to_tensor(real, method.device))))
-        save_png(folder / f"{images:09d}.png", grid(fake))
+        save_sheet(folder / f"{images:09d}.png", grid(fake))
         return diagnosis.diversity(fake, real)
 
     def held_out(self, stepper: Stepper, at: StepContext, seconds: float, always: bool) -> dict[str, float]:
