@@ -17,17 +17,17 @@ from limner.core import parallel
 from limner.core.capabilities import Autoencoder, LikelihoodBound
 from limner.core.errors import InputError, require
 from limner.core.files import check_writable, with_checksum, write_json, write_text
-from limner.core.images import grid, save_png
+from limner.core.images import grid, save_sheet
 from limner.core.progress import OnProgress, Progress, named_progress, silent
 from limner.data.dataset import Dataset
 from limner.data.prepare import prepare
+from limner.data.remarks import remarks
 from limner.evaluation.evaluate import EvaluateRequest, EvaluateResult
 from limner.evaluation.gate import parse_gate
 from limner.evaluation.inputs import (
     EvaluationInput,
     conditions_for,
     held_out_split,
-    images_from_arrays,
     materialised,
     model_or_none,
     note_on_array_shape,
@@ -38,6 +38,7 @@ from limner.evaluation.inputs import (
 from limner.evaluation.model_scores import likelihood_metrics, score_latents, score_likelihoods, score_reconstructions
 from limner.evaluation.report_page import render_report, render_report_over_time
 from limner.evaluation.sample_scores import QUANTISATION, SampleScores, SampleScoring, score_samples
+from limner.evaluation.spool import images_from_arrays
 from limner.evaluation.verdict import TrainingProgress, verdict
 from limner.evaluation.views import VIEWS, views_of
 from limner.judges.judge import shuffled_rows
@@ -124,6 +125,7 @@ def judge(request: EvaluateRequest, model: Loaded | None, on_progress: OnProgres
         if not sample_names:
             report["metrics"] = of_model
             _add_latent_scores(report, model, dataset, latent_names)
+            _add_remarks(report, pictures, dataset)
             return _write_report(report, request, model, start_time, examples)
         count = request.count
         if model is not None:
@@ -142,6 +144,7 @@ def judge(request: EvaluateRequest, model: Loaded | None, on_progress: OnProgres
             all_metrics = report["metrics"] | of_model
             report["metrics"] = {name: all_metrics[name] for name in METRICS if name in all_metrics}
             _add_latent_scores(report, model, dataset, latent_names)
+            _add_remarks(report, pictures, dataset)
             if request.metrics is None and request.features in VIEWS:
                 on_progress(Progress("looking at them in other features"))
                 report["views"] = {name: view.to_dict() for name, view in views_of(scores, dataset, split).items()}
@@ -243,6 +246,14 @@ def _open_input(request: EvaluateRequest, model: Loaded | None) -> Iterator[tupl
             yield EvaluationInput(images, notes=(note_on_array_shape(dataset),)), dataset
 
 
+def _add_remarks(report: dict[str, Any], pictures: EvaluationInput, dataset: Dataset) -> None:
+    """Adds to `report` what was set aside of the pictures that are judged, and of those that they are compared with."""
+    report["rejected"] = list(pictures.rejected)
+    report["warnings"] += pictures.remarks
+    report["context"].setdefault("notes", [])
+    report["context"]["notes"] += remarks(dataset, f"the real pictures ({dataset.name})")
+
+
 def select_metrics(metrics: Sequence[str] | None, model: Loaded | None, features: str, importance: int | None) -> list[str]:
     """The names of the metrics to measure: `metrics`, or where there are none the default ones that apply to `model` (None:
     pictures). A number of `importance` draws adds those of a bounded likelihood.
@@ -306,7 +317,7 @@ def _write_report(
         report["report"], report["page"] = str(out / f"{file_name}.json"), str(out / f"{file_name}.html")
         pictures = _page_pictures(report, model, examples, scores)
         if scores is not None:
-            save_png(out / "samples.png", grid(pictures["samples"]))
+            save_sheet(out / "samples.png", grid(pictures["samples"]))
         write_text(out / f"{file_name}.html", render_report(report, pictures, scores))
         report = with_checksum(report)
         write_json(out / f"{file_name}.json", report)
@@ -327,8 +338,9 @@ def _move_other_report(out: Path, file_name: str, report: dict[str, Any]) -> Non
     number = next(n for n in itertools.count(1) if not (out / f"{file_name}-{n}.json").exists())
     old |= {"report": str(out / f"{file_name}-{number}.json"), "page": str(out / f"{file_name}-{number}.html")}
     write_json(out / f"{file_name}-{number}.json", old)
-    if (page_of_old := out / f"{file_name}.html").is_file():
-        page_of_old.replace(out / f"{file_name}-{number}.html")
+    for name, ending in ((file_name, "html"), ("samples", "png")):
+        if (old_file := out / f"{name}.{ending}").is_file():
+            old_file.replace(out / f"{name}-{number}.{ending}")
 
 
 def _subject(report: dict[str, Any]) -> list[Any]:

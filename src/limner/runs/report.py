@@ -126,6 +126,10 @@ def _mapping(value: Any) -> JsonObject:
     return value if isinstance(value, Mapping) else {}
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _source(recipe: JsonObject) -> str:
     return _text(_mapping(recipe.get("data")).get("source")) or _text(recipe.get("data"))
 
@@ -228,6 +232,7 @@ def _facts(
         ("hardware", _join(provenance.get("hardware"))),
         ("versions", _join(provenance.get("versions"))),
         ("data fingerprint", _text(_mapping(provenance.get("data")).get("fingerprint"))),
+        *(("about the data", _text(note)) for note in _list(_mapping(provenance.get("data")).get("notes"))),
     ]
     return [(name, value) for name, value in facts if value]
 

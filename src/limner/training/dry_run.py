@@ -14,6 +14,7 @@ from limner.core.method import StepContext
 from limner.core.process import configure_for_computation
 from limner.core.progress import silent
 from limner.runs.run import Run
+from limner.training.notes import data_notes
 from limner.training.resolve import DEFAULT_MINUTES, resolve_request
 from limner.training.stages import Training
 from limner.training.train import DryRunResult, TrainRequest
@@ -85,6 +86,7 @@ def estimate_training(request: TrainRequest, steps: int = TIMED_STEPS) -> DryRun
     return DryRunResult(
         recipe=recipe.model_dump(mode="json"),
         why=why,
+        notes=data_notes(recipe, dataset),
         stages=[asdict(stage) | {"seconds_estimate": round(stage.seconds_estimate, 1)} for stage in stages],
         parameters=_sum_parameters([stage.parameters for stage in stages]),
         weights_bytes=4 * sum(p.numel() for p in training.stage.method.parameters()),

@@ -28,6 +28,7 @@ from limner.runs.run import Run
 from limner.training.logger import NotFiniteError
 from limner.training.loop import train_to_end
 from limner.training.milestones import Scorer
+from limner.training.notes import data_notes
 from limner.training.resolve import check_processes, prepared_dataset, resolve_request
 from limner.training.scorer import ValidationScorer
 from limner.training.stages import Training, check_method
@@ -54,8 +55,9 @@ def start_run(request: TrainRequest, on_progress: OnProgress) -> TrainResult:
                 run.write_captions(captions)
             for line in why:
                 run.log(line)
+        notes = _report_notes(run, recipe, dataset, on_progress)
         with _lock(run):
-            return _train(run, recipe, dataset, on_progress).model_copy(update={"why": why})
+            return _train(run, recipe, dataset, on_progress).model_copy(update={"why": why, "notes": notes})
 
 
 def resume_run(request: ResumeRequest, on_progress: OnProgress) -> TrainResult:
@@ -71,7 +73,21 @@ def resume_run(request: ResumeRequest, on_progress: OnProgress) -> TrainResult:
             )
         with _lock(run):
             recipe = _change_plan(run, recipe, request.images, request.minutes, request.settings)
-            return _train(run, recipe, dataset, on_progress)
+            notes = _report_notes(run, recipe, dataset, on_progress)
+            return _train(run, recipe, dataset, on_progress).model_copy(update={"notes": notes})
+
+
+def _report_notes(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> tuple[str, ...]:
+    """Says what a person should know about the data, as progress, in the run's log and in its provenance; returns it."""
+    notes = data_notes(recipe, dataset)
+    if parallel.is_main_process():
+        for line in notes:
+            on_progress(Progress("data", note=line))
+            run.log(line)
+        about = run.provenance()
+        about["data"] = {**about.get("data", {}), "notes": list(notes)}
+        write_json(run.path / "provenance.json", about)
+    return notes
 
 
 def _lock(run: Run) -> AbstractContextManager[None]:
@@ -143,6 +159,7 @@ def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: 
         state=end,
         preset=recipe.preset,
         why=(),
+        notes=(),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from limner.core.fields import RUN_HELP, SOURCE_HELP, Cli, NameOrFile, OutputFolder, RunPath, Settings, Source
+from limner.core.fields import RUN_HELP, SOURCE_HELP, Cli, NameOrFile, OutputFolder, RunPath, Seed, Settings, Source
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
@@ -28,7 +28,7 @@ class TrainRequest(Request):
     out: Annotated[OutputFolder, Cli("DIR")] = Field(Path("runs"), description="Folder that holds the runs.")
     images: int | None = Field(None, description="Budget: training images to see in all.")
     minutes: float | None = Field(None, description="Budget: minutes to train.")
-    seed: int | None = Field(None, description="Seed of every random draw; default: that of the preset, usually 0.")
+    seed: Seed | None = Field(None, description="Seed of every random draw; default: that of the preset, usually 0.")
     name: str | None = Field(None, description="Name of the run after its number; default: the data and the preset.")
     dry_run: bool = Field(False, description="Print recipe, memory and time of the training, and train nothing.")
 
@@ -65,6 +65,8 @@ class TrainResult(Result):
     preset: str
     why: tuple[str, ...]
     """What was chosen automatically, with the reasons."""
+    notes: tuple[str, ...] = ()
+    """What a person should know about the data: pictures that were set aside, and classes or captions that are not used."""
 
     @property
     def exit_code(self) -> int:
@@ -96,6 +98,8 @@ class DryRunResult(Result):
     images_per_second: float
     images: int
     seconds_estimate: float
+    notes: tuple[str, ...]
+    """What a person should know about the data: pictures that were set aside, and classes or captions that are not used."""
     data: dict[str, Any]
     """`path` and `shape` (height, width, channels) of the prepared set, and the number of pictures of each of its `splits`."""
 

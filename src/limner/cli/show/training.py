@@ -12,6 +12,7 @@ def show_plan(answer: Answer) -> None:
     print_pairs(
         [
             *(("chosen", line) for line in answer.get("why", ())),
+            *(("data", line) for line in answer.get("notes", ())),
             ("parameters", answer.get("parameters")),
             ("memory", format_size(answer.get("memory"))),
             ("images/s", answer.get("images_per_second")),
@@ -47,6 +48,7 @@ def show_outcome(answer: Answer) -> None:
             ("run", str(run)),
             ("preset", answer.get("preset")),
             *(("chosen", line) for line in answer.get("why", ())),
+            *(("data", line) for line in answer.get("notes", ())),
             ("parameters", answer.get("parameters")),
             ("images", f"{answer['images']:,} in {duration} ({answer['images_per_second']:,.0f}/s)"),
             ("losses", answer["losses"]),

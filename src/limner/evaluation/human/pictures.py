@@ -14,6 +14,7 @@ from limner.core.images import batches_of, to_pillow
 from limner.core.seeds import SCORED_SEEDS, fold
 from limner.data.dataset import Dataset
 from limner.data.npz import Pixels
+from limner.data.remarks import remarks
 from limner.evaluation.human.records import ComparedSource, RealPictures
 from limner.evaluation.inputs import (
     SampledImages,
@@ -44,6 +45,8 @@ class PictureSource:
     """How many pictures it has; None: any number."""
     draw: Callable[[int], tuple[Pixels, list[int]]]
     """``draw(n)`` returns n random pictures [n, H, W, C] and their numbers, which are seeds or rows."""
+    remarks: tuple[str, ...] = ()
+    """What a person should know about the files: how many were set aside and why."""
 
 
 def study_generator(*parts: int | str) -> np.random.Generator:
@@ -84,13 +87,15 @@ def _open_run(model: Loaded, name: str, dataset: Dataset, seed: int) -> PictureS
 
 def _open_files(path: Path, name: str, dataset: Dataset, seed: int) -> PictureSource:
     """The pictures of a folder, resized to the shape of `dataset`, or of an .npz file."""
-    images = open_images(path, dataset).images
+    pictures = open_images(path, dataset)
+    images = pictures.images
 
     def draw(count: int) -> tuple[Pixels, list[int]]:
         rows = study_generator(seed, "rows", name).choice(images.shape[0], count, replace=False)
         return pixels.take(images, rows), [int(row) for row in rows]
 
-    return PictureSource(ComparedSource(name=name, path=str(path), digest=_pixel_digest(images)), images.shape[0], draw)
+    record = ComparedSource(name=name, path=str(path), digest=_pixel_digest(images))
+    return PictureSource(record, images.shape[0], draw, pictures.remarks)
 
 
 def _pixel_digest(images: pixels.Source) -> str:
@@ -111,7 +116,8 @@ def real_source(dataset: Dataset, seed: int) -> tuple[PictureSource, RealPicture
         return dataset.images.gather(sample), [int(row) for row in sample]
 
     reals = RealPictures(data=dataset.name, fingerprint=dataset.fingerprint, split=split)
-    return PictureSource(ComparedSource(name="real", path=str(dataset.path)), len(rows), draw), reals
+    about = tuple(remarks(dataset, f"the real pictures ({dataset.name})"))
+    return PictureSource(ComparedSource(name="real", path=str(dataset.path)), len(rows), draw, about), reals
 
 
 def noise_pictures(count: int, shape: tuple[int, int, int], seed: int) -> Pixels:

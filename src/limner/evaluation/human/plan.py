@@ -124,7 +124,9 @@ def plan_study(
         (temporary / PAGE_FILE).write_text(text, encoding="utf-8")
         key.write(temporary)
         (temporary / ANSWERS_FOLDER).mkdir()
-    return describe_study(folder, key, megabytes=round(len(text) / 1e6, 1))
+    description = describe_study(folder, key, megabytes=round(len(text) / 1e6, 1))
+    about_files = [text for source in (*sources, real) for text in source.remarks]
+    return description.model_copy(update={"warnings": [*description.warnings, *about_files]})
 
 
 def _study_id(settings: StudySettings, tasks: Sequence[Task], reals: RealPictures, runs: Sequence[ComparedSource]) -> str:
