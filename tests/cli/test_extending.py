@@ -87,7 +87,7 @@ def test_a_program_registers_rows_and_uses_them(tmp_path: Path, capsys: pytest.C
     run = Path(names["run"])
     assert limner.Run.open(run).recipe().method.kind == "letters"
     assert {row["name"]: row["family"] for row in limner.list_methods().methods}["letters"] == "letters"
-    assert len(list((run / "samples").rglob("*.png"))) == 16
+    assert len(list((run / "made").rglob("*.png"))) == 16
     assert np.asarray(Image.open(run / "average.png")).shape == (32, 32, 3)
     assert '"brightness"' in next((run / "evaluations").rglob("report.json")).read_text(encoding="utf-8")
     Image.new("RGB", (16, 16)).save("pets.8x8.sheet.png")

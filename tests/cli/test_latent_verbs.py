@@ -5,6 +5,7 @@ Answers, files, and what happens to bad input.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,9 @@ def pixels(file: str) -> Any:
 
 @pytest.mark.parametrize(("kind", "method"), [("vae", "encoder"), ("dcgan", "inversion"), ("cgan", "inversion")])
 def test_reconstruct(kind: str, method: str, runs: dict[str, Path], mine: Path, ask: Ask, tmp_path: Path) -> None:
-    code, answer = ask("reconstruct", runs[kind], mine, mine / "1.png", "--steps", "30", "--starts", "3", "--out", tmp_path)
+    code, answer = ask(
+        "reconstruct", runs[kind], mine, mine / "1.png", "--steps", "30", "--starts", "3", "--out", tmp_path / "out"
+    )
     assert code == 0, answer
     assert {"files", "sheet", "errors", "psnr", "ssim", "prepared", "seconds", "method"} <= set(answer)
     assert answer["method"] == method
@@ -106,15 +109,15 @@ def test_colour_given_to_a_grey_model_is_made_grey_and_it_is_said(
     blue[..., 2] = 200
     write(mine / "2.png", encoded(blue))
     verb, kind, *more = words.split()
-    more += ["--out", str(tmp_path / ("a.npz" if verb == "embed" else "out"))] if verb != "classify" else []
+    name = "a.npz" if verb == "embed" else "out"
     files = [mine / "0.png"] if verb == "traverse" else [mine / "0.png", mine / "2.png"]
-    code, answer = ask(verb, runs[kind], *files, *more)
+    code, answer = ask(verb, runs[kind], *files, *more, "--out", tmp_path / name)
     assert code == 0, answer
     said = {str(mine / "0.png"): COLOUR, str(mine / "2.png"): "8x8 RGB -> 8x8 grey"}
     assert answer["prepared"] == {str(file): said[str(file)] for file in files}
     if verb == "traverse":
         return
-    code, answer = ask(verb, runs[kind], mine, *more)
+    code, answer = ask(verb, runs[kind], mine, *more, "--out", tmp_path / f"folder-{name}")
     assert code == 0, answer
     if verb == "embed":  # a folder is a data set, whose pictures are not told one by one
         assert answer["prepared"] == {str(mine): "all pictures -> 8x8 grey (crop)"}
@@ -133,22 +136,24 @@ def test_grey_is_the_light_of_the_colours(runs: dict[str, Path], mine: Path) -> 
 def test_what_was_done_to_a_picture_is_said(
     runs: dict[str, Path], mine: Path, ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, answer = ask("reconstruct", runs["vae"], mine, "--out", tmp_path)
+    code, answer = ask("reconstruct", runs["vae"], mine, "--out", tmp_path / "a")
     assert code == 0
     assert answer["prepared"] == {
         **{f"{mine}/{number}.png": COLOUR for number in range(3)},
         f"{mine}/more/grey.jpg": "9x9 L -> 8x8 grey",
     }, "the one that fits is not in it"
-    assert main(["reconstruct", str(runs["vae"]), str(mine / "0.png"), "--out", str(tmp_path)]) == 0
+    assert main(["reconstruct", str(runs["vae"]), str(mine / "0.png"), "--out", str(tmp_path / "b")]) == 0
     assert f"0.png {COLOUR}" in capsys.readouterr().out
-    code, answer = ask("interpolate", runs["vae"], mine / "0.png", mine / "more" / "0.png", "--out", tmp_path)
+    code, answer = ask("interpolate", runs["vae"], mine / "0.png", mine / "more" / "0.png", "--out", tmp_path / "c")
     assert list(answer["prepared"]) == [str(mine / "0.png")]
 
 
 def test_reconstructions_lie_in_the_run(runs: dict[str, Path], mine: Path, ask: Ask) -> None:
     code, answer = ask("reconstruct", runs["vae"], mine / "0.png")
     assert code == 0
-    assert Path(answer["files"][0]).parent == runs["vae"] / "reconstructions"
+    folder = Path(answer["files"][0]).parent
+    assert folder.parent == runs["vae"] / "made"
+    assert re.fullmatch(r"\d{4}-reconstruct", folder.name)
 
 
 def test_interpolate_between_seeds(runs: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
@@ -226,35 +231,37 @@ def test_traverse_from_a_picture(runs: dict[str, Path], mine: Path, ask: Ask, tm
 
 
 @pytest.mark.parametrize(
-    ("verb", "folder", "more", "fewer", "left"),
+    ("verb", "words", "others"),
     [
-        ("reconstruct", "reconstructions", "0.png 1.png 2.png", "1.png", ["000-1.png"]),
-        ("interpolate", "interpolations", "0.png 1.png --steps 4", "0.png 1.png --steps 2", ["frame0000.png", "frame0001.png"]),
-        (
-            "traverse",
-            "traversals",
-            "--latents 0-2 --steps 3",
-            "--latents 1 --steps 2",
-            ["latent001-000.png", "latent001-001.png"],
-        ),
+        ("reconstruct", "0.png 1.png 2.png", "1.png"),
+        ("interpolate", "0.png 1.png --steps 4", "0.png 1.png --steps 2"),
+        ("traverse", "--latents 0-2 --steps 3", "--latents 1 --steps 2"),
     ],
 )
-def test_pictures_of_an_earlier_call_go_from_the_run_s_own_folder_alone(
-    verb: str, folder: str, more: str, fewer: str, left: list[str], runs: dict[str, Path], mine: Path, ask: Ask, tmp_path: Path
+def test_pictures_of_an_earlier_call_stay(
+    verb: str, words: str, others: str, runs: dict[str, Path], mine: Path, ask: Ask, tmp_path: Path
 ) -> None:
-    def call(words: str, *out: str | Path) -> list[str]:
-        code, answer = ask(verb, runs["vae"], *(mine / word if word.endswith(".png") else word for word in words.split()), *out)
-        assert code == 0, answer
-        return [Path(file).name for file in answer["files"]]
+    """In the run each call has a folder of its own; into a named folder another call is refused, and the same one is not."""
 
-    own, theirs = runs["vae"] / folder, tmp_path / "theirs"
-    assert len(call(more)) > len(left)
-    write(own / "note.png", encoded(textured(1)))
-    assert call(fewer) == left
-    assert sorted(path.name for path in own.iterdir()) == sorted([*left, "note.png", "sheet.png"])
-    many = call(more, "--out", theirs)
-    call(fewer, "--out", theirs)
-    assert {path.name for path in theirs.iterdir()} == {*many, *left, "sheet.png"}
+    def call(words: str, *out: str | Path) -> tuple[int, dict[str, Any]]:
+        return ask(verb, runs["vae"], *(mine / word if word.endswith(".png") else word for word in words.split()), *out)
+
+    contents = []
+    for request in (words, others, words):
+        code, answer = call(request)
+        assert code == 0, answer
+        contents.append({file: Path(file).read_bytes() for file in [*answer["files"], answer["sheet"]]})
+    assert all(Path(file).read_bytes() == data for content in contents for file, data in content.items())
+    assert len({Path(file).parent for content in contents for file in content}) == 3
+    named = tmp_path / "named"
+    assert call(words, "--out", named)[0] == 0
+    before = {path.name: path.read_bytes() for path in named.iterdir()}
+    code, answer = call(others, "--out", named)
+    assert code == 2
+    assert str(named) in answer["error"]
+    assert "new or an empty folder" in answer["error"]
+    assert call(words, "--out", named)[0] == 0
+    assert {path.name: path.read_bytes() for path in named.iterdir()} == before
 
 
 # ---- latents as arrays --------------------------------------------------------------------------------------------------
@@ -270,7 +277,9 @@ def test_embed_a_data_set(runs: dict[str, Path], ask: Ask, tmp_path: Path) -> No
     assert code == 0, answer
     assert {"file", "count", "shape", "seconds"} <= set(answer)
     assert (answer["count"], answer["shape"]) == (180, [8])
-    assert Path(answer["file"]) == runs["vae"] / "embeddings" / "digits-test.npz"
+    file = Path(answer["file"])
+    assert (file.parent.parent, file.name) == (runs["vae"] / "made", "digits-test.npz")
+    assert re.fullmatch(r"\d{4}-embed", file.parent.name)
     found = arrays(answer["file"])
     assert set(found) == {"latents", "shape", "labels", "classes", "indices"}
     model = load(runs["vae"])
@@ -359,14 +368,16 @@ def test_classify_says_how_right_it_is(runs: dict[str, Path], ask: Ask) -> None:
 
 
 def test_for_a_person(runs: dict[str, Path], mine: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    for words in (
-        ["reconstruct", runs["cgan"], mine / "0.png", "--steps", "3"],
-        ["interpolate", runs["vae"], "--seeds", "1,2"],
-        ["sample", runs["cgan"], "--label", "3", "--truncation", "0.7", "--count", "2"],
-        ["traverse", runs["dcgan"], "--steps", "2"],
-        ["traverse", runs["vae"], mine / "0.png"],
+    for number, words in enumerate(
+        (
+            ["reconstruct", runs["cgan"], mine / "0.png", "--steps", "3"],
+            ["interpolate", runs["vae"], "--seeds", "1,2"],
+            ["sample", runs["cgan"], "--label", "3", "--truncation", "0.7", "--count", "2"],
+            ["traverse", runs["dcgan"], "--steps", "2"],
+            ["traverse", runs["vae"], mine / "0.png"],
+        )
     ):
-        assert main([*map(str, words), "--out", str(tmp_path)]) == 0
+        assert main([*map(str, words), "--out", str(tmp_path / f"out{number}")]) == 0
         out = capsys.readouterr().out
         assert out.strip()
         assert "None" not in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -125,10 +126,11 @@ def test_both_kinds_of_ends_are_decoded_in_plain_float32(monkeypatch: pytest.Mon
         interpolation, "read_pictures", lambda *_: SimpleNamespace(images=IMAGES, names=["a", "b", "c"], prepared={})
     )
     monkeypatch.setattr(interpolation, "describe_origin", lambda *_, **__: {})
-    limner.interpolate("a run", ["a", "b", "c"], steps=2, out=tmp_path)
+    monkeypatch.setattr(interpolation, "output_folder", lambda *_: nullcontext(tmp_path))
+    limner.interpolate("a run", ["a", "b", "c"], steps=2, out=tmp_path / "files")
     assert method.seen["picture"] == [*PLAIN, False, False]
     method.seen.clear()
-    limner.interpolate("a run", seeds=[1, 2], steps=2, out=tmp_path)
+    limner.interpolate("a run", seeds=[1, 2], steps=2, out=tmp_path / "seeds")
     assert method.seen["picture"] == [*PLAIN, False, False]
 
 

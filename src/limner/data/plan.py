@@ -136,15 +136,23 @@ def _rejected_copies(source: str, listing: Listing, readable: NDArray[np.int64],
     ]
 
 
+class TooFewPicturesError(InputError):
+    """A source has one usable picture or none; `count` says which."""
+
+    def __init__(self, message: str, count: int) -> None:
+        super().__init__(message)
+        self.count = count
+
+
 def _require_two(source: str, count: int, rejected: tuple[Rejected, ...]) -> None:
-    """Errors: `InputError` with fewer than two pictures, and the first reasons why others were set aside."""
+    """Errors: `TooFewPicturesError` with fewer than two pictures, and the first reasons why others were set aside."""
     if count >= 2:
         return
     first = "; ".join(f"{one.file}: {one.reason}" for one in rejected[:_REASONS_SHOWN])
     more = "; ..." if len(rejected) > _REASONS_SHOWN else ""
     reasons = f" ({len(rejected)} set aside: {first}{more})" if rejected else ""
     if count == 1:
-        raise InputError(
-            f"{source} has a single usable picture{reasons}; a single picture cannot train a model, give at least 2"
+        raise TooFewPicturesError(
+            f"{source} has a single usable picture{reasons}; a single picture cannot train a model, give at least 2", count
         )
-    raise InputError(f"{source} has no usable picture{reasons}; repair these files or give others")
+    raise TooFewPicturesError(f"{source} has no usable picture{reasons}; repair these files or give others", count)

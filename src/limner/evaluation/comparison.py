@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from limner.core import parallel
 from limner.core.errors import InputError, require
 from limner.core.files import checksum_fits, write_text
-from limner.core.images import save_png
+from limner.core.images import save_sheet
 from limner.core.progress import OnProgress, Progress, named_progress
 from limner.data.dataset import Dataset
+from limner.data.remarks import remarks
 from limner.evaluation.claims import Contender, compare_groups, compare_pairs, group_by_recipe
 from limner.evaluation.compare import CompareRequest, CompareResult
 from limner.evaluation.compare_page import render_comparison, sheet
@@ -39,6 +41,7 @@ from limner.metrics.features.pixels import take
 from limner.metrics.measure import DISENTANGLEMENT, metrics_of
 from limner.metrics.metric import LatentMetric, SampleMetric
 from limner.metrics.scores import METRICS, METRICS_VERSION
+from limner.runs.outputs import new_numbered_folder
 
 SHEET_SEED_COUNT = 36
 """Seeds whose samples stand side by side on the sheet and on the page."""
@@ -84,13 +87,15 @@ def compare_pictures(request: CompareRequest, on_progress: OnProgress) -> Compar
             "count": count,
             "features": next((one.report["features"] for one in contenders if one.report["features"]), None),
             "reference": contenders[0].report["reference"],
-            "notes": notes + _merge_warnings(contenders),
+            "notes": notes + _merge_warnings(contenders) + remarks(dataset, f"the real pictures ({dataset.name})"),
             "page": None,
             "sheet": None,
         }
         if (request.html or request.out is not None) and parallel.is_main_process():
             names = "-".join(contender.name.replace("/", "-") for contender in contenders)
-            _write_page(request.out or Path("comparisons") / names[:100], answer, contenders, dataset)
+            folder = request.out or new_numbered_folder(Path("comparisons"), names[:100])
+            _rename_earlier_page(folder)
+            _write_page(folder, answer, contenders, dataset)
         if gate is not None:
             answer["gate"] = gate_of_comparison(gate, answer["table"])
         return CompareResult(**answer, seconds=round(time.monotonic() - start_time, 2))
@@ -228,6 +233,15 @@ def _row(contender: Contender) -> dict[str, Any]:
 # ---- files --------------------------------------------------------------------------------------------------------------
 
 
+def _rename_earlier_page(folder: Path) -> None:
+    """Renames the page and the sheet of an earlier comparison in `folder` to ``compare-1`` and so on, so that they stay."""
+    earlier = [path for path in (folder / "compare.html", folder / "compare.png") if path.is_file()]
+    if earlier:
+        number = next(n for n in itertools.count(1) if not list(folder.glob(f"compare-{n}.*")))
+        for path in earlier:
+            path.replace(path.with_stem(f"compare-{number}"))
+
+
 def _write_page(folder: Path, answer: dict[str, Any], contenders: Sequence[Contender], dataset: Dataset) -> None:
     """Writes the page and the sheet into `folder`, and their paths into `answer`."""
     grids = {one.name: pictures for one in contenders if (pictures := _example_pictures(one, dataset)) is not None}
@@ -238,7 +252,7 @@ def _write_page(folder: Path, answer: dict[str, Any], contenders: Sequence[Conte
     if len({model.recipe.data.fingerprint for model in models.values()}) != 1:
         scores = {}  # scores against different real pictures do not belong in one chart
     if grids:
-        save_png(folder / "compare.png", sheet(grids))
+        save_sheet(folder / "compare.png", sheet(grids))
         answer["sheet"] = str(folder / "compare.png")
     answer["page"] = str(folder / "compare.html")
     write_text(folder / "compare.html", render_comparison(answer, grids, scores))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core.errors import InputError, require
-from limner.core.files import cache_folder
+from limner.core.files import cache_folder, write_json
 from limner.core.images import batches_of
 from limner.core.progress import OnProgress
 from limner.core.tensor_cache import read_tensors, write_tensors
@@ -28,6 +28,7 @@ from limner.data.sources import describe_source
 from limner.metrics.features.pixels import preprocess, work_size
 from limner.metrics.representation.probes import Linear, Readout, Scaling
 from limner.runs.model import Loaded, load
+from limner.runs.outputs import Call, check_output, output_folder
 from limner.tasks.classify import ClassifyRequest, ClassifyResult
 from limner.tasks.embedding import encode_rows
 from limner.tasks.inputs import InputImages, describe_preparation, read_pictures
@@ -69,6 +70,8 @@ def classify_pictures(request: ClassifyRequest, on_progress: OnProgress) -> Clas
         raise InputError(
             f"{model.run.path} was trained on pictures without labels; name a labelled set of such pictures with --data SRC"
         )
+    call = Call(request, model)
+    check_output(call, request.out)
     inputs = read_pictures(model, request.images) if request.images else None
     dataset = None if data is None else model.dataset(data)
     if dataset is not None and (dataset.labels is None or not dataset.classes):
@@ -83,14 +86,18 @@ def classify_pictures(request: ClassifyRequest, on_progress: OnProgress) -> Clas
         _write(path, readout, card)
     else:
         readout, card = cached
-    return ClassifyResult(
-        **card,
-        cached=cached is not None,
-        labels=[] if inputs is None else _labels(model, inputs, readout, card["classes"]),
-        prepared=prepared,
-        checkpoint=model.checkpoint.images,
-        seconds=round(time.perf_counter() - began, 2),
-    )
+    with output_folder(call, request.out) as out:
+        result = ClassifyResult(
+            **card,
+            cached=cached is not None,
+            labels=[] if inputs is None else _labels(model, inputs, readout, card["classes"]),
+            prepared=prepared,
+            checkpoint=model.checkpoint.images,
+            seconds=round(time.perf_counter() - began, 2),
+            file=str(out / "result.json"),
+        )
+        write_json(out / "result.json", result.model_dump(mode="json"))
+    return result
 
 
 def _labels(model: Loaded, inputs: InputImages, readout: Readout, classes: Sequence[str]) -> list[dict[str, Any]]:

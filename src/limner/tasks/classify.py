@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from limner.core.fields import Cli, InputPaths, Source
+from limner.core.fields import Cli, InputPaths, OutputFolder, Source
 from limner.core.progress import OnProgress
 from limner.core.verb import Result
 from limner.tasks.model_request import ModelRequest
@@ -24,6 +24,9 @@ class ClassifyRequest(ModelRequest):
     )
     data: Annotated[Source | None, Cli("SRC")] = Field(
         None, description="Labelled pictures to learn from; default: the run's own data."
+    )
+    out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
+        None, description="New folder for the predictions; default: one in RUN/made."
     )
 
 
@@ -54,6 +57,8 @@ class ClassifyResult(Result):
     """Name -> how a picture of another size or mode than the run's data was changed."""
     checkpoint: int
     """Images that the checkpoint had been trained on."""
+    file: str
+    """The file with this result as JSON."""
     seconds: float
 
 
@@ -61,8 +66,9 @@ def classify(request: ClassifyRequest, on_progress: OnProgress) -> ClassifyResul
     """Fits a linear probe and nearest neighbours to the latents of labelled pictures, and predicts classes by the better one.
 
     Both are fitted to the train split, their hyper-parameters are chosen on the validation split, and the accuracy is that on
-    the test split (`limner.metrics.representation.probes`). The fit is cached under the hashes of model and data. Errors:
-    `InputError` where the model has no encoder or its latents are codes, and where the data have too few labels.
+    the test split (`limner.metrics.representation.probes`). The fit is cached under the hashes of model and data. The result
+    is written as ``result.json`` into a new folder in ``RUN/made``, or another. Errors: `InputError` where the model has no
+    encoder or its latents are codes, and where the data have too few labels.
     """
     from limner.tasks.classification import classify_pictures
 

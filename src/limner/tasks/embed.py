@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from limner.core.fields import Cli, OutputFile, Source
+from limner.core.fields import ArrayFile, Cli, Source
 from limner.core.progress import OnProgress
 from limner.core.verb import Result
 from limner.tasks.model_request import ModelRequest
@@ -24,8 +24,8 @@ class EmbedRequest(ModelRequest):
     split: Annotated[str | None, Cli("train|val|test")] = Field(
         None, description="Encode only this split of a data set; default: all splits."
     )
-    out: Annotated[OutputFile | None, Cli("FILE")] = Field(
-        None, description="The .npz file to write; default: in RUN/embeddings."
+    out: Annotated[ArrayFile | None, Cli("FILE")] = Field(
+        None, description="The .npz file to write; default: in a new folder in RUN/made."
     )
 
 
@@ -49,7 +49,7 @@ class EmbedResult(Result):
 
 
 def embed(request: EmbedRequest, on_progress: OnProgress) -> EmbedResult:
-    """Encodes pictures and writes an ``.npz``: ``RUN/embeddings/NAME.npz``, or another file.
+    """Encodes pictures and writes an ``.npz``, in a new folder in ``RUN/made`` or another file.
 
     Its arrays are ``latents`` [N, d], float32 or the int64 indices of codes; ``shape``, that of a row before it was flattened;
     ``labels`` [N] int64, indices into ``classes`` (-1: no label), where there are labels; ``indices`` [N], the rows of a data

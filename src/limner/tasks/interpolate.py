@@ -27,7 +27,7 @@ class InterpolateRequest(ConditionalRequest):
     )
     steps: int = Field(8, description="Pictures from one end to the next, both ends included.")
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
-        None, description="Folder to write pictures to; default: RUN/interpolations."
+        None, description="New folder to write pictures to; default: one in RUN/made."
     )
 
     @model_validator(mode="after")
@@ -64,7 +64,7 @@ class InterpolateResult(Result):
 
 
 def interpolate(request: InterpolateRequest, on_progress: OnProgress) -> InterpolateResult:
-    """Draws `steps` pictures from each end to the next, into ``RUN/interpolations`` or another folder.
+    """Draws `steps` pictures from each end to the next, into a new folder in ``RUN/made``, or another.
 
     The end of a seed is the same picture as its `sample`, to the bit; that of a picture file is its reconstruction. Where two
     ends differ in class, the class changes half-way. Errors: `InputError` where the model draws from no vector of latents,

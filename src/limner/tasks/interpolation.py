@@ -11,15 +11,16 @@ from torch import Tensor
 from limner.core.capabilities import Autoencoder, LatentDecoder
 from limner.core.cond import Cond
 from limner.core.errors import InputError
-from limner.core.images import grid, save_png, to_uint8
+from limner.core.images import grid, save_png, save_sheet, to_uint8
 from limner.core.progress import OnProgress
 from limner.core.sampling import latents_of, render
 from limner.runs.model import Loaded, load
+from limner.runs.outputs import Call, check_output, output_folder
 from limner.tasks.inputs import InputImages, read_pictures, requested_condition, requested_texts
 from limner.tasks.interpolate import InterpolateRequest, InterpolateResult
 from limner.tasks.inversion import Search, invert
 from limner.tasks.model_request import ConditionalRequest
-from limner.tasks.sampling import describe_origin, output_folder
+from limner.tasks.sampling import describe_origin
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -60,6 +61,8 @@ def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -
             f"{model.run.path} ({model.recipe.preset}) draws from no vector of latents, so it cannot interpolate; "
             "train a model that does, such as --preset vae or dcgan"
         )
+    call = Call(request, model)
+    check_output(call, request.out)
     began = time.perf_counter()
     inputs: InputImages | None = None
     if request.images:
@@ -71,18 +74,16 @@ def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -
         latents, cond = latents_of(model.method, seeds), model.draw_conditions(seeds, requested_condition(model, request))
     frames, ends = _interpolate_latents(latents, steps, model.method.gaussian)
     pictures = to_uint8(render(model.method, frames, cond.rows(ends)))
-    out = output_folder(model, "interpolations", "frame[0-9]*.png", request.out)
     origin = {} if inputs is not None else {"seeds": ",".join(map(str, seeds))}
     about = describe_origin(model, **requested_texts(request)) | origin
-    files = []
-    for number, image in enumerate(pictures):
-        path = out / f"frame{number:04d}.png"
-        save_png(path, image, about)
-        files.append(str(path))
     rows = [pair * (steps - 1) + step for pair in range(len(latents) - 1) for step in range(steps)]
-    save_png(out / "sheet.png", grid(pictures[rows], columns=steps), about)
+    with output_folder(call, request.out) as out:
+        files = [out / f"frame{number:04d}.png" for number in range(len(pictures))]
+        for path, image in zip(files, pictures, strict=True):
+            save_png(path, image, about)
+        save_sheet(out / "sheet.png", grid(pictures[rows], columns=steps), about)
     return InterpolateResult(
-        files=files,
+        files=[str(path) for path in files],
         sheet=str(out / "sheet.png"),
         seeds=None if inputs is not None else seeds,
         images=None if inputs is None else inputs.names,

@@ -24,7 +24,7 @@ class ReconstructRequest(ConditionalRequest):
     steps: int = Field(300, description="Steps of that search.")
     encoder: bool = Field(False, description="Train an encoder first, whose prediction is one more start of that search.")
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
-        None, description="Folder to write pictures to; default: RUN/reconstructions."
+        None, description="New folder to write pictures to; default: one in RUN/made."
     )
 
 
@@ -57,7 +57,7 @@ class ReconstructResult(Result):
 
 
 def reconstruct(request: ReconstructRequest, on_progress: OnProgress) -> ReconstructResult:
-    """Reconstructs pictures with a run's averaged weights, into ``RUN/reconstructions`` or another folder.
+    """Reconstructs pictures with a run's averaged weights, into a new folder in ``RUN/made``, or another.
 
     Errors: `InputError` where the model has neither an encoder nor a vector of latents, and where a picture cannot be read.
     """

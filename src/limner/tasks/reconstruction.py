@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from limner.core.capabilities import Autoencoder, LatentDecoder
 from limner.core.errors import InputError
 from limner.core.files import slug
-from limner.core.images import batches_of, grid, save_png
+from limner.core.images import batches_of, grid, save_png, save_sheet
 from limner.core.progress import OnProgress
 from limner.metrics.representation.reconstruction import PSNR_CEILING, psnr, ssim
 from limner.runs.model import load
+from limner.runs.outputs import Call, check_output, output_folder
 from limner.tasks.inputs import read_pictures, requested_condition, requested_texts
 from limner.tasks.inversion import Search, invert
 from limner.tasks.reconstruct import ReconstructRequest, ReconstructResult
-from limner.tasks.sampling import describe_origin, output_folder
+from limner.tasks.sampling import describe_origin
 
 COLUMNS = 8
 """Pictures in a row of the sheet."""
@@ -27,6 +28,8 @@ COLUMNS = 8
 def reconstruct_pictures(request: ReconstructRequest, on_progress: OnProgress) -> ReconstructResult:
     """Does the work of `limner.tasks.reconstruct.reconstruct`. Errors: `InputError`, as described there."""
     model = load(request.run, request.checkpoint)
+    call = Call(request, model)
+    check_output(call, request.out)
     inputs = read_pictures(model, request.images)
     names, originals = inputs.names, inputs.images
     began = time.perf_counter()
@@ -45,12 +48,12 @@ def reconstruct_pictures(request: ReconstructRequest, on_progress: OnProgress) -
             f"{model.run.path} ({model.recipe.preset}) has neither an encoder nor a vector of latents, so it cannot reconstruct"
         )
     seconds = time.perf_counter() - began
-    out = output_folder(model, "reconstructions", "[0-9][0-9][0-9]*-*.png", request.out)
     about = describe_origin(model, **requested_texts(request))
-    files = [out / f"{n:03d}-{slug(Path(name).stem, ascii_only=True)[:60]}.png" for n, name in enumerate(names)]
-    for path, name, image in zip(files, names, pictures, strict=True):
-        save_png(path, image, about | {"of": Path(name).name})
-    save_png(out / "sheet.png", stack_pairs(originals, pictures), about)
+    with output_folder(call, request.out) as out:
+        files = [out / f"{n:03d}-{slug(Path(name).stem, ascii_only=True)[:60]}.png" for n, name in enumerate(names)]
+        for path, name, image in zip(files, names, pictures, strict=True):
+            save_png(path, image, about | {"of": Path(name).name})
+        save_sheet(out / "sheet.png", stack_pairs(originals, pictures), about)
     return ReconstructResult(
         files=[str(path) for path in files],
         sheet=str(out / "sheet.png"),

@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from limner.core.fields import (
+    ArrayFile,
     Cli,
-    OutputFile,
     OutputFolder,
     Seeds,
     choose_seeds,
@@ -31,9 +31,9 @@ class SampleRequest(ConditionalRequest):
         default_factory=dict, description="Sampling settings of the model's family, such as truncation or temperature."
     )
     grid: bool = Field(False, description="Also write all pictures as one sheet.")
-    npz: Annotated[OutputFile | None, Cli("FILE")] = Field(None, description="Write one .npz file instead of picture files.")
+    npz: Annotated[ArrayFile | None, Cli("FILE")] = Field(None, description="Write one .npz file instead of picture files.")
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
-        None, description="Folder to write pictures to; default: RUN/samples."
+        None, description="New folder to write pictures to; default: one in RUN/made."
     )
     metadata: bool = Field(True, description="Write recipe, seed and hash of the weights into the PNG files.")
 
@@ -75,11 +75,12 @@ class SampleResult(Result):
 
 
 def sample(request: SampleRequest, on_progress: OnProgress) -> SampleResult:
-    """Draws one picture for each seed from the averaged weights of a run, into ``RUN/samples``, another folder or an array.
+    """Draws a picture for each seed from the averaged weights of a run, into a new folder in ``RUN/made``, another or an array.
 
-    Pictures of a requested class go into a folder of its name in ``RUN/samples``. The text of each PNG holds the recipe, the
-    seed, a hash of the weights, and the conditions and sampling settings that were requested. Errors: `InputError` where there
-    is no such run, where the model takes no such condition, and for a sampling setting that its family does not have.
+    Beside the pictures ``request.json`` says what was requested. The text of each PNG holds the recipe, the seed, a hash of the
+    weights, and the conditions and sampling settings that were requested. Errors: `InputError` where there is no such run,
+    where the model takes no such condition, for a sampling setting that its family does not have, and for a folder with other
+    files.
     """
     from limner.tasks.sampling import draw_samples
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from limner.core.errors import InputError
 from limner.core.fields import choose_seeds
-from limner.core.files import atomic, slug
-from limner.core.images import grid, save_png
+from limner.core.images import grid, save_png, save_sheet
 from limner.core.progress import OnProgress
 from limner.recipes.registry import sampling_fields
 from limner.runs.model import Loaded, load
+from limner.runs.outputs import Call, check_array_file, check_output, output_folder, write_arrays
 from limner.tasks.inputs import read_given, requested_texts
 from limner.tasks.sample import SampleRequest, SampleResult
 
@@ -27,6 +27,12 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
         raise InputError("no seeds to draw from; give --seeds 0-15 or --count 16")
     model = load(request.run, request.checkpoint)
     sampling = model.sampling(request.sampling)
+    call = Call(request, model)
+    writes_pictures = request.npz is None or request.grid or out is not None
+    if writes_pictures:
+        check_output(call, out)
+    if request.npz is not None:
+        check_array_file(request.npz, ("images", "seeds"))
     began = time.perf_counter()
     given_picture = None if request.given is None else read_given(model, request.given)
     images = model.sample(seeds, request.label, request.text, given_picture, sampling)
@@ -36,17 +42,16 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
     changed = {name: _text(value) for name, value in sampling.changed().items()}
     texts = {**requested_texts(request), "label": class_name}
     about = describe_origin(model, **texts, **changed) if request.metadata else None
-    if out is None and (request.npz is None or request.grid):
-        out = model.run.path / "samples"
-        if class_name is not None:
-            out /= slug(class_name).strip("-.") or "class"
     if request.npz is not None:
-        with atomic(request.npz) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, images=images, seeds=np.asarray(seeds, dtype=np.int64))
-    files = [] if out is None else _write_each(out, seeds, images, about)
+        write_arrays(request.npz, {"images": images, "seeds": np.asarray(seeds, dtype=np.int64)})
+    files, sheet = list[Path](), None
+    if writes_pictures:
+        with output_folder(call, out) as folder:
+            files = _write_each(folder, seeds, images, about)
+            sheet = _write_sheet(folder, seeds, images, about) if request.grid else None
     return SampleResult(
         files=[str(path) for path in files],
-        grid=str(_write_sheet(out, seeds, images, about)) if request.grid and out is not None else None,
+        grid=None if sheet is None else str(sheet),
         npz=None if request.npz is None else str(request.npz),
         seeds=seeds,
         label=class_name,
@@ -73,7 +78,10 @@ def _write_each(out: Path, seeds: Sequence[int], images: NDArray[np.uint8], abou
 
 def _write_sheet(out: Path, seeds: Sequence[int], images: NDArray[np.uint8], about: dict[str, str] | None) -> Path:
     """Writes all `images` [N, H, W, C] as one sheet into `out`; returns its path."""
-    save_png(out / "grid.png", grid(images), None if about is None else about | {"seeds": _seed_ranges(seeds)})
+    if about is None:
+        save_png(out / "grid.png", grid(images))
+    else:
+        save_sheet(out / "grid.png", grid(images), about | {"seeds": _seed_ranges(seeds)})
     return out / "grid.png"
 
 
@@ -81,20 +89,6 @@ def describe_origin(model: Loaded, **requested: str | None) -> dict[str, str]:
     """The texts of a PNG about its origin: recipe, hash of the weights, and what was `requested`, where that is not None."""
     texts = {name: value for name, value in requested.items() if value is not None}
     return {"recipe": model.recipe.portable(), "model": model.checkpoint.digest()} | texts
-
-
-def output_folder(model: Loaded, name: str, pattern: str, out: Path | None) -> Path:
-    """The folder for a verb's pictures: `out`, or ``RUN/name`` where that is None.
-
-    From ``RUN/name`` the files that match `pattern` are removed, so that those of an earlier call do not stand among the new
-    ones. From `out`, a folder that a person named, nothing is removed.
-    """
-    if out is not None:
-        return out
-    folder = model.run.path / name
-    for file in folder.glob(pattern):
-        file.unlink()
-    return folder
 
 
 def _seed_ranges(seeds: Sequence[int]) -> str:

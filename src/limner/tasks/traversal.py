@@ -13,14 +13,15 @@ from torch import Tensor
 
 from limner.core.capabilities import Autoencoder, LatentDecoder
 from limner.core.errors import InputError
-from limner.core.images import grid, save_png, to_uint8
+from limner.core.images import grid, save_png, save_sheet, to_uint8
 from limner.core.progress import OnProgress
 from limner.core.sampling import latents_of, render
 from limner.core.seeds import SCORED_SEEDS
 from limner.runs.model import Loaded, load
+from limner.runs.outputs import Call, check_output, output_folder
 from limner.tasks.inputs import InputImages, read_pictures, requested_condition, requested_texts
 from limner.tasks.interpolation import latents_of_pictures
-from limner.tasks.sampling import describe_origin, output_folder
+from limner.tasks.sampling import describe_origin
 from limner.tasks.traverse import TraverseRequest, TraverseResult
 
 DEFAULT_LATENTS = 10
@@ -70,6 +71,8 @@ def traverse_latents(request: TraverseRequest, on_progress: OnProgress) -> Trave
     method = model.method
     if not isinstance(method, LatentDecoder):
         raise InputError(f"{model.run.path} ({model.recipe.preset}) draws from no vector of latents, so none can be varied")
+    call = Call(request, model)
+    check_output(call, request.out)
     began = time.perf_counter()
     inputs = None if request.image is None else _read_picture(model, request.image)
     if inputs is None:
@@ -87,13 +90,13 @@ def traverse_latents(request: TraverseRequest, on_progress: OnProgress) -> Trave
     values = spread.mean[latents, None] + deviations * spread.std[latents, None]
     frames = _frames(base.cpu(), latents, values)
     pictures = to_uint8(render(method, frames.to(base), cond.repeat(len(frames))))
-    out = output_folder(model, "traversals", "latent[0-9]*-[0-9]*.png", request.out)
     start = {"seed": str(request.seed)} if inputs is None else {"of": Path(inputs.names[0]).name}
     about = describe_origin(model, **requested_texts(request)) | start
-    files = [out / f"latent{latent:03d}-{step:03d}.png" for latent in latents for step in range(steps)]
-    for path, picture in zip(files, pictures, strict=True):
-        save_png(path, picture, about)
-    save_png(out / "sheet.png", grid(pictures, columns=steps), about)
+    with output_folder(call, request.out) as out:
+        files = [out / f"latent{latent:03d}-{step:03d}.png" for latent in latents for step in range(steps)]
+        for path, picture in zip(files, pictures, strict=True):
+            save_png(path, picture, about)
+        save_sheet(out / "sheet.png", grid(pictures, columns=steps), about)
     return TraverseResult(
         files=[str(path) for path in files],
         sheet=str(out / "sheet.png"),

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from limner.core.errors import InputError
-from limner.core.fields import Cli, InputPath, LatentNumbers, OutputFolder
+from limner.core.fields import Cli, InputPath, LatentNumbers, OutputFolder, Seed
 from limner.core.progress import OnProgress
 from limner.core.verb import Result
 from limner.tasks.model_request import ConditionalRequest
@@ -30,9 +30,9 @@ class TraverseRequest(ConditionalRequest):
     span: Annotated[float, Cli("T")] = Field(
         3.0, description="Vary each latent from -T to T standard deviations about its mean."
     )
-    seed: int = Field(0, description="Seed of the sample to start from.")
+    seed: Seed = Field(0, description="Seed of the sample to start from.")
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
-        None, description="Folder to write pictures to; default: RUN/traversals."
+        None, description="New folder to write pictures to; default: one in RUN/made."
     )
 
     @model_validator(mode="after")
@@ -77,8 +77,8 @@ def traverse(request: TraverseRequest, on_progress: OnProgress) -> TraverseResul
     """Varies one latent at a time, from −span to +span standard deviations about its mean over pictures.
 
     All other latents are those of a picture file, or of a sample. Where no latents are named, the ten with the largest variance
-    are taken, the largest first. Pictures go into ``RUN/traversals`` or another folder. Errors: `InputError` where the model
-    draws from no vector of latents or has no such latent, and where the picture cannot be read.
+    are taken, the largest first. Pictures go into a new folder in ``RUN/made``, or another. Errors: `InputError` where the
+    model draws from no vector of latents or has no such latent, and where the picture cannot be read.
     """
     from limner.tasks.traversal import traverse_latents
 
