@@ -68,6 +68,30 @@ VERBS: Table[Verb] = Table(
 )
 
 
+SYNONYMS: Mapping[str, str] = {
+    "doctor": "info env environment system diagnose",
+    "data list": "datasets sets",
+    "data check": "check inspect verify",
+    "data prepare": "prepare dataset import convert preprocess",
+    "methods": "presets models architectures",
+    "train": "fit learn finetune fine-tune",
+    "resume": "continue restart",
+    "sample": "generate draw make create synthesize synthesise samples imagine infer inference",
+    "reconstruct": "decode project projection invert inversion autoencode",
+    "interpolate": "morph blend slerp video animate walk",
+    "traverse": "explore vary sweep",
+    "embed": "encode latents features vectorize",
+    "classify": "label predict tag recognise recognize",
+    "evaluate": "eval score judge test validate fid metrics benchmark measure",
+    "compare": "diff versus vs",
+    "rate": "survey study vote human",
+    "runs": "list ls status experiments",
+    "runs prune": "clean cleanup prune",
+    "report": "page html dashboard",
+}
+"""Verb -> words by which other programs call it, for the message about a verb that does not exist."""
+
+
 def name_in_python(name: str) -> str:
     """The function in ``limner`` of the verb `name`: ``data prepare`` is ``limner.prepare``."""
     return VERBS[name].name_in_python or name.replace(" ", "_").replace("-", "_")

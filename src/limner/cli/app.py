@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +15,11 @@ import typer
 
 from limner.cli.command import help_text, make_command
 from limner.cli.door import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER_ERROR, exit_with_error
-from limner.core.errors import InputError
+from limner.core.errors import InputError, nearest_name
+from limner.core.synonyms import purpose_of, same_meaning, setting_for
 from limner.core.table import PackageWarning
-from limner.verbs import GROUPS, VERBS
+from limner.core.verb import option_name, positional
+from limner.verbs import GROUPS, SYNONYMS, VERBS
 
 COMMON_FLAGS = ("--json", "-h", "--help")
 """Flags that every verb has."""
@@ -141,7 +144,7 @@ def _run(words: list[str]) -> int:
         try:
             code = make_app(words)(args=words, prog_name="limner", standalone_mode=False)
         except typer.TyperException as error:  # an unknown verb or option, or a value of the wrong kind
-            exit_with_error(_usage_message(error), code=EXIT_USER_ERROR, as_json=as_json)
+            exit_with_error(_usage_message(error, words), code=EXIT_USER_ERROR, as_json=as_json)
         except InputError as error:  # an installed package whose verb or method cannot be loaded
             exit_with_error(str(error), code=EXIT_USER_ERROR, as_json=as_json)
         except (typer.Abort, KeyboardInterrupt):
@@ -151,9 +154,49 @@ def _run(words: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _usage_message(error: typer.TyperException) -> str:
-    """Typer's message, with the command that prints the help, unless it proposes a name itself."""
+def _usage_message(error: typer.TyperException, words: Sequence[str]) -> str:
+    """Typer's message, with the command that prints the help, unless it proposes a name itself.
+
+    For a verb or an option that does not exist, the one that is nearest in meaning is proposed.
+    """
     message = error.format_message().rstrip(".")
+    if match := re.search(r"No such command '([^']*)'", message):
+        return _unknown_verb(match[1], words)
+    if match := re.search(r"No such option: (-[\w-]+)", message):
+        return _unknown_option(match[1], words)
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "limner"
     return message if message.endswith("?") else f"{message}; see '{path} --help'"
+
+
+def _unknown_verb(name: str, words: Sequence[str]) -> str:
+    """The message about a verb that does not exist, or the second word of one."""
+    first = next((word for word in words if not word.startswith("-")), "")
+    group = first if first in GROUPS and first != name else ""
+    typed = f"{group} {name}".strip()
+    verbs = [verb for verb in VERBS if verb.startswith(f"{group} ")] if group else list(VERBS)
+    by_synonym = next((verb for verb in verbs if name.lower() in SYNONYMS.get(verb, "").split()), None)
+    purpose = None if by_synonym is not None or group else purpose_of(name)
+    if purpose is not None:
+        return f"No such command '{typed}': nothing here {purpose}; see 'limner --help' for what there is"
+    proposal = by_synonym or nearest_name(typed, verbs)
+    see = f"'limner {group} --help'" if group else "'limner --help'"
+    hint = f"; see {see}" if proposal is None else f". Did you mean '{proposal.removeprefix(f'{group} ')}'?"
+    return f"No such command '{name}'{hint}"
+
+
+def _unknown_option(option: str, words: Sequence[str]) -> str:
+    """The message about an option that the verb does not have."""
+    name = _verb_of(words)
+    if name is None:
+        return f"No such option: {option}; see 'limner --help'"
+    request = VERBS[name].request
+    fields = [field for field in [*request.model_fields, *request.open_fields()] if field not in positional(request)]
+    names = [option_name(request, field).partition("/")[0].removeprefix("--").replace("-", "_") for field in fields]
+    nearest_option = nearest_name(option.strip("-").replace("-", "_"), [*names, "json", "help"])
+    setting = setting_for(option) if "settings" in request.model_fields else None
+    if setting is not None and same_meaning(option, names) is None and nearest_option not in names:
+        return f"No such option: {option}; did you mean the setting {setting}=…?"
+    see = f"see 'limner {name} --help'"
+    hint = see if nearest_option is None else f"did you mean --{nearest_option.replace('_', '-')}?"
+    return f"No such option: {option}; {hint}"

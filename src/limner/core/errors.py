@@ -7,8 +7,10 @@ exception is a bug of limner: exit code 1, with the traceback in the log.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
+
+from limner.core.synonyms import same_meaning
 
 _MODULES: Mapping[str, str] = {"scikit-learn": "sklearn"}
 """Distribution -> the module that it installs, where their names differ."""
@@ -23,15 +25,36 @@ class InputError(Exception):
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:
-    """A clause for the end of a message that names the candidate most like `word`; empty where none is similar.
+    """A clause for the end of a message that names the candidate nearest to `word`; empty where none is.
 
-    >>> nearest("dcgn", ["vae", "dcgan"])
-    "; did you mean 'dcgan'?"
+    The nearest is one with the same meaning in other programs, otherwise one with similar letters. Of dotted names with the
+    same beginning the last parts are compared, since the beginning makes all of them similar.
+
+    >>> nearest("dcgn", ["vae", "dcgan"]), nearest("data.colour", ["data.source", "data.channels"])
+    ("; did you mean 'dcgan'?", "; did you mean 'data.channels'?")
     >>> nearest("xyz", ["vae", "dcgan"])
     ''
     """
-    matches = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
-    return f"; did you mean '{matches[0]}'?" if matches else ""
+    name = nearest_name(word, candidates)
+    return f"; did you mean '{name}'?" if name is not None else ""
+
+
+def nearest_name(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate that `nearest` names; None where it names none."""
+    names = list(candidates)
+    return same_meaning(word, names) or _most_similar(word, names)
+
+
+def _most_similar(word: str, names: Sequence[str]) -> str | None:
+    """The name with the most similar letters; None where none is similar."""
+    prefix, dot, last = word.rpartition(".")
+    if dot:
+        siblings = [name.removeprefix(f"{prefix}.") for name in names if name.startswith(f"{prefix}.")]
+        matches = difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)
+        if matches:
+            return f"{prefix}.{matches[0]}"
+    matches = difflib.get_close_matches(word, names, n=1, cutoff=0.75 if dot else 0.5)
+    return matches[0] if matches else None
 
 
 def short_repr(value: object) -> str:

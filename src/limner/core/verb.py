@@ -19,7 +19,10 @@ from limner.core.errors import InputError, nearest, short_repr
 from limner.core.fields import Cli, PathKind
 from limner.core.notebook import html_table
 from limner.core.progress import OnProgress, silent
+from limner.core.synonyms import same_meaning, setting_for
 
+SETTINGS = "settings"
+"""The field of a request that takes settings of a recipe."""
 MAX_PICTURE_BYTES = 4 * 2**20
 """A notebook does not show a picture file that is larger than this."""
 
@@ -323,7 +326,10 @@ def _one_line(error: ValidationError, request: type[Request]) -> str:
 def _unknown(name: str, names: Sequence[str]) -> str:
     """The message for an option that is not among `names`."""
     options = f"there are: {', '.join(names)}" if names else "there are none"
-    return f"unknown option '{name}'{nearest(name, names)} ({options})"
+    hint = nearest(name, names)
+    if SETTINGS in names and same_meaning(name, names) is None and (setting := setting_for(name)) is not None:
+        hint = f"; did you mean the setting '{setting}', as in {SETTINGS}={{'{setting}': …}}?"
+    return f"unknown option '{name}'{hint} ({options})"
 
 
 def _description(request: type[Request], name: str) -> str:
