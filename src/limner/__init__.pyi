@@ -254,6 +254,7 @@ def classify(
     *,
     checkpoint: str = ...,
     data: Any | None = ...,
+    out: str | Path | None = ...,
     on_progress: OnProgress = ...,
 ) -> ClassifyResult: ...
 def evaluate(

@@ -117,7 +117,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example(f"{VAE} digits --split val --out {OUT}/a.npz", (VAE, ["digits"]), {"split": "val", "out": f"{OUT}/a.npz"}),
         Example(f"{VAE} {' '.join(FILES)} --out {OUT}/a.npz", (VAE,), {"sources": FILES, "out": f"{OUT}/a.npz"}),
     ],
-    "classify": [Example(f"{VAE} {' '.join(FILES)}", (VAE, FILES))],
+    "classify": [Example(f"{VAE} {' '.join(FILES)} --out {OUT}/new", (VAE, FILES), {"out": f"{OUT}/new"})],
     "evaluate": [
         Example(f"{VAE} {SCORES_WORDS}", (VAE,), SCORES),
         Example(
