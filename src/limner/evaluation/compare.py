@@ -31,7 +31,7 @@ class CompareRequest(Request):
     checkpoint: Annotated[str, Cli("last|best|N")] = Field(
         "last", description="Which checkpoint of the runs to judge; N is a number of images."
     )
-    html: bool = Field(False, description="Also write a page; without --out into a new folder in comparisons.")
+    html: bool = Field(False, description="Also write a page; without --out into comparisons/NAMES.")
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(None, description="Folder for a page and a picture of samples.")
     fail_if: Annotated[str | None, Cli("CONDITION")] = Field(
         None, description="Exit with code 3 where this holds for a run, or of two: 'last.frechet > 1.1*first.frechet'."
@@ -86,8 +86,8 @@ def compare(request: CompareRequest, on_progress: OnProgress) -> CompareResult:
     The real pictures are those that all of the runs were trained on, or `data`. Each run or folder is judged at `count`
     pictures (5,000, or as many as the smallest folder has). A report that a run holds is used where a new one would say the
     same: the same metrics of the same `METRICS_VERSION`, at the same count, by the same detector. A new report is kept in the
-    run, in ``compared`` beside its own. With `html` or `out`, `page` and `sheet` are files in `out` (by default a new folder in
-    ``comparisons``); those of an earlier comparison there get other names.
+    run, in ``compared`` beside its own. With `html` or `out`, `page` and `sheet` are files in `out` (comparisons/NAMES by
+    default); those of an earlier comparison there get other names.
 
     Errors: `InputError`, among others where runs were trained on different data and no `data` is named.
     """

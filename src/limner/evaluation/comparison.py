@@ -41,7 +41,6 @@ from limner.metrics.features.pixels import take
 from limner.metrics.measure import DISENTANGLEMENT, metrics_of
 from limner.metrics.metric import LatentMetric, SampleMetric
 from limner.metrics.scores import METRICS, METRICS_VERSION
-from limner.runs.outputs import new_numbered_folder
 
 SHEET_SEED_COUNT = 36
 """Seeds whose samples stand side by side on the sheet and on the page."""
@@ -93,7 +92,7 @@ def compare_pictures(request: CompareRequest, on_progress: OnProgress) -> Compar
         }
         if (request.html or request.out is not None) and parallel.is_main_process():
             names = "-".join(contender.name.replace("/", "-") for contender in contenders)
-            folder = request.out or new_numbered_folder(Path("comparisons"), names[:100])
+            folder = request.out or Path("comparisons") / names[:100]
             _rename_earlier_page(folder)
             _write_page(folder, answer, contenders, dataset)
         if gate is not None:
