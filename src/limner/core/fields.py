@@ -186,14 +186,20 @@ def whole_number(value: object, option: str, what: str) -> int:
     >>> whole_number(range(8)[-1], "--seed", "seed")
     7
     """
-    is_truth_value = isinstance(value, bool) or "bool" in str(getattr(value, "dtype", ""))
-    try:
-        number = None if is_truth_value or getattr(value, "ndim", 0) else operator.index(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        number = None
+    number = _integer(value)
     if number is None or not 0 <= number <= _MAX_SEED:
         raise InputError(f"{option} {short_repr(value)}: a {what} is a whole number from 0 to {_MAX_SEED}")
     return number
+
+
+def _integer(value: object) -> int | None:
+    """A number of any integer type as Python's `int`; None for truth values, floats and anything else."""
+    if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")) or getattr(value, "ndim", 0):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
 
 
 def whole_numbers(values: object, option: str, what: str) -> list[int]:
@@ -231,11 +237,14 @@ class _Numbers:
 
 
 def _seed(value: object) -> object:
-    return value if value is None or isinstance(value, str) else whole_number(value, "--seed", "seed")
+    if value is None or isinstance(value, str):
+        return value
+    number = _integer(value)
+    return whole_number(value, "--seed", "seed") if number is None else number
 
 
 Seed = Annotated[int, BeforeValidator(_seed)]
-"""One seed, a whole number of any integer type."""
+"""One seed, a whole number of any integer type. Its range is that of the field."""
 
 
 Seeds = Annotated[list[int], BeforeValidator(_Numbers("--seeds", "seed")), Cli(metavar="0-15,42")]

@@ -14,9 +14,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from limner.core.files import atomic
+from limner.core.picture_texts import SHEET_KEY
 
-SHEET_KEY = "sheet"
-"""The text of a PNG that shows several pictures on one sheet, such as a grid of samples: it is no picture of a data set."""
 MIN_SHARP_SIDE = 16
 """Pixels. In grids, images with both sides shorter than this are enlarged by bicubic interpolation, others by whole pixels."""
 

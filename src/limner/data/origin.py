@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from limner.core.picture_texts import ORIGIN_KEYS
 from limner.data.listing import Payload, Tree
 from limner.data.pictures import Unreadable
 from limner.data.reading import bytes_of
@@ -18,7 +19,6 @@ from limner.data.reading import bytes_of
 _SHEET_NAMES = frozenset({"grid.png", "sheet.png"})
 _REQUEST_FILE = "request.json"
 _SAMPLE_NAME = re.compile(r"seed\d{6,}\.png")
-_ORIGIN_KEYS = frozenset({"recipe", "model"})
 
 
 def texts_of(payload: Payload) -> dict[str, str]:
@@ -45,11 +45,11 @@ def find_sheets(tree: Tree, names: Sequence[str]) -> frozenset[str]:
         if file == _REQUEST_FILE or _SAMPLE_NAME.fullmatch(file)
     }
     elsewhere = [name for name in candidates if name.rpartition("/")[0] not in own_folders]
-    by_text = {name for name, payload in tree.read(elsewhere) if texts_of(payload).keys() >= _ORIGIN_KEYS}
+    by_text = {name for name, payload in tree.read(elsewhere) if texts_of(payload).keys() >= ORIGIN_KEYS}
     return frozenset(set(candidates) - set(elsewhere) | by_text)
 
 
 def class_of_sample(payload: Payload) -> str | None:
     """The class that was requested of a sample, as its text has it; None where there is no such text."""
     texts = texts_of(payload)
-    return texts.get("label") if texts.keys() >= _ORIGIN_KEYS else None
+    return texts.get("label") if texts.keys() >= ORIGIN_KEYS else None

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, UnidentifiedImageError
 
 from limner.core.errors import InputError
-from limner.core.images import SHEET_KEY
+from limner.core.picture_texts import SHEET_KEY
 from limner.data.colours import UnusableProfile, embedded_profile, to_srgb
 from limner.data.options import RULES, Fit
 from limner.data.threads import ByteBudget

@@ -30,7 +30,7 @@ class TraverseRequest(ConditionalRequest):
     span: Annotated[float, Cli("T")] = Field(
         3.0, description="Vary each latent from -T to T standard deviations about its mean."
     )
-    seed: Seed = Field(0, description="Seed of the sample to start from.")
+    seed: Seed = Field(0, ge=0, lt=2**63, description="Seed of the sample to start from.")
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
         None, description="New folder to write pictures to; default: one in RUN/made."
     )

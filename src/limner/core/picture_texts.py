@@ -1,0 +1,8 @@
+"""Names of the texts that limner writes into its PNG files, by which it recognises them when they come back as input."""
+
+from __future__ import annotations
+
+SHEET_KEY = "sheet"
+"""Of a picture that shows several on one sheet, such as a grid of samples: it is no picture of a data set."""
+ORIGIN_KEYS = frozenset({"recipe", "model"})
+"""Of every picture that a model drew, unless its metadata were not wanted."""
