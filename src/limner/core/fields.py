@@ -194,7 +194,7 @@ def whole_number(value: object, option: str, what: str) -> int:
 
 def _integer(value: object) -> int | None:
     """A number of any integer type as Python's `int`; None for truth values, floats and anything else."""
-    if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")) or getattr(value, "ndim", 0):
+    if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")) or getattr(value, "ndim", None):
         return None
     try:
         return operator.index(value)  # type: ignore[arg-type]
