@@ -6,3 +6,5 @@ SHEET_KEY = "sheet"
 """Of a picture that shows several on one sheet, such as a grid of samples: it is no picture of a data set."""
 ORIGIN_KEYS = frozenset({"recipe", "model"})
 """Of every picture that a model drew, unless its metadata were not wanted."""
+SHEET_REASON = "a sheet of several pictures that limner made, and no picture of a set"
+"""Why such a sheet is set aside, in manifests and reports."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from limner.core.errors import InputError
 from limner.core.files import read_errors_as_input_errors, read_regular_file
+from limner.core.picture_texts import SHEET_REASON
 from limner.core.progress import OnProgress, silent
 from limner.data import metadata
 from limner.data.archives import open_tree
@@ -20,7 +21,7 @@ from limner.data.listing import Entry, Fault, Files, Listing, Rejected, enumerat
 from limner.data.options import RULES, SPLITS, DataOptions
 from limner.data.origin import find_sheets
 from limner.data.pairs import pair_pictures
-from limner.data.pictures import SHEET_REASON, openable
+from limner.data.pictures import openable
 from limner.data.source import DataSource
 from limner.data.trees import FolderTree, PictureTree, dataset_name, escapes
 

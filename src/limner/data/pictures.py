@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, UnidentifiedImageError
 
 from limner.core.errors import InputError
-from limner.core.picture_texts import SHEET_KEY
+from limner.core.picture_texts import SHEET_KEY, SHEET_REASON
 from limner.data.colours import UnusableProfile, embedded_profile, to_srgb
 from limner.data.options import RULES, Fit
 from limner.data.threads import ByteBudget
@@ -30,8 +30,6 @@ from limner.data.wide import WIDE_MODES, NotFinite, Range, WidePicture, open_wid
 
 PIXEL_LIMIT = 89_478_485
 """Pictures with more pixels are refused from their header: the mark where Pillow warns of a decompression bomb."""
-SHEET_REASON = "a sheet of several pictures that limner made, and no picture of a set"
-"""Why a sheet is set aside."""
 
 # EPS and WMF start other programs; the rest are stubs that only say which other program could open them.
 _REFUSED_FORMATS = frozenset({"EPS", "WMF", "MPEG", "HDF5", "GRIB", "BUFR", "PDF"})
@@ -61,13 +59,6 @@ ProfileUse = Literal["none", "used", "unusable"]
 
 class Unreadable(Exception):
     """This one picture cannot be used; the message is the reason, for the list of what was set aside."""
-
-
-class SheetError(Unreadable):
-    """The file is a sheet of several pictures that limner made, such as a grid of samples."""
-
-    def __init__(self) -> None:
-        super().__init__(SHEET_REASON)
 
 
 @dataclass(frozen=True)
@@ -223,7 +214,7 @@ def _open(data: bytes) -> Image.Image:
     except Exception as error:  # see `_decode`
         raise Unreadable(_reason(error)) from error
     if image.format == "PNG" and SHEET_KEY in image.info:
-        raise SheetError
+        raise Unreadable(SHEET_REASON)
     if image.width * image.height > PIXEL_LIMIT:
         raise Unreadable(f"{image.width}x{image.height} pixels are too many to open safely (more than {PIXEL_LIMIT:,})")
     return image

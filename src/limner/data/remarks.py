@@ -5,8 +5,8 @@ Every verb that prepares pictures says these, so that nothing is set aside witho
 
 from __future__ import annotations
 
+from limner.core.picture_texts import SHEET_REASON
 from limner.data.dataset import Dataset
-from limner.data.pictures import SHEET_REASON
 
 MAX_REASONS = 3
 """Files that a sentence names with the reason why they were set aside; all of them stand in the manifest and in ``--json``."""

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from limner.core.cond import Cond
 from limner.core.errors import InputError
+from limner.core.picture_texts import SHEET_REASON
 from limner.data import pictures
 from limner.data.dataset import Dataset
 from limner.data.listing import Files, Payload, printable
 from limner.data.options import DataOptions
-from limner.data.pictures import PictureInfo, Shaping, SheetError, Unreadable, binarised
+from limner.data.pictures import PictureInfo, Shaping, Unreadable, binarised
 from limner.data.reading import bytes_of
 from limner.data.sizing import shaping_of
 from limner.data.sources import describe_source, find_source, is_data_set
@@ -55,11 +56,9 @@ def read_pictures(model: Loaded, paths: Sequence[object]) -> InputImages:
     for name, payload in (picture for path in paths for picture in _pictures(path)):
         try:
             image, info = _shaped(payload, shaping)
-        except SheetError as error:
-            if name not in map(str, paths):
-                continue  # it lies among the pictures of a folder
-            raise InputError(f"{name} cannot be used: {error}; give single pictures") from error
         except Unreadable as error:
+            if str(error) == SHEET_REASON and name not in map(str, paths):
+                continue  # a sheet of samples that lies among the pictures of a folder
             raise InputError(f"{name} cannot be used: {error}; repair it or leave it out") from error
         change = _describe_change(info, shaping)
         if data.binary and not np.isin(image, (0, 255)).all():
