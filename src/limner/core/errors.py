@@ -12,10 +12,10 @@ from importlib.util import find_spec
 
 _MODULES: Mapping[str, str] = {"scikit-learn": "sklearn"}
 """Distribution -> the module that it installs, where their names differ."""
-
-
 MAX_REPR_LENGTH = 80
 """The largest number of characters of a value that a message repeats."""
+MAX_WORD_LENGTH = 200
+"""Characters of a word for which a similar one is looked for."""
 
 
 class InputError(Exception):
@@ -30,6 +30,8 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
     >>> nearest("xyz", ["vae", "dcgan"])
     ''
     """
+    if len(word) > MAX_WORD_LENGTH:  # no name, and comparing it would take long
+        return ""
     matches = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
     return f"; did you mean '{matches[0]}'?" if matches else ""
 
