@@ -6,6 +6,7 @@ Each becomes an `EvaluationInput`, so that the code that computes scores does no
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,7 +25,7 @@ from limner.core import parallel
 from limner.core.address import public_address
 from limner.core.cond import Cond
 from limner.core.errors import InputError
-from limner.core.files import cache_folder, os_errors_as_input_errors
+from limner.core.files import cache_folder, make_folder, os_errors_as_input_errors
 from limner.core.images import batches_of
 from limner.core.seeds import SCORED_SEEDS, fold
 from limner.data.conditions import Conditions, generate_images, takes_text_or_image
@@ -34,8 +35,8 @@ from limner.data.prepare import prepare
 from limner.data.sizing import sizes
 from limner.data.sources import is_data_set
 from limner.metrics.features.pixels import ImageSubset, Source, format_shape, take
+from limner.runs.lookup import is_run
 from limner.runs.model import Loaded, load
-from limner.runs.run import Run
 
 MIN_REFERENCE_IMAGES = 10
 """A held-out split with fewer pictures is too small to compare anything with."""
@@ -99,23 +100,20 @@ class EvaluationInput:
 
 
 def model_or_none(path: str | Path, checkpoint: str = "last") -> Loaded | None:
-    """The model of the run at `path`; None where a folder of pictures or a file of a data set, such as an .npz, is there.
+    """The model of the run that `path` names; None where a folder of pictures or a file of a data set is there.
 
-    Errors: `InputError` where it is none of these, or the run has no such checkpoint.
+    What exists at `path` comes first: a folder of pictures called ``0007`` is no name of a run. Errors: `InputError` where it
+    is none of these, or the run has no such checkpoint.
     """
     path = Path(path).expanduser()
     if is_array_file(path):
         return None
-    try:
-        run = Run.open(path)
-    except InputError:
-        if path.is_dir() or (path.is_file() and is_data_set(path.absolute())):
-            return None
-        if path.is_file():
-            allowed = "a run, a folder of pictures or a file with many, such as .npz or .zip"
-            raise InputError(f"{path} is a file; what can be judged is {allowed}") from None
-        raise
-    return load(run.path, checkpoint)
+    if is_run(path) or not os.path.exists(path):
+        return load(path, checkpoint)
+    if os.path.isfile(path) and not is_data_set(path.absolute()):
+        allowed = "a run, a folder of pictures or a file with many, such as .npz or .zip"
+        raise InputError(f"{path} is a file; what can be judged is {allowed}")
+    return None
 
 
 def held_out_split(dataset: Dataset) -> str:
@@ -382,7 +380,7 @@ def on_disk(pieces: Iterable[Pixels], count: int | None, shape: tuple[int, ...])
     base, total = cache_folder() / "spool", 0
     with ExitStack() as stack:
         with os_errors_as_input_errors(base):
-            base.mkdir(parents=True, exist_ok=True)
+            make_folder(base)
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base))) / "images"
             path.touch()
         for piece in pieces:  # an OSError of `pieces` itself is not about `base`, so it passes through as it is
