@@ -20,6 +20,8 @@ from limner.recipes.registry import METHODS as METHODS
 from limner.recipes.registry import PRESETS as PRESETS
 from limner.runs.model import load as load
 from limner.runs.run import Run as Run
+from limner.tasks.cache import CacheResult as CacheResult
+from limner.tasks.cache import ClearResult as ClearResult
 from limner.tasks.classify import ClassifyResult as ClassifyResult
 from limner.tasks.data_sets import ListResult as ListResult
 from limner.tasks.data_sets import PicturesResult as PicturesResult
@@ -31,6 +33,8 @@ from limner.tasks.inversion import invert as invert
 from limner.tasks.methods import MethodsResult as MethodsResult
 from limner.tasks.reconstruct import ReconstructResult as ReconstructResult
 from limner.tasks.report import ReportResult as ReportResult
+from limner.tasks.runs import MoveResult as MoveResult
+from limner.tasks.runs import NoteResult as NoteResult
 from limner.tasks.runs import PruneResult as PruneResult
 from limner.tasks.runs import RunsResult as RunsResult
 from limner.tasks.sample import SampleResult as SampleResult
@@ -41,7 +45,9 @@ from limner.verbs import VERBS as VERBS
 
 __all__ = [
     "AnalysisResult",
+    "CacheResult",
     "ClassifyResult",
+    "ClearResult",
     "CompareResult",
     "DETECTORS",
     "DefineResult",
@@ -55,6 +61,8 @@ __all__ = [
     "METHODS",
     "METRICS",
     "MethodsResult",
+    "MoveResult",
+    "NoteResult",
     "PRESETS",
     "PicturesResult",
     "Progress",
@@ -70,10 +78,13 @@ __all__ = [
     "TrainResult",
     "TraverseResult",
     "VERBS",
+    "cache",
     "check",
     "classify",
+    "clear_cache",
     "compare",
     "define",
+    "delete_runs",
     "doctor",
     "embed",
     "evaluate",
@@ -83,12 +94,16 @@ __all__ = [
     "list_runs",
     "list_sets",
     "load",
+    "move_run",
+    "note_run",
     "open_dataset",
     "prepare",
     "prune",
     "rate",
     "reconstruct",
+    "rename_run",
     "report",
+    "restore_runs",
     "resume",
     "sample",
     "train",
@@ -143,7 +158,7 @@ def list_methods(
 ) -> MethodsResult: ...
 @overload
 def train(
-    source: Any,
+    source: Any | None = ...,
     settings: Sequence[str] = ...,
     *,
     preset: str = ...,
@@ -157,7 +172,7 @@ def train(
 ) -> TrainResult: ...
 @overload
 def train(
-    source: Any,
+    source: Any | None = ...,
     settings: Sequence[str] = ...,
     *,
     preset: str = ...,
@@ -320,13 +335,56 @@ def rate(
 def list_runs(
     folder: str | Path = ...,
     *,
+    where: str | Sequence[str] | None = ...,
+    sort: str | None = ...,
+    trash: bool = ...,
     on_progress: OnProgress = ...,
 ) -> RunsResult: ...
 def prune(
     folder: str | Path = ...,
     *,
+    trash: bool = ...,
     on_progress: OnProgress = ...,
 ) -> PruneResult: ...
+def delete_runs(
+    runs: Sequence[str | Path],
+    *,
+    on_progress: OnProgress = ...,
+) -> MoveResult: ...
+def restore_runs(
+    runs: Sequence[str | Path],
+    *,
+    on_progress: OnProgress = ...,
+) -> MoveResult: ...
+def rename_run(
+    run: str | Path,
+    name: str,
+    *,
+    on_progress: OnProgress = ...,
+) -> MoveResult: ...
+def move_run(
+    run: str | Path,
+    folder: str | Path,
+    *,
+    on_progress: OnProgress = ...,
+) -> MoveResult: ...
+def note_run(
+    run: str | Path,
+    text: str | None = ...,
+    *,
+    on_progress: OnProgress = ...,
+) -> NoteResult: ...
+def cache(
+    kind: Literal['data', 'downloads', 'judges', 'statistics', 'temporary', 'logs'] | None = ...,
+    *,
+    on_progress: OnProgress = ...,
+) -> CacheResult: ...
+def clear_cache(
+    kind: Literal['data', 'downloads', 'judges', 'statistics', 'temporary', 'logs'] | None = ...,
+    *,
+    everything: bool = ...,
+    on_progress: OnProgress = ...,
+) -> ClearResult: ...
 def report(
     run: str | Path,
     *,

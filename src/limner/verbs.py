@@ -14,6 +14,7 @@ from limner.core.verb import Result, Verb
 from limner.evaluation.compare import CompareRequest, CompareResult, compare
 from limner.evaluation.evaluate import EvaluateRequest, EvaluateResult, evaluate
 from limner.evaluation.human.rate import AnalysisResult, RateRequest, StudyResult, rate, serve_study
+from limner.tasks.cache import CacheRequest, CacheResult, ClearRequest, ClearResult, cache, clear_cache
 from limner.tasks.classify import ClassifyRequest, ClassifyResult, classify
 from limner.tasks.data_sets import (
     CheckRequest,
@@ -32,7 +33,26 @@ from limner.tasks.interpolate import InterpolateRequest, InterpolateResult, inte
 from limner.tasks.methods import MethodsRequest, MethodsResult, methods
 from limner.tasks.reconstruct import ReconstructRequest, ReconstructResult, reconstruct
 from limner.tasks.report import ReportRequest, ReportResult, report
-from limner.tasks.runs import PruneRequest, PruneResult, RunsRequest, RunsResult, prune, runs
+from limner.tasks.runs import (
+    DeleteRequest,
+    MoveRequest,
+    MoveResult,
+    NoteRequest,
+    NoteResult,
+    PruneRequest,
+    PruneResult,
+    RenameRequest,
+    RestoreRequest,
+    RunsRequest,
+    RunsResult,
+    delete_runs,
+    move_run,
+    note_run,
+    prune,
+    rename_run,
+    restore_runs,
+    runs,
+)
 from limner.tasks.sample import SampleRequest, SampleResult, sample
 from limner.tasks.traverse import TraverseRequest, TraverseResult, traverse
 from limner.training.train import DryRunResult, ResumeRequest, TrainRequest, TrainResult, resume, train
@@ -62,6 +82,13 @@ VERBS: Table[Verb] = Table(
         "rate": Verb(RateRequest, StudyResult, rate, flag_results={"analyse": AnalysisResult}, after=serve_study),
         "runs": Verb(RunsRequest, RunsResult, runs, name_in_python="list_runs"),
         "runs prune": Verb(PruneRequest, PruneResult, prune, name_in_python="prune"),
+        "runs delete": Verb(DeleteRequest, MoveResult, delete_runs, name_in_python="delete_runs"),
+        "runs restore": Verb(RestoreRequest, MoveResult, restore_runs, name_in_python="restore_runs"),
+        "runs rename": Verb(RenameRequest, MoveResult, rename_run, name_in_python="rename_run"),
+        "runs move": Verb(MoveRequest, MoveResult, move_run, name_in_python="move_run"),
+        "runs note": Verb(NoteRequest, NoteResult, note_run, name_in_python="note_run"),
+        "cache": Verb(CacheRequest, CacheResult, cache),
+        "cache clear": Verb(ClearRequest, ClearResult, clear_cache, name_in_python="clear_cache"),
         "report": Verb(ReportRequest, ReportResult, report),
         "define": Verb(DefineRequest, DefineResult, define),
     },

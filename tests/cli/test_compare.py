@@ -409,6 +409,7 @@ def test_what_cannot_be_compared_is_said(ask: Ask, made: dict[str, Path], tmp_pa
 
 def test_runs_of_different_data_compare_where_one_is_named(ask: Ask, made: dict[str, Path]) -> None:
     code, answer = ask(made["one"], made["other"], "--data", "digits", *QUICK)
+    assert [row["settings"]["data.limit"] for row in answer["table"]] == [None, 400]
     assert code == 0
     assert answer["reference"]["fingerprint"] == prepare("digits").fingerprint
     text = compare([made["one"], made["other"]], data="digits", features="pixels", metrics=["frechet"], count=100, html=True)[

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import signal
@@ -16,8 +18,9 @@ import pytest
 from pydantic import ConfigDict
 
 from limner.cli import main
+from limner.cli.progress import progress_on_stderr
 from limner.core.errors import InputError
-from limner.core.progress import OnProgress
+from limner.core.progress import OnProgress, Progress
 from limner.core.verb import Request, Result, Verb
 from limner.verbs import VERBS
 
@@ -281,6 +284,94 @@ def test_a_closed_pipe_is_quiet() -> None:
     os.close(writer)
     assert done.stderr == ""
     assert done.returncode != 0
+
+
+REDIRECTIONS = {
+    "closed": (">&-", 0, ""),
+    "all closed": ("<&- >&- 2>&-", 0, ""),
+    "full": (">/dev/full", 2, "could not be written to standard output: No space left on device"),
+    "full for json": ("--json >/dev/full", 2, "could not be written to standard output"),
+    "full for errors": ("nonsense 2>/dev/full", 2, ""),
+    "closed for errors": ("nonsense 2>&-", 2, ""),
+    "cut short": ("| head -c 1 >/dev/null", 0, ""),
+}
+"""What a shell does to the streams of ``limner methods`` -> the exit code, and what stderr says."""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("name", REDIRECTIONS)
+def test_streams_that_cannot_be_written_are_quiet(name: str) -> None:
+    words, code, text = REDIRECTIONS[name]
+    done = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m limner methods {words}'], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert text in done.stderr
+    assert done.stderr.count("\n") == bool(text)
+
+
+def test_a_log_on_a_full_disk_does_not_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    with progress_on_stderr() as on_progress:
+        on_progress(Progress("training", note="a note"))
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["sample", LONG], "no run at xxx"),
+        (["sample", f"runs/{LONG}"], "no run at runs/xxx"),
+        (["report", LONG], "no run at xxx"),
+        (["evaluate", LONG, "--data", "digits"], "no run at xxx"),
+        (["runs", LONG], "the name is too long"),
+        (["runs", "rename", LONG, "x"], "no run at xxx"),
+        (["train", "--preset", f"{LONG}.yaml"], "the name is too long"),
+        (["train", "digits", "--preset", "vae", "--images", "16", "--name", LONG], "the name is too long"),
+        (["data", "check", LONG], "xxx"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_one_line(
+    words: list[str], hint: str, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = ask(*words, "--json")
+    assert code == 2, err
+    assert hint in only_object(out)["error"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="no /proc")
+def test_a_place_where_no_folder_can_be_made_is_one_line(ask: Ask) -> None:
+    code, out, _ = ask("train", "digits", "--preset", "vae", "--images", "16", "--out", "/proc/nope", "--json")
+    assert code == 2
+    assert "cannot write /proc/nope" in only_object(out)["error"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), 2, "cannot use a/b: there is no permission"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "xxx"), 2, "the name is too long"),
+        (OSError(errno.ELOOP, "Too many levels", "a"), 2, "links there lead in a circle"),
+        (OSError(errno.ENOSPC, "No space left on device", "a"), 2, "no space left while writing a"),
+        (OSError(errno.EIO, "Input/output error", "a"), 2, "the disk or its connection fails"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a"), 1, "a fault of limner's own"),
+        (OSError(errno.EACCES, "Permission denied"), 1, "a fault of limner's own"),
+    ],
+)
+def test_a_file_that_the_person_can_make_usable_is_2(error: OSError, code: int, words: str, ask: Ask) -> None:
+    """Whatever the place in limner where the system refused it."""
+    with probe(fail_with(error)):
+        result, out, _ = ask("probe", "--json")
+    assert result == code
+    assert words in only_object(out)["error"]
 
 
 def test_an_interrupt_of_the_process() -> None:

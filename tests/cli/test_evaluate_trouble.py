@@ -136,8 +136,8 @@ def test_python_s_words_for_what_is_missing() -> None:
 
 
 def test_pictures_are_a_path_or_can_be_gone_through() -> None:
-    with pytest.raises(InputError, match=r"a folder, an \.npz, an array, or an iterable of arrays, not int"):
-        evaluate(3, data="digits")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"a folder, an \.npz, an array, or an iterable of arrays, not float"):
+        evaluate(3.5, data="digits")  # type: ignore[arg-type]
 
 
 def test_labels_that_the_data_have_no_classes_for_are_left_aside(bad: Path, judge: Ask) -> None:

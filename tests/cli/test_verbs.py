@@ -39,7 +39,7 @@ NARROW = {
     "vae": ("method.width=8", "method.widest=16", "method.latent=8", "method.components=3"),
     "dcgan": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
 }
-MEASURED = frozenset({"seconds", "seconds_estimate", "images_per_second", "memory", "cached", "reused"})
+MEASURED = frozenset({"seconds", "seconds_estimate", "images_per_second", "memory", "cached", "reused", "last_use"})
 """Keys whose values are not those of the request alone: times, speeds, and whether something lay in the cache already."""
 VAE, GAN, PICTURES, STUDY, OUT = "$VAE", "$GAN", "$PICTURES", "$STUDY", "$OUT"
 """Stand in an example for two runs, a folder of pictures, a study with answers, and a folder for what the example makes."""
@@ -143,6 +143,13 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     ],
     "runs": [Example(f"{OUT}", (OUT,), {}, {"a": VAE, "b": GAN})],
     "runs prune": [Example(f"{OUT}", (), {"folder": OUT}, {"a": VAE})],
+    "runs delete": [Example(f"{OUT}/a {OUT}/b", ([f"{OUT}/a", f"{OUT}/b"],), {}, {"a": VAE, "b": GAN})],
+    "runs restore": [Example(f"{OUT}/a", ([f"{OUT}/a"],), {}, {".trash/20260101-000000/a": VAE})],
+    "runs rename": [Example(f"{OUT}/a b", (f"{OUT}/a", "b"), {}, {"a": VAE})],
+    "runs move": [Example(f"{OUT}/a {OUT}/old", (f"{OUT}/a",), {"folder": f"{OUT}/old"}, {"a": VAE})],
+    "runs note": [Example(f"{OUT}/a good", (f"{OUT}/a", "good"), {}, {"a": VAE})],
+    "cache": [Example("data", ("data",), {})],
+    "cache clear": [Example("temporary", (), {"kind": "temporary"})],
     "report": [Example(f"{OUT}/a", (f"{OUT}/a",), {}, {"a": VAE})],
 }
 
@@ -225,7 +232,7 @@ def comparable(value: Any, places: Mapping[str, str]) -> Any:
         return {key: comparable(one, places) for key, one in value.items() if key not in MEASURED}
     if isinstance(value, list):
         return [comparable(one, places) for one in value]
-    return value.replace(places[OUT], OUT) if isinstance(value, str) else value
+    return re.sub(r"\.trash/[\d-]+", ".trash/TIME", value.replace(places[OUT], OUT)) if isinstance(value, str) else value
 
 
 def test_every_verb_and_every_type_of_result_is_tried() -> None:
@@ -418,7 +425,10 @@ def is_text(annotation: Any) -> bool:
     return annotation is str or any(is_text(part) for part in get_args(annotation))
 
 
-PLAIN_TEXTS = {"background", "checkpoint", "label", "metrics", "name", "sampling", "size", "split", "tasks", "text"}
+PLAIN_TEXTS = {
+    *("background", "checkpoint", "fail_if", "label", "metrics", "name", "sampling", "size", "sort", "split", "tasks", "text"),
+    *("value_range", "where", "word"),
+}
 """Fields of requests whose texts name no file."""
 
 

@@ -140,6 +140,7 @@ def page_of_a_comparison(evil: Hostile, folder: Path) -> str:
             "seconds": 3.0,
             "path": evil(f"path of {name[-9:]}"),
             "metrics": scores("mmd"),
+            "settings": {"method.width": evil(f"setting of {name[-9:]}")},
         }
         for name in (one, other)
     ]

@@ -10,6 +10,7 @@ import pytest
 
 from contract.helpers import untrained
 from limner.core.config import DataSpec, unused_reason
+from limner.core.documents import parse_yaml
 from limner.core.errors import InputError
 from limner.core.progress import silent
 from limner.methods.gan.config import GanConfig
@@ -309,3 +310,49 @@ def test_a_batch_larger_than_the_population_is_no_draw_without_replacement(setti
         resolved("tc-vae", *settings)
     resolved("tc-vae", *settings, "batch.size=16")
     resolved("tc-vae", *settings, "method.total_correlation=weighted")
+
+
+@pytest.mark.parametrize("segments", ["null", "3", "[a]", "{a: 1}"])
+def test_segments_of_another_form_are_one_line(segments: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"segments: {segments}\n")
+    for read in (lambda: compose(str(path)), lambda: read_recipe(path)):
+        with pytest.raises(InputError, match=r"mine\.yaml: segments") as error:
+            read()
+        assert "\n" not in str(error.value)
+
+
+def test_stages_of_another_form_are_one_line(tmp_path: Path) -> None:
+    for stages in ("null", "3", "[a]", "[{share: 1}]"):
+        (tmp_path / "mine.yaml").write_text(f"stages: {stages}\n")
+        with pytest.raises(InputError, match="stage"):
+            compose(str(tmp_path / "mine.yaml"), ["stages.codec.method.width=8"])
+
+
+@pytest.mark.parametrize(
+    "setting", ["seed=2001-13-45", "seed=0x_", "seed=!!int abc", "seed=" + "9" * 5000, "seed=" + "[" * 1000]
+)
+def test_a_value_that_yaml_cannot_make_is_one_line(setting: str) -> None:
+    with pytest.raises(InputError) as error:
+        compose("vae", [setting])
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
+
+
+def test_a_date_is_a_name_and_a_huge_value_is_cut_short() -> None:
+    assert compose("vae", ["data.source=2001-01-01"]).data.source == "2001-01-01"
+    with pytest.raises(InputError) as error:
+        compose("vae", [f"method.kind={'x' * 100_000}"])
+    assert len(str(error.value)) < 1100
+
+
+def test_a_setting_changes_one_of_two_branches_that_an_alias_shares() -> None:
+    tree = parse_yaml("method: {generator: &net {width: 8}, discriminator: *net}", "here")
+    put_setting(tree, "method.generator.width=16")
+    assert tree == {"method": {"generator": {"width": 16}, "discriminator": {"width": 8}}}
+
+
+def test_settings_of_the_environment_without_an_end_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMNER_SETTINGS", "data.background='#ff0000")
+    with pytest.raises(InputError, match="LIMNER_SETTINGS cannot be read"):
+        compose("vae")

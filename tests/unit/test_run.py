@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import filelock
@@ -17,7 +18,7 @@ import torch
 from limner.core import files, process
 from limner.core.errors import InputError
 from limner.recipes.settings import compose
-from limner.runs.checkpoint import load_weights
+from limner.runs.checkpoint import TrainState, load_weights
 from limner.runs.listing import list_runs, prune
 from limner.runs.run import Run
 
@@ -67,7 +68,7 @@ def test_checkpoints_last_best_and_by_number(run: Run) -> None:
         run.append_score({"images": images, "frechet": frechet})
     assert run.best() == 300, "the best of those that are still there"
     assert run.checkpoint("best").tensors("ema")["w"].unique().tolist() == [300.0]
-    assert run.checkpoint("200").state() == {"images": 200}
+    assert run.checkpoint("200").state() == asdict(TrainState(images=200))
     for wrong in ("400", "newest", "-1"):
         with pytest.raises(InputError, match="there are: last, best, 200, 300, 1000"):
             run.checkpoint(wrong)
@@ -229,7 +230,9 @@ def test_prune_of_a_folder_leaves_a_run_in_training_alone(run: Run) -> None:
     for images in (10, 20, 30):
         save(run, images)
     with run.locked():
-        assert prune(run.path.parent) == {"runs": [str(run.path)], "removed": []}
+        result = prune(run.path.parent)
+        assert (result["runs"], result["removed"]) == ([str(run.path)], [])
+        assert [(one["run"], "being trained" in one["reason"]) for one in result["skipped"]] == [(str(run.path), True)]
     assert len(prune(run.path.parent)["removed"]) == 2
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import typer
 
 from limner.cli.command import help_text, make_command
-from limner.cli.door import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER_ERROR, exit_with_error
+from limner.cli.door import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER_ERROR, discard_output, exit_with_error
 from limner.core.errors import InputError, nearest_name
+from limner.core.invocation import COMMAND_WORDS
 from limner.core.synonyms import purpose_of, same_meaning, setting_for
 from limner.core.table import PackageWarning
 from limner.core.verb import option_name, positional
@@ -109,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     `arguments` are the words of the command without the name of the program; None: those of this process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files that are not UTF-8 are shown as escapes, as on stderr
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -117,9 +119,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has closed its end, as in `limner runs | head`. Without this, Python would print an error as it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output(sys.stdout)
+        discard_output(sys.stderr)
         return EXIT_FAILED
+    except OSError as error:  # of writing to stdout: all else was handled by the door
+        discard_output(sys.stdout)
+        print(f"limner: nothing can be written to standard output: {error.strerror}", file=sys.stderr, flush=True)
+        return EXIT_USER_ERROR
     return code
+
+
+def _open_closed_streams() -> None:
+    """Opens the null device for each standard stream that the caller has closed, as ``limner methods >&-`` does.
+
+    Python has None in their place, and the next file that is opened would get the number that libraries print to.
+    """
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115  # as long as the process lives
 
 
 @contextmanager
@@ -139,6 +160,7 @@ def _warnings_in_one_line() -> Iterator[None]:
 
 def _run(words: list[str]) -> int:
     as_json = "--json" in words
+    command = COMMAND_WORDS.set(tuple(words))
     words = _join_name(words)
     try:
         try:
@@ -151,6 +173,8 @@ def _run(words: list[str]) -> int:
             exit_with_error("interrupted", code=EXIT_INTERRUPTED, as_json=as_json)
     except typer.Exit as end:
         return end.exit_code
+    finally:
+        COMMAND_WORDS.reset(command)
     return code if isinstance(code, int) else 0
 
 

@@ -7,20 +7,20 @@ With ``--json``, stdout holds exactly one JSON object, which is ``{"error": ...}
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import typer
 
 from limner.core.errors import InputError
+from limner.core.files import describe_os_error
 from limner.core.verb import Result, Verb
 
 EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
@@ -72,7 +72,10 @@ def exit_with_error(message: str, *, code: int, as_json: bool) -> NoReturn:
     from limner.core.address import public_text
 
     line = public_text(" ".join(message.split()))
-    print(f"limner: {line}", file=sys.stderr, flush=True)
+    try:
+        print(f"limner: {line}", file=sys.stderr, flush=True)
+    except OSError:  # a closed pipe or a full disk: the exit code says that something is wrong
+        discard_output(sys.stderr)
     if as_json and _owns_stdout():
         print_json({"error": line})
     raise typer.Exit(code)
@@ -89,7 +92,9 @@ def log_traceback(error: BaseException, run: Path | None) -> Path | None:
             return Path(note.removeprefix("log: "))
     from limner.core.address import public_text, public_word
     from limner.core.files import cache_folder
+    from limner.core.invocation import COMMAND_WORDS
 
+    words = COMMAND_WORDS.get() or sys.argv[1:]
     folder = None if run is None else _find_run(run)
     if folder is not None:
         path = folder / "log.txt"
@@ -98,19 +103,21 @@ def log_traceback(error: BaseException, run: Path | None) -> Path | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8", errors="backslashreplace") as handle:
-            handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} limner {' '.join(map(public_word, sys.argv[1:]))}\n")
-            handle.write(public_text("".join(traceback.format_exception(error)), *sys.argv[1:]))
+            handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} limner {' '.join(map(public_word, words))}\n")
+            handle.write(public_text("".join(traceback.format_exception(error)), *words))
     except OSError:
         return None
     return path
 
 
 def _find_run(run: Path) -> Path | None:
-    """The folder of the run that `run` names, perhaps by its beginning (``runs/0007``); None where that is not exactly one."""
-    if (run / "recipe.yaml").is_file():
-        return run
-    recipes = list(run.parent.glob(f"{glob.escape(run.name)}*/recipe.yaml")) if run.name else []
-    return recipes[0].parent if len(recipes) == 1 else None
+    """The folder of the run that `run` names in any way; None where there is no such run, and for pictures of that name."""
+    from limner.runs.lookup import find_run, is_run
+
+    try:
+        return None if os.path.exists(run) and not is_run(run) else find_run(run)
+    except (InputError, OSError):
+        return None
 
 
 def _failure(error: Exception, run: Path | None) -> str:
@@ -137,16 +144,36 @@ def answer_verb(verb: Verb, values: Mapping[str, Any], *, as_json: bool) -> NoRe
             with progress_on_stderr() as on_progress:
                 result = verb.run(request, on_progress)
         if _owns_stdout():
-            if as_json:
-                print_json(result)
-            else:
-                from limner.cli.show.choice import show
-
-                show(result)
+            _print_result(result, as_json)
     if verb.after is not None:
         with _errors_as_exit_codes(False, run):  # the one object is printed already
             verb.after(result)
     raise typer.Exit(result.exit_code)
+
+
+def _print_result(result: Result, as_json: bool) -> None:
+    """Prints `result` on stdout. Errors: `InputError` where stdout is a file on a full disk; `BrokenPipeError`."""
+    try:
+        if as_json:
+            print_json(result)
+        else:
+            from limner.cli.show.choice import show
+
+            show(result)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output(sys.stdout)
+        raise InputError(
+            f"the result could not be written to standard output: {error.strerror}; what was made stays"
+        ) from error
+
+
+def discard_output(stream: TextIO) -> None:
+    """Leads what is still to be written to `stream` nowhere, since Python would fail to write it once more as it ends."""
+    with suppress(OSError, ValueError):  # no file behind the stream, as in a test or a notebook
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -157,9 +184,14 @@ def _errors_as_exit_codes(as_json: bool, run: Path | None) -> Iterator[None]:
     except InputError as error:
         exit_with_error(str(error), code=EXIT_USER_ERROR, as_json=as_json)
     except KeyboardInterrupt:
-        saved = f"; what {run} had saved is whole" if run is not None and run.is_dir() else ""
+        folder = None if run is None else _find_run(run)
+        saved = "" if folder is None else f"; what {folder} had saved is whole"
         exit_with_error(f"interrupted{saved}", code=EXIT_INTERRUPTED, as_json=as_json)
     except (typer.Exit, typer.TyperException, BrokenPipeError):
         raise
+    except OSError as error:  # a file or folder that the person can make usable
+        line = describe_os_error(error)
+        message, code = (_failure(error, run), EXIT_FAILED) if line is None else (line, EXIT_USER_ERROR)
+        exit_with_error(message, code=code, as_json=as_json)
     except Exception as error:  # the one place where any fault becomes one line and a log
         exit_with_error(_failure(error, run), code=EXIT_FAILED, as_json=as_json)

@@ -57,7 +57,12 @@ class _Lines:
         self.what, self.note, self.last_time = event.what, event.note, now
         done = f" {event.done:,} of {event.total:,}" if event.total else (f" {event.done:,}" if event.done else "")
         text = details(event)
-        print(f"{event.what}{done}" + (f" · {text}" if text else ""), file=sys.stderr, flush=True)
+        try:
+            print(f"{event.what}{done}" + (f" · {text}" if text else ""), file=sys.stderr, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError:  # a log on a full disk: the work itself goes on
+            return
 
 
 class _Bars:

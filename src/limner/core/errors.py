@@ -14,10 +14,10 @@ from limner.core.synonyms import same_meaning
 
 _MODULES: Mapping[str, str] = {"scikit-learn": "sklearn"}
 """Distribution -> the module that it installs, where their names differ."""
-
-
 MAX_REPR_LENGTH = 80
 """The largest number of characters of a value that a message repeats."""
+MAX_WORD_LENGTH = 200
+"""Characters of a word for which a similar one is looked for."""
 
 
 class InputError(Exception):
@@ -47,6 +47,8 @@ def nearest_name(word: str, candidates: Iterable[str]) -> str | None:
 
 def _most_similar(word: str, names: Sequence[str]) -> str | None:
     """The name with the most similar letters; None where none is similar."""
+    if len(word) > MAX_WORD_LENGTH:  # no name, and comparing it would take long
+        return None
     prefix, dot, last = word.rpartition(".")
     if dot:
         siblings = [name.removeprefix(f"{prefix}.") for name in names if name.startswith(f"{prefix}.")]

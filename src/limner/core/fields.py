@@ -66,7 +66,7 @@ class Cli:
     """The name of the option; "": it follows from the name of the field."""
 
 
-RUN_HELP = "Folder of the run, or the beginning of its name, such as runs/0007."
+RUN_HELP = "The run: its number, its name, the beginning of it, or its folder, such as 7, flowers or runs/0007."
 SOURCE_HELP = "Pictures: a name from 'limner data list', a folder, an archive, a file of a data set, or an address."
 CHECKPOINT_HELP = "Which checkpoint of the run to use; N is a number of images."
 LABEL_HELP = "Class of the pictures, by name; for models that were trained with classes."
@@ -88,8 +88,17 @@ class PathKind:
     use: PathUse
 
 
+def _number_text(value: object) -> object:
+    """A whole number as text, since Python code may name a run by its number; anything else unchanged."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _path_text(value: object) -> object:
-    """A path as text; anything else, such as an array, unchanged. Errors: `InputError` for empty text, which names no place."""
+    """A path or the number of a run as text; anything else, such as an array, unchanged.
+
+    Errors: `InputError` for empty text, which names no place.
+    """
+    value = _number_text(value)
     if isinstance(value, str) and not value.strip():
         raise InputError("an empty text names no pictures; give a path, a name or an address (. is this folder)")
     return str(value) if isinstance(value, Path) else value
@@ -99,8 +108,8 @@ def _path_schema(use: PathUse) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "format": use})
 
 
-RunPath = Annotated[Path, PathKind("run"), _path_schema("run")]
-"""The folder of a run, or the beginning of its name where only one run begins so."""
+RunPath = Annotated[Path, PathKind("run"), BeforeValidator(_number_text), _path_schema("run")]
+"""A run, by its number, its name, the beginning of it, or its folder (`limner.runs.lookup`)."""
 Source = Annotated[Any, PathKind("source"), BeforeValidator(_path_text), _path_schema("source")]
 """A data set's name, a folder, an archive, a file or an address; from Python also pictures in memory."""
 RunsFolder = Annotated[Path, PathKind("runs"), _path_schema("runs")]

@@ -15,31 +15,50 @@ import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from limner.core import process
 from limner.core.errors import InputError
 
-_PATH_CONFLICT_ERRORS = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHECKSUM = "checksum"
+_PERMISSION_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS)
+_REASONS: Mapping[int, str] = {
+    **dict.fromkeys(_PERMISSION_ERRORS, "there is no permission; change its permissions, or choose another place"),
+    errno.ENAMETOOLONG: "the name is too long; choose another",
+    errno.ELOOP: "links there lead in a circle; remove one of them",
+    errno.EIO: "the disk or its connection fails; check it",
+}
+"""Number of an operating system's error about a file -> what is wrong, and how to mend it."""
+
+
+def describe_os_error(error: OSError) -> str | None:
+    """One line about a file that cannot be used, for errors that a person can mend; None for all others.
+
+    A missing file is among the others: limner checks for what a person names, so it would be a fault of its own.
+    """
+    if error.errno in _DISK_FULL_ERRORS:
+        where = f" while writing {error.filename}" if error.filename is not None else ""
+        return f"no space left{where}; free some space, then run the same command again"
+    reason = _REASONS.get(error.errno or 0)
+    return None if reason is None or error.filename is None else f"cannot use {error.filename}: {reason}"
 
 
 @contextmanager
 def os_errors_as_input_errors(path: Path) -> Iterator[None]:
-    """A context in which an `OSError` about `path` (full disk, no permission, …) becomes an `InputError` of one line."""
+    """A context in which an `OSError` of writing `path` (full disk, no permission, …) becomes an `InputError` of one line."""
     try:
         yield
     except OSError as error:
         if error.errno in _DISK_FULL_ERRORS:
             raise InputError(f"no space left while writing {path}; free some space, then run the same command again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in _PERMISSION_ERRORS:
             raise InputError(f"no permission to write {path}; choose another folder or change its permissions") from error
-        if error.errno == errno.ENAMETOOLONG:
-            raise InputError(f"cannot write {path}: the name is too long; choose another") from error
-        if error.errno in _PATH_CONFLICT_ERRORS:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise InputError(f"cannot write {path}: {_REASONS[error.errno]}") from error
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
             raise InputError(
                 f"cannot write {path}: a file stands where a folder should, or the reverse; choose another name"
             ) from error
@@ -81,6 +100,18 @@ def read_regular_file(path: Path) -> bytes:
     """The content of a regular file. Errors: `OSError`, also for a pipe, a socket, a device or a folder."""
     check_regular(path)
     return path.read_bytes()
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, where they are not there yet.
+
+    Errors: `InputError` where the disk is full, there is no permission, or no folder can be made there, as in ``/proc``.
+    """
+    with os_errors_as_input_errors(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:
+            raise InputError(f"cannot write {path}: no folder can be made there; choose another") from error
 
 
 def check_writable(folder: Path) -> None:
@@ -132,7 +163,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.tmp")
     with os_errors_as_input_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             yield temporary
             sync(temporary)
@@ -149,7 +180,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     error, all its files on disk. Errors: as `atomic`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.tmp")
     with os_errors_as_input_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
@@ -204,6 +235,18 @@ def sha256(path: Path) -> str:
     """SHA-256 of the file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def folder_size(path: Path) -> int:
+    """Bytes of the file `path`, or of all files in that folder; 0 where there is none. Links are not followed."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size if os.path.lexists(path) else 0
+    size = 0
+    for parent, _, names in os.walk(path):
+        for name in names:
+            with suppress(OSError):  # removed in the meantime
+                size += os.lstat(os.path.join(parent, name)).st_size
+    return size
 
 
 def slug(text: str, ascii_only: bool = False) -> str:

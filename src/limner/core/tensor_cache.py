@@ -17,6 +17,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from limner.core.digest import digest
+from limner.core.documents import parse_json
 from limner.core.errors import InputError
 from limner.core.files import atomic
 
@@ -47,7 +48,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any] | None:
         # views of the mapped file, so that this process would crash if the file were truncated later.
         content = path.read_bytes()
         length = int.from_bytes(content[:8], "little")
-        metadata = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
+        metadata = parse_json(parse_json(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
         tensors, about = load(content), metadata["about"]
         # Older files have a checksum without their name.
         is_intact = any(digest(tensors, part) == metadata["digest"] for part in ([_name(path), about], about))

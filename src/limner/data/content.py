@@ -9,7 +9,6 @@ state hold equal bytes. Windows has no such time: there every byte is read each 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import stat
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from limner.core import process
+from limner.core.documents import parse_json
 from limner.core.errors import InputError
 from limner.core.files import cache_folder, sha256, write_json
 from limner.core.progress import OnProgress, Progress, silent
@@ -105,7 +105,7 @@ def _state(paths: Sequence[str]) -> _State:
 def _read_record(path: Path) -> tuple[str, str] | None:
     """The state and the digest that were remembered; None where there are none, or the file is damaged."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
         state, digest = record["state"], record["digest"]
     except (OSError, ValueError, LookupError, TypeError):
         return None

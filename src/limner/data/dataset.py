@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 import tokenize
 import zipfile
@@ -17,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from limner.core.cache import hold
+from limner.core.documents import parse_json
 from limner.core.errors import InputError, nearest
 from limner.core.files import checksum_fits, sha256
 from limner.core.text import longest_caption
@@ -105,6 +106,10 @@ class Dataset:
     fingerprint: str
     manifest: Mapping[str, Any]
     given_images: Images | None = None
+
+    def __post_init__(self) -> None:
+        """A set in the cache is in use as long as its pictures are."""
+        hold(self.path, self.images)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -203,7 +208,7 @@ def caption_count(captions: Sequence[str] | None) -> int:
 def _manifest(path: Path) -> dict[str, Any] | None:
     """The manifest, or None where there is none of ours. Errors: `InputError` as `is_prepared` has them."""
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        manifest = parse_json((path / "manifest.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -243,7 +248,7 @@ def _read_folder(path: Path, manifest: dict[str, Any]) -> Dataset:
     """The set in the folder `path`, its pictures not read yet. Errors: one of `_DAMAGE`."""
     images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
     labels = np.load(path / "labels.npy", allow_pickle=False) if manifest["classes"] else None
-    captions = tuple(json.loads((path / "captions.json").read_text(encoding="utf-8"))) if manifest["captions"] else None
+    captions = tuple(parse_json((path / "captions.json").read_text(encoding="utf-8"))) if manifest["captions"] else None
     given_shape = manifest.get("given_shape")
     given_array = np.load(path / "given.npy", mmap_mode="r", allow_pickle=False) if given_shape else None
     dataset = Dataset(

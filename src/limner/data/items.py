@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limner.core.errors import InputError
-from limner.core.files import cache_folder, os_errors_as_input_errors, read_regular_file, slug
+from limner.core.files import cache_folder, make_folder, os_errors_as_input_errors, read_regular_file, slug
 from limner.core.progress import OnProgress, Progress, silent
 from limner.data.labels import labels_of, plain_label
 from limner.data.listing import Entry, Fault, Files, Listing, Payload
@@ -187,7 +187,7 @@ def copy_items(source: ItemSource, on_progress: OnProgress) -> ItemCopy:
     """Asks for every item once. A picture that cannot be read is set aside later, with the reason."""
     base = cache_folder() / "spool"
     with os_errors_as_input_errors(base):
-        base.mkdir(parents=True, exist_ok=True)
+        make_folder(base)
         file = tempfile.TemporaryFile(dir=base)  # noqa: SIM115  # it goes when the tree does
     tree = SpooledTree(Path(source.name), file)
     labels: list[int | str | None] = []

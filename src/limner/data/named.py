@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from limner.core.cache import hold
 from limner.core.download import DownloadError, download
 from limner.core.errors import InputError
 from limner.core.files import cache_folder
@@ -123,7 +124,10 @@ PUBLISHED_SETS: Mapping[str, PublishedSet] = {
 
 def locate(name: str) -> Path | None:
     """The folder of ``LIMNER_DATA``, or of earlier downloads, with the files of `name`; None where there is none."""
-    return next((folder for folder in _candidates(name) if _complete(name, folder)), None)
+    folder = next((folder for folder in _candidates(name) if _complete(name, folder)), None)
+    if folder is not None:
+        hold(folder)
+    return folder
 
 
 def content_of(name: str) -> str:

@@ -23,7 +23,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from limner.core.errors import InputError
-from limner.core.files import cache_folder, check_regular, os_errors_as_input_errors
+from limner.core.files import cache_folder, check_regular, make_folder, os_errors_as_input_errors
 from limner.core.progress import OnProgress, silent
 from limner.data.content import content_digest
 from limner.data.labels import labels_of
@@ -166,7 +166,7 @@ def _map_copy(member: IO[bytes], shape: tuple[int, ...], order: Order) -> Pixels
     base = cache_folder() / "spool"
     with ExitStack() as stack:
         with os_errors_as_input_errors(base):
-            base.mkdir(parents=True, exist_ok=True)
+            make_folder(base)
             copy = stack.enter_context(tempfile.TemporaryFile(dir=base))
         while piece := member.read(_BYTES):  # damage in the archive is not the spool's fault
             with os_errors_as_input_errors(base):

@@ -12,7 +12,7 @@ from typing import Any
 
 from limner.core.address import is_address
 from limner.core.errors import InputError
-from limner.core.files import cache_folder, os_errors_as_input_errors
+from limner.core.files import cache_folder, make_folder, os_errors_as_input_errors
 from limner.core.progress import OnProgress, silent
 from limner.data.dataset import SCHEMA, SCHEMA_VERSION, Dataset, is_prepared, open_dataset
 from limner.data.options import DataOptions
@@ -113,7 +113,7 @@ def prepare_source(
     shaping = choose_shaping(listing, options)
     base = cache_folder() / "data" if out is None else Path(out).expanduser().parent
     with os_errors_as_input_errors(base):
-        base.mkdir(parents=True, exist_ok=True)
+        make_folder(base)
         with tempfile.TemporaryDirectory(prefix=".unsorted-", dir=base) as scratch:
             # Pixels are stored as they are read. Only then are their duplicates known, and with them the order of the rows.
             with Store(Path(scratch) / "pixels", (len(listing), *shaping.size, shaping.channels)) as store:

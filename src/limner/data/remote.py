@@ -9,7 +9,6 @@ file, for http has no folders; through `fsspec` it may be a folder as well. What
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
 from limner.core.address import public_address, public_text
+from limner.core.documents import parse_json
 from limner.core.download import DownloadError, NoAnswerError, content_length, download, fetch_headers
 from limner.core.errors import InputError, nearest
 from limner.core.files import atomic_folder, cache_folder, os_errors_as_input_errors, write_json
@@ -161,7 +161,7 @@ def _is_intact(address: str, folder: Path) -> bool:
     """Whether the copy in `folder` holds what was copied; also where it is not the newest one, or an older limner made it, so
     that nobody knows."""
     try:
-        record = json.loads(_record(address).read_text(encoding="utf-8"))
+        record = parse_json(_record(address).read_text(encoding="utf-8"))
         is_known = record["state"] == folder.name
         return not is_known or record["content"] == _content(folder)
     except (OSError, ValueError, LookupError, TypeError):
@@ -171,7 +171,7 @@ def _is_intact(address: str, folder: Path) -> bool:
 def earlier_files(address: str) -> list[RemoteFile] | None:
     """What the newest copy of `address` is a copy of; None where there is no copy in the cache."""
     try:
-        record = json.loads(_record(address).read_text(encoding="utf-8"))
+        record = parse_json(_record(address).read_text(encoding="utf-8"))
         files = [RemoteFile(name, "", size, version) for name, size, version in record["files"]]
     except (OSError, ValueError, LookupError, TypeError):
         return None

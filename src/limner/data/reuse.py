@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from limner.core.address import public_address
+from limner.core.documents import parse_json
 from limner.core.errors import InputError
 from limner.core.files import cache_folder
 from limner.core.progress import OnProgress, Progress, silent
@@ -109,7 +110,7 @@ def find_same(source: str, name: str, options: DataOptions, fingerprint: str) ->
     requested = options.values()
     for folder in sorted((cache_folder() / "data").glob(f"{name}-*")):
         try:
-            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            manifest = parse_json((folder / "manifest.json").read_text(encoding="utf-8"))
             if manifest["fingerprint"] != fingerprint or public_address(manifest["source"]) != source:
                 continue
             dataset = open_dataset(folder)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from limner.core.address import is_address, public_address
+from limner.core.cache import hold
 from limner.core.errors import InputError, nearest
 from limner.core.files import check_regular, read_errors_as_input_errors
 from limner.core.progress import OnProgress, Progress, silent
@@ -258,6 +259,7 @@ class RemoteSource(DataSource):
     def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
         files = self._files(on_progress)
         copy = remote.fetch(self._place, self.address, files, on_progress)
+        hold(copy.parent)
         listing = find_source(copy).listing(options, on_progress)
         outside = [Rejected(printable(one.name), "its path leads out of the folder") for one in files if escapes(one.name)]
         return replace(listing, rejected=(*outside, *listing.rejected))

@@ -50,7 +50,8 @@ class CompareResult(Result):
     picture_field: ClassVar[str | None] = "sheet"
 
     table: list[dict[str, Any]]
-    """A row for each: `name`, `path`, `preset`, `images`, `seed`, `seconds`, `metrics`, `report`, whether it was `reused`."""
+    """A row for each: `name`, `path`, `preset`, `images`, `seed`, `seconds`, `metrics`, `report`, whether it was `reused`, and
+    `settings`: those in which the runs differ."""
     differences: list[dict[str, Any]]
     """For each score and pair: the difference with its 95 % interval, `p` after Holm's correction, and `claim`:
     which is better, or None."""

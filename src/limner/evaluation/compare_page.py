@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from limner.core.documents import finite_number
 from limner.core.images import grid, side_by_side, to_pillow
 from limner.evaluation.report_page import display_name, meaning
 from limner.metrics.scores import METRICS
 from limner.metrics.stats.intervals import NO_DIFFERENCE
 from limner.pages.charts import Curve, interval_chart, line_chart
 from limner.pages.html import PageTable, Tile, make_figure, render
-from limner.pages.numbers import finite_number, format_count, format_number
+from limner.pages.numbers import format_count, format_number
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -68,6 +69,7 @@ def render_comparison(answer: Row, grids: Mapping[str, Pixels], scores: Mapping[
         "group_claims": sentences(answer["group_differences"], features) if groups else [],
         "group_means": _group_means(groups, features),
         "runs": _runs(answer["table"]),
+        "settings": _settings(answer["table"]),
         "scores": _scores(answer["table"], features),
         "intervals": _intervals(answer["table"], features),
         "curves": _curves(scores),
@@ -126,6 +128,18 @@ def _runs(rows: Sequence[Row]) -> PageTable:
         for row in rows
     ]
     return PageTable(["", "preset", "images seen", "seed", "training", "path"], cells)
+
+
+def setting_rows(rows: Sequence[Row]) -> list[list[Any]]:
+    """A line for each setting in which the runs differ: its key, and its value in each run, None where it has none."""
+    keys = dict.fromkeys(key for row in rows for key in row["settings"])
+    return [[key, *(row["settings"].get(key) for row in rows)] for key in keys]
+
+
+def _settings(rows: Sequence[Row]) -> PageTable | None:
+    """The table of those settings; None where there are none."""
+    lines = [["" if cell is None else str(cell) for cell in line] for line in setting_rows(rows)]
+    return PageTable(["setting", *(row["name"] for row in rows)], lines) if lines else None
 
 
 def _scores(rows: Sequence[Row], features: str | None) -> PageTable:

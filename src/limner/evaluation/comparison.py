@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core import parallel
+from limner.core.documents import read_json
 from limner.core.errors import InputError, require
 from limner.core.files import checksum_fits, write_text
 from limner.core.images import save_sheet
@@ -41,6 +41,7 @@ from limner.metrics.features.pixels import take
 from limner.metrics.measure import DISENTANGLEMENT, metrics_of
 from limner.metrics.metric import LatentMetric, SampleMetric
 from limner.metrics.scores import METRICS, METRICS_VERSION
+from limner.runs.listing import differing_settings, flat_settings
 
 SHEET_SEED_COUNT = 36
 """Seeds whose samples stand side by side on the sheet and on the page."""
@@ -79,7 +80,7 @@ def compare_pictures(request: CompareRequest, on_progress: OnProgress) -> Compar
                 "other real pictures may move differences by more than other samples do"
             )
         answer: dict[str, Any] = {
-            "table": [_row(contender) for contender in contenders],
+            "table": _rows(contenders),
             "differences": compare_pairs(contenders),
             "groups": recipe_groups,
             "group_differences": compare_groups(recipe_groups),
@@ -194,7 +195,7 @@ def _read_report(path: Path, requirements: dict[str, Any], names: Sequence[str],
     be measured then cannot be measured now.
     """
     try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report = read_json(path)
         if not checksum_fits(report):
             return None
         versions = report.get("metric_versions", {})
@@ -213,9 +214,22 @@ def _read_report(path: Path, requirements: dict[str, Any], names: Sequence[str],
         if any(facts[key] != value for key, value in requirements.items()) or not set(names) <= set(available):
             return None
         report["metrics"] = {name: score for name, score in report["metrics"].items() if name in names}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (InputError, KeyError, TypeError, AttributeError):
         return None
     return report
+
+
+def _rows(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
+    """The rows of the result's table, each with the values of the settings in which the runs differ."""
+    settings = [
+        {} if contender.model is None else flat_settings(contender.model.recipe.model_dump(mode="json"))
+        for contender in contenders
+    ]
+    names = differing_settings(settings)
+    return [
+        _row(contender) | {"settings": {name: own[name] for name in names if name in own}}
+        for contender, own in zip(contenders, settings, strict=True)
+    ]
 
 
 def _row(contender: Contender) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Each becomes an `EvaluationInput`, so that the code that computes scores does no
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,8 +35,8 @@ from limner.data.sources import is_data_set
 from limner.evaluation.sample_labels import labels_in_samples
 from limner.evaluation.spool import on_disk
 from limner.metrics.features.pixels import ImageSubset, Source, format_shape, take
+from limner.runs.lookup import is_run
 from limner.runs.model import Loaded, load
-from limner.runs.run import Run
 
 MIN_REFERENCE_IMAGES = 10
 """A held-out split with fewer pictures is too small to compare anything with."""
@@ -103,23 +104,20 @@ class EvaluationInput:
 
 
 def model_or_none(path: str | Path, checkpoint: str = "last") -> Loaded | None:
-    """The model of the run at `path`; None where a folder of pictures or a file of a data set, such as an .npz, is there.
+    """The model of the run that `path` names; None where a folder of pictures or a file of a data set is there.
 
-    Errors: `InputError` where it is none of these, or the run has no such checkpoint.
+    What exists at `path` comes first: a folder of pictures called ``0007`` is no name of a run. Errors: `InputError` where it
+    is none of these, or the run has no such checkpoint.
     """
     path = Path(path).expanduser()
     if is_array_file(path):
         return None
-    try:
-        run = Run.open(path)
-    except InputError:
-        if path.is_dir() or (path.is_file() and is_data_set(path.absolute())):
-            return None
-        if path.is_file():
-            allowed = "a run, a folder of pictures or a file with many, such as .npz or .zip"
-            raise InputError(f"{path} is a file; what can be judged is {allowed}") from None
-        raise
-    return load(run.path, checkpoint)
+    if is_run(path) or not os.path.exists(path):
+        return load(path, checkpoint)
+    if os.path.isfile(path) and not is_data_set(path.absolute()):
+        allowed = "a run, a folder of pictures or a file with many, such as .npz or .zip"
+        raise InputError(f"{path} is a file; what can be judged is {allowed}")
+    return None
 
 
 def held_out_split(dataset: Dataset) -> str:

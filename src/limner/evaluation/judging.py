@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from limner.core import parallel
 from limner.core.capabilities import Autoencoder, LikelihoodBound
+from limner.core.documents import read_json
 from limner.core.errors import InputError, require
 from limner.core.files import check_writable, with_checksum, write_json, write_text
 from limner.core.images import grid, save_sheet
@@ -330,10 +330,10 @@ def _move_other_report(out: Path, file_name: str, report: dict[str, Any]) -> Non
     A report of the same subject is left where it is, and then replaced.
     """
     try:
-        old = json.loads((out / f"{file_name}.json").read_text(encoding="utf-8"))
+        old = read_json(out / f"{file_name}.json")
         if _subject(old) == _subject(report):
             return
-    except (OSError, ValueError, AttributeError):  # there is no report, or none that can be read
+    except (InputError, LookupError, TypeError, AttributeError):  # there is no report, or none that can be read
         return
     number = next(n for n in itertools.count(1) if not (out / f"{file_name}-{n}.json").exists())
     old |= {"report": str(out / f"{file_name}-{number}.json"), "page": str(out / f"{file_name}-{number}.html")}

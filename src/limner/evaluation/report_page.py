@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from limner.core.documents import finite_number
 from limner.core.images import grid
 from limner.evaluation.sample_scores import SampleScores
 from limner.metrics.distribution.coverage import PRECISION_K, radii
@@ -19,7 +20,7 @@ from limner.metrics.memorisation.memorisation import contact_sheet, memorisation
 from limner.metrics.scores import METRICS
 from limner.pages.charts import Curve, line_chart, scatter_chart, share_chart
 from limner.pages.html import Figure, PageTable, Tile, make_figure, render
-from limner.pages.numbers import finite_number, format_count, format_number
+from limner.pages.numbers import format_count, format_number
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core.errors import InputError
-from limner.core.files import cache_folder, os_errors_as_input_errors
+from limner.core.files import cache_folder, make_folder, os_errors_as_input_errors
 from limner.data.npz import Pixels, require_images
 from limner.metrics.features.pixels import format_shape
 
@@ -68,7 +68,7 @@ def on_disk(pieces: Iterable[Pixels], count: int | None, shape: tuple[int, ...])
     base, total = cache_folder() / "spool", 0
     with ExitStack() as stack:
         with os_errors_as_input_errors(base):
-            base.mkdir(parents=True, exist_ok=True)
+            make_folder(base)
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base))) / "images"
             path.touch()
         for piece in pieces:  # an OSError of `pieces` itself is not about `base`, so it passes through as it is

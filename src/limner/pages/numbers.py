@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-
-def finite_number(value: Any) -> float | None:
-    """`value` as a float where it is a finite number, else None. True and False are not numbers here."""
-    is_finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_finite else None
+from limner.core.documents import finite_number
 
 
 def format_count(value: float | None) -> str:

@@ -21,9 +21,13 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from limner.core.config import MethodConfig
+from limner.core.documents import MissingFileError, parse_yaml, read_yaml
 from limner.core.errors import InputError, nearest, short_repr
 from limner.recipes.recipe import Recipe, Stage
 from limner.recipes.registry import METHODS, PRESETS
+
+MAX_MESSAGE = 1000
+"""Characters of a message about a recipe, which may quote a value of any length."""
 
 
 def parse_recipe(tree: Mapping[str, Any], where: str) -> Recipe:
@@ -34,7 +38,7 @@ def parse_recipe(tree: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(dict(tree))
     except ValidationError as error:
-        raise InputError(f"{where}: {_one_line(error)}") from error
+        raise InputError(f"{where}: {_one_line(error)[:MAX_MESSAGE]}") from error
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -44,22 +48,29 @@ def read_recipe(path: Path) -> Recipe:
 
 def _yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Errors: `InputError` where there is no such file, or no mapping in it."""
-    import yaml
-
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        tree = read_yaml(path)
+    except MissingFileError as error:
         raise InputError(f"no recipe at {path}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not readable as YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"{path} is not a recipe: it holds no keys")
+    return _mapping(tree, f"{path} is not a recipe: it holds no keys")
+
+
+def _mapping(tree: Any, message: str) -> dict[str, Any]:
+    """`tree`, where it is a mapping whose keys are texts. Errors: `InputError` with `message` for anything else."""
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        raise InputError(message)
     return tree
 
 
 def all_settings(settings: Sequence[str]) -> list[str]:
-    """The settings of the environment variable LIMNER_SETTINGS, then `settings`, which take precedence."""
-    return [*shlex.split(os.environ.get("LIMNER_SETTINGS", "")), *settings]
+    """The settings of the environment variable LIMNER_SETTINGS, then `settings`, which take precedence.
+
+    Errors: `InputError` where a quotation in the variable has no end.
+    """
+    try:
+        return [*shlex.split(os.environ.get("LIMNER_SETTINGS", "")), *settings]
+    except ValueError as error:
+        raise InputError(f"LIMNER_SETTINGS cannot be read ({error}); mend its quotation marks") from error
 
 
 def compose(
@@ -88,10 +99,11 @@ def preset_tree(preset: str) -> dict[str, Any]:
     """The settings of a preset or of a recipe file, as plain data. Errors: `InputError` for an unknown preset or bad YAML."""
     if preset.endswith((".yaml", ".yml")):
         tree = {"preset": Path(preset).stem, **_yaml(Path(preset))}
-        for segment in tree.pop("segments", ()):  # of a run that was resumed with a new budget, the new budget is used
+        for segment in _list_of_mappings(tree, "segments", preset):
             budget = {key: segment.get(key) for key in ("images", "minutes")}
-            if any(budget.values()):
+            if any(budget.values()):  # of a run that was resumed with a new budget, the new budget is used
                 tree["budget"] = budget
+        tree.pop("segments", None)
         return tree
     if preset not in PRESETS:
         names = ", ".join(["auto", *sorted(PRESETS)])
@@ -99,22 +111,22 @@ def preset_tree(preset: str) -> dict[str, Any]:
     return {"preset": preset, **_preset_settings(preset)}
 
 
+def _list_of_mappings(tree: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+    """The list of mappings in `tree` at `key`; empty where there is none. Errors: `InputError` for anything else there."""
+    value = tree.get(key, [])
+    if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
+        return value
+    raise InputError(f"{where}: {key}: {short_repr(value)} cannot stand here; give a list of mappings, or leave it out")
+
+
 def _preset_settings(preset: str) -> dict[str, Any]:
     """The settings in the row of the table of presets, or in the file that it names. Errors: `InputError` for bad YAML."""
-    import yaml
-
     source = PRESETS[preset].recipe
     if isinstance(source, Path):
         return _yaml(source)
     if source is None:
         source = (resources.files("limner.recipes") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
-    try:
-        settings = yaml.safe_load(source)
-    except yaml.YAMLError as error:
-        raise InputError(f"preset '{preset}' is not readable as YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(settings, dict):
-        raise InputError(f"preset '{preset}' holds no keys")
-    return settings
+    return _mapping(parse_yaml(source, f"preset '{preset}'"), f"preset '{preset}' holds no keys")
 
 
 def _value(text: str) -> Any:
@@ -123,14 +135,12 @@ def _value(text: str) -> Any:
     >>> _value("1e-4"), _value("#ffffff"), _value("[8, 8]"), _value("true")
     (0.0001, '#ffffff', [8, 8], True)
     """
-    import yaml
-
     if text.startswith("#"):
         return text
     try:
-        value = yaml.safe_load(text) if text else None
-    except yaml.YAMLError as error:
-        raise InputError(f"{short_repr(text)} is not a value") from error
+        value = parse_yaml(text, "a value") if text else None
+    except InputError as error:
+        raise InputError(f"{short_repr(text)} is not a value: {str(error).partition(': ')[2]}") from error
     if isinstance(value, str):
         try:
             return float(value)
@@ -162,7 +172,7 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     """Sets the dotted `key` in `tree`. Errors: `InputError` for an unknown one, with the nearest that there is."""
     path, keys, prefix = key.split("."), known_keys(), ""
     if path[0] == "stages" and len(path) > 1:  # a setting of one stage, which the key names: stages.NAME.method.width
-        stages = {stage["name"]: stage for stage in tree.get("stages") or ()}
+        stages = {str(stage.get("name")): stage for stage in _list_of_mappings(tree, "stages", "settings")}
         if path[1] not in stages:
             names = ", ".join(stages) or "none"
             raise InputError(f"no stage is called '{path[1]}'{nearest(path[1], stages)} (there are: {names})")
@@ -172,9 +182,11 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
         raise InputError(f"unknown setting '{key}'{nearest(key, [prefix + name for name in keys])}")
     for part in path[:-1]:
         branch = tree.get(part)
-        if not isinstance(branch, dict):  # None, or a schedule written as a number, which is short for its `value`
+        if isinstance(branch, dict):
+            branch = dict(branch)  # a copy: in YAML two keys can share a branch by an alias
+        else:  # None, or a schedule written as a number, which is short for its `value`
             branch = {} if branch is None else {"value": branch}
-            tree[part] = branch
+        tree[part] = branch
         tree = branch
     tree[path[-1]] = value
 
@@ -270,7 +282,7 @@ def _one_line(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if key and "input" in first and not isinstance(first["input"], dict | BaseModel):
         return f"{key}: {message}, not {short_repr(first['input'])}{more}"
-    return f"{message}{more}"
+    return f"{message}{more}" if first["type"] == "value_error" or not key else f"{key}: {message}{more}"
 
 
 def _key(loc: Sequence[Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from limner.core.errors import InputError
+from limner.core.documents import finite_number, parse_json, read_json
+from limner.core.errors import InputError, short_repr
 from limner.core.files import sha256
 from limner.core.method import Method
 from limner.recipes.recipe import Recipe
@@ -53,9 +54,16 @@ class Checkpoint:
     """Images seen when it was written."""
 
     def state(self) -> dict[str, Any]:
-        """The fields of `TrainState`, and what else training wrote beside them. Errors: `InputError` where it is damaged."""
+        """Every field of `TrainState`. Errors: `InputError` where the file is missing or damaged, or a value is none."""
         self._check("state.json")
-        return read_json(self.path / "state.json")
+        stored, state = read_json(self.path / "state.json"), asdict(TrainState())
+        for name, default in state.items():
+            value = stored.get(name, default)
+            number = finite_number(value)
+            if number is None or number < 0 or (isinstance(default, int) and not isinstance(value, int)):
+                raise self._damaged("state.json", f"{name} is {short_repr(value)}")
+            state[name] = value
+        return state
 
     def tensors(self, part: str) -> dict[str, Tensor]:
         """The named tensors of `part`: ``model``, ``ema`` or ``optim``. Errors: `InputError` for a missing or damaged file, and
@@ -69,7 +77,7 @@ class Checkpoint:
         """The recipe with which these weights were saved, without its paths. Errors: `InputError`, as `tensors` has them."""
         with self._errors("ema.safetensors"), safetensors.safe_open(self.path / "ema.safetensors", "pt") as file:
             text = file.metadata()["recipe"]
-        return parse_recipe(json.loads(text), str(self.path))
+        return parse_recipe(parse_json(text), str(self.path))
 
     def digest(self) -> str:
         """The sha256 of the file of averaged weights: equal weights have equal digests. Errors: `InputError`, as `tensors`."""
@@ -85,7 +93,7 @@ class Checkpoint:
         """Errors: `InputError` where the file `name` is not as it was written. Older checkpoints do not say how it was."""
         try:
             text = (self.path / _MARKER).read_text(encoding="utf-8")
-            digest = json.loads(text)["sha256"].get(name) if text.strip() else None
+            digest = parse_json(text)["sha256"].get(name) if text.strip() else None
         except (FileNotFoundError, NotADirectoryError):  # while it is written there is no marker yet
             digest = None
         except OSError as error:
@@ -157,14 +165,3 @@ def load_weights(method: Method, tensors: Mapping[str, Tensor], where: Path, onl
     with torch.no_grad():
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in the file at `path`. Errors: `InputError` where it is missing or damaged."""
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return value
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is damaged: {error}") from error

@@ -329,8 +329,8 @@ class Loaded:
         return height, width, channels
 
 
-def load(run: Path | str, checkpoint: str = "last") -> Loaded:
-    """The model of the run in the folder `run`, whose name may be cut short where only one run begins so.
+def load(run: Path | str | int, checkpoint: str = "last") -> Loaded:
+    """The model of a run, by its number, its name, the beginning of it, or its folder: ``7``, ``"flowers"``, ``"runs/0007"``.
 
     `checkpoint` is "last", "best", or the number of images of a checkpoint. Errors: `InputError` where there is no such run or
     complete checkpoint, or where its weights do not fit the recipe.

@@ -5,8 +5,8 @@ What a missing or half-written file would have shown is left out, so that a page
 
 from __future__ import annotations
 
-import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,13 @@ from urllib.parse import quote
 import yaml
 
 from limner.core.address import is_address, public_address, public_name, public_text
+from limner.core.documents import finite_number, read_json, read_json_lines, read_text, read_yaml
+from limner.core.errors import InputError
 from limner.core.files import write_text
 from limner.pages.charts import Curve, line_chart
 from limner.pages.html import Figure, Tile, render
-from limner.pages.numbers import finite_number, format_count
+from limner.pages.numbers import format_count
+from limner.runs.lookup import find_run, read_note
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -32,10 +35,8 @@ MAX_POINTS = 500
 
 def write_report(run: Path) -> Path:
     """Writes `report.html` into the run folder and returns its path. Errors: `InputError` where the folder is no run."""
-    if not any((run / name).exists() for name in ("recipe.yaml", "status.json", "metrics.jsonl")):
-        from limner.runs.run import Run  # only here, because it imports torch
-
-        run = Run.open(run).path
+    if not any(os.path.exists(run / name) for name in ("recipe.yaml", "status.json", "metrics.jsonl")):
+        run = find_run(run)
     path = run / "report.html"
     write_text(path, render_report(run))
     return path
@@ -45,6 +46,7 @@ def render_report(run: Path) -> str:
     """The page of the run in the folder `run`, as HTML."""
     recipe, status, provenance = _yaml(run / "recipe.yaml"), _json(run / "status.json"), _json(run / "provenance.json")
     metrics, scores = _rows(run / "metrics.jsonl"), _rows(run / "scores.jsonl")
+    note = read_note(run)
     previews = _previews(run / "previews")
     facts = {
         "title": f"{_data_name(recipe)} · {_text(recipe.get('preset')) or 'limner'}",
@@ -56,7 +58,7 @@ def render_report(run: Path) -> str:
         "pictures": _newest_and_real_figures(run / "previews" / "reals.png", previews),
         "previews": _preview_figures(previews),
         "charts": [chart for chart in _charts(metrics, scores) if chart],
-        "facts": _facts(recipe, status, provenance, metrics),
+        "facts": [("note", note)] * bool(note) + _facts(recipe, status, provenance, metrics),
         "recipe": _public_recipe(run, recipe).strip(),
         "command": public_text(_command(provenance), _source(recipe)).strip(),
     }
@@ -68,38 +70,29 @@ def render_report(run: Path) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        return read_text(path)
+    except InputError:
         return ""
 
 
 def _json(path: Path) -> JsonObject:
     try:
-        value = json.loads(_read(path))
-    except ValueError:
+        return read_json(path)
+    except InputError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _yaml(path: Path) -> JsonObject:
     try:
-        value = yaml.safe_load(_read(path))
-    except yaml.YAMLError:
+        return _mapping(read_yaml(path))
+    except InputError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _rows(path: Path) -> list[JsonObject]:
-    """The rows of a JSON-lines file that have a number of images; a line cut off by a kill is left out."""
-    rows: list[JsonObject] = []
-    for line in _read(path).splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and finite_number(row.get("images")) is not None:
-            rows.append(row)
-    return rows
+    """The rows of a JSON-lines file that have a number of images."""
+    rows = read_json_lines(path, ("images",), skip_damaged=True)
+    return [row for row in rows if finite_number(row["images"]) is not None]
 
 
 def _latest_evaluation(folder: Path) -> JsonObject:

@@ -6,6 +6,7 @@ The files are the only record, and the only interface between the process that t
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -20,12 +21,14 @@ import filelock
 import safetensors.torch
 from torch import Tensor
 
-from limner.core.errors import InputError, nearest, short_repr
-from limner.core.files import atomic_folder, os_errors_as_input_errors, slug, write_json, write_text
+from limner.core.documents import MissingFileError, finite_number, read_json, read_json_lines
+from limner.core.errors import InputError
+from limner.core.files import atomic_folder, make_folder, os_errors_as_input_errors, slug, write_json, write_text
 from limner.core.text import Captions
 from limner.recipes.recipe import Recipe
 from limner.recipes.settings import read_recipe
-from limner.runs.checkpoint import Checkpoint, read_json
+from limner.runs.checkpoint import Checkpoint
+from limner.runs.lookup import TRASH, find_run
 
 CONTROL_FILES = ("pause", "stop", "sample-now", "save-now")
 """Names of files in ``control/`` by which another process gives orders to the one that trains."""
@@ -57,16 +60,19 @@ class Run:
         """
         name = slug(name, ascii_only=True).strip("-.") or "run"
         with os_errors_as_input_errors(parent):
-            parent.mkdir(parents=True, exist_ok=True)
-            numbers = [int(match[1]) for entry in parent.iterdir() if (match := re.match(r"(\d{4,})-", entry.name))]
+            make_folder(parent)
+            # Those in the trash count too: a number that a deleted run had would be ambiguous once that run is restored.
+            entries = [*parent.iterdir(), *(parent / TRASH).glob("*/*")]
+            numbers = [int(match[1]) for entry in entries if (match := re.match(r"([0-9]{4,18})-", entry.name))]
             number = max(numbers, default=0) + 1
             while True:
                 path = parent / f"{number:04d}-{name}"
-                try:
-                    path.mkdir()
-                    break
-                except FileExistsError:
-                    number += 1
+                with os_errors_as_input_errors(path):
+                    try:
+                        path.mkdir()
+                        break
+                    except FileExistsError:
+                        number += 1
             for inside in ("checkpoints", "previews", "control", "evaluations"):
                 (path / inside).mkdir()
         run = Run(path)
@@ -74,22 +80,12 @@ class Run:
         return run
 
     @staticmethod
-    def open(path: Path | str) -> Run:
-        """The run at `path`: its folder, a unique beginning of the folder's name such as ``runs/0007``, or the run's name, such
-        as ``runs/demo``. Errors: `InputError` where there is none, or more than one.
+    def open(name: Path | str | int) -> Run:
+        """The run that a person names: by its folder, its number, its name, or a beginning of these (`limner.runs.lookup`).
+
+        Errors: `InputError` where there is none, or more than one.
         """
-        if not isinstance(path, str | Path):
-            raise InputError(f"a run is named by a path, not by {short_repr(path)}")
-        path = Path(path)
-        if not (path / "recipe.yaml").is_file():
-            siblings = [p for p in path.parent.glob("*") if (p / "recipe.yaml").is_file()] if path.parent.is_dir() else []
-            matches = [p for p in siblings if p.name.startswith(path.name) or p.name.partition("-")[2] == path.name]
-            if len(matches) != 1:
-                hint = nearest(path.name, [p.name for p in siblings])
-                several = f" (several begin so: {', '.join(sorted(p.name for p in matches))})" if matches else ""
-                raise InputError(f"no run at {path}{several}{hint}; `limner runs {path.parent}` lists what is there")
-            path = matches[0]
-        return Run(path)
+        return Run(find_run(name))
 
     # The recipe and the budget.
 
@@ -124,8 +120,18 @@ class Run:
         write_json(self.path / "captions.json", captions.as_json())
 
     def plan(self) -> list[tuple[int, int]]:
-        """Rows (images, budget) in order: from so many images on, the budget is so many images. A row is written before use."""
-        return [(row["at"], row["images"]) for row in self._rows("plan.jsonl")]
+        """Rows (images, budget) in order: from so many images on, the budget is so many images. A row is written before use.
+
+        Errors: `InputError` where the file is damaged: training by another plan would be another run.
+        """
+        path, rows = self.path / "plan.jsonl", list[tuple[int, int]]()
+        for row in read_json_lines(path, ("at", "images")):
+            at, images = row["at"], row["images"]
+            is_whole = isinstance(at, int) and isinstance(images, int)
+            if not is_whole or images < 1 or at < (rows[-1][0] if rows else 0):
+                raise InputError(f"{path} is damaged: row {len(rows) + 1} is from {at} images on, of {images} in all")
+            rows.append((at, images))
+        return rows
 
     def add_plan(self, at: int, images: int) -> None:
         """Adds a row of `plan`: from `at` images on, the budget is `images`."""
@@ -141,18 +147,30 @@ class Run:
     # What the run does.
 
     def status(self) -> dict[str, Any]:
-        """``status.json``: `state`, `images` and more; of a new run, where there is no such file."""
+        """``status.json``: `state`, `images` and more; of a new run, where there is no such file.
+
+        Errors: `InputError` where the file is damaged or may not be read.
+        """
+        path = self.path / "status.json"
         try:
-            return read_json(self.path / "status.json")
-        except InputError:
+            status = read_json(path)
+        except MissingFileError:
             return {"state": "new", "images": 0}
+        if not isinstance(status.get("state"), str) or finite_number(status.get("images")) is None:
+            raise InputError(
+                f"{path} is damaged: it lacks a state or a number of images; remove it, `limner resume` makes it anew"
+            )
+        return status
 
     def write_status(self, state: str, **more: Any) -> None:
         """Writes ``status.json`` with `state`, the fields `more`, the time and the process id.
 
-        Without `warnings` among the fields, those of the last status stay.
+        Without `warnings` among the fields, those of the last status stay, where it can be read.
         """
-        more.setdefault("warnings", self.status().get("warnings", []))
+        warnings: Any = []
+        with suppress(InputError):
+            warnings = self.status().get("warnings", [])
+        more.setdefault("warnings", warnings)
         write_json(self.path / "status.json", {"state": state, "heartbeat": time.time(), "pid": os.getpid(), **more})
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
@@ -160,16 +178,20 @@ class Run:
         self._append("metrics.jsonl", row, durable=False)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Rows of training (images, seconds, losses, …), oldest first."""
-        return self._rows("metrics.jsonl")
+        """Rows of training (images, seconds, losses, …), oldest first. Errors: `InputError` where the file is damaged."""
+        return read_json_lines(self.path / "metrics.jsonl", ("images",))
 
     def append_score(self, row: Mapping[str, Any]) -> None:
         """Adds a row to ``scores.jsonl``."""
         self._append("scores.jsonl", row)
 
     def scores(self) -> list[dict[str, Any]]:
-        """Scores on the validation split while training (images, frechet, …), oldest first."""
-        return self._rows("scores.jsonl")
+        """Scores on the validation split while training (images, frechet, …), oldest first.
+
+        Errors: `InputError` where the file is damaged: without all scores another checkpoint could be taken for the best.
+        """
+        rows = read_json_lines(self.path / "scores.jsonl", ("images", "frechet"))
+        return [row for row in rows if math.isfinite(row["frechet"])]
 
     def log(self, text: str) -> None:
         """Adds `text` with the time to ``log.txt``."""
@@ -179,20 +201,19 @@ class Run:
 
     def delete_after(self, images: int) -> None:
         """Deletes metrics, scores and previews of later than `images`, because training goes on from a checkpoint there."""
-        for name in ("metrics.jsonl", "scores.jsonl"):
-            rows = self._rows(name)
+        for name, rows in (("metrics.jsonl", self.metrics()), ("scores.jsonl", self.scores())):
             earlier = [row for row in rows if row["images"] <= images]
             if len(earlier) < len(rows):
                 write_text(self.path / name, "".join(json.dumps(row) + "\n" for row in earlier))
         for preview in (self.path / "previews").glob("[0-9]*.png"):
-            if int(preview.stem) > images:
+            if is_count(preview.stem) and int(preview.stem) > images:
                 preview.unlink()
 
     # Checkpoints.
 
     def checkpoints(self) -> list[Checkpoint]:
         """The complete checkpoints, oldest first."""
-        folders = (self.path / "checkpoints").glob("[0-9]*")
+        folders = [path for path in (self.path / "checkpoints").glob("[0-9]*") if is_count(path.name)]
         return sorted((Checkpoint(p, int(p.name)) for p in folders if (p / "COMPLETE").is_file()), key=lambda c: c.images)
 
     def checkpoint(self, which: str = "last") -> Checkpoint:
@@ -203,7 +224,7 @@ class Run:
             raise InputError(f"{self.path} has no complete checkpoint yet; let it train, or `limner resume {self.path}`")
         if which == "last":
             return available[-1]
-        images = self.best() if which == "best" else int(which) if re.fullmatch(r"[0-9]{1,18}", which) else None
+        images = self.best() if which == "best" else int(which) if is_count(which) else None
         for checkpoint in available:
             if checkpoint.images == images:
                 return checkpoint
@@ -249,16 +270,13 @@ class Run:
         return [checkpoint.path for checkpoint in old]
 
     def remove_leftovers(self) -> None:
-        """Removes temporary files and incomplete checkpoints that a killed process left behind."""
-        for leftover in [
-            *self.path.glob(".*.tmp"),
-            *(self.path / "checkpoints").glob("*"),
-            *(self.path / "previews").glob(".*.tmp"),
-        ]:
-            if leftover.is_file():
-                leftover.unlink()
-            elif leftover.suffix == ".tmp" or not (leftover / "COMPLETE").is_file():
-                shutil.rmtree(leftover, ignore_errors=True)
+        """Removes temporary files and incomplete checkpoints that a killed process left behind, and nothing else."""
+        folders = [path for path in (self.path / "checkpoints").glob("[0-9]*") if is_count(path.name)]
+        leftovers = [path for path in folders if not (path / "COMPLETE").is_file()]
+        for folder in (self.path, self.path / "checkpoints", self.path / "previews"):
+            leftovers += folder.glob(".*.tmp")
+        for leftover in leftovers:
+            _remove(leftover)
 
     # Other processes.
 
@@ -266,8 +284,7 @@ class Run:
         """The `CONTROL_FILES` that lie in ``control/``. All but `pause`, which holds as long as it lies there, are removed."""
         orders = {name for name in CONTROL_FILES if (self.path / "control" / name).exists()}
         for name in orders - {"pause"}:
-            with suppress(FileNotFoundError):
-                (self.path / "control" / name).unlink()
+            _remove(self.path / "control" / name)
         return orders
 
     @contextmanager
@@ -307,14 +324,20 @@ class Run:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def _rows(self, name: str) -> list[dict[str, Any]]:
-        """All complete rows of a JSON-lines file; one that was cut short by a kill is left out."""
-        try:
-            lines = (self.path / name).read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return []
-        rows = []
-        for line in lines:
-            with suppress(json.JSONDecodeError):
-                rows.append(json.loads(line))
-        return rows
+
+def is_count(name: str) -> bool:
+    """Whether the name of a checkpoint or of a preview is a number of images, as limner's are.
+
+    >>> is_count("000050000"), is_count("12abc"), is_count("1²")
+    (True, False, False)
+    """
+    return re.fullmatch(r"[0-9]{1,18}", name) is not None
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it; what may not be removed stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from limner.core import parallel, precision
-from limner.core.address import is_address
+from limner.core.address import is_address, public_address
 from limner.core.config import RunContext, unused_reason
 from limner.core.errors import InputError
 from limner.core.progress import OnProgress, Progress
@@ -38,7 +38,9 @@ def resolve_request(request: TrainRequest, on_progress: OnProgress) -> tuple[Rec
     if request.preset != AUTO:
         recipe = _compose(request)
         check_processes(recipe)
-        dataset = prepared_dataset(recipe, on_progress, pictures=pictures)
+        dataset = _dataset_of_recipe(recipe, request, on_progress, pictures)
+        if plan := recorded_plan(request):
+            reasons = (f"budget {plan[-1][1]} images: as in {Path(request.preset).parent}",)
     else:  # the data come first, since the choice depends on them; their settings are the same for every preset
         probe = _compose(request.model_copy(update={"preset": Recipe.model_fields["preset"].default}), common=True)
         dataset = prepared_dataset(probe, on_progress, pictures=pictures)
@@ -104,7 +106,8 @@ def _compose(request: TrainRequest, over: Sequence[str] = (), common: bool = Fal
     `over` are settings that were chosen with the preset; `common` leaves out the settings of the method.
     """
     images, minutes = request.images, request.minutes
-    source = str(request.source) if isinstance(request.source, str | Path) else describe_source(request.source)
+    is_named = isinstance(request.source, str | Path)
+    source = None if request.source is None else str(request.source) if is_named else describe_source(request.source)
     recipe = compose(
         request.preset,
         request.settings,
@@ -115,11 +118,50 @@ def _compose(request: TrainRequest, over: Sequence[str] = (), common: bool = Fal
         budget__minutes=minutes,
         seed=request.seed,
     )
+    if not recipe.data.source:
+        raise InputError("SRC is missing; name the pictures, or give a recipe file that names them: --preset RUN/recipe.yaml")
+    if plan := recorded_plan(request):
+        recipe = recipe.model_copy(update={"budget": BudgetConfig(images=plan[-1][1])})
     if images is None and minutes is not None and recipe.budget.images is not None:
         recipe = recipe.model_copy(update={"budget": BudgetConfig(minutes=minutes)})
     if recipe.budget.images is None and recipe.budget.minutes is None:
         recipe = recipe.model_copy(update={"budget": BudgetConfig(minutes=DEFAULT_MINUTES)})
     return recipe
+
+
+def recorded_plan(request: TrainRequest) -> list[tuple[int, int]]:
+    """The plan of the run whose ``recipe.yaml`` is the preset, so that training again sees as many images by the same schedule.
+
+    Empty where the request or a setting names a budget, and where that run has not planned yet. Errors: `InputError` where its
+    plan is damaged.
+    """
+    recipe_file = Path(request.preset)
+    has_budget = request.images is not None or request.minutes is not None
+    if (
+        has_budget
+        or recipe_file.name != "recipe.yaml"
+        or any(one.startswith("budget.") for one in all_settings(request.settings))
+    ):
+        return []
+    return Run(recipe_file.parent).plan()
+
+
+def _dataset_of_recipe(recipe: Recipe, request: TrainRequest, on_progress: OnProgress, pictures: object) -> Dataset:
+    """The prepared set of the recipe; where the recipe itself names its source, the one that it was written for.
+
+    Errors: `InputError` where that source has changed since then.
+    """
+    if request.source is not None:
+        return prepared_dataset(recipe, on_progress, pictures=pictures)
+    expected = recipe.data.fingerprint
+    dataset = prepared_dataset(recipe, on_progress, expected)
+    if expected not in (None, dataset.fingerprint):
+        source = public_address(recipe.data.source)
+        raise InputError(
+            f"{source} is no longer what {request.preset} was written for (its fingerprint differs); bring the pictures back, "
+            f"or train on what is there now: limner train {source} --preset {request.preset}"
+        )
+    return dataset
 
 
 def prepared_dataset(

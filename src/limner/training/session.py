@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import platform
-import shlex
-import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from limner.core import parallel, precision
-from limner.core.address import public_address, public_text, public_word
+from limner.core.address import public_address, public_text
 from limner.core.errors import InputError
 from limner.core.files import write_json
 from limner.core.process import configure_for_computation
@@ -29,7 +26,8 @@ from limner.training.logger import NotFiniteError
 from limner.training.loop import train_to_end
 from limner.training.milestones import Scorer
 from limner.training.notes import data_notes
-from limner.training.resolve import check_processes, prepared_dataset, resolve_request
+from limner.training.provenance import provenance
+from limner.training.resolve import check_processes, prepared_dataset, recorded_plan, resolve_request
 from limner.training.scorer import ValidationScorer
 from limner.training.stages import Training, check_method
 from limner.training.train import ResumeRequest, TrainRequest, TrainResult
@@ -49,10 +47,12 @@ def start_run(request: TrainRequest, on_progress: OnProgress) -> TrainResult:
         run = Run(Path(parallel.broadcast_object(folder)))
         if parallel.is_main_process():
             run.write_status("starting", images=0)
-            write_json(run.path / "provenance.json", provenance(recipe, dataset))
+            write_json(run.path / "provenance.json", provenance(recipe, dataset, request))
             captions = pick_captions(dataset, recipe.seed) if "text" in accepts else None
             if captions is not None:
                 run.write_captions(captions)
+            for at, images in recorded_plan(request):
+                run.add_plan(at, images)
             for line in why:
                 run.log(line)
         notes = _report_notes(run, recipe, dataset, on_progress)
@@ -271,32 +271,3 @@ def _minutes_to_images(run: Run, start: int, minutes: float, batch: int) -> int 
             f"{run.path} has trained for {seconds / 60:.1f} minutes already; --minutes is the new total, so give more"
         )
     return start + max(1, round(start / seconds * seconds_left / batch)) * batch
-
-
-def provenance(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
-    """What made the run, for whoever reads it later: command, versions, hardware, precision, data and seed."""
-    import numpy
-    import PIL
-    import pydantic
-    import safetensors
-
-    return {
-        "command": shlex.join(["limner", *map(public_word, sys.argv[1:])]),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": numpy.__version__,
-            "pillow": PIL.__version__,
-            "pydantic": pydantic.VERSION,
-            "safetensors": safetensors.__version__,
-        },
-        "hardware": {
-            "processor": precision.processor(),
-            "threads": torch.get_num_threads(),
-            "processes": parallel.process_count(),
-            "system": platform.platform(terse=True),
-        },
-        "precision": recipe.precision,
-        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "shape": list(dataset.shape)},
-        "seed": recipe.seed,
-    }

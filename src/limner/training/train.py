@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from limner.core.fields import RUN_HELP, SOURCE_HELP, Cli, NameOrFile, OutputFolder, RunPath, Seed, Settings, Source
 from limner.core.progress import OnProgress
@@ -20,7 +23,9 @@ EXIT_CODE_STOPPED = 130
 class TrainRequest(Request):
     """Train a generator on pictures."""
 
-    source: Annotated[Source, Cli("SRC", is_argument=True)] = Field(description=SOURCE_HELP)
+    source: Annotated[Source | None, Cli("SRC", is_argument=True)] = Field(
+        None, description=f"{SOURCE_HELP} A recipe file names its own."
+    )
     settings: Settings = Field((), description="Settings of the recipe, such as method.width=32 or data.size=64.")
     preset: NameOrFile = Field(
         AUTO, description="A preset of 'limner methods', or a recipe file; auto chooses by pictures and budget."
@@ -31,6 +36,17 @@ class TrainRequest(Request):
     seed: Seed | None = Field(None, description="Seed of every random draw; default: that of the preset, usually 0.")
     name: str | None = Field(None, description="Name of the run after its number; default: the data and the preset.")
     dry_run: bool = Field(False, description="Print recipe, memory and time of the training, and train nothing.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_settings(cls, values: object) -> object:
+        """A setting in the place of SRC is one: ``limner train --preset runs/0007/recipe.yaml seed=1`` needs no source."""
+        if not isinstance(values, Mapping) or not isinstance(source := values.get("source"), str):
+            return values
+        if not re.match(r"[a-z][a-z_.]*=", source) or os.path.exists(source):
+            return values
+        others = {name: value for name, value in values.items() if name != "source"}
+        return {**others, "settings": (source, *values.get("settings", ()))}
 
 
 class ResumeRequest(Request):

@@ -7,8 +7,9 @@ from typing import Any
 
 from limner.cli.show.data import show_pictures, show_sets
 from limner.cli.show.evaluation import show_comparison, show_metrics
+from limner.cli.show.runs import show_moved, show_note, show_pruned, show_runs
 from limner.cli.show.study import show_judgements, show_study
-from limner.cli.show.system import show_definitions, show_doctor, show_methods, show_pruned, show_report, show_runs
+from limner.cli.show.system import show_cache, show_cleared, show_definitions, show_doctor, show_methods, show_report
 from limner.cli.show.tables import format_value, print_pairs
 from limner.cli.show.tasks import (
     show_classification,
@@ -23,6 +24,7 @@ from limner.core.verb import Result
 from limner.evaluation.compare import CompareResult
 from limner.evaluation.evaluate import EvaluateResult
 from limner.evaluation.human.rate import AnalysisResult, StudyResult
+from limner.tasks.cache import CacheResult, ClearResult
 from limner.tasks.classify import ClassifyResult
 from limner.tasks.data_sets import ListResult, PicturesResult
 from limner.tasks.define import DefineResult
@@ -32,14 +34,16 @@ from limner.tasks.interpolate import InterpolateResult
 from limner.tasks.methods import MethodsResult
 from limner.tasks.reconstruct import ReconstructResult
 from limner.tasks.report import ReportResult
-from limner.tasks.runs import PruneResult, RunsResult
+from limner.tasks.runs import MoveResult, NoteResult, PruneResult, RunsResult
 from limner.tasks.sample import SampleResult
 from limner.tasks.traverse import TraverseResult
 from limner.training.train import DryRunResult, TrainResult
 
 PRINTERS: Mapping[type[Result], Callable[[Any], None]] = {
     AnalysisResult: show_judgements,
+    CacheResult: show_cache,
     ClassifyResult: show_classification,
+    ClearResult: show_cleared,
     CompareResult: show_comparison,
     DefineResult: show_definitions,
     DoctorResult: show_doctor,
@@ -49,6 +53,8 @@ PRINTERS: Mapping[type[Result], Callable[[Any], None]] = {
     InterpolateResult: show_interpolation,
     ListResult: show_sets,
     MethodsResult: show_methods,
+    MoveResult: show_moved,
+    NoteResult: show_note,
     PicturesResult: show_pictures,
     PruneResult: show_pruned,
     ReconstructResult: show_reconstructions,

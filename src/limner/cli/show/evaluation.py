@@ -64,12 +64,15 @@ def _draws(number: int) -> str:
 
 def show_comparison(answer: Answer) -> None:
     """Prints the result of `compare`."""
-    from limner.evaluation.compare_page import sentences
+    from limner.evaluation.compare_page import sentences, setting_rows
 
     runs = answer["table"]
     trainings = [[run["name"], run["preset"], run["images"], run["seed"], format_duration(run["seconds"])] for run in runs]
     print_table(["", "preset", "images", "seed", "training"], trainings)
     print()
+    if settings := setting_rows(runs):
+        print_table(["setting", *(run["name"] for run in runs)], settings)
+        print()
     scores = []
     for metric in dict.fromkeys(name for run in runs for name in run["metrics"]):
         row = [run["metrics"].get(metric) for run in runs]

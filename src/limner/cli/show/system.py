@@ -1,8 +1,8 @@
-"""Prints the description of the machine, the methods, and the runs."""
+"""Prints the description of the machine, the methods, the cache, and the place of a report."""
 
 from __future__ import annotations
 
-from limner.cli.show.tables import MAX_ROWS, Answer, format_size, print_pairs, print_table
+from limner.cli.show.tables import MAX_ROWS, Answer, format_size, print_pairs, print_rest, print_table
 
 
 def show_doctor(answer: Answer) -> None:
@@ -35,22 +35,6 @@ def show_methods(answer: Answer) -> None:
     print_table(["preset", "family", "what it is", "paper"], [[row[key] for key in keys] for row in answer["methods"]])
 
 
-def show_runs(answer: Answer) -> None:
-    """Prints the result of `runs`."""
-    runs = answer["runs"]
-    if not runs:
-        print("no runs here")
-        return
-    keys = ("preset", "data", "state", "images", "budget", "score")
-    rows = [[str(run["run"]), *(run.get(key) for key in keys)] for run in runs]
-    print_table(["run", "preset", "data", "state", "images", "of", "score"], rows)
-
-
-def show_pruned(answer: Answer) -> None:
-    """Prints the result of `runs prune`."""
-    print(f"removed {len(answer['removed'])} checkpoints")
-
-
 def show_report(answer: Answer) -> None:
     """Prints the result of `report`."""
     print(answer["report"])
@@ -65,3 +49,29 @@ def show_definitions(answer: Answer) -> None:
     for row in rows:
         reference = f" ({row['reference']})" if row["reference"] else ""
         print(f"{row['word']} ({row['kind']}): {row['text']}{reference}")
+
+
+def show_cache(answer: Answer) -> None:
+    """Prints the result of `cache`."""
+    kinds = answer["kinds"]
+    rows = [[one["kind"], one["entries"], format_size(one["size"]), one["last_use"], one["what"]] for one in kinds]
+    if rows:
+        print_table(["kind", "entries", "size", "last use", "what it is"], rows)
+        print()
+    entries = answer["entries"]
+    if entries:
+        cells = [
+            [one["kind"], one["what"], format_size(one["size"]), one["last_use"], one["obstacle"] or ""] for one in entries
+        ]
+        print_table(["kind", "largest", "size", "last use", "not cleared"], cells[:MAX_ROWS])
+        print_rest(len(entries))
+        print()
+    total = format_size(sum(one["size"] for one in kinds))
+    print(f"{total} in {answer['folder']}" + ("; `limner cache clear` frees it" if entries else ""))
+
+
+def show_cleared(answer: Answer) -> None:
+    """Prints the result of `cache clear`."""
+    print(f"removed {len(answer['removed']):,} entries, {format_size(answer['freed'])}, from {answer['folder']}")
+    for one in answer["remaining"]:
+        print(f"kept {one['path']}: {one['reason']}")

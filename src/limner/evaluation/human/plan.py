@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from limner.core.errors import InputError, nearest
-from limner.core.files import atomic_folder, os_errors_as_input_errors, slug
+from limner.core.files import atomic_folder, make_folder, os_errors_as_input_errors, slug
 from limner.core.progress import OnProgress, Progress, silent
 from limner.core.seeds import fold
 from limner.data.npz import Pixels
@@ -187,7 +187,7 @@ def _new_folder(out: Path | None, data: str) -> Path:
     parent = Path("studies")
     name = slug(data, ascii_only=True).strip("-.") or "study"
     with os_errors_as_input_errors(parent):
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent)
         numbers = [int(match[1]) for entry in parent.iterdir() if (match := re.match(r"(\d{4,})-", entry.name))]
     return parent / f"{max(numbers, default=0) + 1:04d}-{name}"
 

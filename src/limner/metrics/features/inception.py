@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from limner.core.digest import digest
+from limner.core.documents import parse_json
 from limner.core.download import DownloadError, download
 from limner.core.errors import InputError
 from limner.core.files import atomic, cache_folder, sha256
@@ -185,7 +186,7 @@ def _read_converted(path: Path) -> dict[str, Tensor] | None:
     """The tensors that `_cached` wrote to `path`; None where there is no such file, or it is damaged."""
     try:
         with safe_open(path, framework="pt") as handle:
-            stored = json.loads((handle.metadata() or {})[_KEY])
+            stored = parse_json((handle.metadata() or {})[_KEY])
             # Cloned: the tensors are views of a memory map, and reading one crashes the process once the file is truncated.
             tensors = {name: handle.get_tensor(name).clone() for name in handle.keys()}  # noqa: SIM118 (not a dict)
         return tensors if stored == {"sha256": WEIGHTS.sha256, "checksum": digest(tensors, {})} else None

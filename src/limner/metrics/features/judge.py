@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from limner.core.digest import digest
+from limner.core.documents import parse_json
 from limner.core.errors import InputError
 from limner.core.files import atomic
 from limner.metrics.features.detectors import Detector, Shape
@@ -168,7 +169,7 @@ def load_judge(path: Path) -> Judge:
             metadata = file.metadata() or {}
             # Cloned: the tensors are views of a memory map, and reading one crashes the process once the file is truncated.
             weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
-        stored = json.loads(metadata["limner.judge"])
+        stored = parse_json(metadata["limner.judge"])
         card, checksum = JudgeCard.read(stored["card"]), stored["checksum"]
         judge = Judge(card, weights)
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
