@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from limner.core.documents import read_text
-from limner.core.errors import InputError, nearest
+from limner.core.errors import InputError, nearest, short_repr
 
 RUNS_FOLDER = Path("runs")
 """The folder of runs where nobody names another."""
@@ -93,6 +93,8 @@ def find_run(name: Path | str | int) -> Path:
 
     Errors: `InputError` where there is no such run, or more than one.
     """
+    if not isinstance(name, str | Path | int) or isinstance(name, bool):
+        raise InputError(f"a run is named by a path or a number, not by {short_repr(name)}")
     path = Path(str(name)).expanduser()
     if is_run(path):
         return path
