@@ -137,7 +137,7 @@ def test_the_latents_of_a_seed_give_its_picture(preset: str, trained: dict[str, 
 def test_an_interpolation_ends_at_its_samples(preset: str, trained: dict[str, Run], tmp_path: Path) -> None:
     run = trained[preset]
     if not isinstance(limner.load(run.path).method, LatentDecoder):
-        with pytest.raises(limner.InputError, match="no latents"):
+        with pytest.raises(limner.InputError, match="no vector of latents"):
             limner.interpolate(run.path, seeds=[3, 12, 7], steps=4, out=tmp_path)
         return
     answer = limner.interpolate(run.path, seeds=[3, 12, 7], steps=4, out=tmp_path)

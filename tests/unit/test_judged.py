@@ -280,7 +280,8 @@ def test_a_folder_of_another_size_says_so(tmp_path: Path, digits: Dataset) -> No
     large = np.stack([textured(seed, 16, 12, 3) for seed in range(3)])
     found = open_images(saved(tmp_path, large), digits)
     assert found.images.shape == (3, 8, 8, 1)
-    assert found.notes == ("pictures were brought from 16×12 to 8×8 (crop, Lanczos)",)
+    assert found.notes[0] == "pictures were brought from 16×12 to 8×8 (crop, Lanczos)"
+    assert "cropped" in found.notes[1], "as the preparation says it"
 
 
 def test_a_prepared_folder_is_taken_whole(tmp_path: Path, digits: Dataset) -> None:
