@@ -95,8 +95,7 @@ def _judge_checkpoints(request: EvaluateRequest, on_progress: OnProgress) -> dic
         _move_other_report(folder, "report", report)
         report |= {"report": str(folder / "report.json"), "page": str(folder / "report.html")}
         write_text(folder / "report.html", render_report_over_time(report))
-        report = with_checksum(report)
-        write_json(folder / "report.json", report)
+        write_json(folder / "report.json", with_checksum(report))
     return report
 
 
@@ -319,8 +318,7 @@ def _write_report(
         if scores is not None:
             save_sheet(out / "samples.png", grid(pictures["samples"]))
         write_text(out / f"{file_name}.html", render_report(report, pictures, scores))
-        report = with_checksum(report)
-        write_json(out / f"{file_name}.json", report)
+        write_json(out / f"{file_name}.json", with_checksum(report))
     return report
 
 
