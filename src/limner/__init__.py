@@ -11,11 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from limner.core.process import configure_at_import
-
 __version__ = "0.1.0"
-
-configure_at_import()
 
 _HOMES = {
     "DETECTORS": "limner.metrics.features.table",

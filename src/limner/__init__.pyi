@@ -168,6 +168,7 @@ def train(
     seed: int | None = ...,
     name: str | None = ...,
     dry_run: Literal[False] = ...,
+    all_settings: bool = ...,
     on_progress: OnProgress = ...,
 ) -> TrainResult: ...
 @overload
@@ -182,6 +183,7 @@ def train(
     seed: int | None = ...,
     name: str | None = ...,
     dry_run: Literal[True],
+    all_settings: bool = ...,
     on_progress: OnProgress = ...,
 ) -> DryRunResult: ...
 def resume(

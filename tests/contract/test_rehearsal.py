@@ -134,6 +134,31 @@ def test_a_prior_on_a_codec_is_one_stage_and_leaves_the_cache_alone(
         assert found["seconds_estimate"] == stage["seconds_estimate"] == pytest.approx(1000 * 0.004 + encoding, abs=0.06)
 
 
+def test_a_slow_step_is_timed_on_fewer_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 480x640 eight whole steps would take minutes; two pictures a step say the same."""
+    watch, sizes = Watch(), list[int]()
+
+    def step(self: Stepper, draw: Any, at: StepContext, iteration: int) -> dict[str, torch.Tensor]:
+        sizes.append(self.batch)
+        watch.now += 0.4 * self.batch
+        return {"loss": torch.zeros(())}
+
+    monkeypatch.setattr(Stepper, "step", step)
+    monkeypatch.setattr("limner.training.dry_run.time", watch)
+    found = rehearsed("vae", images=3200)
+    assert set(sizes) == {2}
+    assert len(sizes) <= 12
+    assert found["seconds_estimate"] == pytest.approx(3200 * 0.4)
+    assert found["images_per_second"] == pytest.approx(2.5)
+
+
+def test_a_dry_run_reports_progress() -> None:
+    """It was silent for as long as it took."""
+    notes: list[str] = []
+    limner.train("digits", preset="gan", images=64, dry_run=True, on_progress=lambda event: notes.append(event.what))
+    assert "timing some steps" in notes
+
+
 def test_for_a_person(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ["train", "digits", "--preset", "fsq", "--dry-run", "--images", "640", "--out", str(tmp_path / "runs")]
     assert main([*words, *NARROW["fsq"], *FAST]) == 0
@@ -142,4 +167,12 @@ def test_for_a_person(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     (codec,) = re.findall(r"(?m)^ *codec +([\d,]+) +256 +", above)
     (prior,) = re.findall(r"(?m)^ *main +([\d,]+) +384 +", above)
     assert f"codec {codec}, prior {prior}" in out
+    first = out.splitlines()
+    assert first[0].split() == ["preset", "fsq"]
+    for word in ("speed", "time", "memory", "images"):
+        assert any(line.startswith(f"{word} ") for line in first[:10]), "in the first ten lines"
+    assert "schema_version" not in out
+    assert len(first) < 20
+    assert main([*words, "--all", *NARROW["fsq"], *FAST]) == 0
+    assert "\nschema_version: 1\n" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -214,6 +215,15 @@ def test_orders_from_outside(tmp_path: Path) -> None:
     assert run.checkpoints()[-1].images == found[0].images
     assert run.status()["state"] == "stopped"
     assert not (control / "stop").exists()
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_too_few_pictures_for_a_judge(count: int, tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 1), dtype=np.uint8)
+    with pytest.raises(limner.InputError, match=r"train without scores: score\.points=0") as error:
+        limner.train(pictures, preset="gan", images=16, out=tmp_path, settings=NARROW["gan"])
+    one_line(error)
+    assert limner.train(pictures, preset="gan", images=16, out=tmp_path, settings=[*NARROW["gan"], *QUIET]).state == "done"
 
 
 def test_sigterm_saves_and_leaves_with_130(tmp_path: Path) -> None:

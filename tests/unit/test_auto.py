@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from limner.core.config import RunContext
+from limner.core.progress import silent
+from limner.data.dataset import Dataset
 from limner.methods.gan.config import COLOUR_NETWORKS, GREY_NETWORKS
 from limner.recipes.build import resolve_recipe, resolved_values
+from limner.recipes.recipe import Recipe
 from limner.recipes.settings import compose
-from limner.training.auto import choose
+from limner.training.auto import Choice, choose
+from limner.training.resolve import resolve_request
+from limner.training.train import TrainRequest
 
 
 def facts(size: int = 32, *, images: int | None = None, minutes: float | None = None, card: bool = False) -> RunContext:
@@ -39,6 +45,54 @@ def test_the_choice_and_its_reason(
     assert (choice.preset, choice.settings) == (preset, settings)
     assert words in choice.why
     resolve_recipe(compose(choice.preset, (), choice.settings), known)  # and the settings are settings of that preset
+
+
+@pytest.mark.parametrize(
+    ("minutes", "speeds", "preset", "words"),
+    [
+        (4, {"r3gan": 95, "dcgan": 330}, "dcgan", "about 79,000 pictures of 32x32 in 4 minutes, as measured; r3gan"),
+        (10, {"r3gan": 95}, "r3gan", "about 57,000 pictures of 32x32 in 10 minutes, as measured"),
+        (2, {"r3gan": 95, "dcgan": 180}, "r3gan", "about 11,000 pictures"),
+        (1, {"r3gan": 95, "dcgan": 330}, "vae", "about 5,700 pictures"),
+        (0.01, {}, "vae", "0.01 minutes are too few for a GAN at 32x32"),
+    ],
+)
+def test_a_budget_in_minutes_goes_by_measured_speeds(minutes: float, speeds: dict[str, float], preset: str, words: str) -> None:
+    """By the guess of 1,500 images a second, four minutes were 360,000 images, and r3gan, which saw 22,912, was chosen."""
+    measured: list[str] = []
+
+    def measure_speed(choice: Choice) -> float:
+        measured.append(choice.preset)
+        return speeds[choice.preset]
+
+    choice = choose(1_500, facts(32, minutes=minutes), measure_speed=measure_speed)
+    assert choice.preset == preset
+    assert words in choice.why
+    assert measured == list(speeds), "no more than what decides"
+    if preset == "vae" and speeds:
+        assert choose(1_500, facts(32, minutes=minutes), True, measure_speed).preset == "r3gan"
+
+
+def test_only_a_choice_in_doubt_is_measured(tmp_path: Path) -> None:
+    """Widths of networks=auto go by the budget: at a guess, hours are enough for wide ones."""
+    measured: list[str] = []
+
+    def widths(speed: float, *settings: str, **budget: Any) -> tuple[int, int]:
+        def measure_speed(recipe: Recipe, dataset: Dataset) -> float:
+            measured.append(recipe.preset)
+            return speed
+
+        request = TrainRequest(source="digits", preset="r3gan", settings=("data.size=32", *settings), **budget)
+        method = resolve_request(request, silent, measure_speed)[0].method
+        return method.generator.width, method.discriminator.width  # type: ignore[attr-defined]
+
+    small, wide = ((one.generator_width, one.discriminator_width) for one in GREY_NETWORKS)
+    assert widths(95, minutes=10) == small
+    assert widths(95, images=50_000_000) == wide
+    assert not measured
+    assert widths(95, minutes=600) == small
+    assert widths(5_000, minutes=600) == wide
+    assert measured == ["r3gan", "r3gan"]
 
 
 def test_who_sets_a_gans_keys_gets_a_gan() -> None:
@@ -91,7 +145,6 @@ def test_what_was_settled_is_told() -> None:
 def test_the_environment_chooses_as_the_command_line_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A GAN's key in LIMNER_SETTINGS does not break the look at the pictures, and chooses a GAN."""
     from limner.training.dry_run import estimate_training
-    from limner.training.train import TrainRequest
 
     monkeypatch.setenv("LIMNER_SETTINGS", "method.discriminator.extra=0 batch.size=16")
     found = estimate_training(TrainRequest(source="digits", images=640, out=tmp_path), steps=3)

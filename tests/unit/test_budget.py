@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
+from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
+import limner
+from limner.core.config import Settings
+from limner.core.errors import InputError
+from limner.recipes.registry import METHODS
+from limner.recipes.settings import compose
 from limner.runs.plan import Plan
+from limner.runs.run import Run
 from limner.training.clock import CORRECTION_POINTS, Clock
+from limner.verbs import VERBS
 
 BATCH = 64
 
@@ -145,3 +156,70 @@ def test_a_stage_that_starts_slowly_uses_its_time_up() -> None:
         if row is not None:
             plan.rows.append(row)
     assert seconds == pytest.approx(300, rel=0.03)
+
+
+# ---- numbers that are none -------------------------------------------------------------------------------------------------
+
+
+def models() -> list[type[BaseModel]]:
+    """Every model of settings, and the request of every verb."""
+    found: list[type[BaseModel]] = [verb.request for verb in VERBS.values()]
+    waiting: list[type[BaseModel]] = [Settings]
+    for family in METHODS.values():
+        family.config.resolved_type()  # imports the module that has it
+    while waiting:
+        model = waiting.pop()
+        found.append(model)
+        waiting += model.__subclasses__()
+    return found
+
+
+def has_float(annotation: object) -> bool:
+    return annotation is float or any(has_float(part) for part in get_args(annotation))
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_no_float_of_a_setting_or_an_option_is_infinite(value: float) -> None:
+    """--minutes inf trained for ever; nan was refused, by luck, since it is not above 0."""
+    checked = 0
+    for model in models():
+        for name, field in model.model_fields.items():
+            if field.annotation is float or field.annotation == (float | None):
+                with pytest.raises(ValidationError) as error:
+                    model.model_validate({name: value})
+                assert any(one["loc"] == (name,) for one in error.value.errors()), (model, name)
+                checked += 1
+            elif has_float(field.annotation):
+                assert model.model_config.get("allow_inf_nan") is False, (model, name)
+    assert checked > 40
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ("method.generator.optimiser.lr.value=inf", "value"),
+        ("method.generator.optimiser.lr=.inf", "value"),
+        ("method.generator.optimiser.betas=[0.9, .nan]", "betas"),
+        ("method.drift=inf", "drift"),
+        ("checkpoints.minutes=inf", "minutes"),
+        ("ema.ramp=.nan", "ramp"),
+        ("budget.minutes=1e308", "minutes"),
+        ("budget.images=100000000000000000000", "images"),
+    ],
+)
+def test_settings_are_finite(setting: str, key: str) -> None:
+    with pytest.raises(InputError, match=key) as error:
+        compose("r3gan", [setting])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("minutes", [math.inf, math.nan, 1e308, -1.0])
+def test_minutes_are_finite_for_train_and_resume(minutes: float, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="minutes"):
+        limner.train("digits", preset="gan", minutes=minutes, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    run = Run.create(tmp_path, "a", compose("gan", ["data.size=8", "data.channels=1"], data__source="digits"))
+    before = (run.path / "recipe.yaml").read_text()
+    with pytest.raises(InputError, match="minutes"):
+        limner.resume(run.path, minutes=minutes)
+    assert (run.path / "recipe.yaml").read_text() == before

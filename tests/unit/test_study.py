@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import socket
 import struct
 import threading
 from collections import Counter
@@ -338,6 +339,21 @@ def served(made, tmp_path: Path) -> Iterator[StudyServer]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def test_many_may_come_at_once(made, tmp_path: Path) -> None:
+    """Of sixteen that came while the server was busy, one was reset: five may wait by Python's default."""
+    for name in ("key.json", "study.html"):
+        (tmp_path / name).write_bytes((made[0] / name).read_bytes())
+    server = StudyServer(tmp_path, 0)  # it accepts nothing yet
+    clients: list[socket.socket] = []
+    try:
+        for _ in range(32):
+            clients.append(socket.create_connection(("127.0.0.1", server.server_port), timeout=2))
+    finally:
+        for client in clients:
+            client.close()
+        server.server_close()
 
 
 def ask(

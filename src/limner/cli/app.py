@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -114,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files that are not UTF-8 are shown as escapes, as on stderr
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with _warnings_in_one_line():
+        with _warnings_in_one_line(), _signals_as_interruptions():
             code = _run(words or ["--help"])
         sys.stdout.flush()
     except BrokenPipeError:
@@ -158,6 +160,26 @@ def _warnings_in_one_line() -> Iterator[None]:
         warnings.formatwarning = usual
 
 
+@contextmanager
+def _signals_as_interruptions() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP are interruptions as Ctrl-C is, unless they are ignored, as SIGHUP is under `nohup`."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
+    numbers = [number for number in map(signal.Signals.__getitem__, names) if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    for number in numbers:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _run(words: list[str]) -> int:
     as_json = "--json" in words
     command = COMMAND_WORDS.set(tuple(words))
@@ -169,8 +191,9 @@ def _run(words: list[str]) -> int:
             exit_with_error(_usage_message(error, words), code=EXIT_USER_ERROR, as_json=as_json)
         except InputError as error:  # an installed package whose verb or method cannot be loaded
             exit_with_error(str(error), code=EXIT_USER_ERROR, as_json=as_json)
-        except (typer.Abort, KeyboardInterrupt):
-            exit_with_error("interrupted", code=EXIT_INTERRUPTED, as_json=as_json)
+        except (typer.Abort, KeyboardInterrupt) as error:
+            by = f" by {error}" if str(error) else ""
+            exit_with_error(f"interrupted{by}", code=EXIT_INTERRUPTED, as_json=as_json)
     except typer.Exit as end:
         return end.exit_code
     finally:

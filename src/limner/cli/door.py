@@ -7,6 +7,7 @@ With ``--json``, stdout holds exactly one JSON object, which is ``{"error": ...}
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -19,8 +20,9 @@ from typing import Any, NoReturn, TextIO
 
 import typer
 
-from limner.core.errors import InputError
+from limner.core.errors import InputError, Interruption
 from limner.core.files import describe_os_error
+from limner.core.process import configure_command
 from limner.core.verb import Result, Verb
 
 EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
@@ -137,12 +139,16 @@ def answer_verb(verb: Verb, values: Mapping[str, Any], *, as_json: bool) -> NoRe
     with _errors_as_exit_codes(as_json, None):
         request = verb.request.of(values)
     run = request.run_folder
+    configure_command()
     with _errors_as_exit_codes(as_json, run):
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             from limner.cli.progress import progress_on_stderr
 
             with progress_on_stderr() as on_progress:
-                result = verb.run(request, on_progress)
+                try:
+                    result = verb.run(request, on_progress)
+                except Interruption as interruption:
+                    result = interruption.result
         if _owns_stdout():
             _print_result(result, as_json)
     if verb.after is not None:
@@ -152,7 +158,10 @@ def answer_verb(verb: Verb, values: Mapping[str, Any], *, as_json: bool) -> NoRe
 
 
 def _print_result(result: Result, as_json: bool) -> None:
-    """Prints `result` on stdout. Errors: `InputError` where stdout is a file on a full disk; `BrokenPipeError`."""
+    """Prints `result` on stdout. Where the terminal was closed in the meantime, nobody reads it, and that is no fault.
+
+    Errors: `InputError` where stdout is a file on a full disk; `BrokenPipeError`.
+    """
     try:
         if as_json:
             print_json(result)
@@ -165,6 +174,8 @@ def _print_result(result: Result, as_json: bool) -> None:
         raise
     except OSError as error:
         discard_output(sys.stdout)
+        if error.errno == errno.EIO:
+            return
         raise InputError(
             f"the result could not be written to standard output: {error.strerror}; what was made stays"
         ) from error
@@ -183,10 +194,11 @@ def _errors_as_exit_codes(as_json: bool, run: Path | None) -> Iterator[None]:
         yield
     except InputError as error:
         exit_with_error(str(error), code=EXIT_USER_ERROR, as_json=as_json)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         folder = None if run is None else _find_run(run)
+        by = f" by {error}" if error.args else ""
         saved = "" if folder is None else f"; what {folder} had saved is whole"
-        exit_with_error(f"interrupted{saved}", code=EXIT_INTERRUPTED, as_json=as_json)
+        exit_with_error(f"interrupted{by}{saved}", code=EXIT_INTERRUPTED, as_json=as_json)
     except (typer.Exit, typer.TyperException, BrokenPipeError):
         raise
     except OSError as error:  # a file or folder that the person can make usable

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from limner.cli.show.tables import format_duration
 from limner.core.progress import OnProgress, Progress
@@ -38,6 +38,28 @@ def details(event: Progress) -> str:
     return " · ".join(parts)
 
 
+class _Stderr:
+    """stderr, but nothing happens where it can no longer be written.
+
+    After a terminal is closed, or the reader of a pipe has left, the work and the saving of its state go on.
+    """
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 class _Lines:
     """For logs and pipes: prints a line for each stage, then one every `LINE_SECONDS`, and each note once."""
 
@@ -57,12 +79,7 @@ class _Lines:
         self.what, self.note, self.last_time = event.what, event.note, now
         done = f" {event.done:,} of {event.total:,}" if event.total else (f" {event.done:,}" if event.done else "")
         text = details(event)
-        try:
-            print(f"{event.what}{done}" + (f" · {text}" if text else ""), file=sys.stderr, flush=True)
-        except BrokenPipeError:
-            raise
-        except OSError:  # a log on a full disk: the work itself goes on
-            return
+        print(f"{event.what}{done}" + (f" · {text}" if text else ""), file=_Stderr(), flush=True)
 
 
 class _Bars:
@@ -107,5 +124,5 @@ def progress_on_stderr() -> Iterator[OnProgress]:
         TextColumn("{task.completed:,}", markup=False),
         TextColumn("{task.fields[text]}", style="dim", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4, transient=False) as bars:
+    with Progress(*columns, console=Console(file=cast(IO[str], _Stderr())), refresh_per_second=4, transient=False) as bars:
         yield _Bars(bars)

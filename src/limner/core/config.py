@@ -80,16 +80,18 @@ class RunContext:
     training_images: int = 0
     binary: bool = False
     """Whether every pixel is black or white (`data.binary`)."""
+    speed: float | None = None
+    """Images per second, where that was measured."""
     latent_shape: tuple[int, ...] | None = None
     """Shape of the latents of a frozen codec, where the method works in these; None where it works in pixels."""
 
     @property
     def image_budget(self) -> int:
-        """Images that the budget allows, roughly; of a budget in minutes, the order of magnitude."""
+        """Images that the budget allows. Of a budget in minutes it is an estimate, without `speed` that of small networks."""
         if self.images is not None:
             return self.images
-        speed = 30_000.0 if self.accelerated else 1_500.0  # images of 32x32 per second: a GPU, or two CPU cores
-        return round(60 * (self.minutes or 0.0) * speed / self.relative_area)
+        guess = 30_000.0 if self.accelerated else 1_500.0  # images of 32x32 per second: a GPU, or two CPU cores
+        return round(60 * (self.minutes or 0.0) * (self.speed or guess / self.relative_area))
 
     @property
     def relative_area(self) -> float:
@@ -98,13 +100,14 @@ class RunContext:
 
 
 class Settings(BaseModel):
-    """A frozen model of settings. The docstring below a field is its description in the JSON schema too.
+    """A frozen model of settings, whose numbers are finite. The docstring below a field is its description in the JSON schema
+    too.
 
     To keep imports fast, validators are built when a model is first used, and docstrings are read when a schema is made
     (`field_descriptions`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

@@ -91,6 +91,68 @@ def free_memory(device: torch.device) -> int:
     return int(torch.get_device_module(device).mem_get_info(device)[0])
 
 
+def available_memory() -> int | None:
+    """Bytes of main memory that this process can still take without being killed, within the limits of its container or job;
+    None where the system does not say."""
+    limits = [_kernel_estimate(), *_cgroup_limits(), _process_limit()]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _kernel_estimate() -> int | None:
+    """Linux' estimate of what new work can take without swapping, proc(5); None on other systems."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def _cgroup_limits(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """What each control group of this process, from its own to the root, can still take; [] where none is limited.
+
+    The page cache counts as used but is given up under pressure, so that inactive files are free. Version 2 has one hierarchy,
+    version 1 one of memory (cgroups(7)).
+    """
+    try:
+        lines = [line.split(":", 2) for line in membership.read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return []
+    free: list[int] = []
+    for _, controllers, name in (line for line in lines if len(line) == 3):
+        if controllers == "":
+            base, maximum, current, cache = root, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            base, maximum = root / "memory", "memory.limit_in_bytes"
+            current, cache = "memory.usage_in_bytes", "total_inactive_file"
+        else:
+            continue
+        own = base / name.lstrip("/")
+        for group in (own, *own.parents):
+            if group != base and base not in group.parents:
+                break
+            try:
+                limit, used = (int((group / file).read_text(encoding="ascii")) for file in (maximum, current))
+                rows = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+                free.append(max(limit - used + int(rows.get(cache, 0)), 0))
+            except (OSError, ValueError):  # no such file, or "max": no limit
+                continue
+    return free
+
+
+def _process_limit() -> int | None:
+    """What ``ulimit -v`` leaves; None without a limit."""
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except (ImportError, OSError, ValueError, IndexError):
+        return None
+    return None if limit == resource.RLIM_INFINITY else max(limit - pages * resource.getpagesize(), 0)
+
+
 def peak_memory(device: torch.device) -> int:
     """Most bytes that this process has held so far: on the GPU where `device` is one, otherwise of main memory.
 

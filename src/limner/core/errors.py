@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 from limner.core.synonyms import same_meaning
 
@@ -22,6 +23,14 @@ MAX_WORD_LENGTH = 200
 
 class InputError(Exception):
     """Something that the person can mend. The message is one line: what is wrong, where, and how to mend it."""
+
+
+class Interruption(KeyboardInterrupt):
+    """A person's interruption of work whose state was saved first. `result` is what the verb would have returned."""
+
+    def __init__(self, result: Any, *args: object) -> None:
+        super().__init__(*args)
+        self.result = result
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:

@@ -36,6 +36,11 @@ def process_count() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def processes_on_node() -> int:
+    """How many of the processes share this machine's memory and cores."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if dist.is_initialized() else 1
+
+
 def is_main_process() -> bool:
     """Whether this process is the one that writes files and reports progress."""
     return rank() == 0
@@ -48,15 +53,28 @@ def processes() -> Iterator[None]:
         yield
         return
     device = precision.device()
-    if device.type in ("cuda", "xpu"):  # mps is one device, and always the current one
-        torch.accelerator.set_device_index(device.index)
-    dist.init_process_group(_backend(device), timeout=timedelta(hours=2))
+    with _current_device(device):
+        dist.init_process_group(_backend(device), timeout=timedelta(hours=2))
+        try:
+            yield
+            # Leave together: torchrun ends all processes once one has failed, and the main process may still be writing files.
+            dist.barrier()
+        finally:
+            dist.destroy_process_group()
+
+
+@contextmanager
+def _current_device(device: torch.device) -> Iterator[None]:
+    """A context in which `device` is torch's current one; afterwards that is the one before."""
+    if device.type not in ("cuda", "xpu"):  # mps is one device, and always the current one
+        yield
+        return
+    before = torch.accelerator.current_device_index()
+    torch.accelerator.set_device_index(device.index)
     try:
         yield
-        # Leave together: torchrun ends all processes once one has failed, and the main process may still be writing files.
-        dist.barrier()
     finally:
-        dist.destroy_process_group()
+        torch.accelerator.set_device_index(before)
 
 
 def _backend(device: torch.device) -> str:

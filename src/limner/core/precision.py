@@ -5,17 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import warnings
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from limner.core.config import Precision
 from limner.core.errors import InputError, nearest
-from limner.core.process import TESTED_PLATFORMS, configure_for_ordered_sums
+from limner.core.process import (
+    STATE_LOCK,
+    TESTED_PLATFORMS,
+    SharedContext,
+    fix_thread_count,
+    ignore_warnings,
+    ordered_sums,
+)
 
 Accelerator = Literal["cuda", "mps", "xpu"]
 DeviceKind = Literal["cpu"] | Accelerator
@@ -96,9 +103,24 @@ def choose(target: torch.device | None = None) -> Precision:
     return "bf16" if {"avx512_bf16", "amx_bf16"} & _cpu_flags() else "fp32"
 
 
-def autocast(target: torch.device, precision: Precision) -> torch.autocast:
-    """A context in which forward passes compute in `precision`; weights, gradients and optimiser state stay in float32."""
-    return torch.autocast(target.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+@contextlib.contextmanager
+def autocast(target: torch.device, precision: Precision) -> Iterator[None]:
+    """A context in which forward passes compute in `precision`; weights, gradients and optimiser state stay in float32.
+
+    Autocast keeps its copies of weights until the outermost context ends, which may be the caller's. They are dropped here at
+    the end, since the next forward pass has other weights.
+    """
+    try:
+        kind = "cpu" if target.type == "meta" else target.type
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        torch.clear_autocast_cache()
+
+
+def no_autocast(device: torch.device) -> torch.autocast:
+    """A context in which nothing on `device` is computed in bfloat16. Autocast does not know the device "meta"."""
+    return torch.autocast("cpu" if device.type == "meta" else device.type, enabled=False)
 
 
 def float64_device(device: torch.device) -> torch.device:
@@ -120,33 +142,59 @@ def repeatable() -> Iterator[None]:
     so that a run that was killed and resumed would differ. Two gradients may still be summed in any order: that of
     `grid_sample` (in the `adaptive` augmentation; observed), and that of PyTorch's memory-efficient attention (torch warns of
     it; priors resumed to the bit at every size that was tested). What it costs: docs/benchmarks.md.
+
+    Several threads may be inside at once; the settings are as they were when the last one leaves.
     """
-    # One setting per operation (torch ≥ 2.9), each restored: the old global ones cannot be read once these differ.
-    settings = (
-        torch.backends.cuda.matmul,
-        torch.backends.cudnn.conv,  # type: ignore[attr-defined]
-        torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
-        torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
-    )
+    if not _thread.has_count:
+        fix_thread_count()  # a thread takes torch's number of threads with its first computation
+        _thread.has_count = True
+    with _SWITCHES(), _DETERMINISTIC() if device_kind() != "cpu" else contextlib.nullcontext():
+        yield
+
+
+class _Thread(threading.local):
+    has_count = False
+    """Whether torch's number of threads is fixed in this thread."""
+
+
+_thread = _Thread()
+
+
+@contextlib.contextmanager
+def _switch() -> Iterator[None]:
+    """A context in which float32 means IEEE float32, whatever computes.
+
+    One setting per operation (torch ≥ 2.9), each restored: the old global ones cannot be read once these differ.
+    """
+    settings = _float32_settings()
     before = [setting.fp32_precision for setting in settings]
     try:
         for setting in settings:
             setting.fp32_precision = "ieee"
-        with _deterministic() if device_kind() != "cpu" else contextlib.nullcontext():
-            yield
+        yield
     finally:
         for setting, value in zip(settings, before, strict=True):
             setting.fp32_precision = value
 
 
+def _float32_settings() -> tuple[Any, ...]:
+    return (
+        torch.backends.cuda.matmul,
+        torch.backends.cudnn.conv,  # type: ignore[attr-defined]
+        torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
+        torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
+    )
+
+
+_SWITCHES = SharedContext(_switch, lambda: all(one.fp32_precision == "ieee" for one in _float32_settings()))
+
+
 @contextlib.contextmanager
 def _deterministic() -> Iterator[None]:
     """A context in which a GPU adds up in a fixed order, where torch has an implementation that does."""
-    configure_for_ordered_sums()
     enabled, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     fills_memory = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*determinis")  # about the two operations that `repeatable` names
+    with ordered_sums(), ignore_warnings(message=".*determinis"):  # about the two operations that `repeatable` names
         try:
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -156,10 +204,65 @@ def _deterministic() -> Iterator[None]:
             torch.utils.deterministic.fill_uninitialized_memory = fills_memory  # type: ignore[attr-defined]
 
 
+_DETERMINISTIC = SharedContext(_deterministic, torch.are_deterministic_algorithms_enabled)
+
+
+@contextlib.contextmanager
+def own_modes() -> Iterator[None]:
+    """A context in which torch has the modes that limner's code is written for, whatever modes the caller has set.
+
+    Inside, new tensors are float32 and on the CPU unless something else is said, gradients are computed, and neither inference
+    mode nor autocast is on. The default type belongs to the process, all others to the thread.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_FLOAT32())
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        stack.enter_context(_nested_autocast())
+        for kind in DEVICE_KINDS:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        yield
+
+
+@contextlib.contextmanager
+def _nested_autocast() -> Iterator[None]:
+    """A context in which no autocast is the outermost one.
+
+    The outermost one clears, at its end, the copies of weights of every thread. In the middle of another thread's training step
+    that would change how its gradients are rounded, so it waits here until none is under way.
+    """
+    torch.autocast_increment_nesting()
+    try:
+        yield
+    finally:
+        if torch.autocast_decrement_nesting() == 0:
+            with STATE_LOCK:
+                torch.clear_autocast_cache()
+
+
+@contextlib.contextmanager
+def _float32_by_default() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+_FLOAT32 = SharedContext(_float32_by_default, lambda: torch.get_default_dtype() == torch.float32)
+
+
 @contextlib.contextmanager
 def exact(device_type: str) -> Iterator[None]:
-    """A context for computations that end in a reported number: `repeatable`, float32 without autocast, and no gradients."""
-    with repeatable(), torch.no_grad(), torch.autocast(device_type, enabled=False):
+    """A context for computations that end in a reported number: `repeatable`, float32 without autocast, and no gradients.
+
+    `device_type` is that of the device that computes.
+    """
+    with own_modes(), repeatable(), torch.no_grad():
         yield
 
 

@@ -39,14 +39,21 @@ def latents_of(method: Method, seeds: Sequence[int]) -> Tensor:
 def render(method: Method, latents: Tensor, cond: Cond | None = None) -> Tensor:
     """[N, dim] -> [N, C, H, W] in [-1, 1], in the same passes as `generate`: the latents of a seed give its very bits.
 
-    Differentiable in `latents`, where these require gradients.
+    Differentiable in `latents` and in the weights, where these require gradients.
     """
     assert isinstance(method, LatentDecoder)
     images: list[Tensor] = []
-    with exact(method.device.type), torch.set_grad_enabled(latents.requires_grad):
+    needs_gradients = requires_gradients(method, latents)
+    with exact(method.device.type), torch.set_grad_enabled(needs_gradients):
         for rows, count in fixed_passes(len(latents), method.chunk, latents.device):
             images.append(method.picture(latents[rows], (cond or Cond()).rows(rows))[:count])
     return torch.cat(images)
+
+
+def requires_gradients(method: Method, x: Tensor) -> bool:
+    """Whether the caller wants gradients with respect to `x` or to weights of `method`: one of them requires them, and the
+    caller has not switched them off."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *method.parameters()))
 
 
 def _at(seeds: Sequence[int], rows: Tensor) -> list[int]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core.precision import accelerator
+from limner.core.process import STATE_LOCK
 
 
 def fold(*parts: int | str) -> int:
@@ -54,17 +55,26 @@ def seed_all(*parts: int | str) -> None:
 
 @contextmanager
 def preserve_generators(device: torch.device) -> Iterator[None]:
-    """A context that restores torch's global generators, of the CPU and of `device`, when it ends."""
-    if device.type == "mps":  # `fork_rng` passes a device number to its generator, which does not accept one
-        before = torch.mps.get_rng_state()
-        with torch.random.fork_rng([]):
-            try:
-                yield
-            finally:
-                torch.mps.set_rng_state(before)
-        return
-    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
-        yield
+    """A context in which torch's global generators, of the CPU and of `device`, are the block's own; they are restored when it
+    ends.
+
+    Whatever seeds them or draws from them does so in such a context, also the initial weights of a network. Another thread that
+    enters one waits until this one is left, so that neither changes the draws of the other.
+    """
+    with STATE_LOCK:
+        if device.type == "mps":  # `fork_rng` passes a device number to its generator, which does not accept one
+            before = torch.mps.get_rng_state()
+            with torch.random.fork_rng([]):
+                try:
+                    yield
+                finally:
+                    torch.mps.set_rng_state(before)
+            return
+        kind = device.type
+        if kind == "cpu" and accelerator() == "cuda" and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            kind = "cuda"  # the person's, which `seed_all` seeds too
+        with torch.random.fork_rng([] if kind == "cpu" else range(torch.accelerator.device_count()), device_type=kind):
+            yield
 
 
 def noise(seeds: Sequence[int], *shape: int, stream: str = "latent") -> Tensor:

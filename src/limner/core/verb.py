@@ -7,6 +7,7 @@ Neither this module nor those of requests and results import torch or numpy at t
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,7 @@ class Request(BaseModel):
     """The base class of requests. The docstring of a request is the help of its verb, and its fields are the options."""
 
     # Validators are built on first use: building all of them would take half the time of importing the table of verbs.
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True, allow_inf_nan=False)
 
     open_field: ClassVar[str | None] = None
     """The name of a field, a mapping, that takes the keywords that are no fields. What they mean is validated by the verb."""
@@ -221,7 +222,7 @@ class Verb:
         field that is unknown or missing, for a value that is not allowed, and the errors of the verb itself.
         """
         if len(values) == 1 and not keywords and isinstance(values[0], self.request):
-            return self.run(values[0], on_progress)
+            return self._run(values[0], on_progress)
         names = positional(self.request)
         if len(values) > len(names):
             raise InputError(f"{len(values)} values are given by place and there are {len(names)}: {', '.join(names)}")
@@ -229,7 +230,16 @@ class Verb:
         for name in by_place:
             if name in keywords:
                 raise InputError(f"'{name}' is given twice, by place and by name; give it once")
-        return self.run(self.request.of({**by_place, **keywords}), on_progress)
+        return self._run(self.request.of({**by_place, **keywords}), on_progress)
+
+    def _run(self, request: Request, on_progress: OnProgress) -> Result:
+        """Runs the verb in a process that is not limner's own, whatever modes of torch it has set."""
+        if "torch" not in sys.modules:  # then its modes are the defaults, and many verbs do without it
+            return self.run(request, on_progress)
+        from limner.core.precision import own_modes
+
+        with own_modes():
+            return self.run(request, on_progress)
 
 
 def keyword_function(name: str, verb: Verb) -> Callable[..., Result]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from limner.core.process import ignore_warnings
 
 Result = TypeVar("Result")
 
@@ -62,8 +63,8 @@ def in_parallel(jobs: Iterator[Job[Result]], workers: int | None, waiting_bytes:
         while waiting and (len(waiting) > most or sum(size for size, _ in waiting) > most_bytes):
             yield waiting.popleft()[1].result()
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(threads, "limner-read") as pool:
-        warnings.simplefilter("ignore")  # Pillow's, about odd metadata and many pixels; the latter are refused by name
+    # Pillow's warnings are about odd metadata and many pixels; the latter are refused by name.
+    with ignore_warnings(), ThreadPoolExecutor(threads, "limner-read") as pool:
         try:
             for job in jobs:
                 yield from results(2 * threads, max(0, waiting_bytes - job.size))

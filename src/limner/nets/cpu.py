@@ -45,6 +45,9 @@ def is_dense(x: Tensor) -> bool:
     return x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last))
 
 
+FAST_DEVICES = ("cpu", "meta")
+"""Kinds of devices for which layers take the fast way: memory is predicted on the meta device (`training.memory`)."""
+
 MAX_UNFOLD_CHANNELS = 4
 """A convolution with at most so many channels is faster as `unfold` and a matrix product than by oneDNN, whose kernels work on
 sixteen channels at a time."""
@@ -66,7 +69,7 @@ class Conv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or self.groups > 1:
+        if x.device.type not in FAST_DEVICES or self.groups > 1:
             return super().forward(x)
         if self.kernel_size == (1, 1) and self.stride == (1, 1) and self.padding == (0, 0):
             return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
@@ -79,7 +82,7 @@ class Conv2d(nn.Conv2d):
                 for n, p, k, s in zip(x.shape[2:], self.padding, self.kernel_size, self.stride, strict=True)
             )
             rows = F.linear(patches.transpose(1, 2).reshape(-1, patches.shape[1]), self.weight.flatten(1), self.bias)
-            return rows.view(len(x), height, width, -1).permute(0, 3, 1, 2)
+            return rows.view(x.shape[0], height, width, -1).permute(0, 3, 1, 2)
         strided = self.stride != (1, 1) and self.in_channels >= MIN_GEMM_CHANNELS
         return _convolve(self, x) if strided and _in_bfloat16(x) else super().forward(x)
 
@@ -88,11 +91,11 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     """`nn.ConvTranspose2d` without groups, dilation or output padding that is faster on a CPU, where `Conv2d` is."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if x.device.type != "cpu" or output_size is not None:
+        if x.device.type not in FAST_DEVICES or output_size is not None:
             return super().forward(x, output_size)
         if self.out_channels <= MAX_UNFOLD_CHANNELS:
             rows = x.permute(0, 2, 3, 1).reshape(-1, self.in_channels) @ self.weight.flatten(1)
-            patches = rows.view(len(x), -1, rows.shape[1]).transpose(1, 2).to(self.weight.dtype)  # summed in full precision
+            patches = rows.view(x.shape[0], -1, rows.shape[1]).transpose(1, 2).to(self.weight.dtype)  # summed in full precision
             height, width = (
                 (n - 1) * s - 2 * p + k  # type: ignore[operator]
                 for n, p, k, s in zip(x.shape[2:], self.padding, self.kernel_size, self.stride, strict=True)
@@ -157,7 +160,7 @@ class _Gemm(torch.autograd.Function):
             by_weight = (rows.t() @ patches).view(len(weight), *weight.shape[2:], -1).permute(0, 3, 1, 2)
         if need_x and transposed:
             product = patches @ weight.permute(0, 2, 3, 1).reshape(len(weight), -1).t()
-            by_x = product.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
+            by_x = product.view(x.shape[0], *x.shape[2:], -1).permute(0, 3, 1, 2)
         elif need_x:
             by_x = torch_backward(True, False, False)[0]
         by_bias = gradient.sum((0, 2, 3)) if need_bias else None
@@ -170,6 +173,6 @@ def _patches(x: Tensor, kernel: torch.Size, stride: list[int], padding: list[int
     batch, row, column, channel = x.stride()
     height, width = ((x.shape[1 + d] - kernel[d]) // stride[d] + 1 for d in range(2))
     patches = x.as_strided(
-        (len(x), height, width, *kernel, x.shape[3]), (batch, stride[0] * row, stride[1] * column, row, column, channel)
+        (x.shape[0], height, width, *kernel, x.shape[3]), (batch, stride[0] * row, stride[1] * column, row, column, channel)
     )
-    return patches.reshape(len(x) * height * width, -1)
+    return patches.reshape(x.shape[0] * height * width, -1)

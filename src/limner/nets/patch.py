@@ -4,10 +4,10 @@ arXiv:1611.07004): each logit depends on one small patch of the image, so that i
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limner.core.precision import no_autocast
 from limner.nets import spectral
 from limner.nets.cpu import Conv2d
 
@@ -35,6 +35,6 @@ class PatchDiscriminator(nn.Module):
         for layer in self.layers:
             images = F.leaky_relu(layer(images), 0.2)
             features.append(images)
-        with torch.autocast(images.device.type, enabled=False):  # logits in bfloat16 would be too coarse for the loss
+        with no_autocast(images.device):  # logits in bfloat16 would be too coarse for the loss
             logits: Tensor = self.head(images.float())
         return logits[:, 0], features

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limner.core.layer_state import StatefulLayer
+from limner.core.precision import no_autocast
 
 DEAD_CODE_USAGE = 0.1
 """A code that is used less than this share of the mean code's use is dead."""
@@ -103,7 +104,7 @@ class VectorQuantiser(_Quantiser):
 
     def forward(self, latents: Tensor) -> Quantised:
         """Quantises latents [B, d, h, w] of any number format."""
-        with torch.autocast(latents.device.type, enabled=False):
+        with no_autocast(latents.device):
             z = self._rows(latents)
             indices = _nearest(z.flatten(0, 2), self.codes).view(z.shape[:3])
             codes = self.codes[indices]
@@ -208,7 +209,7 @@ class FiniteScalars(_Quantiser):
 
     def forward(self, latents: Tensor) -> Quantised:
         """Quantises latents [B, len(levels), h, w] of any number format."""
-        with torch.autocast(latents.device.type, enabled=False):
+        with no_autocast(latents.device):
             z = latents.float().permute(0, 2, 3, 1)
             bounded = self._bound(z)
             half = self.levels // 2

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from limner.core.layer_state import StatefulLayer
+from limner.core.precision import no_autocast
 
 INITIAL_ITERATIONS = 15
 """Power iterations at construction, so that σ is nearly right from the first pass on."""
@@ -34,8 +35,7 @@ class SpectralNorm(StatefulLayer):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight over its largest singular value, of the same shape and number format, also under autocast."""
-        kind = "cpu" if weight.is_meta else weight.device.type  # autocast does not know the device "meta"
-        with torch.autocast(kind, enabled=False):
+        with no_autocast(weight.device):
             matrix = _matrix(weight)
             with torch.no_grad():
                 v = F.normalize(self.u @ matrix, dim=0)

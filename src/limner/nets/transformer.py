@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.core.precision import in_float64
+from limner.core.precision import in_float64, no_autocast
 from limner.nets.cpu import Dropout
 from limner.nets.layers import rows_for_labels
 
@@ -33,7 +33,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
         fused: Tensor = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
         return fused
     wide = torch.promote_types(q.dtype, torch.float32)
-    with torch.autocast(q.device.type, enabled=False):
+    with no_autocast(q.device):
         scores = (q.to(wide) @ k.to(wide).mT) * q.shape[3] ** -0.5
     if causal:
         scores = scores + torch.full(scores.shape[2:], -torch.inf, device=q.device).triu(1)
@@ -127,7 +127,7 @@ class CausalTransformer(nn.Module):
     def _leave(self, x: Tensor) -> Tensor:
         """[B, T, width] -> logits [B, T, vocabulary] in float32: bfloat16 rounds a logit of 10 to ±0.03, too much for a
         likelihood."""
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x.device):
             logits: Tensor = self.head(self.norm(x.to(self.head.weight.dtype)))
         return logits
 

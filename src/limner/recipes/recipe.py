@@ -26,6 +26,8 @@ from limner.data.options import DataOptions, ImageOptions
 from limner.recipes.registry import DEFAULT_PRESET, METHODS, default_method
 
 SCHEMA_VERSION = 1
+MAX_IMAGES, MAX_MINUTES = 10**15, 10 * 366 * 24 * 60
+"""The largest budgets: a number of images that int64 and float64 still count, and ten years."""
 
 
 class _FamilyOfKind:
@@ -119,9 +121,9 @@ class BatchConfig(Settings):
 class BudgetConfig(Settings):
     """How long to train, in images or in minutes; images take precedence."""
 
-    images: int | None = Field(None, ge=1)
+    images: int | None = Field(None, ge=1, le=MAX_IMAGES)
     """Training images to see in all."""
-    minutes: float | None = Field(None, gt=0)
+    minutes: float | None = Field(None, gt=0, le=MAX_MINUTES)
     """Minutes to train; the speed of the first steps turns them into a number of images."""
 
 
@@ -175,9 +177,9 @@ class Segment(Settings):
 
     start: int
     """Number of images seen from which the change is in force."""
-    images: int | None = None
+    images: int | None = Field(None, ge=1, le=MAX_IMAGES)
     """The new budget in images."""
-    minutes: float | None = None
+    minutes: float | None = Field(None, gt=0, le=MAX_MINUTES)
     """The new budget in minutes."""
     chunks: int | None = None
     """The new `batch.chunks`."""

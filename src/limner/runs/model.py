@@ -23,8 +23,9 @@ from limner.core.fields import SeedList, whole_numbers
 from limner.core.images import batches_of, to_tensor, to_uint8
 from limner.core.method import Method, averaged
 from limner.core.precision import prepare_module
-from limner.core.process import configure_for_computation
-from limner.core.sampling import generate, latents_of, render
+from limner.core.process import fix_thread_count
+from limner.core.sampling import generate, latents_of, render, requires_gradients
+from limner.core.seeds import preserve_generators
 from limner.core.text import encode_captions
 from limner.data.conditions import Conditions, takes_text_or_image
 from limner.data.dataset import Dataset
@@ -203,11 +204,14 @@ class Loaded:
         The type says what the values mean: an array is uint8 [N, H, W, C], and a tensor is uint8 [N, C, H, W], both from 0 to
         255, or a float tensor [N, C, H, W] in [-1, 1]. A float array is refused, since its range cannot be known.
 
-        Continuous latents have gradients with respect to `images`, where these require gradients. Errors: `InputError` where
-        the method has no encoder, for pictures of another type or shape, and for values far outside of [-1, 1].
+        Continuous latents have gradients with respect to `images` where these require gradients, and with respect to the
+        weights after ``model.method.requires_grad_(True).train()``, for fine-tuning; under `torch.no_grad` neither. Errors:
+        `InputError` where the method has no encoder, for pictures of another type or shape, and for values far outside of
+        [-1, 1].
         """
         method, images = self.encoder, self._tensor_of(images)
-        with precision.exact(self.method.device.type), torch.set_grad_enabled(images.requires_grad):
+        needs_gradients = requires_gradients(self.method, images)
+        with precision.exact(self.method.device.type), torch.set_grad_enabled(needs_gradients):
             parts = [method.encode(part.to(self.method.device)) for part in torch.split(images, ENCODING_BATCH)]
         return torch.cat(parts)
 
@@ -218,7 +222,8 @@ class Loaded:
         text: str | None = None,
         picture: NDArray[np.uint8] | None = None,
     ) -> Tensor:
-        """[N, *shape of the latents] -> [N, C, H, W] in [-1, 1], with gradients with respect to `latents` that require them.
+        """[N, *shape of the latents] -> [N, C, H, W] in [-1, 1], with gradients with respect to `latents` that require them,
+        and to weights as in `encode`.
 
         For a generator without an encoder, `latents` are vectors [N, dim] such as those of `latents()`, and `label`, `text` and
         `picture` (a given picture) are the conditions of all pictures, as in `sample`; what is not requested, row i draws as
@@ -232,7 +237,8 @@ class Loaded:
             cond = self.draw_conditions(range(len(latents)), self.request(label, text, picture))
         if not isinstance(method, Autoencoder | LatentDecoder):
             raise InputError(f"{self.run.path} ({self.recipe.preset}) has no latents that could be decoded")
-        with precision.exact(method.device.type), torch.set_grad_enabled(latents.requires_grad):
+        needs_gradients = requires_gradients(method, latents)
+        with precision.exact(method.device.type), torch.set_grad_enabled(needs_gradients):
             if isinstance(method, Autoencoder):
                 return torch.cat([method.decode(part) for part in torch.split(latents, ENCODING_BATCH)])
             return render(method, latents, cond)
@@ -339,8 +345,11 @@ def load(run: Path | str | int, checkpoint: str = "last") -> Loaded:
     recipe = opened.recipe()
     saved = opened.checkpoint(checkpoint)
     stage = saved.state()["stage"]
-    configure_for_computation()
-    method = build_method(recipe, recipe.data.spec(), stage)
-    load_weights(method, saved.tensors("ema"), saved.path, averaged(method))
-    prepare_module(method, precision.device())
+    fix_thread_count()
+    device = precision.device()
+    with precision.own_modes():
+        with preserve_generators(device):  # the initial weights, which are replaced, are drawn
+            method = build_method(recipe, recipe.data.spec(), stage)
+        load_weights(method, saved.tensors("ema"), saved.path, averaged(method))
+        prepare_module(method, device)
     return Loaded(opened, saved, recipe, method.eval().requires_grad_(False))

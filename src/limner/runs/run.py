@@ -87,6 +87,21 @@ class Run:
         """
         return Run(find_run(name))
 
+    def is_present(self) -> bool:
+        """Whether the folder is a run's folder still."""
+        return (self.path / "recipe.yaml").is_file()
+
+    def check_presence(self) -> None:
+        """Checks, before something is written, that nobody has moved or deleted the folder, since writing would make it anew.
+
+        Errors: `InputError` where that has happened.
+        """
+        if not self.is_present():
+            raise InputError(
+                f"{self.path} was renamed, moved or deleted while it trained; if it has a new name, go on from its last "
+                "checkpoint with `limner resume NEW-NAME`"
+            )
+
     # The recipe and the budget.
 
     def recipe(self) -> Recipe:
@@ -167,6 +182,7 @@ class Run:
 
         Without `warnings` among the fields, those of the last status stay, where it can be read.
         """
+        self.check_presence()
         warnings: Any = []
         with suppress(InputError):
             warnings = self.status().get("warnings", [])
@@ -195,6 +211,7 @@ class Run:
 
     def log(self, text: str) -> None:
         """Adds `text` with the time to ``log.txt``."""
+        self.check_presence()
         path = self.path / "log.txt"
         with os_errors_as_input_errors(self.path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}\n")
@@ -245,6 +262,7 @@ class Run:
         `parts` are named tensors by file (`model`, `ema`, `optim`), `state` is the JSON beside them. Errors: `InputError` where
         the folder cannot be written.
         """
+        self.check_presence()
         path = self.path / "checkpoints" / f"{images:09d}"
         if (path / "COMPLETE").is_file():
             return Checkpoint(path, images)
@@ -314,6 +332,7 @@ class Run:
 
     def _append(self, name: str, row: Mapping[str, Any], durable: bool = True) -> None:
         """Adds a row to a JSON-lines file; with `durable` it is on disk when this returns."""
+        self.check_presence()
         with os_errors_as_input_errors(self.path / name), (self.path / name).open("a+b") as file:
             file.seek(0, os.SEEK_END)
             if file.tell():

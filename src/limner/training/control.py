@@ -167,6 +167,7 @@ class Control:
         now = self.stopwatch.seconds()
         if now - self._polled_at > POLL_SECONDS:
             self._polled_at = now
+            self.run.check_presence()
             orders |= self.run.take_orders()
             if "pause" in orders:
                 orders |= self._pause(now)

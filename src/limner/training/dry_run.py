@@ -8,15 +8,19 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from limner.core import precision
+from limner.core import parallel, precision
 from limner.core.environment import peak_memory
 from limner.core.method import StepContext
-from limner.core.process import configure_for_computation
-from limner.core.progress import silent
+from limner.core.process import fix_thread_count
+from limner.core.progress import OnProgress, Progress, silent
+from limner.data.dataset import Dataset
+from limner.recipes.recipe import Recipe
 from limner.runs.run import Run
+from limner.training.memory import check_memory, predict_memory
 from limner.training.notes import data_notes
 from limner.training.resolve import DEFAULT_MINUTES, resolve_request
-from limner.training.stages import Training
+from limner.training.stages import Training, check_method
+from limner.training.step import Stepper
 from limner.training.train import DryRunResult, TrainRequest
 
 
@@ -63,17 +67,24 @@ class StageEstimate:
     """Peak memory of the process in bytes, up to the end of the stage."""
 
 
-TIMED_STEPS = 8
-"""Steps in each interval of a stage in which the same phases run; the first two only warm up and are not counted."""
+TIMED_STEPS, MIN_TIMED_STEPS = 8, 3
+"""Steps in each interval of a stage in which the same phases run, and the least; the first two only warm up."""
+MAX_STEP_SECONDS = 1.0
+"""A step that takes longer is timed on fewer pictures, whose time grows with their number."""
+PROBE = 2
+"""Pictures of the first step on each process, by which the others are planned. Batch norm needs two."""
 
 
-def estimate_training(request: TrainRequest, steps: int = TIMED_STEPS) -> DryRunResult:
+def estimate_training(request: TrainRequest, steps: int = TIMED_STEPS, on_progress: OnProgress = silent) -> DryRunResult:
     """Resolves the recipe, and estimates memory and time of training from `steps` timed steps. No run folder is written.
 
     Errors: `InputError` as `limner.training.train.train` has them before training starts.
     """
-    recipe, dataset, why = resolve_request(request, silent)
-    configure_for_computation()
+    recipe, dataset, why = resolve_request(request, on_progress, measure_speed)
+    check_method(recipe)
+    check_memory(recipe)
+    fix_thread_count()
+    on_progress(Progress("timing some steps"))
     training = Training(Run(Path("dry-run")), recipe, dataset)
     first = training.state.stage
     stages = []
@@ -99,26 +110,37 @@ def estimate_training(request: TrainRequest, steps: int = TIMED_STEPS) -> DryRun
             "shape": list(dataset.shape),
             "splits": {k: len(v) for k, v in dataset.splits.items()},
         },
+        all_settings=request.all_settings,
     )
+
+
+def measure_speed(recipe: Recipe, dataset: Dataset) -> float:
+    """Images per second that training by `recipe` reaches on this machine, by a few steps of its last stage."""
+    training = Training(Run(Path("dry-run")), recipe, dataset)
+    return 1 / _measure_pace(training, MIN_TIMED_STEPS)[0].each
 
 
 def _estimate_stage(training: Training, steps: int) -> StageEstimate:
     """The estimate for the stage that `training` is in."""
     name, share, _ = training.stages[training.state.stage]
-    budget, pace = training.recipe.budget, _measure_pace(training, steps)
+    budget = training.recipe.budget
+    pace, is_whole_batch = _measure_pace(training, steps)
     # The share of a stage is one of the images, or of the time where the budget is in minutes.
     if budget.images is not None:
         images = share * budget.images
     else:
         images = pace.images(share * 60 * (budget.minutes or DEFAULT_MINUTES))
     seconds = pace.seconds(images)
+    memory = peak_memory(training.device)
+    if not is_whole_batch and (need := predict_memory(training.recipe)) is not None:
+        memory = max(memory, need.bytes(training.recipe.batch.size // training.recipe.batch.chunks))
     return StageEstimate(
         name=name,
         parameters=training.parameter_counts(),
         images=round(images),
         images_per_second=round(images / seconds, 1),
         seconds_estimate=seconds,
-        memory=peak_memory(training.device),
+        memory=memory,
     )
 
 
@@ -129,29 +151,45 @@ def _sum_parameters(parts: Sequence[dict[str, int]]) -> dict[str, int]:
 
 
 @precision.repeatable()
-def _measure_pace(training: Training, steps: int) -> Pace:
-    """The pace of the current stage, by `steps` timed steps in each interval in which no phase starts or stops."""
+def _measure_pace(training: Training, steps: int) -> tuple[Pace, bool]:
+    """The pace of the current stage, by `steps` timed steps in each interval in which no phase starts or stops.
+
+    Also whether they were on whole batches.
+    """
+    stepper, steps = _timed_stepper(training, steps)
     training.remember_latents()
-    feed, stage = training.feed, training.stage
-    size = training.recipe.batch.size
+    feed, size = training.feed, stepper.batch
     count, first = 0, 0.0
     if feed.memory is not None:
         count = int((~feed.memory.is_encoded).sum())
         if count:  # without the cache, so that latents that are in it do not make encoding look cheap
-            feed.remember(stage.method.codec.encode)
-            first = _step_seconds(training, steps, 0.0)
-    marks = sorted({0.0, 1.0} | {mark for phase in stage.stepper.phases for mark in (phase.start, phase.stop)})
-    spans = [(end - start, _step_seconds(training, steps, start)) for start, end in pairwise(marks)]
-    return Pace(sum(share * seconds for share, seconds in spans) / size, max(first - spans[0][1], 0.0) / size, count)
+            feed.remember(training.stage.method.codec.encode)
+            first = _step_seconds(training, stepper, steps, 0.0)
+    marks = sorted({0.0, 1.0} | {mark for phase in stepper.phases for mark in (phase.start, phase.stop)})
+    spans = [(end - start, _step_seconds(training, stepper, steps, start)) for start, end in pairwise(marks)]
+    pace = Pace(sum(share * seconds for share, seconds in spans) / size, max(first - spans[0][1], 0.0) / size, count)
+    return pace, size == training.recipe.batch.size
 
 
-def _step_seconds(training: Training, steps: int, progress: float) -> float:
-    """Median seconds of a step at the fraction `progress` of the stage. Every step sees the same images."""
-    size, durations = training.recipe.batch.size, list[float]()
+def _timed_stepper(training: Training, steps: int) -> tuple[Stepper, int]:
+    """The stage's stepper where its steps are short; otherwise one with a smaller batch, and perhaps fewer than `steps`."""
+    whole, processes = training.stage.stepper, parallel.process_count()
+    small = Stepper(training.stage.method, min(PROBE * processes, whole.batch), processes, whole.number_format, whole.seed)
+    each = _step_seconds(training, small, MIN_TIMED_STEPS, 0.0) / small.batch
+    if each * whole.batch <= MAX_STEP_SECONDS:
+        return whole, steps
+    batch = max(small.batch, int(MAX_STEP_SECONDS / each) // processes * processes)
+    steps = max(MIN_TIMED_STEPS, min(steps, int(steps * MAX_STEP_SECONDS / (each * batch))))
+    return Stepper(training.stage.method, batch, processes, whole.number_format, whole.seed), steps
+
+
+def _step_seconds(training: Training, stepper: Stepper, steps: int, progress: float) -> float:
+    """Median seconds of a step at the fraction `progress` of the stage. Every step sees other images."""
+    size, durations = stepper.batch, list[float]()
     for step in range(steps):
         began = time.perf_counter()
-        logs = training.stage.stepper.step(training.feed.draw, StepContext(step * size, progress), step)
+        logs = stepper.step(training.feed.draw, StepContext(step * size, progress), step)
         training.stage.ema.update(size, 0.0)
         sum(float(value) for value in logs.values())  # waits for the device
         durations.append(time.perf_counter() - began)
-    return sorted(durations[2:])[len(durations[2:]) // 2]
+    return parallel.broadcast_object(sorted(durations[2:])[len(durations[2:]) // 2])  # all processes decide alike

@@ -1,4 +1,7 @@
-"""Ctrl-C, SIGTERM and on Windows Ctrl-Break as a request to stop: the training loop ends after the step, its state saved."""
+"""Signals as a request to stop: the training loop ends after the step, its state saved, and then the signal is handed on.
+
+Ctrl-C, SIGTERM, SIGHUP (the terminal was closed, or the connection lost) and on Windows Ctrl-Break are such signals.
+"""
 
 from __future__ import annotations
 
@@ -8,36 +11,63 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+HANGUP: int | None = getattr(signal, "SIGHUP", None)
+"""Windows has no such signal."""
+
 
 class StopRequest:
-    """A signal handler that remembers whether the process was asked to stop."""
+    """A signal handler that remembers whether the process was asked to stop, and by which signal."""
 
     def __init__(self) -> None:
-        self.is_set = False
+        self.number: int | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the process was asked to stop."""
+        return self.number is not None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Handles one signal. A second one ends at once, with `KeyboardInterrupt`; checkpoints on disk stay valid."""
-        if self.is_set:
+        """Handles one signal. A second one ends at once, with `KeyboardInterrupt`; checkpoints on disk stay valid.
+
+        A terminal that closes may send SIGHUP several times, or SIGTERM after it, and nobody is impatient then.
+        """
+        if number == HANGUP:
+            self.number = self.number or number
+            return
+        if self.number not in (None, HANGUP):
             raise KeyboardInterrupt
-        self.is_set = True
+        self.number = number
 
 
 @contextmanager
 def handle_signals() -> Iterator[StopRequest]:
     """A context in which signals set the `StopRequest` that it yields, instead of ending the process.
 
-    Outside the main thread, where Python cannot handle signals, the request is never set.
+    Outside the main thread, where Python cannot handle signals, the request is never set. A SIGHUP that is ignored, as under
+    `nohup`, stays ignored.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    numbers = [signal.SIGINT, signal.SIGTERM]
+    numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGBREAK"):  # only on Windows: Ctrl-Break, which also reaches a process without a console
         numbers.append(signal.SIGBREAK)
+    if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
+        numbers.append(HANGUP)
     handlers = {number: signal.signal(number, request) for number in numbers}
     try:
         yield request
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def hand_on(number: int) -> None:
+    """Calls the person's handler of a signal that was held back until the state was saved; that of Ctrl-C is Python's own.
+
+    Without a handler nothing happens: the result says that training was stopped. Errors: what the handler raises, such as
+    `KeyboardInterrupt`.
+    """
+    if callable(signal.getsignal(number)):
+        signal.raise_signal(number)

@@ -17,58 +17,58 @@ from typing import Literal
 from limner.core import parallel
 from limner.core.progress import OnProgress
 from limner.training.control import Control
-from limner.training.interrupt import handle_signals
+from limner.training.interrupt import StopRequest
 from limner.training.logger import Logger, Stopwatch
 from limner.training.milestones import Milestones, Scorer
 from limner.training.stages import Training
 
 
 def train_to_end(
-    training: Training, scorer: Scorer | None, on_progress: OnProgress
+    training: Training, scorer: Scorer | None, on_progress: OnProgress, stop_request: StopRequest
 ) -> tuple[Literal["done", "stopped"], dict[str, float]]:
-    """Trains until the budget is used up, or until a person asks to stop. The state is saved in both cases.
+    """Trains until the budget is used up, or until a person asks to stop, as `stop_request` says. The state is saved in both
+    cases.
 
     `scorer` computes the scores of the averaged method; None for a run without scores, and on all but the main process.
     Returns how training ended, and the mean losses of the last row of metrics. Errors: `NotFiniteError` where a loss or a
     weight is infinite or not a number; such a state is never saved.
     """
     state, batch = training.state, training.recipe.batch.size
-    with handle_signals() as stop_request:
-        stopwatch = Stopwatch(state.seconds)
-        control = Control(training, stopwatch, stop_request)
-        logger = Logger(training, stopwatch, on_progress)
-        milestones = Milestones(training, logger, control, scorer)
-        training.remember_latents()
-        stopped = False
-        while not training.finished() and not stopped:
-            # Before the step, so that a run that was saved at the end of a stage begins the next one when it is resumed.
-            if training.stage_finished():
-                training.start_next_stage()
-                training.remember_latents()
-                control.restart_clock()
+    stopwatch = Stopwatch(state.seconds)
+    control = Control(training, stopwatch, stop_request)
+    logger = Logger(training, stopwatch, on_progress)
+    milestones = Milestones(training, logger, control, scorer)
+    training.remember_latents()
+    stopped = False
+    while not training.finished() and not stopped:
+        # Before the step, so that a run that was saved at the end of a stage begins the next one when it is resumed.
+        if training.stage_finished():
+            training.start_next_stage()
+            training.remember_latents()
+            control.restart_clock()
 
-            # Draw and step. Both are functions of the number of images seen, so a resumed run continues to the bit.
-            images_before, position = state.images, training.position()
-            if logger.log_phase_changes():
-                control.exchange_soon()  # steps may be slower from here on
-            losses = training.stage.stepper.step(training.feed.draw, position, state.iteration)
-            state.images += batch
-            state.iteration += 1
-            logger.add(losses)
+        # Draw and step. Both are functions of the number of images seen, so a resumed run continues to the bit.
+        images_before, position = state.images, training.position()
+        if logger.log_phase_changes():
+            control.exchange_soon()  # steps may be slower from here on
+        losses = training.stage.stepper.step(training.feed.draw, position, state.iteration)
+        state.images += batch
+        state.iteration += 1
+        logger.add(losses)
 
-            # A corrected plan comes before the average, whose half-life is a share of the plan.
-            orders = control.exchange()
-            training.update_average()
+        # A corrected plan comes before the average, whose half-life is a share of the plan.
+        orders = control.exchange()
+        training.update_average()
 
-            # Log, preview, score, save: the main process alone.
-            if parallel.is_main_process() and not control.broken:
-                with control.raise_together():
-                    milestones.after_step(images_before, orders)
-            stopped = "stop" in orders
-        if parallel.is_main_process() and not control.broken and not stopped:
-            newest = training.run.checkpoints()[-1:]
-            if not newest or newest[0].images < state.images:  # a resumed run whose budget was used up already
-                with control.raise_together():
-                    milestones.after_step(state.images, {"save-now"})
-        control.close()
+        # Log, preview, score, save: the main process alone.
+        if parallel.is_main_process() and not control.broken:
+            with control.raise_together():
+                milestones.after_step(images_before, orders)
+        stopped = "stop" in orders
+    if parallel.is_main_process() and not control.broken and not stopped:
+        newest = training.run.checkpoints()[-1:]
+        if not newest or newest[0].images < state.images:  # a resumed run whose budget was used up already
+            with control.raise_together():
+                milestones.after_step(state.images, {"save-now"})
+    control.close()
     return ("stopped" if stopped else "done"), logger.losses

@@ -89,7 +89,7 @@ class Milestones:
         averaged = training.stage.ema.method
         score = actions.score and self._can_afford_score(actions.is_last)
         if actions.save or score:
-            averaged.fit_at_checkpoint(training.fit_batches())
+            training.fit_at_checkpoint(averaged)
         monitor = self.logger.monitor
         observations = monitor.preview(averaged, self.state.images) if actions.preview else {}
         if actions.score or actions.preview:

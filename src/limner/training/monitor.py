@@ -51,6 +51,7 @@ class Monitor:
         Where the method takes conditions, they are those that the seeds draw (`Conditions`). A method that cannot generate yet
         reconstructs real pictures instead.
         """
+        self.run.check_presence()
         folder = self.run.path / "previews"
         rows = self.dataset.indices(self.split)
         real = self.dataset.images.gather(rows[:: max(1, len(rows) // self.count)][: self.count])

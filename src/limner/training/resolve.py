@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,40 +18,47 @@ from limner.data.dataset import Dataset
 from limner.data.prepare import prepare_source
 from limner.data.sources import describe_source, locate
 from limner.recipes.build import resolve_recipe, resolved_values
-from limner.recipes.recipe import BudgetConfig, Recipe
+from limner.recipes.recipe import BatchConfig, BudgetConfig, Recipe
 from limner.recipes.settings import all_settings, compose
 from limner.runs.codec import adopt_codec
 from limner.runs.run import Run
-from limner.training.auto import choose
+from limner.training.auto import Choice, choose
+from limner.training.memory import fitting_chunks
 from limner.training.train import AUTO, TrainRequest
 
 DEFAULT_MINUTES = 10.0
 """The budget where neither the request nor the recipe names one."""
 
 
-def resolve_request(request: TrainRequest, on_progress: OnProgress) -> tuple[Recipe, Dataset, tuple[str, ...]]:
+MeasureSpeed = Callable[[Recipe, Dataset], float]
+"""The images per second that training by a resolved recipe reaches on this machine."""
+DOUBT = 20
+"""By how much the guessed speed of `RunContext.image_budget` may be too high. Where an "auto" of a budget in minutes would be
+another value at a speed that is lower by this factor, the speed is measured. (r3gan on two cores: 16.)"""
+
+
+def resolve_request(
+    request: TrainRequest, on_progress: OnProgress, measure_speed: MeasureSpeed | None = None
+) -> tuple[Recipe, Dataset, tuple[str, ...]]:
     """The recipe with every "auto" resolved, its prepared data, and what was chosen automatically, with the reasons.
 
+    Where a choice depends on how many images a budget in minutes allows, `measure_speed` says; without it, that is a guess.
     Errors: `InputError` for settings that contradict each other or have no effect, and for data that cannot be prepared.
     """
-    reasons: tuple[str, ...] = ()
     pictures = None if isinstance(request.source, str | Path) else request.source
-    if request.preset != AUTO:
-        recipe = _compose(request)
+    speed: float | None = None
+    if request.preset == AUTO:
+        recipe, dataset, reasons, speed = _choose_recipe(request, on_progress, measure_speed)
+    else:
+        recipe, reasons = _compose(request), ()
         check_processes(recipe)
         dataset = _dataset_of_recipe(recipe, request, on_progress, pictures)
         if plan := recorded_plan(request):
             reasons = (f"budget {plan[-1][1]} images: as in {Path(request.preset).parent}",)
-    else:  # the data come first, since the choice depends on them; their settings are the same for every preset
-        probe = _compose(request.model_copy(update={"preset": Recipe.model_fields["preset"].default}), common=True)
-        dataset = prepared_dataset(probe, on_progress, pictures=pictures)
-        # Settings of the method are those of a GAN, the default, so that only GANs can be chosen where there are any.
-        adversarial = any(setting.startswith("method.") for setting in all_settings(request.settings))
-        choice = choose(len(dataset.splits["train"]), _context(probe, dataset), adversarial)
-        recipe = _compose(request.model_copy(update={"preset": choice.preset}), choice.settings)
-        check_processes(recipe)
-        reasons = (f"preset {choice.preset}: {choice.why}",)
-    resolved = _resolve(recipe, dataset, recorded_source(recipe, dataset, pictures))
+    resolved = _resolve(recipe, dataset, recorded_source(recipe, dataset, pictures), speed, measure_speed)
+    if request.preset == AUTO and (batch := _fitting_batch(resolved)) != resolved.batch:
+        resolved = resolved.model_copy(update={"batch": batch})
+        reasons += (f"batch.chunks={batch.chunks}: {batch.size} pictures at once would need more memory than there is",)
     _check_used(resolved, request.settings)
     decisions = dict(resolved_values(recipe.method, resolved.method))
     _check_overruled(decisions, request.settings)
@@ -98,6 +106,46 @@ def _context(recipe: Recipe, dataset: Dataset) -> RunContext:
         training_images=len(dataset.splits["train"]),
         binary=recipe.data.binary,
     )
+
+
+def _choose_recipe(
+    request: TrainRequest, on_progress: OnProgress, measure_speed: MeasureSpeed | None
+) -> tuple[Recipe, Dataset, tuple[str, ...], float | None]:
+    """For ``preset=auto``: the recipe of the preset that is chosen, the data, the reason, and its speed, if that was measured.
+
+    The data come first, since the choice depends on them; their settings are the same for every preset.
+    """
+    pictures = None if isinstance(request.source, str | Path) else request.source
+    probe = _compose(request.model_copy(update={"preset": Recipe.model_fields["preset"].default}), common=True)
+    dataset = prepared_dataset(probe, on_progress, pictures=pictures)
+    source = recorded_source(probe, dataset, pictures)
+    speeds: dict[str, float] = {}
+
+    def measure(choice: Choice) -> float:
+        assert measure_speed is not None
+        on_progress(Progress("measuring", note=f"how fast {choice.preset} learns here"))
+        candidate = _compose_choice(request, choice)
+        resolved = resolve_recipe(_with_data(candidate, dataset, source), _context(candidate, dataset))
+        speeds[choice.preset] = measure_speed(resolved.model_copy(update={"batch": _fitting_batch(resolved)}), dataset)
+        return speeds[choice.preset]
+
+    # Settings of the method are those of a GAN, the default, so that only GANs can be chosen where there are any.
+    adversarial = any(setting.startswith("method.") for setting in all_settings(request.settings))
+    count, context = len(dataset.splits["train"]), _context(probe, dataset)
+    choice = choose(count, context, adversarial, None if measure_speed is None else measure)
+    recipe = _compose_choice(request, choice)
+    check_processes(recipe)
+    return recipe, dataset, (f"preset {choice.preset}: {choice.why}",), speeds.get(choice.preset)
+
+
+def _compose_choice(request: TrainRequest, choice: Choice) -> Recipe:
+    """The recipe of the request with the preset and the settings of `choice`."""
+    return _compose(request.model_copy(update={"preset": choice.preset}), choice.settings)
+
+
+def _fitting_batch(recipe: Recipe) -> BatchConfig:
+    """The batch in as many chunks as memory asks for; as it is where no number of them helps."""
+    return recipe.batch.model_copy(update={"chunks": fitting_chunks(recipe) or recipe.batch.chunks})
 
 
 def _compose(request: TrainRequest, over: Sequence[str] = (), common: bool = False) -> Recipe:
@@ -197,12 +245,25 @@ def recorded_source(recipe: Recipe, dataset: Dataset, pictures: object = None) -
     return source
 
 
-def _resolve(recipe: Recipe, dataset: Dataset, source: str) -> Recipe:
+def _resolve(recipe: Recipe, dataset: Dataset, source: str, speed: float | None, measure_speed: MeasureSpeed | None) -> Recipe:
     """The recipe with facts about the data, and with values for "auto" that depend on data and machine.
 
-    `source` is what it records as the source of its data. Errors: `InputError` for a run in `init_from` or `codec` that does
-    not fit.
+    `source` is what it records as the source of its data, and `speed` was measured already. Errors: `InputError` for a run in
+    `init_from` or `codec` that does not fit.
     """
+    context = replace(_context(recipe, dataset), speed=speed)
+    recipe = _with_data(recipe, dataset, source)
+    resolved = resolve_recipe(recipe, context)
+    if measure_speed is None or speed is not None or context.images is not None or context.image_budget == 0:
+        return resolved
+    guess = context.image_budget / (60 * (context.minutes or 0.0))
+    if resolve_recipe(recipe, replace(context, speed=guess / DOUBT)) == resolved:
+        return resolved
+    return resolve_recipe(recipe, replace(context, speed=measure_speed(resolved, dataset)))
+
+
+def _with_data(recipe: Recipe, dataset: Dataset, source: str) -> Recipe:
+    """The recipe with facts about the data and the machine, in which settings of methods may still be "auto"."""
     height, width, channels = dataset.shape
     data = {
         "source": source,
@@ -231,7 +292,7 @@ def _resolve(recipe: Recipe, dataset: Dataset, source: str) -> Recipe:
         update |= adopt_codec(recipe, dataset.shape)
     elif any(stage.share == 0 for stage in recipe.stages):
         raise InputError("a stage with share=0 comes trained from another run; name that run with codec=RUN")
-    return resolve_recipe(recipe.model_copy(update=update), _context(recipe, dataset))
+    return recipe.model_copy(update=update)
 
 
 def check_processes(recipe: Recipe, size_is_fixed: bool = False) -> None:

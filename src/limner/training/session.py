@@ -12,9 +12,9 @@ import torch
 
 from limner.core import parallel, precision
 from limner.core.address import public_address, public_text
-from limner.core.errors import InputError
+from limner.core.errors import InputError, Interruption
 from limner.core.files import write_json
-from limner.core.process import configure_for_computation
+from limner.core.process import fix_thread_count
 from limner.core.progress import OnProgress, Progress
 from limner.data.conditions import pick_captions
 from limner.data.dataset import Dataset
@@ -22,8 +22,11 @@ from limner.recipes.recipe import Recipe, Segment
 from limner.recipes.settings import parse_recipe, put_setting
 from limner.runs.report import write_report
 from limner.runs.run import Run
+from limner.training.dry_run import measure_speed
+from limner.training.interrupt import StopRequest, hand_on, handle_signals
 from limner.training.logger import NotFiniteError
 from limner.training.loop import train_to_end
+from limner.training.memory import check_memory
 from limner.training.milestones import Scorer
 from limner.training.notes import data_notes
 from limner.training.provenance import provenance
@@ -40,8 +43,9 @@ RESUME_SETTINGS = ("batch.chunks", "on_nonfinite", "checkpoints.", "previews.", 
 def start_run(request: TrainRequest, on_progress: OnProgress) -> TrainResult:
     """Does the work of `limner.training.train.train` without `dry_run`. Errors: `InputError`, as described there."""
     with parallel.processes():
-        recipe, dataset, why = resolve_request(request, on_progress)
+        recipe, dataset, why = resolve_request(request, on_progress, measure_speed)
         accepts = check_method(recipe)  # settings that do not fit are refused before a folder is made
+        check_memory(recipe)
         label = request.name or f"{dataset.name}-{Path(recipe.preset).stem}"
         folder = str(Run.create(request.out, label, recipe).path) if parallel.is_main_process() else ""
         run = Run(Path(parallel.broadcast_object(folder)))
@@ -57,7 +61,8 @@ def start_run(request: TrainRequest, on_progress: OnProgress) -> TrainResult:
                 run.log(line)
         notes = _report_notes(run, recipe, dataset, on_progress)
         with _lock(run):
-            return _train(run, recipe, dataset, on_progress).model_copy(update={"why": why, "notes": notes})
+            result, number = _train(run, recipe, dataset, on_progress)
+    return _return(result.model_copy(update={"why": why, "notes": notes}), number)
 
 
 def resume_run(request: ResumeRequest, on_progress: OnProgress) -> TrainResult:
@@ -74,7 +79,18 @@ def resume_run(request: ResumeRequest, on_progress: OnProgress) -> TrainResult:
         with _lock(run):
             recipe = _change_plan(run, recipe, request.images, request.minutes, request.settings)
             notes = _report_notes(run, recipe, dataset, on_progress)
-            return _train(run, recipe, dataset, on_progress).model_copy(update={"notes": notes})
+            result, number = _train(run, recipe, dataset, on_progress)
+    return _return(result.model_copy(update={"notes": notes}), number)
+
+
+def _return(result: TrainResult, number: int | None) -> TrainResult:
+    """`result`, once the signal `number`, if any, was handed on. Errors: `Interruption` where that interrupts the caller."""
+    if number is not None:
+        try:
+            hand_on(number)
+        except KeyboardInterrupt as error:
+            raise Interruption(result, *error.args) from None
+    return result
 
 
 def _report_notes(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> tuple[str, ...]:
@@ -95,9 +111,12 @@ def _lock(run: Run) -> AbstractContextManager[None]:
     return run.locked() if parallel.is_main_process() else nullcontext()
 
 
-def _train(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> TrainResult:
-    """Trains, and records in the run's status and log how it ended, whatever the error."""
-    configure_for_computation()
+def _train(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> tuple[TrainResult, int | None]:
+    """Trains, and records in the run's status and log how it ended, whatever the error.
+
+    Also returns the number of the signal that asked to stop, if any.
+    """
+    fix_thread_count()
     try:
         if parallel.is_main_process():
             run.remove_leftovers()
@@ -111,6 +130,8 @@ def _train(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) 
 
 def _write_failure(run: Run, error: BaseException, source: str) -> None:
     """Writes status and log of a run that ended with `error`, without what is secret in `source`, where it is an address."""
+    if not run.is_present():
+        return
     newest = run.checkpoints()[-1:]
     state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     run.write_status(state, images=newest[0].images if newest else 0, error=public_text(str(error), source))
@@ -120,7 +141,7 @@ def _write_failure(run: Run, error: BaseException, source: str) -> None:
     run.log(public_text(text, source))
 
 
-def _train_in_memory(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> TrainResult:
+def _train_in_memory(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> tuple[TrainResult, int | None]:
     """Trains; turns an error for lack of memory into an `InputError` that names the setting to change."""
     try:
         return _train_from_newest(run, recipe, dataset, on_progress)
@@ -130,7 +151,7 @@ def _train_in_memory(run: Run, recipe: Recipe, dataset: Dataset, on_progress: On
         raise out_of_memory_error(run, recipe) from error
 
 
-def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> TrainResult:
+def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> tuple[TrainResult, int | None]:
     """Trains from the newest checkpoint, or from the start where there is none, to the end of the plan."""
     scorer = _prepare_scorer(run, recipe, dataset, on_progress) if recipe.score.points and parallel.is_main_process() else None
     newest = run.checkpoints()[-1:]
@@ -143,13 +164,14 @@ def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: 
         training.plan.rows.append((0, recipe.budget.images))
     if parallel.is_main_process():
         run.log(f"training from {training.state.images} images on {precision.processor()} in {recipe.precision}")
-    end, losses = _train_with_rollback(training, scorer, on_progress)
+    with handle_signals() as stop_request:
+        end, losses = _train_with_rollback(training, scorer, on_progress, stop_request)
     state = training.state
     if parallel.is_main_process():
         # The status has the seconds up to here; those in the last checkpoint end when it was saved.
         run.write_status(end, images=state.images, seconds=state.seconds, total=training.plan.total(state.images))
         write_report(run.path)
-    return TrainResult(
+    result = TrainResult(
         run=run.path,
         images=state.images,
         seconds=state.seconds,
@@ -161,12 +183,16 @@ def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: 
         why=(),
         notes=(),
     )
+    return result, stop_request.number
 
 
 def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> Scorer:
     """The function that scores the method while it trains; provenance and log of the run say by which judge and images."""
     on_progress(Progress("preparing the judge"))
-    scorer = ValidationScorer(dataset, recipe.score.count)
+    try:
+        scorer = ValidationScorer(dataset, recipe.score.count)
+    except InputError as error:  # such as too few pictures
+        raise InputError(f"{error}; give more pictures, or train without scores: score.points=0") from error
     scored_on = {"split": scorer.split, "pictures": scorer.pictures}
     write_json(run.path / "provenance.json", run.provenance() | {"judge": scorer.checksum, "scored_on": scored_on})
     run.log(f"scores compare with {scorer.pictures:,} pictures of the {scorer.split} split")
@@ -174,7 +200,7 @@ def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnP
 
 
 def _train_with_rollback(
-    training: Training, scorer: Scorer | None, on_progress: OnProgress
+    training: Training, scorer: Scorer | None, on_progress: OnProgress, stop_request: StopRequest
 ) -> tuple[Literal["done", "stopped"], dict[str, float]]:
     """`train_to_end`, repeated once from the last checkpoint where a loss is not finite and ``on_nonfinite`` is "rollback".
 
@@ -184,7 +210,7 @@ def _train_with_rollback(
     run, recipe = training.run, training.recipe
     while True:
         try:
-            return train_to_end(training, scorer, on_progress)
+            return train_to_end(training, scorer, on_progress, stop_request)
         except NotFiniteError as error:
             newest, state = run.checkpoints()[-1:], training.state
             where = f"the last good checkpoint is {newest[0].path}" if newest else "there is no checkpoint yet"

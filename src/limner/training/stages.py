@@ -95,7 +95,7 @@ class Training:
     def start_next_stage(self) -> None:
         """Builds the next stage, with this stage's method at its averaged weights as the frozen codec."""
         method = self.stage.ema.method
-        method.fit_at_checkpoint(self.fit_batches())
+        self.fit_at_checkpoint(method)
         weights, names = method.state_dict(), averaged(method)
         self.state.stage += 1
         self.state.stage_start = self.state.images
@@ -125,6 +125,11 @@ class Training:
         total = self.plan.total(self.state.images)
         half_life = ema.ramp * images if total is None else min(ema.half_life * total, ema.ramp * images)
         self.stage.ema.update(self.recipe.batch.size, half_life)
+
+    def fit_at_checkpoint(self, method: Method) -> None:
+        """Estimates what `method` does not learn by gradients, from training images."""
+        with seeds.preserve_generators(self.device):
+            method.fit_at_checkpoint(self.fit_batches())
 
     def fit_batches(self) -> Iterator[Batch]:
         """The endless reading of training images, 64 at a time, for `Method.fit_at_start` and `fit_at_checkpoint`."""
@@ -162,6 +167,14 @@ class Training:
 
     def _build_stage(self, codec: Mapping[str, Tensor] | None = None) -> StageTraining:
         """The stage with initial weights, or those of `init_from`; `codec` holds the weights of its frozen codec, if any."""
+        recipe = self.recipe
+        with seeds.preserve_generators(self.device):
+            method = self._build_method(codec)
+        stepper = Stepper(method, recipe.batch.size, recipe.batch.chunks, recipe.number_format(), self._step_seed())
+        return StageTraining(method, Ema(method), stepper)
+
+    def _build_method(self, codec: Mapping[str, Tensor] | None) -> Method:
+        """The method of the stage, fitted at its start."""
         recipe, state = self.recipe, self.state
         seeds.seed_all(recipe.seed, "init", state.stage)
         method = build_method(recipe, recipe.data.spec(), state.stage)
@@ -177,8 +190,7 @@ class Training:
             _load_initial_weights(method, recipe.init_from)
         if begins:
             method.fit_at_start(self.fit_batches())
-        stepper = Stepper(method, recipe.batch.size, recipe.batch.chunks, recipe.number_format(), self._step_seed())
-        return StageTraining(method, Ema(method), stepper)
+        return method
 
     def _step_seed(self) -> int:
         """The seed of every draw in a step; a different one after each rollback."""
@@ -203,5 +215,10 @@ def check_method(recipe: Recipe) -> frozenset[ConditionKind]:
 
     Errors: `InputError` for settings that do not go together or do not fit the data.
     """
-    with torch.device("meta"):
-        return build_method(recipe, recipe.data.spec()).accepts
+    try:
+        with torch.device("meta"):
+            return build_method(recipe, recipe.data.spec()).accepts
+    except (RuntimeError, TypeError, OverflowError) as error:
+        if "overflow" not in str(error).lower():
+            raise
+        raise InputError("these networks have more weights than 64 bits count; set smaller sizes") from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -69,14 +70,18 @@ class Stepper:
 
         Returns the losses and logs, each averaged over the batch, as 0-d tensors on the device. Now and then they include
         ``gradient_norm/<player>``, before clipping, which may be infinite without harm.
+
+        torch's generators belong to the process. They are the step's own until it ends, so that trainings in several threads
+        take turns, each with the draws that it has alone, and are then what they were before.
         """
         logs: dict[str, Tensor] = {}
         due = [(index, phase) for index, phase in enumerate(self.phases) if phase.due(iteration, at.progress)]
-        for index, phase in due:
-            if phase.joins is None:
-                joining = [(other, part) for other, part in due if part.joins == phase.name]
-                logs_norms = iteration // phase.every % NORMS_EVERY == 0
-                logs |= self._update([(index, phase), *joining], draw, at, logs_norms)
+        with seeds.preserve_generators(self.method.device):
+            for index, phase in due:
+                if phase.joins is None:
+                    joining = [(other, part) for other, part in due if part.joins == phase.name]
+                    logs_norms = iteration // phase.every % NORMS_EVERY == 0
+                    logs |= self._update([(index, phase), *joining], draw, at, logs_norms)
         return logs
 
     def _update(
@@ -145,16 +150,15 @@ class Stepper:
         """
         logs: dict[str, Tensor] = {}
         passes = math.ceil(count * self.chunks / self.batch)
-        for index, phase in enumerate(self.phases):
-            if phase.joins is not None or not phase.due(0, at.progress):
-                continue
-            for chunk in range(passes):
+        due = [(index, phase) for index, phase in enumerate(self.phases) if phase.joins is None and phase.due(0, at.progress)]
+        for (index, phase), chunk in product(due, range(passes)):
+            with seeds.preserve_generators(self.method.device):
                 seeds.seed_all(self.seed, "look", phase.name, chunk)
                 batches = self._draw_batches(index, phase, chunk, draw, StepContext(0, at.progress))
                 with precision.autocast(self.method.device, self.number_format):
                     losses = self.method.losses(phase.name, batches, at)
-                self._take_statistics(phase)  # discarded
-                _add(logs, {name: value.mean() for name, value in [*losses.of.items(), *losses.logs.items()]})
+            self._take_statistics(phase)  # discarded
+            _add(logs, {name: value.mean() for name, value in [*losses.of.items(), *losses.logs.items()]})
         return {name: float(value) / passes for name, value in logs.items()}
 
     def _draw_batches(self, index: int, phase: Phase, chunk: int, draw: DrawBatch, at: StepContext) -> tuple[Batch, ...]:

@@ -35,7 +35,10 @@ class TrainRequest(Request):
     minutes: float | None = Field(None, description="Budget: minutes to train.")
     seed: Seed | None = Field(None, description="Seed of every random draw; default: that of the preset, usually 0.")
     name: str | None = Field(None, description="Name of the run after its number; default: the data and the preset.")
-    dry_run: bool = Field(False, description="Print recipe, memory and time of the training, and train nothing.")
+    dry_run: bool = Field(False, description="Print choices, memory and time of the training, and train nothing.")
+    all_settings: Annotated[bool, Cli(option="--all")] = Field(
+        False, description="With --dry-run: print every setting of the recipe as well."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -110,12 +113,14 @@ class DryRunResult(Result):
     weights_bytes: int
     """Of the last stage's weights in float32, its frozen codec included."""
     memory: int
-    """Peak memory in bytes, measured over the timed steps."""
+    """Peak memory in bytes: measured over the timed steps, or predicted where these were on fewer pictures than a batch."""
     images_per_second: float
     images: int
     seconds_estimate: float
     notes: tuple[str, ...]
     """What a person should know about the data: pictures that were set aside, and classes or captions that are not used."""
+    all_settings: bool
+    """Whether every setting is printed for a person."""
     data: dict[str, Any]
     """`path` and `shape` (height, width, channels) of the prepared set, and the number of pictures of each of its `splits`."""
 
@@ -131,7 +136,7 @@ def train(request: TrainRequest, on_progress: OnProgress) -> TrainResult | DryRu
     if request.dry_run:
         from limner.training.dry_run import estimate_training
 
-        return estimate_training(request)
+        return estimate_training(request, on_progress=on_progress)
     from limner.training.session import start_run
 
     return start_run(request, on_progress)

@@ -6,25 +6,33 @@ from limner.cli.show.tables import Answer, format_duration, format_size, print_p
 
 
 def show_plan(answer: Answer) -> None:
-    """Prints the result of `train --dry-run`."""
-    import yaml
-
+    """Prints the result of `train --dry-run`: what was chosen, its speed, time and memory, and on demand every setting."""
+    recipe, data = answer["recipe"], answer["data"]
+    height, width, channels = data["shape"]
+    splits = ", ".join(f"{name} {count:,}" for name, count in data["splits"].items())
     print_pairs(
         [
+            ("preset", recipe["preset"]),
             *(("chosen", line) for line in answer.get("why", ())),
+            ("data", f"{recipe['data']['source']}: {splits} of {height}x{width}x{channels}"),
             *(("data", line) for line in answer.get("notes", ())),
             ("parameters", answer.get("parameters")),
-            ("memory", format_size(answer.get("memory"))),
-            ("images/s", answer.get("images_per_second")),
+            ("speed", f"{answer['images_per_second']:,.4g} images/s, by a few steps on this machine"),
             ("images", answer.get("images")),
             ("time", format_duration(answer.get("seconds_estimate"))),
+            ("memory", format_size(answer.get("memory"))),
         ]
     )
     stages = answer.get("stages", ())
     if len(stages) > 1:
         print()
         print_table(["stage", "parameters", "images", "images/s", "time", "memory"], [_stage_row(stage) for stage in stages])
-    print("\n" + yaml.safe_dump(answer["recipe"], sort_keys=False, allow_unicode=True).rstrip())
+    if answer["all_settings"]:
+        import yaml
+
+        print("\n" + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True).rstrip())
+    else:
+        print("\nevery setting: --all, or --json")
 
 
 def _stage_row(stage: Answer) -> list[object]:

@@ -46,6 +46,8 @@ class StudyServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128
+    """Connections that may wait to be accepted; of more than Python's default of 5 at once, some were reset."""
 
     def __init__(self, folder: Path, port: int = PORT) -> None:
         self.key = read_key(folder)

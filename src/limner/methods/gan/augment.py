@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.core.errors import InputError
+from limner.core.precision import no_autocast
 from limner.methods.gan.config import AugmentConfig, Change, Transform
 
 DIFF_DRAWS: dict[Change, int] = {"colour": 3, "translation": 2, "cutout": 2}
@@ -197,7 +198,7 @@ def _geometric(x: Tensor, u: list[Tensor], p: Tensor) -> Tensor:
         ],
         dim=-1,
     )
-    with torch.autocast(x.device.type, enabled=False):
+    with no_autocast(x.device):
         dense = _twofold(height, x, dtype) @ x.to(dtype) @ _twofold(width, x, dtype).t()
         y = F.grid_sample(dense, grid.to(dtype), "bilinear", "reflection", align_corners=True)
     return torch.where(hit_any, y.to(x.dtype), x)

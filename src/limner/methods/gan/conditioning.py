@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limner.core.precision import no_autocast
 from limner.methods.gan.config import DiscriminatorLabels, GeneratorLabels
 from limner.nets import spectral
 from limner.nets.layers import flatten_channels_last, rows_for_labels
@@ -39,7 +40,7 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         if self.embedding is not None:
             rows = rows_for_labels(self.embedding.weight, label)
-            z = torch.cat([z, rows.expand(len(z), -1)], 1)
+            z = torch.cat([z, rows.expand(z.shape[0], -1)], 1)
         images: Tensor = self.network(z, label)
         return images
 
@@ -79,9 +80,11 @@ class Discriminator(nn.Module):
         """Logits [B], and the classes' logits [B, classes] where there is an auxiliary classifier."""
         if self.planes is not None:
             plane = rows_for_labels(self.planes.weight, label).view(-1, 1, *self.size).to(images.dtype)
-            images = torch.cat([images, plane.expand(len(images), -1, -1, -1)], 1).contiguous(memory_format=torch.channels_last)
+            images = torch.cat([images, plane.expand(images.shape[0], -1, -1, -1)], 1).contiguous(
+                memory_format=torch.channels_last
+            )
         features = flatten_channels_last(self.trunk(images))
-        with torch.autocast(images.device.type, enabled=False):  # bfloat16 rounds a logit of 50 by up to .1
+        with no_autocast(images.device):  # bfloat16 rounds a logit of 50 by up to .1
             features = features.to(self.head.weight.dtype)
             logits = self.head(features).flatten()
             if self.projection is not None:

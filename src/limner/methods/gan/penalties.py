@@ -7,13 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from limner.core.precision import no_autocast
+
 Critic = Callable[[Tensor], Tensor]
 """Images [B, C, H, W] -> logits [B]."""
 
 
 def slopes(critic: Critic, images: Tensor) -> Tensor:
     """[B]: |∇D(x)|² per image, over all its pixels, in float32, differentiable in the critic's weights."""
-    with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
+    with no_autocast(images.device), torch.enable_grad():
         images = images.detach().float().requires_grad_()
         (gradient,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)
         return gradient.square().flatten(1).sum(1)
@@ -37,7 +39,7 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, alpha: Tensor) 
 def gradient_normalised(critic: Critic, images: Tensor) -> Tensor:
     """[B]: D(x) / (|∇D(x)| + |D(x)|), which lies in −1..1 and is 1-Lipschitz wherever D is piecewise linear (Wu et al. 2021,
     "Gradient Normalization for Generative Adversarial Networks", arXiv:2109.02235, eq. 8)."""
-    with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
+    with no_autocast(images.device), torch.enable_grad():
         images = images.float()
         if not images.requires_grad:
             images = images.detach().requires_grad_()

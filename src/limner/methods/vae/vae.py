@@ -25,7 +25,7 @@ from limner.core.cond import Batch
 from limner.core.config import DataSpec
 from limner.core.errors import InputError
 from limner.core.method import Losses, Phase, Player, StepContext
-from limner.core.precision import in_float64
+from limner.core.precision import in_float64, no_autocast
 from limner.methods.vae import elbo, likelihoods
 from limner.methods.vae.base import AutoencoderBase
 from limner.methods.vae.config import ResolvedVaeConfig
@@ -127,7 +127,7 @@ class Vae(AutoencoderBase, LikelihoodBound):
         """[B, entries] -> [B]: the critic's logit, which estimates the log density ratio of q(z) and Π q(z_j), the total
         correlation in the mean. The last layer computes in float32, since bfloat16 is too coarse for an estimate."""
         features = self.critic[:-1](z).float()
-        with torch.autocast(z.device.type, enabled=False):
+        with no_autocast(z.device):
             logits: Tensor = self.critic[-1](features)
         return logits.squeeze(1)
 

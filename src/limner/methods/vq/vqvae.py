@@ -21,6 +21,7 @@ from limner.core.config import CodecKind, DataSpec, Sampling
 from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
 from limner.core.method import Losses, Method, Phase, Player, StepContext
+from limner.core.precision import no_autocast
 from limner.methods.vq.config import ResolvedVqVaeConfig, VqVaeSampling
 from limner.methods.vq.diagnosis import CODEC_RULES
 from limner.nets.convae import ConvDecoder, ConvEncoder, ConvSize
@@ -160,7 +161,7 @@ class VqVae(Method, Autoencoder):
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """[B, C, H, W] in [-1, 1] -> [B, h, w] int64; float32 even under autocast, so that rounding does not change a code."""
-        with torch.autocast(images.device.type, enabled=False):
+        with no_autocast(images.device):
             quantised: Quantised = self.coder.quantiser(self.coder.encoder(self.codec.encode(images)))
         return quantised.indices
 

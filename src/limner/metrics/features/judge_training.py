@@ -22,7 +22,7 @@ from limner.core.config import Precision
 from limner.core.errors import InputError
 from limner.core.images import batches_of
 from limner.core.precision import exact
-from limner.core.seeds import fold, order
+from limner.core.seeds import fold, order, preserve_generators
 from limner.metrics.features.judge import HALF_VARIANCE, WIDTHS, WORKING_SIDE, Judge, JudgeCard, JudgeNet
 from limner.metrics.features.pixels import Source, preprocess, take, work_size
 from limner.metrics.stats.threads import one_thread
@@ -74,9 +74,8 @@ def train_judge(
     how = precision.choose(torch.device("cpu"))
     with (
         one_thread(work[0] * work[1] <= _ONE_THREAD_PIXELS),
-        torch.random.fork_rng(devices=[]),
-        torch.inference_mode(False),
-        torch.enable_grad(),
+        precision.own_modes(),
+        preserve_generators(torch.device("cpu")),
     ):
         torch.manual_seed(fold(seed, "judge weights"))
         net = JudgeNet(channels, work, classes if targets is not None else 0, norm=True)

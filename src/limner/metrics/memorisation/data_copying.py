@@ -11,7 +11,6 @@ too, and where samples repeat each other it varies more by chance than `z` accou
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from limner.core.errors import InputError
 from limner.core.images import batches_of
+from limner.core.process import ignore_warnings
 from limner.core.seeds import fold
 from limner.metrics.stats.moments import finite_on_cpu
 from limner.metrics.stats.threads import one_library_thread
@@ -104,8 +104,7 @@ def k_means(x: Tensor, cells: int, seed: int) -> Tensor:
     if len(x) > _MAX_ROWS:
         x = x[torch.from_numpy(random.choice(len(x), _MAX_ROWS, replace=False))]
     clustering = KMeans(cells, n_init=1, max_iter=_MAX_ITERATIONS, random_state=int(random.integers(2**32)))
-    with one_library_thread(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # there are fewer different pictures than cells
+    with one_library_thread(), ignore_warnings(ConvergenceWarning):  # there are fewer different pictures than cells
         clustering.fit(x.numpy())
     return torch.from_numpy(clustering.cluster_centers_)
 

@@ -8,7 +8,6 @@ accuracy is reported.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limner.core.images import batches_of
+from limner.core.process import ignore_warnings
 from limner.metrics.stats.intervals import CONFIDENCE_LEVEL
 from limner.metrics.stats.threads import one_library_thread
 
@@ -118,8 +118,7 @@ def logistic_regression(
     if start is not None:
         weight, bias = (part[present].to(x).numpy() for part in (start.weight, start.bias))
         model.coef_, model.intercept_ = (weight[1:] - weight[:1], bias[1:] - bias[:1]) if is_binary else (weight, bias)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # after so many iterations it is near enough
+    with ignore_warnings(ConvergenceWarning):  # after so many iterations it is near enough
         model.fit(x.numpy(), labels.numpy())
     for rows, solution in ((linear.weight, model.coef_), (linear.bias, model.intercept_)):
         values = torch.from_numpy(solution).to(x)
