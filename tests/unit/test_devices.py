@@ -362,7 +362,7 @@ def test_codes_are_picked_without_float64_on_the_device(meta: torch.device) -> N
 
 def test_a_way_interpolate_latents_latents_without_float64_on_the_device(meta: torch.device) -> None:
     with WithoutFloat64():
-        frames, _ = _interpolate_latents(torch.zeros(3, 4, device=meta), None, 5, spherical=True)
+        frames, _ = _interpolate_latents(torch.zeros(3, 4, device=meta), 5, spherical=True)
     assert (frames.shape, frames.device.type, frames.dtype) == ((9, 4), "meta", torch.float32)
 
 

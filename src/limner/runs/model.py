@@ -247,7 +247,7 @@ class Loaded:
         """`latents` as a tensor on the model's device. Errors: `InputError` for another type, or the shape of other latents."""
         if not isinstance(latents, Tensor | np.ndarray):
             raise InputError(f"latents are a tensor or an array, such as `encode` gives, not {type(latents).__name__}")
-        tensor = torch.as_tensor(latents).to(self.method.device)
+        tensor = (latents if isinstance(latents, Tensor) else torch.from_numpy(latents)).to(self.method.device)
         own = self._latent_shape
         if own is not None and tuple(tensor.shape[1:]) != own:
             raise InputError(f"latents of {self.run.path} are [N, {', '.join(map(str, own))}], not {list(tensor.shape)}")
@@ -275,7 +275,8 @@ class Loaded:
 
     def encode_pictures(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """`encode` of pictures [N, H, W, C] uint8, at least one, as an array. Errors: `InputError` as `encode` has them."""
-        return self.encode(images).cpu().numpy()
+        with torch.no_grad():  # also of a model that is fine-tuned
+            return self.encode(images).cpu().numpy()
 
     def latent_shape(self) -> tuple[tuple[int, ...], bool]:
         """Shape of the latents of one picture, and whether they are codes. Errors: `InputError` where there is no encoder."""
