@@ -74,7 +74,7 @@ def trial(minutes: float, seed: int, data: str, count: int, file: Path) -> dict[
     from limner.core.sampling import generate
     from limner.training.step import Stepper
     from limner.core.precision import prepare_module
-    from limner.core.process import configure_for_computation
+    from limner.core.process import configure_command
     from limner.data.feed import Feed
     from limner.core.seeds import SCORED_SEEDS
     from limner.nets.layers import BatchNorm
@@ -99,7 +99,7 @@ def trial(minutes: float, seed: int, data: str, count: int, file: Path) -> dict[
                 x = torch.relu(norm(up(x)))
             return self.last(x).tanh()
 
-    configure_for_computation()
+    configure_command()
     dataset = prepare(data)
     seeds.seed_all(seed, "init", 0)
     method = build_method(compose("dcgan", TRIAL), DataSpec.of_images(dataset.shape, dataset.classes))

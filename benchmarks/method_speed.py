@@ -25,24 +25,22 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 sys.path.insert(0, str(SOURCE))
 
-import limner  # noqa: E402, F401, I001  (before torch: it says how long torch's threads spin)
+from limner.core.process import configure_command  # noqa: E402
+
+configure_command()  # before torch, as the command line does: it says how long torch's threads spin
+
 import torch  # noqa: E402
 
-from limner.recipes.recipe import Recipe  # noqa: E402
-from limner.recipes.build import build_method  # noqa: E402
-from limner.recipes.settings import compose  # noqa: E402
-from limner.recipes.build import resolve_recipe  # noqa: E402
-from limner.core import precision  # noqa: E402
-from limner.core import seeds  # noqa: E402
-from limner.core.cond import Batch  # noqa: E402
-from limner.core.cond import Cond  # noqa: E402
-from limner.training.ema import Ema  # noqa: E402
-from limner.core.method import StepContext  # noqa: E402
+from limner.core import precision, seeds  # noqa: E402
+from limner.core.cond import Batch, Cond  # noqa: E402
 from limner.core.config import DataSpec, RunContext  # noqa: E402
-from limner.core.method import Method  # noqa: E402
-from limner.training.step import Stepper  # noqa: E402
+from limner.core.method import Method, StepContext  # noqa: E402
 from limner.core.precision import prepare_module  # noqa: E402
-from limner.core.process import configure_for_computation  # noqa: E402
+from limner.recipes.build import build_method, resolve_recipe  # noqa: E402
+from limner.recipes.recipe import Recipe  # noqa: E402
+from limner.recipes.settings import compose  # noqa: E402
+from limner.training.ema import Ema  # noqa: E402
+from limner.training.step import Stepper  # noqa: E402
 from plain_loops import Data, plain_of, torch_layers  # noqa: E402
 
 CLASSES = tuple("0123456789")
@@ -187,7 +185,6 @@ def main(presets: Sequence[str] = (*GANS, *CODERS)) -> None:
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--profile", action="store_true")
     told = parser.parse_args()
-    configure_for_computation()
     if told.profile:
         for preset in told.presets.split(","):
             print(f"{preset}\n{profiled(preset, told.size, told.channels, told.seconds)}", flush=True)

@@ -104,23 +104,22 @@ Contender = tuple[Callable[[int], None], dict[str, Any]]
 
 
 def limner_contender(task: dict[str, Any]) -> Contender:
-    import limner  # noqa: F401, I001  (before torch: it says how long torch's threads spin)
+    from limner.core.process import configure_command
+
+    configure_command()  # before torch, as the command line does
     import torch
 
+    from limner.core import precision, seeds
     from limner.core.config import DataSpec
-    from limner.recipes.build import build_method
-    from limner.recipes.settings import parse_recipe
-    from limner.core import precision
-    from limner.core import seeds
-    from limner.training.ema import Ema
     from limner.core.method import StepContext
-    from limner.training.step import Stepper
     from limner.core.precision import prepare_module
-    from limner.core.process import keep_freed_memory
     from limner.data.dataset import open_dataset
     from limner.data.feed import Feed
+    from limner.recipes.build import build_method
+    from limner.recipes.settings import parse_recipe
+    from limner.training.ema import Ema
+    from limner.training.step import Stepper
 
-    keep_freed_memory()
     device = torch.device(task["device"])
     if task["kind"] != "limner-r1":
         task["recipe"]["method"]["r1_gamma"] = 0.0

@@ -31,6 +31,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _tuned() -> None:
+    """For speed, memory and threads are used as the command line does."""
+    from limner.core.process import configure_command
+
+    configure_command()
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _repeatable() -> Iterator[None]:
     """A GPU computes as it does in training, also where a test takes a step by itself."""
     from limner.core import precision
