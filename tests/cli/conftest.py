@@ -15,7 +15,7 @@ from PIL import Image
 
 from limner.cli import main
 from limner.data.prepare import prepare
-from limner.evaluation.gate import EXIT_CODE_GATE
+from limner.evaluation.evaluate import EXIT_CODE_GATE
 from made import encoded, write
 
 Pixels = NDArray[np.uint8]

@@ -122,10 +122,10 @@ def test_embed_gives_codes(kind: str, runs: dict[str, Path], ask: Ask, tmp_path:
     [
         ("classify KIND", "are codes; classify takes continuous ones"),
         ("classify KIND a.png", "are codes; classify takes continuous ones"),
-        ("interpolate KIND --seeds 1,2", "has no latents, so there is no way between its pictures"),
-        ("interpolate KIND a.png a.png", "has no latents, so there is no way between its pictures"),
-        ("traverse KIND", "has no vector of latents, so there is none to turn"),
-        ("traverse KIND a.png --latents 0", "has no vector of latents, so there is none to turn"),
+        ("interpolate KIND --seeds 1,2", "draws from no vector of latents, so it cannot interpolate"),
+        ("interpolate KIND a.png a.png", "draws from no vector of latents, so it cannot interpolate"),
+        ("traverse KIND", "draws from no vector of latents, so none can be varied"),
+        ("traverse KIND a.png --latents 0", "draws from no vector of latents, so none can be varied"),
         ("evaluate KIND --metrics disentanglement", "pictures with known factors"),
     ],
 )

@@ -27,10 +27,13 @@ def _handlers() -> Any:
     """As a shell starts a command, and afterwards as they were."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in SIGNALS[1:]:
+        signal.signal(number, signal.SIG_DFL)  # the tests may run under `nohup`, which ignores SIGHUP
     yield
     for number in SIGNALS[1:]:
-        assert signal.getsignal(number) == before[number]
-    signal.signal(signal.SIGINT, before[signal.SIGINT])
+        assert signal.getsignal(number) == signal.SIG_DFL
+    for number in SIGNALS:
+        signal.signal(number, before[number])
 
 
 def words(out: Path) -> list[str]:

@@ -206,8 +206,12 @@ def test_a_persons_own_handler_is_called_once_the_state_is_saved(tmp_path: Path)
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
 def test_a_hangup_saves(tmp_path: Path) -> None:
-    with at_images(32, send(signal.SIGHUP)):
-        assert outcome_of(PRESET, tmp_path, images=64).state == "stopped"
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under `nohup`, which ignores it
+    try:
+        with at_images(32, send(signal.SIGHUP)):
+            assert outcome_of(PRESET, tmp_path, images=64).state == "stopped"
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert only(tmp_path).checkpoint().images == 48
 
 

@@ -177,7 +177,7 @@ def scored(name: str, value: float, error: float | None, null: Null) -> Score:
 
 def test_scored_counts_the_value_itself() -> None:
     null = Null((1.0, 2.0, 3.0), (10, 10))
-    assert scored("frechet", 10.0, 0.1, null) == Score(10.0, 0.1, 2.0, 8.0, 0.25)
+    assert scored("frechet", 10.0, 0.1, null) == Score(10.0, 0.1, 2.0, 8.0, 0.25, p_floor=0.25)
     assert scored("coverage", 10.0, 0.1, null).p == 1.0
     assert scored("frechet", 2.0, None, null).p == 0.75
     assert scored("frechet", 2.0, None, Null((2.0, 2.0), (1, 1))).z is None

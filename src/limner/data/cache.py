@@ -22,6 +22,7 @@ from limner.core.documents import read_json
 from limner.core.errors import InputError
 from limner.core.files import cache_folder, folder_size
 from limner.data.dataset import is_prepared
+from limner.data.listing import printable
 from limner.data.sources import BUILT_IN, locate
 
 TEMPORARY_SECONDS = 3600.0
@@ -77,7 +78,7 @@ class Entry:
 
     def as_row(self) -> dict[str, Any]:
         """The entry as a row of a result."""
-        row = {"kind": self.kind, "path": str(self.path), "what": self.what, "size": self.size}
+        row = {"kind": self.kind, "path": printable(str(self.path)), "what": printable(self.what), "size": self.size}
         return {**row, "last_use": moment(self.last_use), "obstacle": self.obstacle}
 
 

@@ -9,8 +9,7 @@ from pydantic import Field, model_validator
 from limner.core.fields import Cli, NameOrFile, Names, OutputFolder, RunOrFiles, Source
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
-from limner.evaluation.evaluate import FEATURES_HELP
-from limner.evaluation.gate import EXIT_CODE_GATE, parse_gate
+from limner.evaluation.evaluate import EXIT_CODE_GATE, FEATURES_HELP
 
 
 class CompareRequest(Request):
@@ -40,6 +39,8 @@ class CompareRequest(Request):
     @model_validator(mode="after")
     def _check_gate(self) -> CompareRequest:
         if self.fail_if is not None:
+            from limner.evaluation.gate import parse_gate
+
             parse_gate(self.fail_if, ends=True)
         return self
 

@@ -10,10 +10,11 @@ from limner.core.fields import Cli, NameOrFile, Names, OutputFolder, RunOrPictur
 from limner.core.notebook import html_table
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
-from limner.evaluation.gate import EXIT_CODE_GATE, parse_gate
 
 FEATURES_HELP = "judge (trained on the data), inception (the FID's), random-conv, pixels, FILE.onnx, or FILE.pth of inception."
 """Describes the option `features` of `evaluate` and of `compare`."""
+EXIT_CODE_GATE = 3
+"""The exit code of `evaluate` and `compare` where the condition of ``--fail-if`` holds."""
 
 
 class EvaluateRequest(Request):
@@ -46,6 +47,8 @@ class EvaluateRequest(Request):
     @model_validator(mode="after")
     def _check_gate(self) -> EvaluateRequest:
         if self.fail_if is not None:
+            from limner.evaluation.gate import parse_gate
+
             parse_gate(self.fail_if)
         return self
 

@@ -16,8 +16,6 @@ from typing import Any
 
 from limner.core.errors import InputError, nearest, short_repr
 
-EXIT_CODE_GATE = 3
-"""The exit code of a command whose gate's condition holds."""
 FIELDS = ("value", "error", "null", "z", "p")
 """The numbers of a score."""
 ENDS = ("first", "last")

@@ -75,11 +75,12 @@ def clear_cache(request: ClearRequest, on_progress: OnProgress) -> ClearResult:
     """Removes entries of the cache that nothing uses. What is needed later is made or fetched again."""
     from limner.core.files import cache_folder
     from limner.data.cache import clear
+    from limner.data.listing import printable
 
     removed, remaining = clear(request.kind, everything=request.everything)
     return ClearResult(
         folder=str(cache_folder()),
-        removed=[str(entry.path) for entry in removed],
+        removed=[printable(str(entry.path)) for entry in removed],
         freed=sum(entry.size for entry in removed),
-        remaining=[{"path": str(entry.path), "reason": str(entry.obstacle)} for entry in remaining],
+        remaining=[{"path": printable(str(entry.path)), "reason": str(entry.obstacle)} for entry in remaining],
     )

@@ -10,7 +10,6 @@ from pydantic import Field
 
 from limner.core.errors import InputError, nearest
 from limner.core.fields import Cli
-from limner.core.glossary import GLOSSARY
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
@@ -77,6 +76,7 @@ def _normalise(word: str) -> str:
 
 def _entries(with_settings: bool = True) -> Iterator[_Entry]:
     """Every word with its meaning, from the glossary and the tables."""
+    from limner.core.glossary import GLOSSARY
     from limner.metrics.features.table import DETECTORS
     from limner.metrics.scores import METRICS
     from limner.recipes.registry import METHODS, PRESETS
