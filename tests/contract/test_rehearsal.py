@@ -134,6 +134,21 @@ def test_a_prior_on_a_codec_is_one_stage_and_leaves_the_cache_alone(
         assert found["seconds_estimate"] == stage["seconds_estimate"] == pytest.approx(1000 * 0.004 + encoding, abs=0.06)
 
 
+def test_what_comes_in_every_eighth_step_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The penalties of r3gan, in every eighth step, were never among the steps whose median was taken: twice too fast."""
+    watch = Watch()
+
+    def step(self: Stepper, draw: Any, at: StepContext, iteration: int) -> dict[str, torch.Tensor]:
+        penalties = sum(phase.every == 8 and phase.due(iteration, at.progress) for phase in self.phases)
+        watch.now += 0.010 + (0.080 if penalties else 0.0)
+        return {"loss": torch.zeros(())}
+
+    monkeypatch.setattr(Stepper, "step", step)
+    monkeypatch.setattr("limner.training.dry_run.time", watch)
+    found = rehearsed("r3gan", images=16_000)
+    assert found["seconds_estimate"] == pytest.approx(1000 * (0.010 + 0.080 / 8))
+
+
 def test_a_slow_step_is_timed_on_fewer_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """At 480x640 eight whole steps would take minutes; two pictures a step say the same."""
     watch, sizes = Watch(), list[int]()

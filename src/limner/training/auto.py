@@ -52,7 +52,7 @@ def choose(pictures: int, context: RunContext, adversarial: bool = False, measur
         return Choice("gan", (), f"pictures of {size} are too small for convolutions")
     if context.images is not None:
         return _by_budget(pictures, context.images, f"about {_round(context.images)} pictures of {size}", adversarial)
-    minutes = f"{context.minutes:g} minutes"
+    minutes = _minutes(context)
     if context.image_budget * OUT_OF_DOUBT < MIN_GAN_BUDGET and not adversarial:
         return Choice("vae", (), f"{minutes} are too few for a GAN at {size}; {VAE}")
     if measure_speed is None:
@@ -77,13 +77,11 @@ def _by_speed(pictures: int, context: RunContext, adversarial: bool, measure_spe
     """The choice for a budget in minutes, by the speeds that are measured here."""
     seconds, size = 60 * (context.minutes or 0.0), f"{context.shape[1]}x{context.shape[2]}"
     images = round(seconds * measure_speed(_r3gan(pictures, context.image_budget, "")))
-    budget = f"about {_round(images)} pictures of {size} in {context.minutes:g} minutes, as measured"
+    budget = f"about {_round(images)} pictures of {size} in {_minutes(context)}, as measured"
     if images < LONG_BUDGET and not adversarial:
         dcgan = round(seconds * measure_speed(Choice("dcgan", (), "")))
         if dcgan >= MIN_DCGAN_BUDGET:
-            why = (
-                f"its networks are fast, and learn from about {_round(dcgan)} pictures of {size} in {context.minutes:g} minutes"
-            )
+            why = f"its networks are fast, and learn from about {_round(dcgan)} pictures of {size} in {_minutes(context)}"
             return Choice("dcgan", (), f"{why}, as measured; r3gan, better in the long run, would see {_round(images)}")
     return _by_budget(pictures, images, budget, adversarial)
 
@@ -97,6 +95,10 @@ def _r3gan(pictures: int, images: int, why: str) -> Choice:
         reason = f"with adaptive augmentation, in case its discriminator begins to learn {pictures:,} pictures by heart"
         return Choice("r3gan", ("method.augment.kind=adaptive",), f"{why}; {reason}")
     return Choice("r3gan", (), why)
+
+
+def _minutes(context: RunContext) -> str:
+    return "1 minute" if context.minutes == 1 else f"{context.minutes:g} minutes"
 
 
 def _round(count: int) -> str:

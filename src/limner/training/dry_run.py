@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -71,6 +72,8 @@ TIMED_STEPS, MIN_TIMED_STEPS = 8, 3
 """Steps in each interval of a stage in which the same phases run, and the least; the first two only warm up."""
 MAX_STEP_SECONDS = 1.0
 """A step that takes longer is timed on fewer pictures, whose time grows with their number."""
+MAX_CYCLE = 1000
+"""Steps in which the pattern of phases is looked for."""
 PROBE = 2
 """Pictures of the first step on each process, by which the others are planned. Batch norm needs two."""
 
@@ -80,6 +83,11 @@ def estimate_training(request: TrainRequest, steps: int = TIMED_STEPS, on_progre
 
     Errors: `InputError` as `limner.training.train.train` has them before training starts.
     """
+    with parallel.processes():
+        return _estimate(request, steps, on_progress)
+
+
+def _estimate(request: TrainRequest, steps: int, on_progress: OnProgress) -> DryRunResult:
     recipe, dataset, why = resolve_request(request, on_progress, measure_speed)
     check_method(recipe)
     check_memory(recipe)
@@ -184,11 +192,29 @@ def _timed_stepper(training: Training, steps: int) -> tuple[Stepper, int]:
 
 
 def _step_seconds(training: Training, stepper: Stepper, steps: int, progress: float) -> float:
-    """Median seconds of a step at the fraction `progress` of the stage. Every step sees other images."""
+    """Mean seconds of a step at the fraction `progress` of the stage.
+
+    Phases that run in every eighth step, such as penalties, cost as much as several of the others. So each set of phases that
+    run together is timed by itself, and counts as often as it comes.
+    """
+    cycle = min(math.lcm(*(phase.every for phase in stepper.phases)), MAX_CYCLE)
+    sets: dict[tuple[bool, ...], list[int]] = {}
+    for iteration in range(cycle):
+        due = tuple(phase.due(iteration, progress) for phase in stepper.phases)
+        sets.setdefault(due, []).append(iteration)
+    total = 0.0
+    for places in sets.values():
+        count = steps if len(places) > cycle // 2 else MIN_TIMED_STEPS  # what comes less often is timed by fewer steps
+        total += len(places) / cycle * _seconds_at(training, stepper, places[0], count, progress)
+    return total
+
+
+def _seconds_at(training: Training, stepper: Stepper, iteration: int, steps: int, progress: float) -> float:
+    """Median seconds of the step at `iteration`, repeated on other images."""
     size, durations = stepper.batch, list[float]()
     for step in range(steps):
         began = time.perf_counter()
-        logs = stepper.step(training.feed.draw, StepContext(step * size, progress), step)
+        logs = stepper.step(training.feed.draw, StepContext(step * size, progress), iteration)
         training.stage.ema.update(size, 0.0)
         sum(float(value) for value in logs.values())  # waits for the device
         durations.append(time.perf_counter() - began)
