@@ -24,6 +24,7 @@ from limner.core.progress import Progress
 from limner.core.seeds import SCORED_SEEDS
 from limner.data.dataset import Images
 from limner.data.prepare import prepare
+from limner.evaluation import sample_scores
 from limner.evaluation.report_page import display_name
 from limner.judges.judge import judge_for
 from limner.metrics.features import inception
@@ -519,6 +520,14 @@ def test_of_two_processes_one_has_stdout(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 # ---- gates --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_verdict_comes_with_the_judge_alone(places: dict[str, Path], judge: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for other features, or for single metrics, waits for no judge to be trained."""
+    assert judge(places["plain.npz"], "--data", "digits")[1]["verdict"][0].startswith(("Far", "Recognisable"))
+    monkeypatch.setattr(sample_scores, "judge_for", lambda *_: pytest.fail("nobody asked for the judge"))
+    assert "verdict" not in judge(places["plain.npz"], *PIXELS)[1]
+    assert "verdict" not in judge(places["plain.npz"], *PIXELS, "--metrics", "frechet")[1]
 
 
 def test_a_gate_exits_with_3_after_the_report(places: dict[str, Path], judge: Ask, tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ class EvaluateResult(Result):
     page: str | None
     """The file of the report as a page; None where it was not written."""
     verdict: list[str] = Field(default_factory=list)
-    """The scores in a few sentences: how near, how varied, any copies, what to do next. None where metrics were named."""
+    """The scores in a few sentences: how near, how varied, any copies, what to do next. Empty where metrics or other features
+    were named."""
     views: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Name of a detector -> the distance in its features: `value`, `null`, `z`, and `relative` to the variance of real ones."""
     seconds: float
