@@ -177,6 +177,7 @@ def test_a_report_of_another_question_is_kept(places: dict[str, Path], judge: As
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json", "samples.png"], "the same again"
     last = ask("--metrics", "frechet", "--count", "50")
     kept = json.loads((tmp_path / "report-1.json").read_text())
+    assert checksum_fits(kept), "it names its new place, so it needs a new checksum"
     assert kept["metrics"] == first["metrics"]
     assert kept["report"] == str(tmp_path / "report-1.json")
     assert "mmd" in page

@@ -335,7 +335,7 @@ def _move_other_report(out: Path, file_name: str, report: dict[str, Any]) -> Non
         return
     number = next(n for n in itertools.count(1) if not (out / f"{file_name}-{n}.json").exists())
     old |= {"report": str(out / f"{file_name}-{number}.json"), "page": str(out / f"{file_name}-{number}.html")}
-    write_json(out / f"{file_name}-{number}.json", old)
+    write_json(out / f"{file_name}-{number}.json", with_checksum(old))
     for name, ending in ((file_name, "html"), ("samples", "png")):
         if (old_file := out / f"{name}.{ending}").is_file():
             old_file.replace(out / f"{name}-{number}.{ending}")
