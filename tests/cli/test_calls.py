@@ -173,6 +173,23 @@ def test_a_file_of_another_kind_is_not_replaced_by_arrays(runs: dict[str, Path],
             assert ask(*words, tmp_path / f"{words[0]}.npz")[0] == 0, "its own file is written again"
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc")
+@pytest.mark.parametrize("words", ["--out /proc/nope/a", "--npz /proc/nope.npz", "--npz /proc/nope/a.npz"])
+def test_where_nothing_can_be_made_is_said_in_one_line(words: str, run: Path, ask: Ask) -> None:
+    code, answer = ask("sample", run, "--count", "1", *words.split())
+    assert (code, answer["error"].startswith("cannot write /proc/nope")) == (2, True), answer
+
+
+def test_a_damaged_request_is_that_of_another_call(run: Path, ask: Ask, tmp_path: Path) -> None:
+    """Also one whose brackets are nested deeper than Python's parser goes."""
+    for number, text in enumerate(("[" * 100_000, "{", "[]", '{"request": 3}')):
+        folder = tmp_path / f"out{number}"
+        folder.mkdir()
+        (folder / "request.json").write_text(text)
+        code, answer = ask("sample", run, "--count", "1", "--out", folder)
+        assert (code, "holds files of something else" in answer["error"]) == (2, True), answer
+
+
 def test_a_failure_leaves_no_folder(run: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise limner.InputError("no space left")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ConfigDict
 
@@ -348,8 +349,19 @@ def test_a_name_that_no_file_can_have_is_one_line(
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="no /proc")
-def test_a_place_where_no_folder_can_be_made_is_one_line(ask: Ask) -> None:
-    code, out, _ = ask("train", "digits", "--preset", "vae", "--images", "16", "--out", "/proc/nope", "--json")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train digits --preset vae --images 16 --out /proc/nope",
+        "data prepare digits --out /proc/nope",
+        "rate PICTURES --data digits --count 2 --out /proc/nope",
+        "evaluate PICTURES --data digits --features pixels --metrics frechet --out /proc/nope",
+    ],
+)
+def test_a_place_where_nothing_can_be_made_is_one_line(words: str, ask: Ask, tmp_path: Path) -> None:
+    """Also where the folder above is there, as /proc is."""
+    np.savez(tmp_path / "pictures.npz", images=np.zeros((40, 8, 8, 1), np.uint8))
+    code, out, _ = ask(*words.replace("PICTURES", str(tmp_path / "pictures.npz")).split(), "--json")
     assert code == 2
     assert "cannot write /proc/nope" in only_object(out)["error"]
 

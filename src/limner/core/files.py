@@ -102,16 +102,26 @@ def read_regular_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def make_folder(path: Path) -> None:
-    """Makes a folder and those above it, where they are not there yet.
+@contextmanager
+def creation_errors_as_input_errors(path: Path) -> Iterator[None]:
+    """A context that only creates a file or folder for `path`, in a folder that is there: what then is missing is the place.
 
-    Errors: `InputError` where the disk is full, there is no permission, or no folder can be made there, as in ``/proc``.
+    Errors: `InputError` as `os_errors_as_input_errors`, and where nothing can be made there, as in ``/proc``.
     """
     with os_errors_as_input_errors(path):
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            yield
         except FileNotFoundError as error:
-            raise InputError(f"cannot write {path}: no folder can be made there; choose another") from error
+            raise InputError(f"cannot write {path}: nothing can be made there; choose another place") from error
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, where they are not there yet.
+
+    Errors: `InputError` as `creation_errors_as_input_errors`.
+    """
+    with creation_errors_as_input_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def check_writable(folder: Path) -> None:
@@ -165,6 +175,8 @@ def atomic(path: Path) -> Iterator[Path]:
     with os_errors_as_input_errors(path):
         make_folder(path.parent)
         try:
+            with creation_errors_as_input_errors(path):
+                temporary.touch()
             yield temporary
             sync(temporary)
             replace(temporary, path)
@@ -182,7 +194,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     with os_errors_as_input_errors(path):
         make_folder(path.parent)
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
+        with creation_errors_as_input_errors(path):
+            temporary.mkdir()
         try:
             yield temporary
             for inside in sorted(temporary.rglob("*")):

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.core.errors import InputError
-from limner.core.files import cache_folder, check_regular, os_errors_as_input_errors, read_errors_as_input_errors
+from limner.core.files import cache_folder, check_regular, make_folder, os_errors_as_input_errors, read_errors_as_input_errors
 from limner.core.progress import OnProgress, silent
 from limner.data.content import content_digest
 from limner.data.listing import Arrays, Listing
@@ -115,8 +115,8 @@ def _spooled(handle: io.BufferedIOBase, max_bytes: int) -> mmap.mmap | bytes:
     A few megabytes of gzip may hold gigabytes. Errors: `InputError` where the cache has no room for them.
     """
     base = cache_folder() / "spool"
+    make_folder(base)
     with os_errors_as_input_errors(base):
-        base.mkdir(parents=True, exist_ok=True)
         copy = tempfile.TemporaryFile(dir=base)  # noqa: SIM115  # it goes when the map does
     with copy:
         rest = max_bytes

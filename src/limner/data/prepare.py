@@ -12,7 +12,7 @@ from typing import Any
 
 from limner.core.address import is_address
 from limner.core.errors import InputError
-from limner.core.files import cache_folder, make_folder, os_errors_as_input_errors
+from limner.core.files import cache_folder, creation_errors_as_input_errors, make_folder, os_errors_as_input_errors
 from limner.core.progress import OnProgress, silent
 from limner.data.dataset import SCHEMA, SCHEMA_VERSION, Dataset, is_prepared, open_dataset
 from limner.data.options import DataOptions
@@ -114,7 +114,9 @@ def prepare_source(
     base = cache_folder() / "data" if out is None else Path(out).expanduser().parent
     with os_errors_as_input_errors(base):
         make_folder(base)
-        with tempfile.TemporaryDirectory(prefix=".unsorted-", dir=base) as scratch:
+        with creation_errors_as_input_errors(base if out is None else Path(out)):
+            directory = tempfile.TemporaryDirectory(prefix=".unsorted-", dir=base)
+        with directory as scratch:
             # Pixels are stored as they are read. Only then are their duplicates known, and with them the order of the rows.
             with Store(Path(scratch) / "pixels", (len(listing), *shaping.size, shaping.channels)) as store:
                 reading = read_all(listing, shaping, store=store, workers=workers, on_progress=on_progress)

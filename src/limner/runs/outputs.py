@@ -7,7 +7,6 @@ file that a person names is replaced only where it holds such arrays as well.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import zipfile
@@ -21,8 +20,9 @@ import numpy as np
 from pydantic_core import to_jsonable_python
 
 from limner.core.address import public_text
+from limner.core.documents import read_json
 from limner.core.errors import InputError
-from limner.core.files import atomic, check_writable, os_errors_as_input_errors, write_json
+from limner.core.files import atomic, check_writable, make_folder, os_errors_as_input_errors, write_json
 from limner.core.verb import Request
 from limner.data.listing import printable
 from limner.runs.model import Loaded
@@ -89,8 +89,7 @@ def output_folder(call: Call, out: Path | None) -> Iterator[Path]:
         folder, is_new = new_numbered_folder(call.model.run.path / CALLS_FOLDER, call.verb), True
     else:
         folder, is_new = out, not out.exists()
-        with os_errors_as_input_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     try:
         write_json(folder / REQUEST_FILE, call.as_json())
         yield folder
@@ -105,8 +104,8 @@ def new_numbered_folder(parent: Path, name: str) -> Path:
 
     Errors: `InputError` where `parent` cannot be written.
     """
+    make_folder(parent)
     with os_errors_as_input_errors(parent):
-        parent.mkdir(parents=True, exist_ok=True)
         while True:
             numbers = [int(match[1]) for entry in parent.iterdir() if (match := re.match(r"(\d{4,})-", entry.name))]
             path = parent / f"{max(numbers, default=0) + 1:04d}-{name}"
@@ -153,9 +152,9 @@ def _public(value: Any) -> Any:
     return public_text(printable(value)) if isinstance(value, str) else value
 
 
-def _is_same(stored: object, call: Call) -> bool:
+def _is_same(stored: Mapping[str, Any] | None, call: Call) -> bool:
     """Whether the request that was `stored` in a folder is that of `call`, to the same weights."""
-    if not isinstance(stored, dict) or not isinstance(stored.get("request"), dict):
+    if stored is None or not isinstance(stored.get("request"), dict):
         return False
     return _content(stored) == _content(call.as_json())
 
@@ -165,8 +164,9 @@ def _content(stored: Mapping[str, Any]) -> list[Any]:
     return [stored.get("verb"), stored.get("model"), request]
 
 
-def _read_request(folder: Path) -> object:
+def _read_request(folder: Path) -> dict[str, Any] | None:
+    """The request that is stored in a folder; None where there is none that can be read."""
     try:
-        return json.loads((folder / REQUEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(folder / REQUEST_FILE)
+    except InputError:
         return None
