@@ -34,6 +34,23 @@ def test_digits_are_scikit_learns():
     assert prepare("digits", size=32, channels=3).shape == (32, 32, 3)
 
 
+def test_clothes_are_the_first_of_fashion_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = prepare("clothes", split="none")
+    assert data.shape == (28, 28, 1)
+    assert np.bincount(data.labels).tolist() == [948, 1042, 1023, 1001, 994, 969, 1015, 1015, 990, 1003]
+    assert hashlib.sha256(every(data).tobytes()).hexdigest()[:16] == "14f39fcf462df205"
+    assert {name: len(rows) for name, rows in prepare("clothes").splits.items()} == {"train": 8100, "val": 900, "test": 1000}
+
+
+@pytest.mark.data("fashion-mnist")
+def test_clothes_lie_in_fashion_mnist() -> None:
+    shipped, whole = prepare("clothes", split="none"), prepare("fashion-mnist", split="none")
+    rows = np.r_[0:9000, 60_000:61_000]
+    assert np.array_equal(every(shipped), whole.images.gather(rows))
+    assert np.array_equal(shipped.labels, whole.labels[rows])
+    assert shipped.classes == whole.classes
+
+
 @pytest.fixture(scope="module")
 def drawn():
     return prepare("scenes", size=32, limit=1000)

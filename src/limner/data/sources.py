@@ -19,7 +19,7 @@ from limner.core.errors import InputError, nearest
 from limner.core.files import check_regular, read_errors_as_input_errors
 from limner.core.progress import OnProgress, Progress, silent
 from limner.core.table import Table
-from limner.data import arrays, digits, folders, items, memory, named, npz, remote, scenes
+from limner.data import arrays, folders, items, memory, named, npz, remote, scenes, shipped
 from limner.data.archives import ARCHIVES
 from limner.data.listing import Listing, Rejected, printable
 from limner.data.options import DataOptions
@@ -27,7 +27,7 @@ from limner.data.source import DataSource
 from limner.data.trees import dataset_name, escapes
 
 BUILT_IN: Mapping[str, str] = {
-    "digits": digits.LINE,
+    **{name: one.line for name, one in shipped.SHIPPED_SETS.items()},
     "scenes": scenes.LINE,
     "scenes-1": scenes.ONE_OBJECT_LINE,
     **{name: published.line for name, published in named.PUBLISHED_SETS.items()},
@@ -198,8 +198,8 @@ class BuiltInSource(DataSource):
 
     def identity(self, on_progress: OnProgress = silent) -> str:
         self._note_namesake(on_progress)
-        if self.name == "digits":
-            return f"{self.name} {digits.content()}"
+        if self.name in shipped.SHIPPED_SETS:
+            return f"{self.name} {shipped.content_of(self.name)}"
         if self.name in ("scenes", "scenes-1"):
             return f"{self.name} {scenes.VERSION}"
         return f"{self.name} {named.content_of(self.name)}"
@@ -214,8 +214,8 @@ class BuiltInSource(DataSource):
     def listing(self, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
         self._note_namesake(on_progress)
         labelled = options.labels == "auto"
-        if self.name == "digits":
-            return digits.load(labelled=labelled)
+        if self.name in shipped.SHIPPED_SETS:
+            return shipped.load(self.name, labelled=labelled)
         if self.name in ("scenes", "scenes-1"):
             objects = 1 if self.name == "scenes-1" else scenes.MAX_OBJECTS
             return scenes.load(options.height_and_width, options.limit, options.seed, labelled=labelled, max_objects=objects)
