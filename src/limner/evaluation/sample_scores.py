@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,8 @@ def open_detector_for(dataset: Dataset, features: str, on_progress: OnProgress =
 
     Errors: `InputError` for an unknown name, weights that cannot be read, or pictures that the detector does not take.
     """
-    make = lambda: open_detector(features, dataset.shape, lambda: judge_for(dataset, on_progress), on_progress)  # noqa: E731
+    judge = partial(judge_for, dataset, on_progress)
+    make = partial(open_detector, features, dataset.shape, judge, on_progress, partial(judge, labelled=False))
     return parallel.main_process_first(make).to(precision.device())
 
 

@@ -5,6 +5,7 @@ The files are the only record, and the only interface between the process that t
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -208,6 +209,14 @@ class Run:
         """
         rows = read_json_lines(self.path / "scores.jsonl", ("images", "frechet"))
         return [row for row in rows if math.isfinite(row["frechet"])]
+
+    def set_scores_aside(self) -> str:
+        """Renames ``scores.jsonl``, whose scores cannot be compared with those to come, and returns its new name."""
+        number = next(number for number in itertools.count(1) if not (self.path / f"scores-{number}.jsonl").exists())
+        name = f"scores-{number}.jsonl"
+        if (self.path / "scores.jsonl").is_file():
+            (self.path / "scores.jsonl").rename(self.path / name)
+        return name
 
     def log(self, text: str) -> None:
         """Adds `text` with the time to ``log.txt``."""

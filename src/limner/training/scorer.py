@@ -23,8 +23,9 @@ class ValidationScorer:
     The test split is never used, since the scores decide which checkpoint is the best.
     """
 
-    def __init__(self, dataset: Dataset, count: int) -> None:
-        """`count` is the number of samples that are drawn for each score."""
+    def __init__(self, dataset: Dataset, count: int, checksum: str | None = None) -> None:
+        """`count` is the number of samples that are drawn for each score; `checksum` is that of the judge of earlier scores,
+        which is taken where it is still there."""
         split = "val" if "val" in dataset.splits else "train"
         if (
             len(dataset.splits[split]) < MIN_HELD_OUT_IMAGES
@@ -33,7 +34,7 @@ class ValidationScorer:
         rows = shuffled_rows(dataset, split)[: 5000 if split == "train" else None]
         self.split, self.count, self.pictures = split, count, len(rows)
         self.conditions = Conditions(dataset, split)
-        self.judge = judge_for(dataset)
+        self.judge = judge_for(dataset, checksum=checksum)
         self.checksum = self.judge.checksum
         self.real = self.judge.outputs(ImageSubset(dataset.images, rows))
         self.distance = frechet_to(Moments.of(self.real.features))

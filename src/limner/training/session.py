@@ -189,12 +189,19 @@ def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: 
 def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> Scorer:
     """The function that scores the method while it trains; provenance and log of the run say by which judge and images."""
     on_progress(Progress("preparing the judge"))
+    provenance = run.provenance()
+    earlier = provenance.get("judge")
     try:
-        scorer = ValidationScorer(dataset, recipe.score.count)
+        scorer = ValidationScorer(dataset, recipe.score.count, earlier)
     except InputError as error:  # such as too few pictures
         raise InputError(f"{error}; give more pictures, or train without scores: score.points=0") from error
     scored_on = {"split": scorer.split, "pictures": scorer.pictures}
-    write_json(run.path / "provenance.json", run.provenance() | {"judge": scorer.checksum, "scored_on": scored_on})
+    if earlier is not None and earlier != scorer.checksum:
+        run.log(
+            "the judge of earlier scores is gone; scores from here on are by another one, and those are in "
+            + run.set_scores_aside()
+        )
+    write_json(run.path / "provenance.json", provenance | {"judge": scorer.checksum, "scored_on": scored_on})
     run.log(f"scores compare with {scorer.pictures:,} pictures of the {scorer.split} split")
     return scorer.score
 

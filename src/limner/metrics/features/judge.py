@@ -1,9 +1,12 @@
 """The judge: a small network trained on the data set itself, then frozen.
 
 Inception features describe small or grey pictures badly; those of a classifier of the data set's own classes are better. They
-are the channel means of a middle stage (texture: noise and blur show here) beside its penultimate layer (content). Each half is
+are the channel means of an early stage (texture: noise and blur show here) beside its penultimate layer (content). Each half is
 scaled so that the real training images have a total variance of 50 in it. This gives a Fréchet distance a unit: images whose
 features all lie at the real mean score 100.
+
+A judge that was trained without labels, by contrast of pictures, sees what classes do not need; as the detector `contrast` it
+stands beside the judge that knows the classes.
 """
 
 from __future__ import annotations
@@ -15,84 +18,21 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from limner.core.digest import digest
 from limner.core.documents import parse_json
 from limner.core.errors import InputError
 from limner.core.files import atomic
 from limner.metrics.features.detectors import Detector, Shape
+from limner.metrics.features.judge_networks import ARCHITECTURE, EMBEDDING, NETWORKS
 
-ARCHITECTURE = "judge-1"
-"""To be raised whenever the network, its training or its features change."""
-WIDTHS = (32, 64, 128)
-"""Channels of the three widths of the network."""
-EMBEDDING = 64
 HALF_VARIANCE = 50.0
 """Total variance of each half of the features over the training images."""
 WORKING_SIDE = 32
 """Pixels on the longer side of the pictures that it takes."""
-
-
-class Layer(nn.Module):
-    """Convolution and ReLU; in training with batch normalisation between them, which `folded` merges into the convolution."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, norm: bool) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=not norm)
-        self.norm = nn.BatchNorm2d(outputs) if norm else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
-        return F.relu(x if self.norm is None else self.norm(x))
-
-    def folded(self, name: str) -> dict[str, Tensor]:
-        """Weight and bias of one convolution that does what both did, with the running moments."""
-        if self.norm is None or self.norm.running_var is None or self.norm.running_mean is None:
-            raise ValueError("nothing to fold")
-        gain = self.norm.weight / torch.sqrt(self.norm.running_var + self.norm.eps)
-        bias = self.norm.bias - self.norm.running_mean * gain
-        return {f"{name}.conv.weight": self.conv.weight * gain[:, None, None, None], f"{name}.conv.bias": bias}
-
-
-class JudgeNet(nn.Module):
-    """[n, C, h, w] in [−1, 1] -> channel means of the middle stage [n, 64] and the embedding [n, 64].
-
-    `classes` = 0: without the classifier. The first layer halves the picture, unless its shorter side is below 16 pixels.
-    """
-
-    layers = ("stem", "down", "texture", "content")
-
-    def __init__(self, channels: int, work: tuple[int, int], classes: int, norm: bool = False) -> None:
-        super().__init__()
-        large = min(work) >= 16
-        self.stem = Layer(channels, WIDTHS[0], 5 if large else 3, 2 if large else 1, norm)
-        self.down = Layer(WIDTHS[0], WIDTHS[1], 3, 2, norm)
-        self.texture = Layer(WIDTHS[1], WIDTHS[1], 3, 1, norm)
-        self.content = Layer(WIDTHS[1], WIDTHS[2], 3, 2, norm)
-        self.embed = nn.Linear(WIDTHS[2], EMBEDDING)
-        self.classify = nn.Linear(EMBEDDING, classes) if classes else None
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.down(self.stem(x))
-        x = x + self.texture(x)
-        return x.mean((2, 3)), self.embed(self.content(x).mean((2, 3)))
-
-    def logits(self, embedding: Tensor) -> Tensor | None:
-        """[n, 64] -> [n, classes]; None without a classifier."""
-        logits: Tensor | None = None if self.classify is None else self.classify(F.relu(embedding))
-        return logits
-
-    def folded(self) -> dict[str, Tensor]:
-        """The weights of the same network without batch normalisation."""
-        weights = {name: tensor for name, tensor in self.state_dict().items() if name.startswith(("embed", "classify"))}
-        for name in self.layers:
-            layer = getattr(self, name)
-            weights |= layer.folded(name)
-        return {name: tensor.detach().float().contiguous() for name, tensor in weights.items()}
 
 
 @dataclass(frozen=True)
@@ -113,8 +53,8 @@ class JudgeCard:
     @classmethod
     def read(cls, data: dict[str, Any]) -> JudgeCard:
         """The card that a judge's file holds. Errors: `InputError` for one of another architecture."""
-        if set(data) != {field.name for field in fields(cls)} or data["architecture"] != ARCHITECTURE:
-            raise InputError(f"is of architecture {data.get('architecture')!r}, and this limner knows {ARCHITECTURE!r}")
+        if set(data) != {field.name for field in fields(cls)} or data["architecture"] not in NETWORKS:
+            raise InputError(f"is of architecture {data.get('architecture')!r}, and this limner knows {', '.join(NETWORKS)}")
         height, width, channels = data["shape"]
         return cls(**{**data, "shape": (height, width, channels), "work": (data["work"][0], data["work"][1])})
 
@@ -123,16 +63,18 @@ class Judge(Detector):
     """A trained judge. `weights` are the folded network's, with `centre` and `scale` [128] of the features."""
 
     name = "judge"
+    """Or "contrast", where it is the one without labels of data that have some."""
     own_classes = True
-    dim = WIDTHS[1] + EMBEDDING
 
     def __init__(self, card: JudgeCard, weights: dict[str, Tensor]) -> None:
         self.card, self.shape, self.work = card, card.shape, card.work
+        network = NETWORKS[card.architecture]
+        self.dim = network.texture_channels + EMBEDDING
         self.device = torch.device("cpu")
         self.weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
         self.checksum = digest(self.weights, asdict(card))
         with torch.device("meta"):  # draws no initial weights, which would advance the global random state
-            self.net = JudgeNet(card.shape[2], card.work, card.classes)
+            self.net = network(card.shape[2], card.work, card.classes)
         expected = {name: tensor.shape for name, tensor in self.net.state_dict().items()}
         expected |= {"centre": torch.Size([self.dim]), "scale": torch.Size([self.dim])}
         if {name: tensor.shape for name, tensor in self.weights.items()} != expected:
@@ -151,10 +93,17 @@ class Judge(Detector):
         return (torch.cat((texture, embedding), 1) - self.centre) * self.scale, self.net.logits(embedding)
 
     def save(self, path: Path) -> None:
-        """Writes the judge as safetensors, atomically; equal judges are equal files."""
+        """Writes the judge as safetensors, atomically; equal judges are equal files.
+
+        Weights that half precision can hold, as those of training are, take two bytes each.
+        """
         about = json.dumps({"card": asdict(self.card), "checksum": self.checksum}, sort_keys=True)
+        stored = {
+            name: half if torch.equal((half := tensor.half()).float(), tensor) else tensor
+            for name, tensor in self.weights.items()
+        }
         with atomic(path) as temporary:
-            save_file(self.weights, temporary, {"limner.judge": about})
+            save_file(stored, temporary, {"limner.judge": about})
 
 
 def load_judge(path: Path) -> Judge:
@@ -183,6 +132,8 @@ def load_judge(path: Path) -> Judge:
     return judge
 
 
-def judge_key(fingerprint: str, seed: int) -> str:
-    """The file name, without its ending, of the judge of this data, seed and architecture."""
-    return f"{ARCHITECTURE}-{hashlib.sha256(json.dumps([ARCHITECTURE, fingerprint, seed]).encode()).hexdigest()[:16]}"
+def judge_key(fingerprint: str, seed: int, architecture: str = ARCHITECTURE, *, labelled: bool = True) -> str:
+    """The file name, without its ending, of the judge of this data, seed and architecture; `labelled` = False: of the one that
+    is trained without labels where there are some."""
+    parts = [architecture, fingerprint, seed, *([] if labelled else ["contrast"])]
+    return f"{architecture}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"

@@ -1,9 +1,11 @@
-"""How a judge is trained: in seconds, on the CPU, from one seed.
+"""How a judge is trained: in a minute or a few, on the CPU, from one seed.
 
-With labels it learns to classify. Without labels it learns to distinguish pictures, by windows of the same picture against
-windows of others (SimCLR, Chen et al. 2020, equation 1). The windows are crops, never resampled, blurred or recoloured, so that
-the features stay sensitive to all of those. A judge always trains on the CPU, so that it does not depend on the device that
-judges; the same machine and number of threads give the same weights to the bit.
+With labels it learns to classify, by the method of Jordan, "94% on CIFAR-10 in 3.29 seconds" (2024, section 3): a fixed first
+layer that whitens, stochastic gradient descent with Nesterov's momentum, biases that learn 64 times as fast, a rate that rises
+and falls in straight lines, and strong label smoothing. Without labels it learns to distinguish pictures, by windows of the
+same picture against windows of others (SimCLR, Chen et al. 2020, equation 1). The windows are crops, never resampled, blurred
+or recoloured, so that the features stay sensitive to all of those. A judge always trains on the CPU, so that it does not depend
+on the device that judges; the same machine and number of threads give the same weights to the bit.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from limner.core.errors import InputError
 from limner.core.images import batches_of
 from limner.core.precision import exact
 from limner.core.seeds import fold, order, preserve_generators
-from limner.metrics.features.judge import HALF_VARIANCE, WIDTHS, WORKING_SIDE, Judge, JudgeCard, JudgeNet
+from limner.metrics.features.judge import HALF_VARIANCE, WORKING_SIDE, Judge, JudgeCard
+from limner.metrics.features.judge_networks import EMBEDDING, SecondJudgeNet
 from limner.metrics.features.pixels import Source, preprocess, take, work_size
 from limner.metrics.stats.threads import one_thread
 
@@ -31,13 +34,20 @@ MAX_IMAGES = 65_536
 """Images that are held in memory at working size; of more, a seeded choice."""
 PASSES = 40
 """Epochs, within the two bounds that follow."""
-MIN_IMAGES_SEEN, MAX_IMAGES_SEEN = 20_000, 240_000
+MIN_IMAGES_SEEN, MAX_IMAGES_SEEN = 6_000, 120_000
 """Images of a training, repeats counted."""
-BATCH, PAIRS = 128, 128
+BATCH, PAIRS = 256, 128
 """Images in a batch with labels, and pairs of windows in one without."""
 TEMPERATURE = 0.2
+LABEL_SMOOTHING = 0.2
+RATE, MOMENTUM, WEIGHT_DECAY, BIAS_RATE = 1.5e-3, 0.85, 2e-6, 64.0
+"""Of the descent: the step for the gradient of the sum of losses at its peak; the decay of the weights, per image of a batch;
+the rate of the normalisations' biases, as a multiple of the others'."""
+RATE_AT_START, RATE_PEAK_AT, RATE_AT_END = 0.2, 0.23, 0.07
+"""The rate at first and at last, as shares of its peak, and the share of the training at which it peaks."""
 _ONE_THREAD_PIXELS = 16 * 16  # of a picture, up to which one thread trains
 _CALIBRATION = 4096  # images that set the scale of the features
+_WHITENING = 1024  # images that set the first layer
 
 
 # Many parameters: arrays that come from two splits of a set; a class to hold them would only be taken apart again.
@@ -78,12 +88,13 @@ def train_judge(
         preserve_generators(torch.device("cpu")),
     ):
         torch.manual_seed(fold(seed, "judge weights"))
-        net = JudgeNet(channels, work, classes if targets is not None else 0, norm=True)
+        net = SecondJudgeNet(channels, work, classes if targets is not None else 0, norm=True)
+        _set_whitening(net, pixels)
         net.train()
         if targets is not None:
-            _fit(net, _classification(net, pixels, torch.from_numpy(targets[rows]), images_seen, seed), images_seen, BATCH, how)
+            _fit(net, _classification(net, pixels, torch.from_numpy(targets[rows]), seed), images_seen, BATCH, how)
         else:
-            head = nn.Sequential(nn.ReLU(), nn.Linear(net.embed.out_features, 64))
+            head = nn.Sequential(nn.GELU(), nn.Linear(EMBEDDING, 64))
             images_seen //= 2  # every picture is looked at twice
             _fit(nn.ModuleList([net, head]), _contrast(net, head, pixels, seed), images_seen, PAIRS, how)
     shape = (height, width, channels)
@@ -116,48 +127,90 @@ def _resized(images: Source, rows: NDArray[np.int64], work: tuple[int, int]) -> 
     return np.concatenate(chunks)
 
 
+@torch.no_grad()
+def _set_whitening(net: SecondJudgeNet, pixels: NDArray[np.uint8]) -> None:
+    """Sets the first layer: the principal components of patches of 2×2 pixels, each of unit variance, with both signs."""
+    subset = preprocess(pixels[:: max(1, len(pixels) // _WHITENING)][:_WHITENING], pixels.shape[1:3])
+    patches = F.unfold(subset, 2).transpose(1, 2).flatten(0, 1).double()
+    mean, covariance = patches.mean(0), torch.cov(patches.T, correction=0)
+    variances, components = torch.linalg.eigh(covariance)
+    floor = 5e-4 * variances.mean() + 1e-8  # directions without variance would become noise
+    filters = (components / torch.sqrt(variances + floor)).T.flip(0)
+    filters = torch.cat((filters, -filters))
+    net.whiten.weight.copy_(filters.reshape(net.whiten.weight.shape))
+    assert net.whiten.bias is not None
+    net.whiten.bias.copy_(-filters @ mean)
+    net.whiten.requires_grad_(False)
+
+
 def _fit(net: nn.Module, loss_of: Callable[[int, int], Tensor], images_seen: int, batch: int, how: Precision) -> None:
-    """Minimises `loss_of(first, number)` over `images_seen` images by AdamW, with a learning rate that rises and then falls to
-    0."""
-    steps = images_seen // batch
-    peak = 4e-3
-    optimiser = torch.optim.AdamW(net.parameters(), lr=peak, weight_decay=1e-2, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peak, total_steps=steps, pct_start=0.2)
+    """Minimises the sum of losses `loss_of(first, number)` over `images_seen` images."""
+    steps = max(1, images_seen // batch)
+    weights = [weight for weight in net.parameters() if weight.requires_grad]
+    decay = WEIGHT_DECAY * batch
+    biases = [module.bias for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    others = [weight for weight in weights if all(weight is not bias for bias in biases)]
+    # The decay is per step and not by the rate: each group's rate is divided out.
+    groups = [
+        {"params": some, "peak": rate, "weight_decay": decay / rate}
+        for some, rate in ((biases, RATE * BIAS_RATE), (others, RATE))
+    ]
+    optimiser = torch.optim.SGD(groups, RATE, MOMENTUM, nesterov=True)
     for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * _rate(step / steps)
         with precision.autocast(torch.device("cpu"), how):
             loss = loss_of(step * batch, batch)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        schedule.step()
 
 
-def _classification(
-    net: JudgeNet, pixels: NDArray[np.uint8], labels: Tensor, images_seen: int, seed: int
-) -> Callable[[int, int], Tensor]:
-    """Cross-entropy with 5 % of label smoothing.
+def _rate(progress: float) -> float:
+    """The learning rate as a share of its peak at `progress` in 0..1: two straight lines.
 
-    Pictures are shifted by up to two pixels if each is seen more than eight times. They are never mirrored, since a mirrored
-    digit is no digit.
+    >>> _rate(0.0), _rate(RATE_PEAK_AT), round(_rate(1.0), 3)
+    (0.2, 1.0, 0.07)
+    """
+    if progress < RATE_PEAK_AT:
+        return RATE_AT_START + (1 - RATE_AT_START) * progress / RATE_PEAK_AT
+    return RATE_AT_END + (1 - RATE_AT_END) * (1 - progress) / (1 - RATE_PEAK_AT)
+
+
+def _classification(net: SecondJudgeNet, pixels: NDArray[np.uint8], labels: Tensor, seed: int) -> Callable[[int, int], Tensor]:
+    """Cross-entropy with label smoothing, summed over pictures that are shifted by up to two pixels.
+
+    They are never mirrored, since a mirrored digit is no digit.
     """
     count, height, width, _ = pixels.shape
-    shift = (2 if min(height, width) >= 16 else 1) if images_seen > 8 * count else 0
+    shift = 2 if min(height, width) >= 16 else 1
 
     def loss(start: int, size: int) -> Tensor:
         rows = order(fold(seed, "judge"), 0, start, size, count)
-        batch = preprocess(pixels[rows], (height, width))
-        if shift:
-            down, right = np.random.default_rng(fold(seed, "shift", start)).integers(0, 2 * shift + 1, 2)
-            batch = F.pad(batch, (shift,) * 4, mode="replicate")[:, :, down : down + height, right : right + width]
+        shifts = np.random.default_rng(fold(seed, "shift", start)).integers(-shift, shift + 1, (2, size))
+        down, right = (
+            _reflected(np.arange(side) + some[:, None], side) for side, some in zip((height, width), shifts, strict=True)
+        )
+        batch = preprocess(pixels[rows[:, None, None], down[:, :, None], right[:, None, :]], (height, width))
         _, embedding = net(batch.contiguous(memory_format=torch.channels_last))
         logits = net.logits(embedding)
         assert logits is not None  # this net has classes
-        return F.cross_entropy(logits.float(), labels[torch.from_numpy(rows)], label_smoothing=0.05)
+        return F.cross_entropy(logits.float(), labels[torch.from_numpy(rows)], label_smoothing=LABEL_SMOOTHING, reduction="sum")
 
     return loss
 
 
-def _contrast(net: JudgeNet, head: nn.Module, pixels: NDArray[np.uint8], seed: int) -> Callable[[int, int], Tensor]:
+def _reflected(places: NDArray[np.int64], side: int) -> NDArray[np.int64]:
+    """Places outside 0..side−1 as their mirror images at the edges.
+
+    >>> _reflected(np.array([-2, 0, 4, 5]), 5).tolist()
+    [2, 0, 4, 3]
+    """
+    mirrored: NDArray[np.int64] = (side - 1) - np.abs((side - 1) - np.abs(places))
+    return mirrored
+
+
+def _contrast(net: SecondJudgeNet, head: nn.Module, pixels: NDArray[np.uint8], seed: int) -> Callable[[int, int], Tensor]:
     """NT-Xent between two random windows, of three quarters of each side, of every picture in the batch."""
     count, height, width, _ = pixels.shape
     tall, wide = -(-3 * height // 4), -(-3 * width // 4)
@@ -177,26 +230,32 @@ def _contrast(net: JudgeNet, head: nn.Module, pixels: NDArray[np.uint8], seed: i
             out = F.normalize(head(embedding.float()), dim=1)
             similarity = out @ out.T / TEMPERATURE
             similarity = similarity.masked_fill(torch.eye(len(out), dtype=torch.bool), -torch.inf)
-            return F.cross_entropy(similarity, torch.arange(len(out)).roll(len(rows)))
+            return F.cross_entropy(similarity, torch.arange(len(out)).roll(len(rows)), reduction="sum") / 2
 
     return loss
 
 
-def _calibrate(net: JudgeNet, pixels: NDArray[np.uint8]) -> dict[str, Tensor]:
+def _calibrate(net: SecondJudgeNet, pixels: NDArray[np.uint8]) -> dict[str, Tensor]:
     """The folded weights with `centre` and `scale`, which give each half of the features the total variance HALF_VARIANCE."""
     net.eval()
     step = max(1, len(pixels) // _CALIBRATION)
     subset = pixels[::step][:_CALIBRATION]
+    weights = {name: tensor.half().float() for name, tensor in net.folded().items()}  # as its file holds them
+    with torch.device("meta"):  # draws no initial weights, which would advance the global random state
+        classes = 0 if net.classify is None else net.classify.out_features
+        network = SecondJudgeNet(pixels.shape[3], (pixels.shape[1], pixels.shape[2]), classes)
+    network.load_state_dict(weights, assign=True)
+    network.eval()
     outputs = []
     with exact("cpu"):
         for part in batches_of(len(subset), 512):
-            outputs.append(torch.cat(net(preprocess(subset[part], subset.shape[1:3])), 1).double())
-        weights = net.folded()
+            outputs.append(torch.cat(network(preprocess(subset[part], subset.shape[1:3])), 1).double())
     features = torch.cat(outputs)
-    variance = features.var(0)
-    texture, content = variance[: WIDTHS[1]].sum(), variance[WIDTHS[1] :].sum()
+    variance, middle = features.var(0), network.texture_channels
+    texture, content = variance[:middle].sum(), variance[middle:].sum()
     # Equal pictures have no variance; any finite scale will do for them.
     scales = [
-        (HALF_VARIANCE / total.clamp_min(1e-12)).sqrt().expand(size) for total, size in ((texture, WIDTHS[1]), (content, 64))
+        (HALF_VARIANCE / total.clamp_min(1e-12)).sqrt().expand(size)
+        for total, size in ((texture, middle), (content, EMBEDDING))
     ]
     return weights | {"centre": features.mean(0).float(), "scale": torch.cat(scales).float()}

@@ -27,6 +27,8 @@ class DetectorContext:
     """Loads the judge of the data, or trains it where there is none yet."""
     on_progress: OnProgress = silent
     """Hears of downloads."""
+    contrast: Callable[[], Detector] | None = None
+    """As `judge`, for the one that is trained without labels; None where nobody can train it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,10 @@ DETECTORS: Table[DetectorRow] = Table(
         "judge": DetectorRow(
             meaning="a small network that was trained on the data set itself",
             open=lambda _, context: context.judge(),
+        ),
+        "contrast": DetectorRow(
+            meaning="the same network, trained without labels to distinguish pictures: what classes do not need",
+            open=lambda _, context: (context.contrast or context.judge)(),
         ),
         "inception": DetectorRow(
             meaning="the network of the published FID, or a file of its weights",
@@ -103,14 +109,20 @@ def detector_name(features: str) -> str:
     raise InputError(f"unknown features '{features}'{nearest(features, names)} (there are: {', '.join([*names, *files])})")
 
 
-def open_detector(features: str, shape: Shape, judge: Callable[[], Detector], on_progress: OnProgress = silent) -> Detector:
+def open_detector(
+    features: str,
+    shape: Shape,
+    judge: Callable[[], Detector],
+    on_progress: OnProgress = silent,
+    contrast: Callable[[], Detector] | None = None,
+) -> Detector:
     """The detector that `features` asks for, a name or a file, for pictures of `shape` (height, width, channels).
 
-    `judge` gives the judge of the data, where that is asked for. Errors: `InputError` for what is neither, or cannot be opened;
-    `TypeError` for a detector that lacks a part of the interface.
+    `judge` and `contrast` give the judges of the data with and without labels, where these are asked for. Errors:
+    `InputError` for what is neither, or cannot be opened; `TypeError` for a detector that lacks a part of the interface.
     """
     name = detector_name(features)
-    detector = DETECTORS[name].open(features, DetectorContext(shape, judge, on_progress))
+    detector = DETECTORS[name].open(features, DetectorContext(shape, judge, on_progress, contrast))
     missing = [part for part in ("name", "shape", "work", "dim", "checksum", "device") if not hasattr(detector, part)]
     if missing or not isinstance(detector, Detector):
         lacks = f"lacks {', '.join(missing)}" if isinstance(detector, Detector) else "is no Detector"
