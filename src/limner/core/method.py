@@ -156,7 +156,8 @@ class Method(nn.Module, ABC):
         """
 
     def fit_at_checkpoint(self, batches: Iterable[Batch]) -> None:
-        """Optional: as `fit_at_start`, but before every checkpoint and on the averaged weights, such as a fitted prior."""
+        """Optional: as `fit_at_start`, but before every checkpoint and every score, on the averaged weights, such as a fitted
+        prior. A run has fewer checkpoints where this takes a large share of its time."""
 
     def encoded(self, batch: Batch) -> Tensor:
         """[B, *codec.shape]: the codec's latents of the images in `batch`, cached ones where the batch has them."""

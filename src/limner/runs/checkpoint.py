@@ -44,6 +44,8 @@ class TrainState:
     """How often training went back to a checkpoint because a loss was not finite."""
     scoring_seconds: float = 0.0
     """Seconds of `seconds` that scoring took."""
+    fit_seconds: float = 0.0
+    """Seconds of `seconds` that `Method.fit_at_checkpoint` took, for checkpoints and for scores."""
 
 
 @dataclass(frozen=True)
