@@ -104,6 +104,8 @@ class Method(nn.Module, ABC):
     settings or its data have no use for them."""
     generates: bool = True
     """Whether `sample` draws pictures. A codec of codes does not, since it has no distribution over its codes."""
+    fit_images: int = 0
+    """Training images that `fit_at_checkpoint` reads. A dry run foretells by it how long that takes."""
     sampling_type: ClassVar[type[Sampling]] = Sampling
     """The class of the settings of `sample`: the `Sampling` of the family, as in the table of methods."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +22,23 @@ from limner.metrics.features.pixels import ImageSubset
 JUDGE_SEED = 0
 SHIPPED_JUDGES = Path(__file__).parent
 """Where the files of the judges lie that ship with limner."""
+TRAINING_STAGE = "training a judge of these pictures, once"
+"""The stage of the progress events while a judge is trained."""
+MIN_TIMED_SECONDS = 1.0
+"""Seconds of a judge's training after which its speed is believed."""
 
 
 def judge_for(dataset: Dataset, on_progress: OnProgress = silent) -> Judge:
     """The judge of `dataset`: shipped with limner, or trained once on the train split and then cached by its fingerprint.
 
-    One in the cache that is damaged, or of other data, is trained anew; a note tells of it. Errors: `InputError` where the file
-    of a shipped one is damaged.
+    Training one takes seconds to minutes, of which `on_progress` hears as the stage `TRAINING_STAGE`. One in the cache that is
+    damaged, or of other data, is trained anew; a note tells of it. Errors: `InputError` where the file of a shipped one is
+    damaged.
     """
     name = f"{judge_key(dataset.fingerprint, JUDGE_SEED)}.safetensors"
     if (SHIPPED_JUDGES / name).is_file():
         return load_judge(SHIPPED_JUDGES / name)
-    path = cache_folder() / "judges" / name
+    path = _cached_path(dataset)
     if path.is_file():
         try:
             judge = load_judge(path)
@@ -39,13 +47,14 @@ def judge_for(dataset: Dataset, on_progress: OnProgress = silent) -> Judge:
             reason = f"the judge {path} is that of other data"
         except InputError as error:
             reason = str(error).partition(";")[0]
-        on_progress(Progress("training the judge", note=f"{reason}; it is trained anew"))
-    judge = train_judge_for(dataset)
+        on_progress(Progress(TRAINING_STAGE, note=f"{reason}; it is trained anew"))
+    on_progress(Progress(TRAINING_STAGE, note="samples are judged in its features, and it is kept for these pictures"))
+    judge = train_judge_for(dataset, lambda event: on_progress(replace(event, what=TRAINING_STAGE)))
     judge.save(path)
     return judge
 
 
-def train_judge_for(dataset: Dataset) -> Judge:
+def train_judge_for(dataset: Dataset, on_progress: OnProgress = silent) -> Judge:
     """Trains a judge on the train split; its accuracy is measured on the val split, where there is one with labels."""
     held_out = None
     if dataset.labels is not None and "val" in dataset.splits:
@@ -60,6 +69,47 @@ def train_judge_for(dataset: Dataset) -> Judge:
         held_out,
         dataset.fingerprint,
     )
+
+
+def has_judge(dataset: Dataset) -> bool:
+    """Whether a judge of `dataset` ships with limner or lies in the cache, so that `judge_for` need not train one."""
+    shipped = SHIPPED_JUDGES / f"{judge_key(dataset.fingerprint, JUDGE_SEED)}.safetensors"
+    return shipped.is_file() or _cached_path(dataset).is_file()
+
+
+def estimate_training_seconds(dataset: Dataset) -> float | None:
+    """Seconds in which `judge_for` would train a judge of `dataset` on this machine; 0 where it need not.
+
+    The training is begun and given up once it has reported how long it will take. None where it makes no such report.
+    """
+    if has_judge(dataset):
+        return 0.0
+    if "on_progress" not in signature(train_judge).parameters:  # it would be trained to its end, unheard
+        return None
+    began = time.perf_counter()
+
+    def stop_when_known(event: Progress) -> None:
+        seconds = time.perf_counter() - began
+        if event.seconds_left is not None and seconds >= MIN_TIMED_SECONDS:
+            raise _TimeKnownError(seconds + event.seconds_left)
+
+    try:
+        train_judge_for(dataset, stop_when_known)
+    except _TimeKnownError as error:
+        return error.seconds
+    return time.perf_counter() - began
+
+
+class _TimeKnownError(Exception):
+    """Ends a training whose duration is known by now."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+def _cached_path(dataset: Dataset) -> Path:
+    return cache_folder() / "judges" / f"{judge_key(dataset.fingerprint, JUDGE_SEED)}.safetensors"
 
 
 def shuffled_rows(dataset: Dataset, split: str) -> NDArray[np.int64]:

@@ -60,6 +60,8 @@ class AutoencoderBase(Method, Autoencoder, LatentDecoder):
     """Abstract: the families add what is minimised, `losses`, and how an image becomes a latent, `posterior`."""
 
     sampling_type = AutoencoderSampling
+    calibrated = False
+    """Whether the scale of the decoder's distribution is fitted as well."""
 
     kind: CodecKind = "continuous"
     vocabulary: int | None = None
@@ -96,6 +98,7 @@ class AutoencoderBase(Method, Autoencoder, LatentDecoder):
                 "method.prior=normal, or fewer of them by method.latent or method.down"
             )
         self.prior = None if self.gaussian else GaussianMixture(config.components, self.entries)
+        self.fit_images = 0 if self.gaussian and not self.calibrated else PRIOR_IMAGES
 
     @abstractmethod
     def posterior(self, encoded: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -157,8 +160,10 @@ class AutoencoderBase(Method, Autoencoder, LatentDecoder):
     @torch.no_grad()
     def fit_at_checkpoint(self, batches: Iterable[Batch]) -> None:
         """Fits the mixture to draws of the aggregate posterior q(z), and the scale of a calibrated decoder."""
+        if not self.fit_images:
+            return
         images, latents = [], []
-        for batch in itertools.islice(batches, PRIOR_IMAGES // 64):
+        for batch in itertools.islice(batches, self.fit_images // 64):
             encoded = self.codec.encode(batch.images)
             mean, log_variance = self.posterior(encoded)
             draw = batch.noise(*self.shape)
