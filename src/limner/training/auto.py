@@ -28,8 +28,8 @@ OUT_OF_DOUBT = 4
 for any GAN, nothing is measured."""
 
 MAX_MEASUREMENTS, SLOW_MOMENT = 3, 2.0
-"""A measured speed is too low where something else takes the machine for a moment. So it is measured again, up to so many times,
-while a speed that is higher by this factor would lead to another choice, and the highest counts."""
+"""A measured speed is too low where something else takes the machine for a moment. So up to so many measurements are made while
+a speed that is higher by this factor would lead to another choice, and the highest counts."""
 
 
 @dataclass(frozen=True)
