@@ -225,6 +225,7 @@ def _budget(recipe: Recipe, pace: Pace, costs: MilestoneCosts, share: float) -> 
     return images, pace.seconds(images) + milestone_seconds, milestone_seconds
 
 
+@precision.repeatable()
 def _measure_costs(training: Training, is_whole_batch: bool) -> MilestoneCosts:
     """What previews, scores and fits of the current stage cost, from one of each on fewer pictures.
 

@@ -113,6 +113,8 @@ class Milestones:
             self.save()
             if score or self.scorer is None:  # the end of the run will do as much
                 self.control.reserve = max(self.control.reserve, time.monotonic() - began)
+        if save or score:
+            self.control.exclude(time.monotonic() - began)
 
     def _fit(self, averaged: Method) -> None:
         """Fits what `averaged` does not learn by gradients, and adds up how long that takes."""

@@ -17,7 +17,10 @@ def show_plan(answer: Answer) -> None:
             ("data", f"{recipe['data']['source']}: {splits} of {height}x{width}x{channels}"),
             *(("data", line) for line in answer.get("notes", ())),
             ("parameters", answer.get("parameters")),
-            ("speed", f"{answer['images_per_second']:,.4g} images/s, by a few steps on this machine"),
+            (
+                "speed",
+                f"{answer['images_per_second']:,.4g} images/s on this machine, previews, scores and checkpoints included",
+            ),
             ("images", answer.get("images")),
             ("time", format_duration(answer.get("seconds_estimate")) + _milestones(answer)),
             *(("judge", line) for line in _judge(answer)),
