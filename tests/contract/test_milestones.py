@@ -6,6 +6,8 @@ import itertools
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -55,10 +57,23 @@ def test_a_short_run_fits_at_its_first_and_last_checkpoint(preset: str, fits: li
     assert 2 * FIT_SECONDS < state["fit_seconds"] < state["seconds"]
 
 
-def test_a_larger_share_has_more_of_them(fits: list[int], tmp_path: Path) -> None:
-    run = run_of("vae", tmp_path, *MANY, "checkpoints.share=1", images=320)
-    assert len(images_of(run)) > 2
-    assert images_of(run) == fits
+def test_a_run_of_seconds_has_all_of_its_checkpoints(fits: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(milestones, "FREE_FIT_SECONDS", 60.0)
+    run = run_of("vae", tmp_path, *MANY, images=320)
+    assert images_of(run) == fits == list(range(32, 321, 32))
+
+
+@pytest.mark.parametrize(("share", "seconds", "affordable"), [(0.05, 230, False), (0.05, 250, True), (0.2, 70, True)])
+def test_fits_take_their_share_with_one_more_for_the_end(share: float, seconds: float, affordable: bool) -> None:
+    """After one of 4 s, two more would make 12 s."""
+    recipe = SimpleNamespace(checkpoints=SimpleNamespace(share=share))
+    run: Any = SimpleNamespace(
+        training=SimpleNamespace(recipe=recipe),
+        state=SimpleNamespace(fit_seconds=4.0, seconds=seconds),
+        _fit_seconds=4.0,
+        _leaves_out_saves=True,
+    )
+    assert milestones.Milestones._can_afford_fit(run) == affordable
 
 
 def test_what_is_ordered_or_scored_is_fitted(fits: list[int], tmp_path: Path) -> None:
