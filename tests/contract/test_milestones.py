@@ -83,7 +83,7 @@ def test_what_is_ordered_or_scored_is_fitted(fits: list[int], tmp_path: Path) ->
 
     with at_images(160, order):
         run = run_of("vae", tmp_path, *MANY, "score.points=10", "score.count=16", images=320)
-    assert images_of(run) == sorted(set(fits))
+    assert set(images_of(run)) <= set(fits)
     assert {32, 176, 320} <= set(fits)
     assert set(fits) >= {row["images"] for row in run.scores()}
 
