@@ -16,13 +16,14 @@ SMALL_SET, MEDIUM_SET = 5_000, 20_000
 """Training pictures below which a discriminator is assumed to memorise them early, and in a long run. Round numbers near the
 sizes at which augmentation helps in Zhao et al. 2020 (arXiv:2006.10738) and Karras et al. 2020 (arXiv:2006.06676); not measured
 here."""
-MIN_GAN_BUDGET, MIN_DCGAN_BUDGET, LONG_BUDGET = 6_000, 24_000, 50_000
+MIN_GAN_BUDGET, MIN_DCGAN_BUDGET, LONG_BUDGET = 4_500, 24_000, 50_000
 """Images seen in training from which on r3gan is better than a variational autoencoder, from which on dcgan is, and from which
 on r3gan is taken without a look at dcgan, which sees three or four times as many in the same time.
 
-Measured on 1,480 emoji at 32 px, one thread, Fréchet distances: vae 174 after 6,000 images, 65 after 24,000 (414 s); r3gan with
-DiffAugment 67 after 6,000 (86 s), 49 after 12,000 (157 s), 41 after 24,000 (264 s); dcgan 253 after 12,000 (39 s), 56 after
-24,000 (70 s), 41 after 36,000 (109 s), 34 after 48,000 (145 s). That these numbers hold at other sizes is assumed."""
+Measured on 1,480 emoji at 32 px, one thread, Fréchet distances: vae 174 after 6,000 images, 89 after 15,000 (52 s), 65 after
+24,000; r3gan with DiffAugment 86 after 4,480 (41 s), 67 after 6,000 (86 s), 49 after 12,000 (157 s), 41 after 24,000 (264 s);
+dcgan 253 after 12,000 (39 s), 56 after 24,000 (70 s), 41 after 36,000 (109 s), 34 after 48,000 (145 s). In a second of a quiet
+core vae sees 3.5 times as many images as r3gan, dcgan 2.5 times. That these numbers hold at other sizes is assumed."""
 OUT_OF_DOUBT = 4
 """`RunContext.image_budget` guesses the speed of small networks on two cores. Where four times as many images would be too few
 for any GAN, nothing is measured."""
