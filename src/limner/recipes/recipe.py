@@ -143,7 +143,7 @@ class CheckpointConfig(Settings):
     """Fraction of the budget between two checkpoints."""
     minutes: float = Field(10.0, gt=0)
     """The longest time between two checkpoints."""
-    share: float = Field(0.05, gt=0, le=1)
+    share: float = Field(0.1, gt=0, le=1)
     """The largest share of the training time that the fits of scheduled checkpoints may take, such as that of a prior; those
     beyond it are left out, never the last, the best, or one that is ordered."""
     keep: int = Field(0, ge=0)

@@ -77,8 +77,8 @@ class MilestoneCosts:
         As in `training.milestones`: the first score and the last one are always computed, others as far as their shares of the
         time allow, and a score comes with a fit.
 
-        >>> MilestoneCosts(fit=2.0, score=1.0, preview=0.0).seconds(Recipe(), 60.0)  # the first score and the last one
-        6.0
+        >>> MilestoneCosts(fit=2.0, score=1.0, preview=0.0).seconds(Recipe(), 60.0)  # two scores, three fits
+        8.0
         """
         checkpoints, points = share / recipe.checkpoints.every, share * recipe.score.points if self.score else 0.0
         each = self.fit + self.score
