@@ -112,8 +112,10 @@ MAX_CYCLE = 1000
 """Steps in which the pattern of phases is looked for."""
 PROBE = 2
 """Pictures of the first step on each process, by which the others are planned. Batch norm needs two."""
-MAX_SLOW_FIT_IMAGES, MAX_JUDGED_IMAGES = 16, 256
-"""Images of the fit that is timed where steps are slow, and of the pictures that the judge is timed on."""
+MAX_FIT_IMAGES, MAX_SLOW_FIT_IMAGES, MAX_JUDGED_IMAGES = 1_024, 16, 256
+"""Images of the fit that is timed, of it where steps are slow, and of the pictures that the judge is timed on."""
+MAX_TIMED_SECONDS = 4.0
+"""Work that takes longer is timed once, other work twice."""
 
 
 def estimate_training(request: TrainRequest, steps: int = TIMED_STEPS, on_progress: OnProgress = silent) -> DryRunResult:
@@ -234,7 +236,7 @@ def _measure_costs(training: Training, is_whole_batch: bool) -> MilestoneCosts:
     recipe, method = training.recipe, training.stage.ema.method
     fit = draw = judge = 0.0
     if method.fit_images:
-        count = method.fit_images if is_whole_batch else min(method.fit_images, MAX_SLOW_FIT_IMAGES)
+        count = min(method.fit_images, MAX_FIT_IMAGES if is_whole_batch else MAX_SLOW_FIT_IMAGES)
         fit = _timed(lambda: training.fit_at_checkpoint(method, count)) * method.fit_images / count
     if method.generates:
         conditions = Conditions(training.dataset, None, None)
@@ -248,9 +250,9 @@ def _measure_costs(training: Training, is_whole_batch: bool) -> MilestoneCosts:
 
 
 def _timed(work: Callable[[], object]) -> float:
-    """Seconds that `work` takes; the faster of two times where it is short, since the first one also warms up."""
+    """Seconds that `work` takes; the shorter of two times, since the first one also warms up, and a machine has slow moments."""
     durations = list[float]()
-    while len(durations) < 2 and sum(durations) < MAX_STEP_SECONDS:
+    while len(durations) < 2 and sum(durations) < MAX_TIMED_SECONDS:
         began = time.perf_counter()
         work()
         durations.append(time.perf_counter() - began)
