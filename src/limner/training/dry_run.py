@@ -250,7 +250,7 @@ def _measure_costs(training: Training, is_whole_batch: bool) -> MilestoneCosts:
 
 
 def _timed(work: Callable[[], object]) -> float:
-    """Seconds that `work` takes; the shorter of two times, since the first one also warms up, and a machine has slow moments."""
+    """Seconds that `work` takes; the shorter of two times, since the first also warms up, and a machine has slow moments."""
     durations = list[float]()
     while len(durations) < 2 and sum(durations) < MAX_TIMED_SECONDS:
         began = time.perf_counter()
