@@ -124,12 +124,17 @@ def test_a_prior_on_a_codec_is_one_stage_and_leaves_the_cache_alone(
     run_of("prior", tmp_path / "prior", *words, images=2 * 1456)
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cold"))
     prepare("digits")
-    before = sorted(tmp_path.rglob("*"))
+
+    def files() -> list[Path]:
+        """All but what is remembered of files that were opened again some time after they were written."""
+        return sorted(path for path in tmp_path.rglob("*") if "digests" not in path.parts)
+
+    before = files()
     takes(likelihood=0.004, encoding=0.008)
     cold = rehearsed("prior", *words, images=16_000)
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "warm"))
     warm = rehearsed("prior", *words, images=16_000)
-    assert sorted(tmp_path.rglob("*")) == before
+    assert files() == before
     for found, encoding in ((cold, 91 * 0.008), (warm, 0.0)):
         (stage,) = found["stages"]
         assert (stage["name"], stage["images"]) == ("main", 16_000)
