@@ -184,6 +184,7 @@ def test_a_dry_run_leaves_nothing(ask: Ask, tmp_path: Path) -> None:
 def test_a_dry_run_of_an_instant_is_no_fault(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a fast machine a short run takes 0.0 s, to the digit that is told; its speed was once divided by that."""
     monkeypatch.setattr("limner.training.dry_run._step_seconds", lambda *_: 1e-5)
+    monkeypatch.setattr("limner.training.dry_run._timed", lambda *_: 1e-5)
     words = ("train", "digits", "--preset", "dcgan", "--dry-run", "--images", "640", "--out", tmp_path / "runs", *SMALL)
     code, answer, err = ask(*words)
     assert code == 0, err

@@ -39,8 +39,22 @@ NARROW = {
     "vae": ("method.width=8", "method.widest=16", "method.latent=8", "method.components=3"),
     "dcgan": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
 }
-MEASURED = frozenset({"seconds", "seconds_estimate", "images_per_second", "memory", "cached", "reused", "last_use"})
-"""Keys whose values are not those of the request alone: times, speeds, and whether something lay in the cache already."""
+MEASURED = frozenset(
+    {
+        "seconds",
+        "seconds_estimate",
+        "milestone_seconds",
+        "judge_seconds",
+        "images_per_second",
+        "memory",
+        "cached",
+        "reused",
+        "last_use",
+        "losses",
+    }
+)
+"""Keys whose values are not those of the request alone: times, speeds, whether something lay in the cache already, and losses,
+which are means since the last row of metrics (on a slow machine there are more rows)."""
 VAE, GAN, PICTURES, STUDY, OUT = "$VAE", "$GAN", "$PICTURES", "$STUDY", "$OUT"
 """Stand in an example for two runs, a folder of pictures, a study with answers, and a folder for what the example makes."""
 

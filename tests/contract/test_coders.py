@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 import limner
 from contract.helpers import drawer, method_of, pictures_like, run_of, stepper_of
 from limner import load
+from limner.core.cond import Batch
 from limner.core.method import StepContext
 from limner.data.prepare import prepare
 from limner.methods.vae import elbo
@@ -178,3 +181,27 @@ def test_rate_and_distortion_are_logged_apart_and_in_bits() -> None:
     assert parts == pytest.approx(float(logs["bits_per_dim"]), rel=1e-5)
     assert float(logs["bits_per_dim"]) == pytest.approx((nats - 64 * math.log(2 / 255)) / (64 * math.log(2)), rel=1e-5)
     assert float(logs["vae"]) == pytest.approx(float(logs["distortion"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("preset", ["vae", "autoencoder"])
+def test_a_fit_keeps_latents_and_no_pictures(preset: str) -> None:
+    """5,000 pictures of 480x640 in float32 would be 18 GB, taken at the first checkpoint of a run that had memory enough."""
+    method = method_of(preset, (8, 8, 1))
+    pictures: list[weakref.ref[torch.Tensor]] = []
+
+    def batches() -> Iterator[Batch]:
+        while True:
+            images = pictures_like(64, (8, 8, 1), len(pictures), method.device)
+            pictures.append(weakref.ref(images))
+            assert sum(one() is not None for one in pictures) <= 4
+            yield Batch(images)
+
+    method.fit_at_checkpoint(batches())
+    assert 64 * len(pictures) == method.fit_images // 64 * 64 > 4_900
+
+
+def test_where_nothing_is_fitted_no_picture_is_read() -> None:
+    """A prior that is normal, and a decoder of a fixed scale: 5,000 pictures were encoded for nothing at each checkpoint."""
+    method = method_of("vae", (8, 8, 1), "method.prior=normal", "method.decoder=fixed")
+    assert method.fit_images == 0
+    method.fit_at_checkpoint(pytest.fail("a picture was read") for _ in [0])

@@ -105,6 +105,24 @@ def test_the_end_of_the_run_is_reserved() -> None:
     assert seconds == pytest.approx(50.0, rel=0.05)
 
 
+def test_one_long_milestone_does_not_foretell_a_short_run() -> None:
+    """A score of 20 s near the start of a minute halved the total of images, and with it the time until learning rates fall."""
+    plan, clock = Plan(), Clock(60.0, reserve=20.0)
+    images, seconds = 0, 0.0
+    while not plan.finished(images):
+        images += BATCH
+        seconds += BATCH / 1000.0
+        if images == 45 * BATCH:
+            seconds += 20.0
+            clock.excluded += 20.0
+        if (row := clock.correct(plan, images, seconds, BATCH)) is not None:
+            plan.rows.append(row)
+    assert seconds == pytest.approx(40.0, rel=0.05)
+    totals = [total for at, total in plan.rows if at > 45 * BATCH]
+    assert len(totals) > 3
+    assert min(totals) > 0.9 * images
+
+
 def test_a_budget_too_short_for_its_warm_up_ends_soon() -> None:
     plan = Plan()
     images, seconds, _ = simulate(plan, Clock(0.5), 100.0, 0)

@@ -301,7 +301,7 @@ def test_a_damaged_judge_in_the_cache_is_trained_anew(tmp_path: Path, monkeypatc
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
     right, wrong = judge_of_digits(), judge_of_digits()
     dataset = SimpleNamespace(fingerprint=right.card.fingerprint)
-    monkeypatch.setattr(judge_module, "train_judge_for", lambda dataset: right)
+    monkeypatch.setattr(judge_module, "train_judge_for", lambda *_: right)
     monkeypatch.setattr(judge_module, "SHIPPED_JUDGES", tmp_path)
     monkeypatch.setattr(judge_module, "JUDGE_SEED", right.card.seed)
     path = tmp_path / "cache" / "judges" / f"{judge_key(dataset.fingerprint, right.card.seed)}.safetensors"

@@ -45,7 +45,7 @@ def test_a_damaged_one_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_it_is_found_and_knows_pictures_that_it_never_saw(name: str, least: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge_module, "train_judge_for", lambda dataset: pytest.fail("a judge was trained"))
+    monkeypatch.setattr(judge_module, "train_judge_for", lambda *_: pytest.fail("a judge was trained"))
     dataset = prepare(name)
     judge = judge_for(dataset)
     assert judge.card.fingerprint == dataset.fingerprint

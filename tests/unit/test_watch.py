@@ -182,6 +182,18 @@ def test_critics_without_a_floor_are_not_saturated() -> None:
     assert warnings(history(far), GAME) == []
 
 
+@pytest.mark.parametrize("name", MADE)
+def test_a_young_game_is_left_alone(name: str) -> None:
+    """A collapse was reported after 320 of 640 images, when every generator still draws one grey picture."""
+    change, kind, _ = MADE[name]
+    rows = history(change)
+    for images_of_a_row, expected in ((40, []), (200, [kind])):
+        scaled = [row | {"images": images_of_a_row * number} for number, row in enumerate(rows, start=1)]
+        if name == "exploded":
+            expected = [kind]  # that its gradients explode is true at any age
+        assert [warning.kind for warning in warnings(scaled, GAME)] == expected
+
+
 def test_being_right_is_no_harm_while_there_is_something_to_learn() -> None:
     def sharp(at: float, losses: Row, seen: Row) -> None:
         losses |= {"generator": 2.5, "discriminator": 0.25, "right_on_real": 0.99, "right_on_fake": 0.99}

@@ -104,6 +104,8 @@ class Method(nn.Module, ABC):
     settings or its data have no use for them."""
     generates: bool = True
     """Whether `sample` draws pictures. A codec of codes does not, since it has no distribution over its codes."""
+    fit_images: int = 0
+    """Training images that `fit_at_checkpoint` reads. A dry run foretells by it how long that takes."""
     sampling_type: ClassVar[type[Sampling]] = Sampling
     """The class of the settings of `sample`: the `Sampling` of the family, as in the table of methods."""
 
@@ -156,7 +158,8 @@ class Method(nn.Module, ABC):
         """
 
     def fit_at_checkpoint(self, batches: Iterable[Batch]) -> None:
-        """Optional: as `fit_at_start`, but before every checkpoint and on the averaged weights, such as a fitted prior."""
+        """Optional: as `fit_at_start`, but before every checkpoint and every score, on the averaged weights, such as a fitted
+        prior. A run has fewer checkpoints where this takes a large share of its time."""
 
     def encoded(self, batch: Batch) -> Tensor:
         """[B, *codec.shape]: the codec's latents of the images in `batch`, cached ones where the batch has them."""

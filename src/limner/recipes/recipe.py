@@ -143,6 +143,9 @@ class CheckpointConfig(Settings):
     """Fraction of the budget between two checkpoints."""
     minutes: float = Field(10.0, gt=0)
     """The longest time between two checkpoints."""
+    share: float = Field(0.1, gt=0, le=1)
+    """The largest share of the training time that the fits of scheduled checkpoints may take, such as that of a prior; those
+    beyond it are left out, never the last, the best, or one that is ordered."""
     keep: int = Field(0, ge=0)
     """How many of the newest checkpoints to keep beside the last and the best."""
 

@@ -7,19 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
 
 from limner.core.documents import finite_number, parse_json, read_json
 from limner.core.errors import InputError, short_repr
 from limner.core.files import sha256
-from limner.core.method import Method
 from limner.recipes.recipe import Recipe
 from limner.recipes.settings import parse_recipe
+
+if TYPE_CHECKING:  # torch takes seconds to load, and a list of runs reads no weights
+    from torch import Tensor
+
+    from limner.core.method import Method
 
 _MARKER = "COMPLETE"
 """The file without which a folder is no checkpoint."""
@@ -43,6 +44,8 @@ class TrainState:
     """How often training went back to a checkpoint because a loss was not finite."""
     scoring_seconds: float = 0.0
     """Seconds of `seconds` that scoring took."""
+    fit_seconds: float = 0.0
+    """Seconds of `seconds` that `Method.fit_at_checkpoint` took, for checkpoints and for scores."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,16 @@ class Checkpoint:
     def tensors(self, part: str) -> dict[str, Tensor]:
         """The named tensors of `part`: ``model``, ``ema`` or ``optim``. Errors: `InputError` for a missing or damaged file, and
         for one that may not be read."""
+        from safetensors.torch import load_file
+
         name = f"{part}.safetensors"
         self._check(name)
         with self._errors(name):
-            return safetensors.torch.load_file(self.path / name)
+            return load_file(self.path / name)
 
     def recipe(self) -> Recipe:
         """The recipe with which these weights were saved, without its paths. Errors: `InputError`, as `tensors` has them."""
-        with self._errors("ema.safetensors"), safetensors.safe_open(self.path / "ema.safetensors", "pt") as file:
+        with self._errors("ema.safetensors"), safe_open(self.path / "ema.safetensors", "pt") as file:
             text = file.metadata()["recipe"]
         return parse_recipe(parse_json(text), str(self.path))
 
@@ -144,6 +149,8 @@ def load_weights(method: Method, tensors: Mapping[str, Tensor], where: Path, onl
     `where` is the file that an error names; `only` restricts the names that must be present. Errors: `InputError` where a
     tensor is missing, unknown, of another shape, or holds values that are not finite; then nothing is copied.
     """
+    import torch
+
     own = dict(method.state_dict())
     expected = {name for name in own if only is None or name in only}
     for name in sorted(expected | set(tensors)):

@@ -16,11 +16,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
-import safetensors.torch
-from torch import Tensor
 
 from limner.core.documents import MissingFileError, finite_number, read_json, read_json_lines
 from limner.core.errors import InputError
@@ -30,6 +28,9 @@ from limner.recipes.recipe import Recipe
 from limner.recipes.settings import read_recipe
 from limner.runs.checkpoint import Checkpoint
 from limner.runs.lookup import TRASH, find_run
+
+if TYPE_CHECKING:  # torch takes seconds to load, and most that is done with a run reads no weights
+    from torch import Tensor
 
 CONTROL_FILES = ("pause", "stop", "sample-now", "save-now")
 """Names of files in ``control/`` by which another process gives orders to the one that trains."""
@@ -271,6 +272,8 @@ class Run:
         `parts` are named tensors by file (`model`, `ema`, `optim`), `state` is the JSON beside them. Errors: `InputError` where
         the folder cannot be written.
         """
+        from safetensors.torch import save
+
         self.check_presence()
         path = self.path / "checkpoints" / f"{images:09d}"
         if (path / "COMPLETE").is_file():
@@ -281,7 +284,7 @@ class Run:
             for name, tensors in parts.items():
                 on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
                 metadata = {"recipe": recipe.portable()}  # one key alone: safetensors writes several in no fixed order
-                (folder / f"{name}.safetensors").write_bytes(safetensors.torch.save(on_cpu, metadata))
+                (folder / f"{name}.safetensors").write_bytes(save(on_cpu, metadata))
             (folder / "state.json").write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", encoding="utf-8")
             Checkpoint(folder, images).write_marker()
         return Checkpoint(path, images)

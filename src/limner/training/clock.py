@@ -24,6 +24,9 @@ class Clock:
     """(seconds, images) from which on the speed is measured: at first the start, then the end of the warm-up, which is slow."""
     reserve: float = 0.0
     """Seconds that the end of the run will take: the last preview, score and checkpoint."""
+    excluded: float = 0.0
+    """Seconds since `measured_from` that scores, fits and checkpoints took. They come seldom and not regularly, so a speed that
+    counted the first of them would foretell far too few images for a short run."""
     stage_start: int = 0
     """Images at which the stage began. Each stage has its own correction points, so that a short last stage has some too."""
     needs_row: bool = False
@@ -31,7 +34,7 @@ class Clock:
 
     def restart(self, seconds: float, images: int) -> None:
         """A new stage begins here. Its speed is measured from here on, and corrects the plan as soon as it is known."""
-        self.measured_from, self.needs_row, self.stage_start = (seconds, images), True, images
+        self.measured_from, self.excluded, self.needs_row, self.stage_start = (seconds, images), 0.0, True, images
 
     def correct(self, plan: Plan, images: int, seconds: float, batch: int) -> tuple[int, int] | None:
         """The row (images, new total of images) to add to `plan` at `images` and `seconds`; None where no correction is due.
@@ -46,11 +49,12 @@ class Clock:
         total = plan.total(images)
         if not is_measured or not (total is None or self.needs_row or self._is_correction_point(plan, images, total)):
             return None
-        speed = (images - start_images) / max(seconds - start_seconds, 1e-6)
+        speed = (images - start_images) / max(seconds - start_seconds - self.excluded, 1e-6)
         seconds_left = max(self.budget - seconds - self.reserve, 0.0)
         steps_left = max(round(speed * seconds_left / batch), 1 if total is None else 0)
         if total is None or self.needs_row:
-            self.measured_from, self.needs_row = (seconds, images), False  # the warm-up, measured so far, was slower
+            self.measured_from, self.excluded = (seconds, images), 0.0  # the warm-up, measured so far, was slower
+            self.needs_row = False
         return images, images + steps_left * batch
 
     def _is_correction_point(self, plan: Plan, images: int, total: int) -> bool:

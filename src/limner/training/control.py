@@ -123,6 +123,11 @@ class Control:
         if self.clock is not None:
             self.clock.restart(self.stopwatch.seconds(), self.training.state.images)
 
+    def exclude(self, seconds: float) -> None:
+        """Leaves `seconds` that scores, fits and checkpoints took just now out of the speed by which the plan is corrected."""
+        if self.clock is not None:
+            self.clock.excluded += seconds
+
     def _decide(self) -> Decision:
         """The decision of this moment, made on the main process."""
         plan = self._correct_plan()

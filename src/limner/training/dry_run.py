@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from limner.core import parallel, precision
 from limner.core.environment import peak_memory
+from limner.core.errors import InputError
 from limner.core.method import StepContext
 from limner.core.process import fix_thread_count
 from limner.core.progress import OnProgress, Progress, silent
+from limner.data.conditions import Conditions, generate_images
 from limner.data.dataset import Dataset
+from limner.judges.judge import estimate_training_seconds, has_judge, judge_for, shuffled_rows
+from limner.metrics.features.pixels import ImageSubset
 from limner.recipes.recipe import Recipe
 from limner.runs.run import Run
 from limner.training.memory import check_memory, predict_memory
+from limner.training.milestones import FREE_FIT_SECONDS
 from limner.training.notes import data_notes
 from limner.training.resolve import DEFAULT_MINUTES, resolve_request
+from limner.training.scorer import unscorable_error
 from limner.training.stages import Training, check_method
 from limner.training.step import Stepper
 from limner.training.train import DryRunResult, TrainRequest
@@ -56,6 +62,34 @@ class Pace:
 
 
 @dataclass(frozen=True)
+class MilestoneCosts:
+    """Seconds of what a stage does between training steps, each time."""
+
+    fit: float
+    """Of `Method.fit_at_checkpoint`."""
+    score: float
+    """Of drawing and judging the samples of a score; 0 without scores."""
+    preview: float
+
+    def seconds(self, recipe: Recipe, total: float, share: float = 1.0) -> float:
+        """Of all of them in a stage with this `share` of a run that takes `total` seconds.
+
+        As in `training.milestones`: the first score and the last one are always computed, others as far as their shares of the
+        time allow, and a score comes with a fit.
+
+        >>> MilestoneCosts(fit=2.0, score=1.0, preview=0.0).seconds(Recipe(), 60.0)  # two scores, three fits
+        8.0
+        """
+        checkpoints, points = share / recipe.checkpoints.every, share * recipe.score.points if self.score else 0.0
+        each = self.fit + self.score
+        scores = min(points, max(2.0, recipe.score.share * total / each)) if points else 0.0
+        allowed = max(FREE_FIT_SECONDS, recipe.checkpoints.share * total) / self.fit if self.fit else 0.0
+        fits = max(scores, min(max(checkpoints, 1.0), max(2.0, allowed)))
+        previews = 1 + share / recipe.previews.every
+        return fits * self.fit + scores * self.score + previews * self.preview
+
+
+@dataclass(frozen=True)
 class StageEstimate:
     """Parameters, time and memory of one stage."""
 
@@ -66,6 +100,8 @@ class StageEstimate:
     seconds_estimate: float
     memory: int
     """Peak memory of the process in bytes, up to the end of the stage."""
+    milestone_seconds: float
+    """How many of `seconds_estimate` previews, scores and fits at checkpoints take."""
 
 
 TIMED_STEPS, MIN_TIMED_STEPS = 8, 3
@@ -76,6 +112,10 @@ MAX_CYCLE = 1000
 """Steps in which the pattern of phases is looked for."""
 PROBE = 2
 """Pictures of the first step on each process, by which the others are planned. Batch norm needs two."""
+MAX_FIT_IMAGES, MAX_SLOW_FIT_IMAGES, MAX_JUDGED_IMAGES = 1_024, 16, 256
+"""Images of the fit that is timed, of it where steps are slow, and of the pictures that the judge is timed on."""
+MAX_TIMED_SECONDS = 4.0
+"""Work that takes longer is timed once, other work twice."""
 
 
 def estimate_training(request: TrainRequest, steps: int = TIMED_STEPS, on_progress: OnProgress = silent) -> DryRunResult:
@@ -101,6 +141,7 @@ def _estimate(request: TrainRequest, steps: int, on_progress: OnProgress) -> Dry
             training.enter_stage(stage)
         stages.append(_estimate_stage(training, steps))
     seconds = sum(stage.seconds_estimate for stage in stages)
+    judge_seconds = _judge_seconds(recipe, dataset, on_progress)
     total = recipe.budget.images or sum(stage.images for stage in stages)
     return DryRunResult(
         recipe=recipe.model_dump(mode="json"),
@@ -113,6 +154,8 @@ def _estimate(request: TrainRequest, steps: int, on_progress: OnProgress) -> Dry
         images_per_second=round(total / seconds, 1),
         images=total,
         seconds_estimate=round(seconds, 1),
+        milestone_seconds=round(sum(stage.milestone_seconds for stage in stages), 1),
+        judge_seconds=judge_seconds,
         data={
             "path": str(dataset.path),
             "shape": list(dataset.shape),
@@ -122,23 +165,36 @@ def _estimate(request: TrainRequest, steps: int, on_progress: OnProgress) -> Dry
     )
 
 
+def _judge_seconds(recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> float | None:
+    """Seconds that the training of a judge takes before the first step; 0 where there is one or none is needed, None: unknown.
+
+    Errors: `InputError` where the pictures are too few for one.
+    """
+    if not recipe.score.points:
+        return 0.0
+    on_progress(Progress("timing the training of a judge"))
+    try:
+        seconds = estimate_training_seconds(dataset) if parallel.is_main_process() else None
+    except InputError as error:
+        raise unscorable_error(error) from error
+    seconds = parallel.broadcast_object(seconds)
+    return None if seconds is None else round(seconds, 1)
+
+
 def measure_speed(recipe: Recipe, dataset: Dataset) -> float:
-    """Images per second that training by `recipe` reaches on this machine, by a few steps of its last stage."""
+    """Images per second that training by `recipe` reaches on this machine, previews, scores and fits included."""
     training = Training(Run(Path("dry-run")), recipe, dataset)
-    return 1 / _measure_pace(training, MIN_TIMED_STEPS)[0].each
+    pace, is_whole_batch = _measure_pace(training, MIN_TIMED_STEPS)
+    images, seconds, _ = _budget(recipe, pace, _measure_costs(training, is_whole_batch), 1.0)
+    return images / seconds
 
 
 def _estimate_stage(training: Training, steps: int) -> StageEstimate:
     """The estimate for the stage that `training` is in."""
     name, share, _ = training.stages[training.state.stage]
-    budget = training.recipe.budget
     pace, is_whole_batch = _measure_pace(training, steps)
-    # The share of a stage is one of the images, or of the time where the budget is in minutes.
-    if budget.images is not None:
-        images = share * budget.images
-    else:
-        images = pace.images(share * 60 * (budget.minutes or DEFAULT_MINUTES))
-    seconds = pace.seconds(images)
+    costs = _measure_costs(training, is_whole_batch)
+    images, seconds, milestone_seconds = _budget(training.recipe, pace, costs, share)
     memory = peak_memory(training.device)
     if not is_whole_batch and (need := predict_memory(training.recipe)) is not None:
         memory = max(memory, need.bytes(training.recipe.batch.size // training.recipe.batch.chunks))
@@ -149,7 +205,58 @@ def _estimate_stage(training: Training, steps: int) -> StageEstimate:
         images_per_second=round(images / seconds, 1),
         seconds_estimate=seconds,
         memory=memory,
+        milestone_seconds=round(milestone_seconds, 1),
     )
+
+
+def _budget(recipe: Recipe, pace: Pace, costs: MilestoneCosts, share: float) -> tuple[float, float, float]:
+    """Images and seconds of a stage with this `share` of the budget, and how many of the seconds its milestones take.
+
+    The share of a stage is one of the images, or of the time where the budget is in minutes.
+    """
+    if recipe.budget.images is not None:
+        images = share * recipe.budget.images
+        steps = seconds = pace.seconds(images)
+        for _ in range(20):  # milestones may take a share of the whole, which they are a part of
+            seconds = steps + costs.seconds(recipe, seconds / share, share)
+        return images, seconds, seconds - steps
+    seconds = share * 60 * (recipe.budget.minutes or DEFAULT_MINUTES)
+    milestone_seconds = costs.seconds(recipe, seconds / share, share)
+    # However short the budget is, a step is taken, and the milestones at the end come after it.
+    images = max(pace.images(seconds - milestone_seconds), recipe.batch.size)
+    return images, pace.seconds(images) + milestone_seconds, milestone_seconds
+
+
+@precision.repeatable()
+def _measure_costs(training: Training, is_whole_batch: bool) -> MilestoneCosts:
+    """What previews, scores and fits of the current stage cost, from one of each on fewer pictures.
+
+    The judge takes part where there is one already. All processes do the same, and decide by the main one's times.
+    """
+    recipe, method = training.recipe, training.stage.ema.method
+    fit = draw = judge = 0.0
+    if method.fit_images:
+        count = min(method.fit_images, MAX_FIT_IMAGES if is_whole_batch else MAX_SLOW_FIT_IMAGES)
+        fit = _timed(lambda: training.fit_at_checkpoint(method, count)) * method.fit_images / count
+    if method.generates:
+        conditions = Conditions(training.dataset, None, None)
+        draw = _timed(lambda: generate_images(method, range(method.chunk), conditions)) / method.chunk
+        if recipe.score.points and has_judge(training.dataset):
+            rows = shuffled_rows(training.dataset, "train")[:MAX_JUDGED_IMAGES]
+            pictures, detector = ImageSubset(training.dataset.images, rows), judge_for(training.dataset)
+            judge = _timed(lambda: detector.outputs(pictures)) / len(rows)
+    score = recipe.score.count * (draw + judge) if recipe.score.points else 0.0
+    return MilestoneCosts(fit, score, recipe.previews.count * draw)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes; the shorter of two times, since the first also warms up, and a machine has slow moments."""
+    durations = list[float]()
+    while len(durations) < 2 and sum(durations) < MAX_TIMED_SECONDS:
+        began = time.perf_counter()
+        work()
+        durations.append(time.perf_counter() - began)
+    return parallel.broadcast_object(min(durations))
 
 
 def _sum_parameters(parts: Sequence[dict[str, int]]) -> dict[str, int]:

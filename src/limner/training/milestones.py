@@ -15,6 +15,9 @@ from limner.training.stages import Training
 
 Scorer = Callable[[Method], dict[str, float]]
 """Averaged method -> its scores, with at least ``frechet`` and ``null`` (`training.scorer`)."""
+FREE_FIT_SECONDS = 2.0
+"""Seconds of fits at checkpoints that any run may spend, however short it is, so that one of a few seconds has the checkpoints
+that its schedule names."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,16 @@ class Actions:
     """What to do after a step."""
 
     save: bool
+    """Whether to write a checkpoint in any case: at the end, by order, or because the last one is long ago."""
+    scheduled_save: bool
+    """Whether the schedule names a checkpoint here; it is left out where its fit would cost too much."""
     score: bool
     preview: bool
     is_last: bool
     """Whether the budget is used up with this step."""
 
     def __bool__(self) -> bool:
-        return self.save or self.score or self.preview
+        return self.save or self.scheduled_save or self.score or self.preview
 
 
 class Milestones:
@@ -38,7 +44,8 @@ class Milestones:
         self.training, self.logger, self.control, self.scorer = training, logger, control, scorer
         self.state, self.stopwatch = training.state, control.stopwatch
         self._save_seconds = self.state.seconds
-        self._score_seconds = 0.0
+        self._score_seconds = self._fit_seconds = 0.0
+        self._leaves_out_saves = False
 
     def after_step(self, images_before: int, orders: Set[str]) -> None:
         """Logs the step that began at `images_before` images, and does what is due after it, by schedule or by `orders`.
@@ -73,7 +80,8 @@ class Milestones:
         is_first_preview = images_before < recipe.previews.first <= images
         scores = self.scorer is not None and recipe.score.points > 0 and self.training.stage.method.generates
         return Actions(
-            save=bool(orders & {"stop", "save-now"}) or has_passed(recipe.checkpoints.every) or by_clock,
+            save=bool(orders & {"stop", "save-now"}) or finished or by_clock,
+            scheduled_save=has_passed(recipe.checkpoints.every),
             score=scores and has_passed(1 / recipe.score.points),
             preview="sample-now" in orders or is_first_preview or has_passed(recipe.previews.every),
             is_last=finished,
@@ -88,8 +96,9 @@ class Milestones:
         check_weights(training)
         averaged = training.stage.ema.method
         score = actions.score and self._can_afford_score(actions.is_last)
-        if actions.save or score:
-            training.fit_at_checkpoint(averaged)
+        save = actions.save or (actions.scheduled_save and (score or self._can_afford_fit()))
+        if save or score:
+            self._fit(averaged)
         monitor = self.logger.monitor
         observations = monitor.preview(averaged, self.state.images) if actions.preview else {}
         if actions.score or actions.preview:
@@ -100,10 +109,35 @@ class Milestones:
             self.logger.write_row(row)
             self.logger.write_warnings()
         best = score and self._score(averaged, began)
-        if actions.save or best:
+        if save or best:
             self.save()
-        if actions.save and score:
-            self.control.reserve = max(self.control.reserve, time.monotonic() - began)
+            if score or self.scorer is None:  # the end of the run will do as much
+                self.control.reserve = max(self.control.reserve, time.monotonic() - began)
+        if save or score:
+            self.control.exclude(time.monotonic() - began)
+
+    def _fit(self, averaged: Method) -> None:
+        """Fits what `averaged` does not learn by gradients, and adds up how long that takes."""
+        began = time.monotonic()
+        self.training.fit_at_checkpoint(averaged)
+        self._fit_seconds = time.monotonic() - began
+        self.state.fit_seconds += self._fit_seconds
+
+    def _can_afford_fit(self) -> bool:
+        """Whether the fit of a scheduled checkpoint stays within the share of all fits, with one more reserved for the end.
+
+        The first one is always computed. The run's log says once where a checkpoint is left out for this.
+        """
+        share = self.training.recipe.checkpoints.share
+        allowed = max(FREE_FIT_SECONDS, share * self.state.seconds)
+        can = self.state.fit_seconds + 2 * self._fit_seconds <= allowed
+        if not can and not self._leaves_out_saves:
+            self._leaves_out_saves = True
+            self.training.run.log(
+                f"checkpoints come less often than checkpoints.every says: their fits took {self.state.fit_seconds:.1f} s of "
+                f"{self.state.seconds:.1f} s so far, and may take checkpoints.share={share:g} of the time"
+            )
+        return can
 
     def _can_afford_score(self, is_last: bool) -> bool:
         """Whether scores stay within their share of the time, with one more reserved for the end.

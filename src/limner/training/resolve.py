@@ -22,7 +22,7 @@ from limner.recipes.recipe import BatchConfig, BudgetConfig, Recipe
 from limner.recipes.settings import all_settings, compose
 from limner.runs.codec import adopt_codec
 from limner.runs.run import Run
-from limner.training.auto import Choice, choose
+from limner.training.auto import SLOW_MOMENT, Choice, choose, fastest
 from limner.training.memory import fitting_chunks
 from limner.training.train import AUTO, TrainRequest
 
@@ -126,8 +126,9 @@ def _choose_recipe(
         on_progress(Progress("measuring", note=f"how fast {choice.preset} learns here"))
         candidate = _compose_choice(request, choice)
         resolved = resolve_recipe(_with_data(candidate, dataset, source), _context(candidate, dataset))
-        speeds[choice.preset] = measure_speed(resolved.model_copy(update={"batch": _fitting_batch(resolved)}), dataset)
-        return speeds[choice.preset]
+        speed = measure_speed(resolved.model_copy(update={"batch": _fitting_batch(resolved)}), dataset)
+        speeds[choice.preset] = max(speed, speeds.get(choice.preset, 0.0))
+        return speed
 
     # Settings of the method are those of a GAN, the default, so that only GANs can be chosen where there are any.
     adversarial = any(setting.startswith("method.") for setting in all_settings(request.settings))
@@ -259,7 +260,14 @@ def _resolve(recipe: Recipe, dataset: Dataset, source: str, speed: float | None,
     guess = context.image_budget / (60 * (context.minutes or 0.0))
     if resolve_recipe(recipe, replace(context, speed=guess / DOUBT)) == resolved:
         return resolved
-    return resolve_recipe(recipe, replace(context, speed=measure_speed(resolved, dataset)))
+
+    def resolve_at(images_per_second: float) -> Recipe:
+        return resolve_recipe(recipe, replace(context, speed=images_per_second))
+
+    def is_in_doubt(images_per_second: float) -> bool:
+        return resolve_at(images_per_second) != resolve_at(images_per_second * SLOW_MOMENT)
+
+    return resolve_at(fastest(lambda: measure_speed(resolved, dataset), is_in_doubt))
 
 
 def _with_data(recipe: Recipe, dataset: Dataset, source: str) -> Recipe:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from limner.core.errors import InputError
 from limner.core.method import Method
+from limner.core.progress import OnProgress, silent
 from limner.core.seeds import SCORED_SEEDS
 from limner.data.conditions import Conditions, generate_images
 from limner.data.dataset import Dataset
@@ -17,15 +19,22 @@ MIN_HELD_OUT_IMAGES = 32
 """Where the validation split has fewer images, scores while training compare samples with training images instead."""
 
 
+def unscorable_error(error: InputError) -> InputError:
+    """What a person can do where `error`, such as too few pictures for a judge, makes scores while training impossible."""
+    return InputError(f"{error}; give more pictures, or train without scores: score.points=0")
+
+
 class ValidationScorer:
     """Scores a method while it trains, by the Fréchet distance of its samples to the validation split in the judge's features.
 
     The test split is never used, since the scores decide which checkpoint is the best.
     """
 
-    def __init__(self, dataset: Dataset, count: int, checksum: str | None = None) -> None:
-        """`count` is the number of samples that are drawn for each score; `checksum` is that of the judge of earlier scores,
-        which is taken where it is still there."""
+    def __init__(self, dataset: Dataset, count: int, on_progress: OnProgress = silent, checksum: str | None = None) -> None:
+        """`count` is the number of samples that are drawn for each score; `on_progress` hears where a judge is trained.
+
+        `checksum` is that of the judge of earlier scores, which is taken where it is still there.
+        """
         split = "val" if "val" in dataset.splits else "train"
         if (
             len(dataset.splits[split]) < MIN_HELD_OUT_IMAGES
@@ -34,7 +43,7 @@ class ValidationScorer:
         rows = shuffled_rows(dataset, split)[: 5000 if split == "train" else None]
         self.split, self.count, self.pictures = split, count, len(rows)
         self.conditions = Conditions(dataset, split)
-        self.judge = judge_for(dataset, checksum=checksum)
+        self.judge = judge_for(dataset, on_progress, checksum=checksum)
         self.checksum = self.judge.checksum
         self.real = self.judge.outputs(ImageSubset(dataset.images, rows))
         self.distance = frechet_to(Moments.of(self.real.features))

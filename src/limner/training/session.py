@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +19,7 @@ from limner.core.process import fix_thread_count
 from limner.core.progress import OnProgress, Progress
 from limner.data.conditions import pick_captions
 from limner.data.dataset import Dataset
+from limner.judges.judge import TRAINING_STAGE
 from limner.recipes.recipe import Recipe, Segment
 from limner.recipes.settings import parse_recipe, put_setting
 from limner.runs.report import write_report
@@ -31,7 +33,7 @@ from limner.training.milestones import Scorer
 from limner.training.notes import data_notes
 from limner.training.provenance import provenance
 from limner.training.resolve import check_processes, prepared_dataset, recorded_plan, resolve_request
-from limner.training.scorer import ValidationScorer
+from limner.training.scorer import ValidationScorer, unscorable_error
 from limner.training.stages import Training, check_method
 from limner.training.train import ResumeRequest, TrainRequest, TrainResult
 
@@ -187,14 +189,24 @@ def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: 
 
 
 def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> Scorer:
-    """The function that scores the method while it trains; provenance and log of the run say by which judge and images."""
-    on_progress(Progress("preparing the judge"))
+    """The function that scores the method while it trains; provenance and log of the run say by which judge and images.
+
+    A judge that has to be trained takes time before the first step, which the budget in minutes does not count.
+    """
+    began, trained_stages = time.monotonic(), set[str]()
+
+    def report(event: Progress) -> None:
+        if event.what == TRAINING_STAGE:
+            trained_stages.add(event.what)
+        on_progress(event)
+
+    report(Progress("preparing the judge"))
     provenance = run.provenance()
     earlier = provenance.get("judge")
     try:
-        scorer = ValidationScorer(dataset, recipe.score.count, earlier)
+        scorer = ValidationScorer(dataset, recipe.score.count, report, earlier)
     except InputError as error:  # such as too few pictures
-        raise InputError(f"{error}; give more pictures, or train without scores: score.points=0") from error
+        raise unscorable_error(error) from error
     scored_on = {"split": scorer.split, "pictures": scorer.pictures}
     if earlier is not None and earlier != scorer.checksum:
         run.log(
@@ -202,6 +214,9 @@ def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnP
             + run.set_scores_aside()
         )
     write_json(run.path / "provenance.json", provenance | {"judge": scorer.checksum, "scored_on": scored_on})
+    if trained_stages:
+        seconds = time.monotonic() - began
+        run.log(f"a judge of these pictures was trained in {seconds:.1f} s, before the minutes of training begin; it is kept")
     run.log(f"scores compare with {scorer.pictures:,} pictures of the {scorer.split} split")
     return scorer.score
 

@@ -28,6 +28,8 @@ from limner.training.step import Stepper
 
 FIT_STREAM = 1000
 """Number of the stream of training images that `Method.fit_at_start` and `fit_at_checkpoint` use; no phase draws from it."""
+FIT_BATCH = 64
+"""Images in a batch of that stream."""
 
 
 @dataclass(frozen=True)
@@ -126,18 +128,22 @@ class Training:
         half_life = ema.ramp * images if total is None else min(ema.half_life * total, ema.ramp * images)
         self.stage.ema.update(self.recipe.batch.size, half_life)
 
-    def fit_at_checkpoint(self, method: Method) -> None:
-        """Estimates what `method` does not learn by gradients, from training images."""
+    def fit_at_checkpoint(self, method: Method, count: int | None = None) -> None:
+        """Estimates what `method` does not learn by gradients, from training images: as many as it likes, or `count`."""
         with seeds.preserve_generators(self.device):
-            method.fit_at_checkpoint(self.fit_batches())
+            method.fit_at_checkpoint(self.fit_batches(count))
 
-    def fit_batches(self) -> Iterator[Batch]:
-        """The endless reading of training images, 64 at a time, for `Method.fit_at_start` and `fit_at_checkpoint`."""
+    def fit_batches(self, count: int | None = None) -> Iterator[Batch]:
+        """The reading of training images, 64 at a time, for `Method.fit_at_start` and `fit_at_checkpoint`.
+
+        It ends after `count` images, or never.
+        """
         seeds.seed_all(self.recipe.seed, "fit", self.state.images)
         start = 0
-        while True:
-            yield self.feed.draw(FIT_STREAM, start, 64)
-            start += 64
+        while count is None or start < count:
+            size = FIT_BATCH if count is None else min(FIT_BATCH, count - start)
+            yield self.feed.draw(FIT_STREAM, start, size)
+            start += size
 
     def save(self) -> Checkpoint:
         """Writes a complete checkpoint, and removes older ones but the best and as many of the newest as the recipe keeps."""

@@ -32,7 +32,9 @@ class TrainRequest(Request):
     )
     out: Annotated[OutputFolder, Cli("DIR")] = Field(Path("runs"), description="Folder that holds the runs.")
     images: int | None = Field(None, description="Budget: training images to see in all.")
-    minutes: float | None = Field(None, description="Budget: minutes to train.")
+    minutes: float | None = Field(
+        None, description="Budget: minutes to train, scores and checkpoints included, preparing data and a judge not."
+    )
     seed: Seed | None = Field(None, description="Seed of every random draw; default: that of the preset, usually 0.")
     name: str | None = Field(None, description="Name of the run after its number; default: the data and the preset.")
     dry_run: bool = Field(False, description="Print choices, memory and time of the training, and train nothing.")
@@ -117,6 +119,12 @@ class DryRunResult(Result):
     images_per_second: float
     images: int
     seconds_estimate: float
+    """Of training, with previews, scores and checkpoints; as `train` counts its minutes."""
+    milestone_seconds: float
+    """How many of `seconds_estimate` previews, scores and the fits at checkpoints take."""
+    judge_seconds: float | None
+    """What comes on top, once for these pictures: the training of a judge, before the first step. 0 where there is one; None
+    where it was not measured."""
     notes: tuple[str, ...]
     """What a person should know about the data: pictures that were set aside, and classes or captions that are not used."""
     all_settings: bool

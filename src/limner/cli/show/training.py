@@ -17,9 +17,13 @@ def show_plan(answer: Answer) -> None:
             ("data", f"{recipe['data']['source']}: {splits} of {height}x{width}x{channels}"),
             *(("data", line) for line in answer.get("notes", ())),
             ("parameters", answer.get("parameters")),
-            ("speed", f"{answer['images_per_second']:,.4g} images/s, by a few steps on this machine"),
+            (
+                "speed",
+                f"{answer['images_per_second']:,.4g} images/s on this machine, previews, scores and checkpoints included",
+            ),
             ("images", answer.get("images")),
-            ("time", format_duration(answer.get("seconds_estimate"))),
+            ("time", format_duration(answer.get("seconds_estimate")) + _milestones(answer)),
+            *(("judge", line) for line in _judge(answer)),
             ("memory", format_size(answer.get("memory"))),
         ]
     )
@@ -33,6 +37,21 @@ def show_plan(answer: Answer) -> None:
         print("\n" + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True).rstrip())
     else:
         print("\nevery setting: --all, or --json")
+
+
+def _milestones(answer: Answer) -> str:
+    """How much of the time is no training steps, where that is a second or more."""
+    seconds = answer.get("milestone_seconds") or 0.0
+    return f", of it {format_duration(seconds)} for previews, scores and checkpoints" if seconds >= 1 else ""
+
+
+def _judge(answer: Answer) -> list[str]:
+    """What the training of a judge adds, as no line or one."""
+    seconds = answer.get("judge_seconds", 0.0)
+    if seconds == 0:
+        return []
+    duration = "" if seconds is None else f" in about {format_duration(seconds)}"
+    return [f"is trained on these pictures{duration} before that, once, since there is none yet (score.points=0: without)"]
 
 
 def _stage_row(stage: Answer) -> list[object]:

@@ -18,12 +18,15 @@ PENALTY: Advice = ("raise", "method.r1_gamma", "")
 PAIRS: Advice = ("set", "method.loss", "relativistic")
 NOISE: Advice = ("raise", "method.instance_noise", "")
 AUGMENTATION: Advice = ("set", "method.augment.kind", "adaptive")
+MIN_IMAGES = 5_000
+"""Images before which a game is too young for a verdict: at first a healthy generator draws one grey picture for all seeds, and
+its discriminator is right about everything. Gradients that explode are reported at any time."""
 
 
 def find_collapse(trace: Trace, standing: bool, advice: Sequence[Advice]) -> str | None:
     """Pictures of different seeds that are alike, or have become so."""
     varied, twins = trace.curve("diversity"), trace.curve("twins")
-    if len(varied) < 5:  # a young generator makes one grey picture of all seeds
+    if len(varied) < 5 or trace.images < MIN_IMAGES:
         return None
     loose = 1.25 if standing else 1.0
     now, same = max(varied[-2:]), min(twins[-2:])
@@ -43,7 +46,7 @@ def find_saturation(trace: Trace, standing: bool, advice: Sequence[Advice]) -> s
     """A discriminator that is right about everything, at a loss whose slope teaches the generator nothing."""
     real, fake = trace.recent_mean("right_on_real"), trace.recent_mean("right_on_fake")
     loss, against = trace.recent_mean("discriminator"), trace.recent_mean("generator")
-    if real is None or fake is None or loss is None or against is None or len(trace.events) < 4:
+    if real is None or fake is None or loss is None or against is None or len(trace.events) < 4 or trace.images < MIN_IMAGES:
         return None
     # Being right is no harm while there is a slope to learn from. Every loss with a floor (cross-entropy, least squares, hinge,
     # relativistic) is near it when there is none; a critic without one (Wasserstein) goes below zero and is left alone.
@@ -59,7 +62,7 @@ def find_saturation(trace: Trace, standing: bool, advice: Sequence[Advice]) -> s
 
 def find_memorising_discriminator(trace: Trace, standing: bool, advice: Sequence[Advice]) -> str | None:
     """A discriminator that is right about training pictures far more often than about held-out ones."""
-    if len(trace.events) < 4:
+    if len(trace.events) < 4 or trace.images < MIN_IMAGES:
         return None
     held_out, gaps = trace.curve("held_out_right_on_real")[-3:], trace.curve("gap_right_on_real")[-3:]
     if len(gaps) < 3:
@@ -78,7 +81,8 @@ def find_explosion(trace: Trace, standing: bool, advice: Sequence[Advice]) -> st
     """A discriminator whose loss is far above what guessing would cost; else a player whose gradients explode."""
     losses, loss = trace.curve("discriminator"), trace.recent_mean("discriminator")
     high, times = (2.5, 1.5) if standing else (4, 3)  # who tosses a coin has log 2 (relativistic) to 2 (hinge)
-    if loss is not None and len(trace.events) > 3 and loss > max(high, times * median(losses)):
+    is_old_enough = len(trace.events) > 3 and trace.images >= MIN_IMAGES
+    if loss is not None and is_old_enough and loss > max(high, times * median(losses)):
         return (
             f"The discriminator is thrown about: its loss was {loss:.3g} over the last {trace.images - trace.recent:,} images, "
             "where guessing would cost 2 at most, penalties aside"

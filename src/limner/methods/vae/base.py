@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,8 @@ class AutoencoderBase(Method, Autoencoder, LatentDecoder):
     """Abstract: the families add what is minimised, `losses`, and how an image becomes a latent, `posterior`."""
 
     sampling_type = AutoencoderSampling
+    calibrated = False
+    """Whether the scale of the decoder's distribution is fitted as well."""
 
     kind: CodecKind = "continuous"
     vocabulary: int | None = None
@@ -96,6 +98,7 @@ class AutoencoderBase(Method, Autoencoder, LatentDecoder):
                 "method.prior=normal, or fewer of them by method.latent or method.down"
             )
         self.prior = None if self.gaussian else GaussianMixture(config.components, self.entries)
+        self.fit_images = 0 if self.gaussian and not self.calibrated else PRIOR_IMAGES
 
     @abstractmethod
     def posterior(self, encoded: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -109,12 +112,13 @@ class AutoencoderBase(Method, Autoencoder, LatentDecoder):
     def diagnosis(self) -> tuple[Rule, ...]:
         return RULES
 
-    def fit_scale(self, encoded: Tensor, latents: Tensor) -> None:
-        """Optional: estimates a calibrated decoder's scale, at every checkpoint.
+    def error_spread(self, encoded: Tensor, latents: Tensor) -> Tensor:
+        """0-d: how far decoded `latents` [N, *shape] are from `encoded` [N, C, H, W], where a decoder is `calibrated`."""
+        raise NotImplementedError
 
-        `encoded` [N, C, H, W] are up to `PRIOR_IMAGES` training images as the codec encodes them, `latents` [N, *shape] a draw
-        of the latents of each.
-        """
+    def fit_scale(self, spread: Tensor) -> None:
+        """Sets the scale of a `calibrated` decoder by the mean `error_spread` of training images, 0-d."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def sample(self, seeds: Sequence[int], cond: Cond, sampling: Sampling) -> Tensor:
@@ -157,13 +161,33 @@ class AutoencoderBase(Method, Autoencoder, LatentDecoder):
     @torch.no_grad()
     def fit_at_checkpoint(self, batches: Iterable[Batch]) -> None:
         """Fits the mixture to draws of the aggregate posterior q(z), and the scale of a calibrated decoder."""
-        images, latents = [], []
-        for batch in itertools.islice(batches, PRIOR_IMAGES // 64):
+        if not self.fit_images:
+            return
+        total, count, latents = torch.zeros(()), 0, list[Tensor]()
+        for encoded, draws in self._latent_draws(batches):
+            latents.append(draws)
+            count += len(draws)
+            if self.calibrated:
+                total = total + len(draws) * self.error_spread(encoded, draws).cpu()
+        if self.calibrated:
+            self.fit_scale(total / count)
+        if self.prior is not None:
+            self.prior.fit(torch.cat(latents).flatten(1), seed=0)
+
+    def _latent_draws(self, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
+        """What the codec gives for `fit_images` images and a draw of the latents of each, 128 at a time.
+
+        So only latents need to be kept: 5,000 pictures of 480x640 in float32 are 18 GB.
+        """
+        images, latents = list[Tensor](), list[Tensor]()
+        for batch in itertools.islice(batches, self.fit_images // 64):
             encoded = self.codec.encode(batch.images)
             mean, log_variance = self.posterior(encoded)
             draw = batch.noise(*self.shape)
             images.append(encoded)
             latents.append(mean if log_variance is None else mean + (0.5 * log_variance).exp() * draw)
-        self.fit_scale(torch.cat(images), torch.cat(latents))
-        if self.prior is not None:
-            self.prior.fit(torch.cat(latents).flatten(1), seed=0)
+            if sum(map(len, latents)) >= 128:
+                yield torch.cat(images), torch.cat(latents)
+                images, latents = [], []
+        if latents:
+            yield torch.cat(images), torch.cat(latents)

@@ -174,12 +174,8 @@ class Vae(AutoencoderBase, LikelihoodBound):
         each: Tensor = law.log_prob(in_float64(target).flatten(1)[:, None])  # type: ignore[no-untyped-call]
         return torch.logsumexp(each + shares.log(), 1) + self._log_bin_volume(target)
 
-    @torch.no_grad()
-    def fit_scale(self, encoded: Tensor, latents: Tensor) -> None:
-        if not self.calibrated:
-            return
-        total = torch.zeros(())
-        for start in range(0, len(latents), 128):
-            out = self.coder.decoder(latents[start : start + 128]).float()
-            total = total + len(out) * likelihoods.spread(self.decoder_kind, encoded[start : start + 128], out).cpu()
-        self.log_scale.copy_(likelihoods.optimal_log_scale(self.decoder_kind, total / len(latents)))
+    def error_spread(self, encoded: Tensor, latents: Tensor) -> Tensor:
+        return likelihoods.spread(self.decoder_kind, encoded, self.coder.decoder(latents).float())
+
+    def fit_scale(self, spread: Tensor) -> None:
+        self.log_scale.copy_(likelihoods.optimal_log_scale(self.decoder_kind, spread))

@@ -10,6 +10,7 @@ on the device that judges; the same machine and number of threads give the same 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,6 +25,7 @@ from limner.core.config import Precision
 from limner.core.errors import InputError
 from limner.core.images import batches_of
 from limner.core.precision import exact
+from limner.core.progress import OnProgress, Progress, silent
 from limner.core.seeds import fold, order, preserve_generators
 from limner.metrics.features.judge import HALF_VARIANCE, WORKING_SIDE, Judge, JudgeCard
 from limner.metrics.features.judge_networks import EMBEDDING, SecondJudgeNet
@@ -32,7 +34,7 @@ from limner.metrics.stats.threads import one_thread
 
 MAX_IMAGES = 65_536
 """Images that are held in memory at working size; of more, a seeded choice."""
-PASSES = 40
+PASSES = 25
 """Epochs, within the two bounds that follow."""
 MIN_IMAGES_SEEN, MAX_IMAGES_SEEN = 6_000, 120_000
 """Images of a training, repeats counted."""
@@ -45,6 +47,8 @@ RATE, MOMENTUM, WEIGHT_DECAY, BIAS_RATE = 1.5e-3, 0.85, 2e-6, 64.0
 the rate of the normalisations' biases, as a multiple of the others'."""
 RATE_AT_START, RATE_PEAK_AT, RATE_AT_END = 0.2, 0.23, 0.07
 """The rate at first and at last, as shares of its peak, and the share of the training at which it peaks."""
+PROGRESS_SECONDS = 0.5
+"""Time between two progress events."""
 _ONE_THREAD_PIXELS = 16 * 16  # of a picture, up to which one thread trains
 _CALIBRATION = 4096  # images that set the scale of the features
 _WHITENING = 1024  # images that set the first layer
@@ -59,12 +63,13 @@ def train_judge(
     seed: int,
     held_out: tuple[Source, NDArray[np.int64]] | None = None,
     fingerprint: str = "",
+    on_progress: OnProgress = silent,
 ) -> Judge:
     """A judge trained on the images at `indices` (all, where None) of `images` [N, H, W, C] uint8.
 
     `labels` [N] belong to `images`, not to `indices`; −1 is "no label", and such images are left out where others have one.
-    With fewer than two classes among them the judge is trained without labels. `held_out` only measures its accuracy. Errors:
-    `InputError` for fewer than two images, or labels that do not fit.
+    With fewer than two classes among them the judge is trained without labels. `held_out` only measures its accuracy.
+    `on_progress` hears how far the training is. Errors: `InputError` for fewer than two images, or labels that do not fit.
     """
     rows = np.arange(images.shape[0], dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
     targets = None if labels is None else np.asarray(labels, dtype=np.int64)
@@ -92,11 +97,11 @@ def train_judge(
         _set_whitening(net, pixels)
         net.train()
         if targets is not None:
-            _fit(net, _classification(net, pixels, torch.from_numpy(targets[rows]), seed), images_seen, BATCH, how)
+            _fit(net, _classification(net, pixels, torch.from_numpy(targets[rows]), seed), images_seen, BATCH, how, on_progress)
         else:
             head = nn.Sequential(nn.GELU(), nn.Linear(EMBEDDING, 64))
             images_seen //= 2  # every picture is looked at twice
-            _fit(nn.ModuleList([net, head]), _contrast(net, head, pixels, seed), images_seen, PAIRS, how)
+            _fit(nn.ModuleList([net, head]), _contrast(net, head, pixels, seed), images_seen, PAIRS, how, on_progress)
     shape = (height, width, channels)
     card = JudgeCard(shape, work, classes if targets is not None else 0, seed, fingerprint, len(rows), images_seen, how)
     judge = Judge(card, _calibrate(net, pixels))
@@ -143,7 +148,15 @@ def _set_whitening(net: SecondJudgeNet, pixels: NDArray[np.uint8]) -> None:
     net.whiten.requires_grad_(False)
 
 
-def _fit(net: nn.Module, loss_of: Callable[[int, int], Tensor], images_seen: int, batch: int, how: Precision) -> None:
+# Many parameters: what trains, on what, for how long, and whoever hears of it.
+def _fit(
+    net: nn.Module,
+    loss_of: Callable[[int, int], Tensor],
+    images_seen: int,
+    batch: int,
+    how: Precision,
+    on_progress: OnProgress,
+) -> None:
     """Minimises the sum of losses `loss_of(first, number)` over `images_seen` images."""
     steps = max(1, images_seen // batch)
     weights = [weight for weight in net.parameters() if weight.requires_grad]
@@ -156,7 +169,12 @@ def _fit(net: nn.Module, loss_of: Callable[[int, int], Tensor], images_seen: int
         for some, rate in ((biases, RATE * BIAS_RATE), (others, RATE))
     ]
     optimiser = torch.optim.SGD(groups, RATE, MOMENTUM, nesterov=True)
+    began = reported = time.monotonic()
     for step in range(steps):
+        if time.monotonic() - reported > PROGRESS_SECONDS:
+            reported = time.monotonic()
+            left = (reported - began) * (steps - step) / step
+            on_progress(Progress("training a judge", step * batch, images_seen, left))
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * _rate(step / steps)
         with precision.autocast(torch.device("cpu"), how):
