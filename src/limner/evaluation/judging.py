@@ -146,7 +146,7 @@ def judge(request: EvaluateRequest, model: Loaded | None, on_progress: OnProgres
             _add_remarks(report, pictures, dataset)
             if request.metrics is None and request.features == VIEWS[0]:  # who asks for other features asks for no judge
                 on_progress(Progress("looking at them in other features"))
-                report["views"] = {name: view.to_dict() for name, view in views_of(scores, dataset, split).items()}
+                report["views"] = {name: view.to_dict() for name, view in views_of(scores, dataset, split, on_progress).items()}
                 report["verdict"] = verdict(report, None if model is None else _training_progress(model))
             return _write_report(report, request, model, start_time, examples, scores)
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from limner.core.progress import silent
+from limner.core.progress import OnProgress, silent
 from limner.data.dataset import Dataset
 from limner.evaluation.inputs import EvaluationInput
 from limner.evaluation.sample_scores import SampleScores, SampleScoring, score_samples
 
-VIEWS = ("judge", "random-conv", "pixels")
+VIEWS = ("judge", "contrast", "random-conv", "pixels")
 """Names of detectors, the one that knows most about content first."""
 
 
@@ -36,10 +36,10 @@ class View:
         return asdict(self)
 
 
-def view_of(samples: EvaluationInput, dataset: Dataset, split: str, detector: str) -> View:
+def view_of(samples: EvaluationInput, dataset: Dataset, split: str, detector: str, on_progress: OnProgress = silent) -> View:
     """How the pictures `samples` look to the `detector`, beside those of `split`. Errors: as `score_samples`."""
     scoring = SampleScoring(dataset, split, detector, ["frechet"], trained_on=False, required=True)
-    return _view(score_samples(samples, scoring, silent))
+    return _view(score_samples(samples, scoring, on_progress))
 
 
 def _view(scores: SampleScores) -> View:
@@ -49,8 +49,13 @@ def _view(scores: SampleScores) -> View:
     return View(score.value, score.null, score.z, max(0.0, score.value - null) / float(covariance.trace()))
 
 
-def views_of(scores: SampleScores, dataset: Dataset, split: str) -> Mapping[str, View]:
-    """All `VIEWS` of the pictures that `scores` were measured on; those have one of them."""
+def views_of(scores: SampleScores, dataset: Dataset, split: str, on_progress: OnProgress = silent) -> Mapping[str, View]:
+    """All `VIEWS` of the pictures that `scores` were measured on; those have one of them.
+
+    Of pictures without labels the judge is trained as `contrast` is, which is then left out.
+    """
+    names = [name for name in VIEWS if name != "contrast" or dataset.labels is not None]
     return {
-        name: _view(scores) if name == scores.detector.name else view_of(scores.samples, dataset, split, name) for name in VIEWS
+        name: _view(scores) if name == scores.detector.name else view_of(scores.samples, dataset, split, name, on_progress)
+        for name in names
     }

@@ -74,8 +74,13 @@ def _load(path: Path, dataset: Dataset, on_progress: OnProgress) -> Judge | None
     return None
 
 
-def train_judge_for(dataset: Dataset, on_progress: OnProgress = silent, labelled: bool = True) -> Judge:
-    """Trains a judge on the train split; its accuracy is measured on the val split, where there is one with labels."""
+def train_judge_for(
+    dataset: Dataset, on_progress: OnProgress = silent, labelled: bool = True, images_seen: int | None = None
+) -> Judge:
+    """Trains a judge on the train split; its accuracy is measured on the val split, where there is one with labels.
+
+    `images_seen` is the length of the training, as `train_judge` has it.
+    """
     labels, held_out = dataset.labels if labelled else None, None
     if labels is not None and "val" in dataset.splits:
         rows = dataset.indices("val")
@@ -89,6 +94,7 @@ def train_judge_for(dataset: Dataset, on_progress: OnProgress = silent, labelled
         held_out,
         dataset.fingerprint,
         on_progress,
+        images_seen,
     )
 
 

@@ -1,9 +1,9 @@
 """The judge: a small network trained on the data set itself, then frozen.
 
-Inception features describe small or grey pictures badly; those of a classifier of the data set's own classes are better. They
-are the channel means of an early stage (texture: noise and blur show here) beside its penultimate layer (content). Each half is
-scaled so that the real training images have a total variance of 50 in it. This gives a Fréchet distance a unit: images whose
-features all lie at the real mean score 100.
+Inception features describe small or grey pictures badly; those of a classifier of the data set's own classes are better: its
+penultimate layer, before the last nonlinearity. They are scaled so that the real training images have a total variance of 100.
+This gives a Fréchet distance a unit: images whose features all lie at the real mean score 100. (The older judge-1 has channel
+means of an early layer beside them, which is what `random-conv` is for.)
 
 A judge that was trained without labels, by contrast of pictures, sees what classes do not need; as the detector `contrast` it
 stands beside the judge that knows the classes.
@@ -27,10 +27,10 @@ from limner.core.documents import parse_json
 from limner.core.errors import InputError
 from limner.core.files import atomic
 from limner.metrics.features.detectors import Detector, Shape
-from limner.metrics.features.judge_networks import ARCHITECTURE, EMBEDDING, NETWORKS
+from limner.metrics.features.judge_networks import ARCHITECTURE, NETWORKS
 
-HALF_VARIANCE = 50.0
-"""Total variance of each half of the features over the training images."""
+TOTAL_VARIANCE = 100.0
+"""Of the features over the training images."""
 WORKING_SIDE = 32
 """Pixels on the longer side of the pictures that it takes."""
 
@@ -60,7 +60,7 @@ class JudgeCard:
 
 
 class Judge(Detector):
-    """A trained judge. `weights` are the folded network's, with `centre` and `scale` [128] of the features."""
+    """A trained judge. `weights` are the folded network's, with `centre` and `scale` [dim] of the features."""
 
     name = "judge"
     """Or "contrast", where it is the one without labels of data that have some."""
@@ -69,7 +69,7 @@ class Judge(Detector):
     def __init__(self, card: JudgeCard, weights: dict[str, Tensor]) -> None:
         self.card, self.shape, self.work = card, card.shape, card.work
         network = NETWORKS[card.architecture]
-        self.dim = network.texture_channels + EMBEDDING
+        self.dim = network.dim
         self.device = torch.device("cpu")
         self.weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
         self.checksum = digest(self.weights, asdict(card))
@@ -89,8 +89,8 @@ class Judge(Detector):
         return super().to(device)
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
-        texture, embedding = self.net(batch)
-        return (torch.cat((texture, embedding), 1) - self.centre) * self.scale, self.net.logits(embedding)
+        features = self.net(batch)
+        return (features - self.centre) * self.scale, self.net.logits(features)
 
     def save(self, path: Path) -> None:
         """Writes the judge as safetensors, atomically; equal judges are equal files.

@@ -1,8 +1,8 @@
 """The networks of judges: what a judge is made of, by the name of its architecture.
 
-`judge-2` follows the small residual-free networks of fast CIFAR-10 training (Jordan, "94% on CIFAR-10 in 3.29 seconds", 2024,
-section 3): a fixed first layer that whitens patches of 2×2 pixels, then three stages of two convolutions. `judge-1` is smaller;
-runs whose scores began with such a judge go on with it.
+`judge-2` follows the small networks of fast CIFAR-10 training (Jordan, "94% on CIFAR-10 in 3.29 seconds", 2024, section 3): a
+fixed first layer that whitens patches of 2×2 pixels, then three stages of two convolutions. `judge-1` is smaller; runs whose
+scores began with such a judge go on with it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ EMBEDDING = 64
 
 
 class JudgeNet(nn.Module, ABC):
-    """[n, C, h, w] in [−1, 1] -> channel means of an early stage (texture) and the embedding (content) [n, 64]."""
+    """[n, C, h, w] in [−1, 1] -> features [n, dim], of which the last 64 are the embedding that the classifier reads."""
 
-    texture_channels: ClassVar[int]
-    embed: nn.Linear
-    classify: nn.Linear | None
+    dim: ClassVar[int] = EMBEDDING
 
     def __init__(self, width: int, classes: int) -> None:
         """`width` is the number of channels that the embedding is made of; with `classes` = 0 there is no classifier."""
@@ -33,21 +31,27 @@ class JudgeNet(nn.Module, ABC):
         self.classify = nn.Linear(EMBEDDING, classes) if classes else None
 
     @abstractmethod
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
+    def forward(self, x: Tensor) -> Tensor: ...
 
     @abstractmethod
     def activate(self, embedding: Tensor) -> Tensor:
         """What stands between the embedding and what reads it."""
 
-    def logits(self, embedding: Tensor) -> Tensor | None:
-        """[n, 64] -> [n, classes]; None without a classifier."""
-        return None if self.classify is None else self.classify(self.activate(embedding))
+    def logits(self, features: Tensor) -> Tensor | None:
+        """[n, dim] -> [n, classes]; None without a classifier."""
+        if self.classify is None:
+            return None
+        logits: Tensor = self.classify(self.activate(features[:, -EMBEDDING:]))
+        return logits
 
 
 class FirstJudgeNet(JudgeNet):
-    """`judge-1`: four convolutions. The first halves the picture, unless its shorter side is below 16 pixels."""
+    """`judge-1`: four convolutions. The first halves the picture, unless its shorter side is below 16 pixels.
 
-    texture_channels = 64
+    Its features are the channel means of the third layer, and the embedding.
+    """
+
+    dim = 64 + EMBEDDING
 
     def __init__(self, channels: int, work: tuple[int, int], classes: int) -> None:
         super().__init__(128, classes)
@@ -57,10 +61,10 @@ class FirstJudgeNet(JudgeNet):
         self.texture = _FirstLayer(64, 64, 3, 1)
         self.content = _FirstLayer(64, 128, 3, 2)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> Tensor:
         x = self.down(self.stem(x))
         x = x + self.texture(x)
-        return x.mean((2, 3)), self.embed(self.content(x).mean((2, 3)))
+        return torch.cat((x.mean((2, 3)), self.embed(self.content(x).mean((2, 3)))), 1)
 
     def activate(self, embedding: Tensor) -> Tensor:
         return F.relu(embedding)
@@ -82,7 +86,6 @@ class SecondJudgeNet(JudgeNet):
     """
 
     widths = (64, 128, 160)
-    texture_channels = widths[0]
 
     def __init__(self, channels: int, work: tuple[int, int], classes: int, norm: bool = False) -> None:
         super().__init__(self.widths[-1], classes)
@@ -92,11 +95,11 @@ class SecondJudgeNet(JudgeNet):
             halves = side >= 4
             stages.append(nn.Sequential(Layer(inputs, outputs, halves, norm), Layer(outputs, outputs, False, norm)))
             inputs, side = outputs, side // 2 if halves else side
-        self.texture, self.content = stages[0], nn.Sequential(*stages[1:])
+        self.stages = nn.Sequential(*stages)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.texture(F.gelu(self.whiten(x)))
-        return x.mean((2, 3)), self.embed(self.content(x).amax((2, 3)))
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.embed(self.stages(F.gelu(self.whiten(x))).amax((2, 3)))
+        return features
 
     def activate(self, embedding: Tensor) -> Tensor:
         return F.gelu(embedding) / 9  # small logits at first, as in the reference

@@ -27,7 +27,7 @@ from limner.core.images import batches_of
 from limner.core.precision import exact
 from limner.core.progress import OnProgress, Progress, silent
 from limner.core.seeds import fold, order, preserve_generators
-from limner.metrics.features.judge import HALF_VARIANCE, WORKING_SIDE, Judge, JudgeCard
+from limner.metrics.features.judge import TOTAL_VARIANCE, WORKING_SIDE, Judge, JudgeCard
 from limner.metrics.features.judge_networks import EMBEDDING, SecondJudgeNet
 from limner.metrics.features.pixels import Source, preprocess, take, work_size
 from limner.metrics.stats.threads import one_thread
@@ -42,6 +42,11 @@ BATCH, PAIRS = 256, 128
 """Images in a batch with labels, and pairs of windows in one without."""
 TEMPERATURE = 0.2
 LABEL_SMOOTHING = 0.2
+NOISE = 10.0
+"""The largest standard deviation, of 255, of the noise that is added in training: people hardly see it, and so must a judge."""
+WHITENING_FLOOR = 0.2
+"""What is added to the variance of each component of a patch before that is scaled to 1, as a share of their mean: with less,
+fine noise that people hardly see would be made larger than all else."""
 RATE, MOMENTUM, WEIGHT_DECAY, BIAS_RATE = 1.5e-3, 0.85, 2e-6, 64.0
 """Of the descent: the step for the gradient of the sum of losses at its peak; the decay of the weights, per image of a batch;
 the rate of the normalisations' biases, as a multiple of the others'."""
@@ -64,12 +69,14 @@ def train_judge(
     held_out: tuple[Source, NDArray[np.int64]] | None = None,
     fingerprint: str = "",
     on_progress: OnProgress = silent,
+    images_seen: int | None = None,
 ) -> Judge:
     """A judge trained on the images at `indices` (all, where None) of `images` [N, H, W, C] uint8.
 
     `labels` [N] belong to `images`, not to `indices`; −1 is "no label", and such images are left out where others have one.
     With fewer than two classes among them the judge is trained without labels. `held_out` only measures its accuracy.
-    `on_progress` hears how far the training is. Errors: `InputError` for fewer than two images, or labels that do not fit.
+    `on_progress` hears how far the training is. `images_seen` counts repeats; where it is None, `PASSES` decides. Errors:
+    `InputError` for fewer than two images, or labels that do not fit.
     """
     rows = np.arange(images.shape[0], dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
     targets = None if labels is None else np.asarray(labels, dtype=np.int64)
@@ -85,7 +92,7 @@ def train_judge(
     height, width, channels = (int(size) for size in images.shape[1:])
     work = work_size(height, width, WORKING_SIDE)
     pixels = _resized(images, rows, work)
-    images_seen = min(max(PASSES * len(rows), MIN_IMAGES_SEEN), MAX_IMAGES_SEEN)
+    images_seen = images_seen or min(max(PASSES * len(rows), MIN_IMAGES_SEEN), MAX_IMAGES_SEEN)
     how = precision.choose(torch.device("cpu"))
     with (
         one_thread(work[0] * work[1] <= _ONE_THREAD_PIXELS),
@@ -139,7 +146,7 @@ def _set_whitening(net: SecondJudgeNet, pixels: NDArray[np.uint8]) -> None:
     patches = F.unfold(subset, 2).transpose(1, 2).flatten(0, 1).double()
     mean, covariance = patches.mean(0), torch.cov(patches.T, correction=0)
     variances, components = torch.linalg.eigh(covariance)
-    floor = 5e-4 * variances.mean() + 1e-8  # directions without variance would become noise
+    floor = WHITENING_FLOOR * variances.mean() + 1e-8  # directions without variance would become noise
     filters = (components / torch.sqrt(variances + floor)).T.flip(0)
     filters = torch.cat((filters, -filters))
     net.whiten.weight.copy_(filters.reshape(net.whiten.weight.shape))
@@ -210,12 +217,18 @@ def _classification(net: SecondJudgeNet, pixels: NDArray[np.uint8], labels: Tens
             _reflected(np.arange(side) + some[:, None], side) for side, some in zip((height, width), shifts, strict=True)
         )
         batch = preprocess(pixels[rows[:, None, None], down[:, :, None], right[:, None, :]], (height, width))
-        _, embedding = net(batch.contiguous(memory_format=torch.channels_last))
-        logits = net.logits(embedding)
+        logits = net.logits(net(_with_noise(batch, fold(seed, "noise", start))))
         assert logits is not None  # this net has classes
         return F.cross_entropy(logits.float(), labels[torch.from_numpy(rows)], label_smoothing=LABEL_SMOOTHING, reduction="sum")
 
     return loss
+
+
+def _with_noise(batch: Tensor, seed: int) -> Tensor:
+    """`batch` [n, C, h, w] with white noise, whose standard deviation is drawn for each picture from 0 to `NOISE`."""
+    random = torch.Generator().manual_seed(seed)
+    strength = torch.rand((len(batch), 1, 1, 1), generator=random) * (NOISE / 127.5)
+    return (batch + strength * torch.randn(batch.shape, generator=random)).contiguous(memory_format=torch.channels_last)
 
 
 def _reflected(places: NDArray[np.int64], side: int) -> NDArray[np.int64]:
@@ -242,8 +255,7 @@ def _contrast(net: SecondJudgeNet, head: nn.Module, pixels: NDArray[np.uint8], s
         # Unique: a picture that is twice in a batch would be a negative example of itself.
         rows = np.unique(order(fold(seed, "judge"), 0, start, size, count))
         random = np.random.default_rng(fold(seed, "windows", start))
-        batch = torch.cat((window(rows, random), window(rows, random))).contiguous(memory_format=torch.channels_last)
-        _, embedding = net(batch)
+        embedding = net(_with_noise(torch.cat((window(rows, random), window(rows, random))), fold(seed, "noise", start)))
         with torch.autocast("cpu", enabled=False):
             out = F.normalize(head(embedding.float()), dim=1)
             similarity = out @ out.T / TEMPERATURE
@@ -254,7 +266,7 @@ def _contrast(net: SecondJudgeNet, head: nn.Module, pixels: NDArray[np.uint8], s
 
 
 def _calibrate(net: SecondJudgeNet, pixels: NDArray[np.uint8]) -> dict[str, Tensor]:
-    """The folded weights with `centre` and `scale`, which give each half of the features the total variance HALF_VARIANCE."""
+    """The folded weights with `centre` and `scale`, which give the features the total variance TOTAL_VARIANCE."""
     net.eval()
     step = max(1, len(pixels) // _CALIBRATION)
     subset = pixels[::step][:_CALIBRATION]
@@ -267,13 +279,8 @@ def _calibrate(net: SecondJudgeNet, pixels: NDArray[np.uint8]) -> dict[str, Tens
     outputs = []
     with exact("cpu"):
         for part in batches_of(len(subset), 512):
-            outputs.append(torch.cat(network(preprocess(subset[part], subset.shape[1:3])), 1).double())
+            outputs.append(network(preprocess(subset[part], subset.shape[1:3])).double())
     features = torch.cat(outputs)
-    variance, middle = features.var(0), network.texture_channels
-    texture, content = variance[:middle].sum(), variance[middle:].sum()
     # Equal pictures have no variance; any finite scale will do for them.
-    scales = [
-        (HALF_VARIANCE / total.clamp_min(1e-12)).sqrt().expand(size)
-        for total, size in ((texture, middle), (content, EMBEDDING))
-    ]
-    return weights | {"centre": features.mean(0).float(), "scale": torch.cat(scales).float()}
+    scale = (TOTAL_VARIANCE / features.var(0).sum().clamp_min(1e-12)).sqrt().expand(EMBEDDING)
+    return weights | {"centre": features.mean(0).float(), "scale": scale.float().contiguous()}
