@@ -42,8 +42,9 @@ BATCH, PAIRS = 256, 128
 """Images in a batch with labels, and pairs of windows in one without."""
 TEMPERATURE = 0.2
 LABEL_SMOOTHING = 0.2
-NOISE = 10.0
-"""The largest standard deviation, of 255, of the noise that is added in training: people hardly see it, and so must a judge."""
+NOISE, BLUR = 10.0, 0.5
+"""The largest standard deviations, of 255 and in pixels, of the noise and the blur of pictures in training: people hardly see
+them, and a judge must not see more."""
 WHITENING_FLOOR = 0.2
 """What is added to the variance of each component of a patch before that is scaled to 1, as a share of their mean: with less,
 fine noise that people hardly see would be made larger than all else."""
@@ -217,18 +218,25 @@ def _classification(net: SecondJudgeNet, pixels: NDArray[np.uint8], labels: Tens
             _reflected(np.arange(side) + some[:, None], side) for side, some in zip((height, width), shifts, strict=True)
         )
         batch = preprocess(pixels[rows[:, None, None], down[:, :, None], right[:, None, :]], (height, width))
-        logits = net.logits(net(_with_noise(batch, fold(seed, "noise", start))))
+        logits = net.logits(net(_perturbed(batch, fold(seed, "perturbation", start))))
         assert logits is not None  # this net has classes
         return F.cross_entropy(logits.float(), labels[torch.from_numpy(rows)], label_smoothing=LABEL_SMOOTHING, reduction="sum")
 
     return loss
 
 
-def _with_noise(batch: Tensor, seed: int) -> Tensor:
-    """`batch` [n, C, h, w] with white noise, whose standard deviation is drawn for each picture from 0 to `NOISE`."""
+def _perturbed(batch: Tensor, seed: int) -> Tensor:
+    """`batch` [n, C, h, w] with blur and white noise, whose standard deviations are drawn for each picture from 0 to `BLUR` and
+    to `NOISE`."""
     random = torch.Generator().manual_seed(seed)
-    strength = torch.rand((len(batch), 1, 1, 1), generator=random) * (NOISE / 127.5)
-    return (batch + strength * torch.randn(batch.shape, generator=random)).contiguous(memory_format=torch.channels_last)
+    sigma, strength = torch.rand((2, len(batch), 1, 1, 1), generator=random)
+    neighbour = torch.exp(-0.5 / (BLUR * sigma).clamp_min(0.05) ** 2)  # of a Gaussian, one pixel from its middle
+    weight = neighbour / (1 + 2 * neighbour)
+    for padding, axis in (((0, 0, 1, 1), 2), ((1, 1, 0, 0), 3)):
+        padded, side = F.pad(batch, padding, mode="replicate"), batch.shape[axis]
+        batch = batch + weight * (padded.narrow(axis, 0, side) + padded.narrow(axis, 2, side) - 2 * batch)
+    noise = torch.randn(batch.shape, generator=random)
+    return (batch + strength * (NOISE / 127.5) * noise).contiguous(memory_format=torch.channels_last)
 
 
 def _reflected(places: NDArray[np.int64], side: int) -> NDArray[np.int64]:
@@ -255,7 +263,7 @@ def _contrast(net: SecondJudgeNet, head: nn.Module, pixels: NDArray[np.uint8], s
         # Unique: a picture that is twice in a batch would be a negative example of itself.
         rows = np.unique(order(fold(seed, "judge"), 0, start, size, count))
         random = np.random.default_rng(fold(seed, "windows", start))
-        embedding = net(_with_noise(torch.cat((window(rows, random), window(rows, random))), fold(seed, "noise", start)))
+        embedding = net(_perturbed(torch.cat((window(rows, random), window(rows, random))), fold(seed, "perturbation", start)))
         with torch.autocast("cpu", enabled=False):
             out = F.normalize(head(embedding.float()), dim=1)
             similarity = out @ out.T / TEMPERATURE
