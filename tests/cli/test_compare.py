@@ -387,7 +387,7 @@ def test_what_cannot_be_compared_is_said(ask: Ask, made: dict[str, Path], tmp_pa
         ([one, one], "named twice"),
         ([one, one.parent / "." / one.name], "named twice"),
         ([one, twin], "the same weights"),
-        ([one, made["other"]], "other data"),
+        ([one, made["other"]], "were not trained on the same pictures: data.limit is not set and 400; name one set"),
         ([one, tmp_path / "nowhere"], "no run at"),
         ([made["good"], made["as good"]], "--data SRC"),
         ([one, tmp_path / "large.npz"], "12×12×1"),
