@@ -23,21 +23,20 @@ def check_same_pictures(runs: Sequence[Loaded], same_data: bool) -> None:
         names = first.run.path, other.run.path
         if other.shape != first.shape:
             shapes = f"{names[0]} makes pictures of {format_shape(first.shape)} and {names[1]} of {format_shape(other.shape)}"
-            reasons = f" ({_differences(first.recipe.data, own)})" if same_data else ""
+            reasons = f" ({describe_differences(first.recipe.data, own)})" if same_data else ""
             raise InputError(f"{shapes}{reasons}; only pictures of one shape can be compared: {_mend_shape(first, other)}")
         if same_data and own.fingerprint != first.recipe.data.fingerprint:
-            raise InputError(
-                f"{names[0]} and {names[1]} were not trained on the same pictures: {_differences(first.recipe.data, own)}; "
-                "name one set of real pictures for both: --data SRC"
-            )
+            reasons = describe_differences(first.recipe.data, own)
+            mend = "name one set of real pictures for both: --data SRC"
+            raise InputError(f"{names[0]} and {names[1]} were not trained on the same pictures: {reasons}; {mend}")
 
 
-def _differences(first: DataConfig, other: DataConfig) -> str:
+def describe_differences(first: DataConfig, other: DataConfig) -> str:
     """In what two data sets with different fingerprints differ, as far as the recipes tell.
 
-    >>> _differences(DataConfig(source="emoji", channels=3), DataConfig(source="emoji", channels=4))
+    >>> describe_differences(DataConfig(source="emoji", channels=3), DataConfig(source="emoji", channels=4))
     'data.channels is 3 and 4'
-    >>> _differences(DataConfig(source="emoji"), DataConfig(source="emoji"))
+    >>> describe_differences(DataConfig(source="emoji"), DataConfig(source="emoji"))
     'the pictures in emoji changed between the two trainings'
     """
     reasons = []
@@ -47,12 +46,12 @@ def _differences(first: DataConfig, other: DataConfig) -> str:
         own, another = (_effective(data, name) for data in (first, other))
         if own != another:
             reasons.append(f"data.{name} is {_text(own)} and {_text(another)}")
-    if first.rules != other.rules:
-        reasons[-1] += " (how files became pictures before 2026-12, and now)" if 1 in (first.rules, other.rules) else ""
+    if first.rules != other.rules and 1 in (first.rules, other.rules):  # the last of the reasons
+        reasons[-1] += " (how files became pictures before 2026-12 is 1)"
     if not reasons:
         where = public_address(first.source)
         changed = [words for field, words in FACTS.items() if getattr(first, field) != getattr(other, field)]
-        what = f", their {' and '.join(changed)} among them" if changed else ""
+        what = f", and so did {' and '.join(changed)}" if changed else ""
         return f"the pictures in {where} changed between the two trainings{what}"
     return ", ".join(reasons)
 
