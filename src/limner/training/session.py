@@ -191,8 +191,8 @@ def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: 
 
 
 def _checkpoint_notes(run: Run) -> tuple[str, ...]:
-    """What is known of the last checkpoint, for the result and for the log; nothing before there is one."""
-    saved = run.checkpoints()[-1:]
+    """What the last checkpoint scored, for the result and for the log; nothing for a run without scores."""
+    saved = run.checkpoints()[-1:] if run.scores() else []
     notes = describe_checkpoint(run, saved[0].images) if saved else ()
     if parallel.is_main_process():
         for line in notes:

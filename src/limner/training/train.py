@@ -89,7 +89,7 @@ class TrainResult(Result):
     notes: tuple[str, ...] = ()
     """What a person should know about the data: pictures that were set aside, and classes or captions that are not used."""
     checkpoint_notes: tuple[str, ...] = ()
-    """What the last checkpoint scored; where an earlier one is clearly better, also that. Empty before the first checkpoint."""
+    """What the last checkpoint scored; where an earlier one is clearly better, also that. Empty for a run without scores."""
 
     @property
     def exit_code(self) -> int:
