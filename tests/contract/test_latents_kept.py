@@ -25,6 +25,7 @@ from limner.data.latents import PASS_SIZE, RememberedLatents, cache_file
 from limner.data.prepare import prepare
 from limner.methods.vq.vqvae import VqVae
 from limner.runs.run import Run
+
 FEW = 500
 """Pictures of the tests that read every picture several times."""
 LIMIT = f"data.limit={FEW}"

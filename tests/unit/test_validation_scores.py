@@ -29,8 +29,8 @@ def row(images: int, frechet: float, error: float | None = 0.5) -> dict[str, flo
 
 @pytest.mark.parametrize(
     ("last", "error", "better"),
-    [(44.6, 0.5, True), (42.8, 0.5, False), (44.6, 1.5, False), (44.6, None, False)],
-    ids=["beyond the errors", "within them", "large errors", "errors unknown"],
+    [(44.6, 0.5, True), (42.8, 0.5, False), (44.6, 1.5, False), (44.6, None, False), (44.6, 0.0, False)],
+    ids=["beyond the errors", "within them", "large errors", "errors unknown", "too few samples for an error"],
 )
 def test_the_best_checkpoint_is_better_only_beyond_the_errors(last: float, error: float | None, better: bool) -> None:
     scores = ValidationScores.of([row(500, 41.6, error), row(640, last, error)], (500, 640), SCORED_ON)

@@ -30,7 +30,7 @@ class CheckpointScore:
     """Images that the checkpoint had been trained on."""
     frechet: float
     error: float | None
-    """Standard error over other samples; None in runs of before it was recorded."""
+    """Standard error over other samples; None for a handful of samples, and in runs of before it was recorded."""
     null: float | None
     """What real pictures get."""
 
@@ -40,7 +40,8 @@ class CheckpointScore:
         images, frechet = finite_number(row.get("images")), finite_number(row.get("frechet"))
         if images is None or frechet is None:
             return None
-        return CheckpointScore(int(images), frechet, finite_number(row.get("error")), finite_number(row.get("null")))
+        error = finite_number(row.get("error"))  # a handful of samples has none, and 0 is written
+        return CheckpointScore(int(images), frechet, error or None, finite_number(row.get("null")))
 
     def __str__(self) -> str:
         """``44.6 ± 0.8 (real pictures get 6.84)``."""
