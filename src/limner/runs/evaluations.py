@@ -8,6 +8,7 @@ from typing import Any
 
 from limner.core.documents import finite_number, read_json
 from limner.core.errors import InputError
+from limner.runs.run import DISTANCE
 from limner.runs.validation import SPLIT_NAMES
 
 Report = Mapping[str, Any]
@@ -29,7 +30,7 @@ def judged_distance(report: Report) -> Report | None:
     features, metrics = report.get("features"), report.get("metrics")
     if not isinstance(features, Mapping) or features.get("name") != "judge" or not isinstance(metrics, Mapping):
         return None
-    score = metrics.get("frechet")
+    score = metrics.get(DISTANCE)
     return score if isinstance(score, Mapping) and finite_number(score.get("value")) is not None else None
 
 

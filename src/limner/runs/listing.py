@@ -19,7 +19,7 @@ from limner.recipes.settings import known_keys
 from limner.runs.evaluations import newest_distance
 from limner.runs.lookup import read_note, run_folders, trash_folders
 from limner.runs.moves import empty_trash
-from limner.runs.run import Run
+from limner.runs.run import DISTANCE, Run
 
 Row = dict[str, Any]
 COLUMNS = (
@@ -112,7 +112,7 @@ def _row(path: Path) -> Row:
         if plan := run.plan():
             row["budget"] = plan[-1][1]
         if scores := run.scores():
-            row |= {"score": scores[-1]["frechet"], "best_score": min(one["frechet"] for one in scores)}
+            row |= {"score": scores[-1][DISTANCE], "best_score": min(one[DISTANCE] for one in scores)}
             row["real_score"] = finite_number(scores[-1].get("null"))
         row["evaluated"] = newest_distance(path, recipe.data.fingerprint)
         row["best"] = run.best()

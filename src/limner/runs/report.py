@@ -23,7 +23,7 @@ from limner.pages.html import Figure, Tile, render
 from limner.pages.numbers import format_count
 from limner.runs.evaluations import describe_report, newest_reports
 from limner.runs.lookup import find_run, read_note
-from limner.runs.run import Run
+from limner.runs.run import DISTANCE, Run
 from limner.runs.validation import ValidationScores
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _tiles(status: JsonObject, metrics: Sequence[JsonObject], validation: Valida
                 continue
             null = "" if score.null is None else f"; real pictures get {score.null:.3g}"
             note = f"at {format_count(score.images)} images{null}"
-            tiles.append(Tile(f"{name} Fréchet distance", f"{score.frechet:.3g}", note, "in the judge's features"))
+            tiles.append(Tile(f"{name} Fréchet distance", f"{score.value:.3g}", note, "in the judge's features"))
     return [tile for tile in tiles if tile.value]
 
 
@@ -288,7 +288,7 @@ def _charts(metrics: Sequence[JsonObject], scores: Sequence[JsonObject]) -> list
         if player in players
     ]
     distances = [
-        Curve("Fréchet distance", _points(scores, "frechet"), dots=True),
+        Curve("Fréchet distance", _points(scores, DISTANCE), dots=True),
         Curve("real against real", _points(scores, "null"), dashed=True),
     ]
     shares = [

@@ -13,7 +13,7 @@ from typing import Any
 
 from limner.core.documents import finite_number
 from limner.core.errors import InputError
-from limner.runs.run import Run
+from limner.runs.run import DISTANCE, Run
 
 CLEAR_ERRORS = 2.0
 """The best checkpoint is clearly better than the last one where their scores differ by more than this many standard errors of
@@ -28,7 +28,7 @@ class CheckpointScore:
 
     images: int
     """Images that the checkpoint had been trained on."""
-    frechet: float
+    value: float
     error: float | None
     """Standard error over other samples; None for a handful of samples, and in runs of before it was recorded."""
     null: float | None
@@ -37,16 +37,16 @@ class CheckpointScore:
     @staticmethod
     def of(row: Mapping[str, Any]) -> CheckpointScore | None:
         """Of a row of scores.jsonl; None where it has no finite score."""
-        images, frechet = finite_number(row.get("images")), finite_number(row.get("frechet"))
-        if images is None or frechet is None:
+        images, value = finite_number(row.get("images")), finite_number(row.get(DISTANCE))
+        if images is None or value is None:
             return None
         error = finite_number(row.get("error"))  # a handful of samples has none, and 0 is written
-        return CheckpointScore(int(images), frechet, error or None, finite_number(row.get("null")))
+        return CheckpointScore(int(images), value, error or None, finite_number(row.get("null")))
 
     def __str__(self) -> str:
         """``44.6 ± 0.8 (real pictures get 6.84)``."""
         error = "" if self.error is None else f" ± {self.error:.2g}"
-        return f"{self.frechet:.3g}{error}" + ("" if self.null is None else f" (real pictures get {self.null:.3g})")
+        return f"{self.value:.3g}{error}" + ("" if self.null is None else f" (real pictures get {self.null:.3g})")
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class ValidationScores:
 
         None where no checkpoint was scored. Without any checkpoint, all rows count, and the last row is the last checkpoint.
 
-        >>> rows = [{"images": 500, "frechet": 41.6, "error": 0.5}, {"images": 640, "frechet": 44.6, "error": 0.5}]
+        >>> rows = [{"images": 500, DISTANCE: 41.6, "error": 0.5}, {"images": 640, DISTANCE: 44.6, "error": 0.5}]
         >>> scores = ValidationScores.of(rows, (500, 640), {"split": "val", "pictures": 360})
-        >>> scores.best.images, scores.last.frechet, scores.best_is_better
+        >>> scores.best.images, scores.last.value, scores.best_is_better
         (500, 44.6, True)
         """
         scores = [score for row in rows if (score := CheckpointScore.of(row)) is not None]
@@ -85,7 +85,7 @@ class ValidationScores:
         return ValidationScores(
             last_images,
             next((score for score in reversed(scores) if score.images == last_images), None),
-            min(scores, key=lambda score: (score.frechet, score.images)),
+            min(scores, key=lambda score: (score.value, score.images)),
             f"{real}the {SPLIT_NAMES.get(str(split), 'validation')} split",
         )
 
@@ -111,7 +111,7 @@ class ValidationScores:
         last, best = self.last, self.best
         if last is None or last.images == best.images or last.error is None or best.error is None:
             return False
-        return last.frechet - best.frechet > CLEAR_ERRORS * math.hypot(last.error, best.error)
+        return last.value - best.value > CLEAR_ERRORS * math.hypot(last.error, best.error)
 
     def name_of(self, images: int) -> str:
         """Which checkpoint the one at `images` is: ``the last and best checkpoint, at 640 images``."""
