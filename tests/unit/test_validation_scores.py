@@ -101,7 +101,7 @@ def test_every_verb_on_a_model_says_which_checkpoint_it_used(run: Run, capsys: p
     notes = limner.sample(run.path, count=1)["checkpoint_notes"]
     assert [note.split(";")[0] for note in notes] == ["the last checkpoint, at 64 images", notes[1].split(";")[0]]
     (run.path / "scores.jsonl").write_text("{broken\n")
-    assert limner.sample(run.path, count=1)["checkpoint_notes"] == ("the last checkpoint, at 64 images",)
+    assert limner.sample(run.path, count=1)["checkpoint_notes"] == ["the last checkpoint, at 64 images"]
 
 
 def test_evaluate_page_list_and_comparison_tell_one_story(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

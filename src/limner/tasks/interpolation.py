@@ -91,7 +91,7 @@ def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -
         path="spherical" if model.method.gaussian else "straight",
         seconds=round(time.perf_counter() - began, 2),
         checkpoint=model.checkpoint.images,
-        checkpoint_notes=model.checkpoint_notes(),
+        checkpoint_notes=list(model.checkpoint_notes()),
     )
 
 
