@@ -55,6 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "two": train(out, "two", "--images", "640", "--seed", "1"),
         "short": train(out, "short", "--images", "64", "--seed", "0"),
         "other": train(out, "other", "--images", "64", "data.limit=400"),
+        "colour": train(out, "colour", "--images", "64", "data.channels=3"),
     }
     digits = prepare("digits")
     real = digits.images.gather(digits.indices("train")[:400])
@@ -105,6 +106,7 @@ def test_good_and_bad_are_told_apart_and_good_and_good_are_not(ask: Ask, made: d
     assert answer["count"] == 120
     assert answer["notes"][0] == f"all are judged at 120 pictures, since {bad} has no more"
     assert answer["groups"] == []
+    assert [row["verdict"] for row in answer["table"]] == [[], [], []], "the judge was not asked for"
     first = answer["table"][0]["metrics"]["frechet"]
     assert {"value", "error", "null", "z", "p", "p_floor", "low", "high"} == set(first)
     assert first["low"] < first["value"] < first["high"]
@@ -323,8 +325,23 @@ def test_for_a_person(made: dict[str, Path], capsys: pytest.CaptureFixture[str])
     assert not re.search(r"[{}]|None|Path\(", out)
 
 
-def test_reconstructions_are_compared_picture_by_picture(tmp_path: Path) -> None:
+def test_how_near_each_is_stands_beside_the_claims(
+    made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the view that sees most, as `evaluate` says it, where the judge and its metrics were asked for."""
+    names = ["good", "<b>bad & ugly"]
+    monkeypatch.chdir(tmp_path)
+    words = ["compare", *(str(made[name]) for name in names), "--data", "digits", "--count", "60", "--html"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^good\.npz +(Very near|Near): ", out, re.M)
+    assert re.search(r"^<b>bad & ugly\.npz +Far: these do not look like the real pictures", out, re.M)
+    assert "&lt;b&gt;bad &amp; ugly.npz</th><td>Far: " in next(Path("comparisons").glob("*/compare.html")).read_text()
+
+
+def test_reconstructions_are_compared_picture_by_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another seed of the same autoencoder: each mean is known to .3 dB or so, their difference far better."""
+    monkeypatch.setattr("limner.methods.vae.base.PRIOR_IMAGES", 128)  # nothing is drawn from the prior
     given = [
         "train",
         "digits",
@@ -333,6 +350,7 @@ def test_reconstructions_are_compared_picture_by_picture(tmp_path: Path) -> None
         "--images",
         "3200",
         "score.points=0",
+        *("method.components=2", "previews.count=4", "previews.every=1", "checkpoints.every=1"),  # each fits a mixture
         "--out",
         str(tmp_path / "runs"),
         "--json",
@@ -387,7 +405,7 @@ def test_what_cannot_be_compared_is_said(ask: Ask, made: dict[str, Path], tmp_pa
         ([one, one], "named twice"),
         ([one, one.parent / "." / one.name], "named twice"),
         ([one, twin], "the same weights"),
-        ([one, made["other"]], "other data"),
+        ([one, made["other"]], "were not trained on the same pictures: data.limit is not set and 400; name one set"),
         ([one, tmp_path / "nowhere"], "no run at"),
         ([made["good"], made["as good"]], "--data SRC"),
         ([one, tmp_path / "large.npz"], "12×12×1"),
@@ -405,6 +423,25 @@ def test_what_cannot_be_compared_is_said(ask: Ask, made: dict[str, Path], tmp_pa
         code, answer = ask(*words)
         assert code == 2, words
         assert told in answer["error"], answer
+
+
+def test_runs_of_other_channels_compare_in_the_way_that_the_error_says(
+    ask: Ask, made: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, colour = made["one"], made["colour"]
+    for words in ((colour, one), (one, colour, "--data", "digits")):
+        code, answer = ask(*words)
+        assert code == 2
+        assert ("(data.channels is 3 and 1)" in answer["error"]) == (len(words) == 2), "with --data the shapes alone matter"
+        assert "8×8×3" in answer["error"]
+        sample, compare_words = re.findall("`limner (.*?)`", answer["error"])
+        assert sample == f"sample {colour} --count 1000 --out FOLDER"
+        assert compare_words == f"compare {one} FOLDER"
+    assert main(sample.replace("1000", "40").split()) == 0
+    capsys.readouterr()
+    code, answer = ask(*compare_words.split()[1:], *QUICK)
+    assert code == 0
+    assert answer["count"] == 40
 
 
 def test_runs_of_different_data_compare_where_one_is_named(ask: Ask, made: dict[str, Path]) -> None:

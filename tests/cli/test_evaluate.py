@@ -15,6 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from contract.helpers import run_of, torchrun
 from limner import evaluate, load
@@ -27,6 +28,7 @@ from limner.data.prepare import prepare
 from limner.evaluation import sample_scores
 from limner.evaluation.report_page import display_name
 from limner.judges.judge import judge_for
+from limner.metrics.distribution.frechet import Null, frechet_null
 from limner.metrics.features import inception
 from limner.metrics.measure import metrics_of
 from limner.metrics.memorisation.memorisation import contact_sheet, suspects
@@ -325,6 +327,12 @@ def test_features_of_an_onnx_file(
 def test_only_inception_s_distance_is_called_fid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judge: Ask) -> None:
     weights = published_weights()
     monkeypatch.setattr("limner.metrics.features.inception._read", lambda _: weights)
+
+    def short_null(features: Tensor, n: int, repeats: int, seed: int, m: int) -> Null:
+        """Each repeat takes seconds for the eigenvectors of 2,048 dimensions."""
+        return frechet_null(features, n, min(repeats, 2), seed, m=m)
+
+    monkeypatch.setattr("limner.metrics.sample_metrics.frechet_null", short_null)
     data = folder(tmp_path / "data", {"": 24}, height=16, width=16)
     np.savez(tmp_path / "some.npz", images=np.stack([textured(100 + seed, 16, 16) for seed in range(12)]))
     words = (tmp_path / "some.npz", "--data", data, "--metrics", "frechet,mmd")

@@ -25,6 +25,16 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "limner-plugin"
 SOURCES = Path(limner.__file__).parents[1]
 SMALL = ("data.size=16", "data.limit=60", "batch.size=16", "score.points=0", "previews.count=4", "previews.every=1")
 
+IN_ONE_PROCESS = """
+import contextlib, io, json, sys
+from limner.cli import main
+for words in json.loads(sys.argv[1]):
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        code = main(words)
+    print(json.dumps([code, out.getvalue(), error.getvalue()]))
+"""
+
 Ask = Callable[..., tuple[int, str, str]]
 
 
@@ -76,21 +86,27 @@ def test_its_own_tests(python: Path, tmp_path: Path) -> None:
     assert "skipped" not in out
 
 
-def test_it_is_used_from_the_command_line(ask: Ask, tmp_path: Path) -> None:
-    code, out, error = ask("train", "scenes", "--preset", "letters", "--images", "64", "--json", *SMALL)
+def test_it_is_used_from_the_command_line(python: Path, tmp_path: Path) -> None:
+    run = "runs/0001-scenes-letters"
+    commands = [
+        ["train", "scenes", "--preset", "letters", "--images", "64", "--json", *SMALL],
+        ["sample", run, "--text", "a red star", "--spread", "0", "--count", "2", "--out", "same", "--json"],
+        ["average", run, "--count", "3", "--json"],
+        ["sample", run, "--sprad", "0"],
+    ]
+    code, out, error = run_python(python, ["-c", IN_ONE_PROCESS, json.dumps(commands)], tmp_path, PYTHONPATH="", COLUMNS="120")
     assert code == 0, error
-    run = json.loads(out)["run"]
-    code, out, error = ask("sample", run, "--text", "a red star", "--spread", "0", "--count", "2", "--out", "same", "--json")
-    assert code == 0, error
-    answer = json.loads(out)
+    (trained, sampled, averaged, mistyped) = (json.loads(line) for line in out.splitlines())
+    for code, _, error in (trained, sampled, averaged):
+        assert code == 0, error
+    assert json.loads(trained[1])["run"] == run
+    answer = json.loads(sampled[1])
     assert (answer["text"], answer["spread"]) == ("a red star", 0)
     one, two = (Path(tmp_path, file).read_bytes() for file in answer["files"])
     assert len(one) > 100
     assert len(two) > 100
-    code, out, error = ask("average", run, "--count", "3", "--json")
-    assert code == 0, error
-    assert json.loads(out).keys() == {"file", "count", "brightness"}
-    code, out, error = ask("sample", run, "--sprad", "0")
+    assert json.loads(averaged[1]).keys() == {"file", "count", "brightness"}
+    code, out, error = mistyped
     assert (code, out) == (2, "")
     assert "No such option: --sprad" in error
     assert "--spread" in error
@@ -104,15 +120,6 @@ SHATTERED = (
     "package, or uninstall it"
 )
 STRANGE = "'strange' of the package 'limner-broken' is no row of limner."
-IN_ONE_PROCESS = """
-import contextlib, io, json, sys
-from limner.cli import main
-for words in json.loads(sys.argv[1]):
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = main(words)
-    print(json.dumps([code, out.getvalue(), error.getvalue()]))
-"""
 
 
 @pytest.fixture

@@ -26,6 +26,10 @@ from limner.data.prepare import prepare
 from limner.methods.vq.vqvae import VqVae
 from limner.runs.run import Run
 
+FEW = 500
+"""Pictures of the tests that read every picture several times."""
+LIMIT = f"data.limit={FEW}"
+
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Run:
@@ -113,10 +117,10 @@ def test_what_is_too_large_is_encoded_anew(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_codec_encodes_no_picture_twice(bare: Run, tmp_path: Path, cache: Path, passes: list[int]) -> None:
     """Not in one run, nor in the next; and what a run reads changes nothing of what it becomes."""
-    train = len(prepare("digits").splits["train"])
+    train = len(prepare("digits", limit=FEW).splits["train"])
 
     def prior(name: str, *settings: str) -> Run:
-        return run_of("prior", tmp_path / name, f"codec={bare.path}", *SMALL, *settings, images=4 * train // 16 * 16)
+        return run_of("prior", tmp_path / name, f"codec={bare.path}", *SMALL, LIMIT, *settings, images=4 * train // 16 * 16)
 
     first = prior("first")
     assert first.checkpoint().images >= 3.9 * train
@@ -126,21 +130,22 @@ def test_a_codec_encodes_no_picture_twice(bare: Run, tmp_path: Path, cache: Path
     another = prior("another", "method.width=24", "seed=9")
     assert passes == []
     assert len(list(cache.iterdir())) == 1
-    run_of("prior", tmp_path / "mirrored", f"codec={bare.path}", *SMALL, "data.mirror=true", images=32)
+    run_of("prior", tmp_path / "mirrored", f"codec={bare.path}", *SMALL, LIMIT, "data.mirror=true", images=32)
     assert passes, "mirrored pictures are others"
     assert len(list(cache.iterdir())) == 2
-    run_of("prior", tmp_path / "third", f"codec={another.path}", *SMALL, images=32)
+    run_of("prior", tmp_path / "third", f"codec={another.path}", *SMALL, LIMIT, images=32)
     assert len(list(cache.iterdir())) == 2, "it is the same codec, whichever run brings it"
 
 
 def test_a_run_of_both_stages_leaves_its_latents_to_other_priors(tmp_path: Path, cache: Path, passes: list[int]) -> None:
-    whole = run_of("vq-vae", tmp_path / "whole", images=96 + 3 * 1456)
+    train = len(prepare("digits", limit=FEW).splits["train"])
+    whole = run_of("vq-vae", tmp_path / "whole", LIMIT, images=96 + 3 * train // 16 * 16)
     (file,) = cache.iterdir()
     assert passes
     passes.clear()
-    run_of("prior", tmp_path / "prior", f"codec={whole.path}", *SMALL, images=3 * 1456)
+    run_of("prior", tmp_path / "prior", f"codec={whole.path}", *SMALL, LIMIT, images=3 * train // 16 * 16)
     assert list(cache.iterdir()) == [file]
-    assert len(passes) < 1456 // 16, "what the two-stage run had met is not encoded"
+    assert len(passes) < train // 16, "what the two-stage run had met is not encoded"
 
 
 def test_a_file_is_of_one_codec_and_one_way_to_round(bare: Run, cache: Path) -> None:

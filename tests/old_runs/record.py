@@ -141,7 +141,8 @@ def spoken(run: Path, since: int, timed: bool, pictures: Pictures) -> dict[str, 
     A run whose length went by the clock (`timed`) writes its metrics when the clock says so: they are left out.
     """
     trained = [{key: row[key] for key in ("images", "losses", "lr")} for row in rows(run, "metrics.jsonl")]
-    scored = [{key: value for key, value in row.items() if key != "seconds"} for row in rows(run, "scores.jsonl")]
+    later = ("seconds", "error")  # the time varies, and errors of scores were not recorded then
+    scored = [{key: value for key, value in row.items() if key not in later} for row in rows(run, "scores.jsonl")]
     state = json.loads((last(run) / "state.json").read_text(encoding="utf-8"))
     return {
         "state": {key: state[key] for key in ENDS},

@@ -147,16 +147,19 @@ def test_a_set_of_thumbnails_is_one(tmp_path: Path) -> None:
 
 def test_what_limner_made_among_the_pictures_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a run that lies among its own pictures resumes, whatever it draws."""
-    tree(tmp_path, ["cat*2", "dog*2"])
+    tree(tmp_path, ["cat*2", "cat/report.html", "cat/samples.png", "dog*2"])
     identity = find_source(tmp_path).identity()
     run = ["recipe.yaml", "status.json", "previews*3", "made/0001-sample*4"]
     tree(tmp_path / "runs" / "0001-x", run)
     tree(tmp_path / "cat" / "packed", ["manifest.json", "images.npy", "sheet.png"])
+    tree(tmp_path / "judged", ["report.json", "report.html", "samples.png", "report-1.json", "samples-1.png"])
+    tree(tmp_path / "comparisons" / "a-b", ["compare.html", "compare.png"])
     made.write(tmp_path / "store" / "sources" / "0.png", b"")
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "store"))
     pets = listed(tmp_path)
-    assert counted(pets) == {"-/cat": 2, "-/dog": 2}
-    assert pets.other == 0
+    assert counted(pets) == {"-/cat": 3, "-/dog": 2}, "a folder with pictures of a person is that person's"
+    assert pets.other == 1
+    assert "left out: comparisons/a-b, judged (a report of limner)" in pets.notes
     assert find_source(tmp_path).identity() == identity
     assert "left out: runs/0001-x (a run of limner)" in pets.notes
     assert "left out: cat/packed (a prepared set of limner)" in pets.notes

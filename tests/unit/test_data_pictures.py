@@ -12,6 +12,8 @@ import made
 from limner.core.errors import InputError
 from limner.data.options import parse_size
 from limner.data.pictures import PIXEL_LIMIT, Shaping, Unreadable, look, parse_background, read
+from limner.data.prepare import check
+from limner.data.unread import HEIF_REASON
 
 WHITE = (255, 255, 255)
 
@@ -185,3 +187,24 @@ def test_backgrounds():
     assert parse_background("#102030") == (16, 32, 48)
     with pytest.raises(InputError, match="background"):
         parse_background("no-such-colour")
+
+
+HEIC = bytes(3) + b"\x18ftypheic" + bytes(4) + b"mif1heic"
+
+
+def test_pictures_of_formats_that_are_not_read_are_named(tmp_path):
+    """A telephone's pictures were "other files", without a word; and under the name of a JPEG no picture at all."""
+    made.write(tmp_path / "new" / "IMG_1.HEIC", HEIC)
+    with pytest.raises(InputError, match=r"holds no picture.*1 picture is in a format .*IMG_1\.HEIC; convert to JPEG or PNG"):
+        check(tmp_path / "new")
+    made.folder(tmp_path / "new", {"a": 3})
+    for name in ("IMG_2.heif", "raw.CR2", "drawing.svg"):
+        made.write(tmp_path / "new" / name, HEIC)
+    made.write(tmp_path / "new" / "a" / "renamed.jpg", HEIC)
+    report = check(tmp_path / "new")
+    note = "4 pictures are in a format that is not read: IMG_1.HEIC, IMG_2.heif, drawing.svg, raw.CR2; convert to JPEG or PNG"
+    assert note in report.notes
+    assert [(one.file, one.reason) for one in report.rejected] == [("a/renamed.jpg", HEIF_REASON)]
+    assert report.images == 3
+    with pytest.raises(Unreadable, match="HEIF"):
+        look(HEIC)

@@ -44,23 +44,27 @@ def test_rounded_and_clipped() -> None:
 
 
 def test_grid_holds_every_image_at_its_place() -> None:
-    images = np.stack([np.full((60, 70, 3), 10 * i, np.uint8) for i in range(5)])
+    images = np.stack([np.full((90, 70, 3), 10 * i, np.uint8) for i in range(5)])
     sheet = grid(images, columns=3, gap=2)
-    assert sheet.shape == (2 * 62 + 2, 3 * 72 + 2, 3)
+    assert sheet.shape == (2 * 92 + 2, 3 * 72 + 2, 3)
     for i in range(5):
-        top, left = 2 + i // 3 * 62, 2 + i % 3 * 72
-        assert (sheet[top : top + 60, left : left + 70] == 10 * i).all()
+        top, left = 2 + i // 3 * 92, 2 + i % 3 * 72
+        assert (sheet[top : top + 90, left : left + 70] == 10 * i).all()
     assert (sheet[:2] == 255).all()
     assert (sheet[:, 72:74] == 255).all()
-    assert (sheet[64:124, 146:216] == 255).all(), "an empty place is white"
+    assert (sheet[94:184, 146:216] == 255).all(), "an empty place is white"
 
 
-def test_small_images_are_enlarged_by_whole_pixels() -> None:
-    image = np.random.default_rng(0).integers(0, 250, (1, 16, 16, 1), dtype=np.uint8)
-    sheet = grid(image)
-    assert sheet.shape == (16 * 3 + 4, 16 * 3 + 4, 1)
-    assert np.array_equal(sheet[2:-2, 2:-2].reshape(16, 3, 16, 3)[:, 1, :, 1], image[0, ..., 0])
-    assert np.array_equal(sheet[2:-2:3, 2:-2:3], sheet[4:-2:3, 4:-2:3])
+@pytest.mark.parametrize(
+    ("side", "count", "zoom"), [(8, 64, 12), (28, 64, 3), (32, 100, 3), (64, 4, 2), (28, 10_000, 1), (80, 1, 1)]
+)
+def test_small_images_are_enlarged_to_what_a_person_can_see(side: int, count: int, zoom: int) -> None:
+    image = np.random.default_rng(0).integers(0, 250, (1, side, side, 1), dtype=np.uint8)
+    sheet = grid(np.repeat(image, count, 0))
+    columns = int(count**0.5)
+    assert sheet.shape == (columns * (side * zoom + 2) + 2, columns * (side * zoom + 2) + 2, 1)
+    enlarged = Image.fromarray(image[0, ..., 0]).resize((side * zoom, side * zoom), Image.Resampling.BICUBIC)
+    assert np.array_equal(sheet[-side * zoom - 2 : -2, -side * zoom - 2 : -2, 0], np.asarray(enlarged))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -68,7 +72,7 @@ def test_tiny_images_are_enlarged_smoothly(channels: int) -> None:
     """A ramp stays a ramp: every step between neighbours is small, where whole pixels would jump; and it ends where it did."""
     ramp = np.broadcast_to(np.arange(8, dtype=np.uint8)[None, None, :, None] * 30, (1, 8, 8, channels))
     sheet = grid(np.ascontiguousarray(ramp))[2:-2, 2:-2].astype(int)
-    assert sheet.shape == (56, 56, channels)
+    assert sheet.shape == (96, 96, channels)
     assert np.abs(np.diff(sheet, axis=1)).max() < 10
     assert sheet.min() <= 3
     assert sheet.max() >= 207
@@ -76,8 +80,8 @@ def test_tiny_images_are_enlarged_smoothly(channels: int) -> None:
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (64, 8), (10, 4)])
 def test_grid_is_nearly_square(count: int, columns: int) -> None:
-    sheet = grid(np.zeros((count, 60, 60, 1), np.uint8))
-    assert sheet.shape[1] == columns * 62 + 2
+    sheet = grid(np.zeros((count, 80, 80, 1), np.uint8))
+    assert sheet.shape[1] == columns * 82 + 2
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

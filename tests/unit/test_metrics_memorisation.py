@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core.errors import InputError
+from limner.core.images import grid
 from limner.metrics.memorisation import nearest as search
 from limner.metrics.memorisation.data_copying import data_copying, k_means, mann_whitney_z, nearest_centre
 from limner.metrics.memorisation.memorisation import (
@@ -264,18 +265,15 @@ def test_contact_sheet() -> None:
     found = nearest(samples, train)
     assert suspects(found, 1).tolist() == [4]
     sheet = contact_sheet(samples, train, found, beside=3)
-    zoom, gap = 2, 2  # of the grid
-    side = 28 * zoom
-    assert sheet.shape == (9 * (side + gap) + gap, (side + 2 * gap) + (3 * (side + gap) + gap) + 2 * 12, 3)
-    big = samples[4].repeat(zoom, 0).repeat(zoom, 1)
-    np.testing.assert_array_equal(sheet[gap : gap + side, gap : gap + side], big)
-    left = side + 2 * gap + 12 + gap
-    beside = train[20, :, ::-1].repeat(zoom, 0).repeat(zoom, 1)
-    np.testing.assert_array_equal(sheet[gap : gap + side, left : left + side], beside)
+    gap, side = 2, 28 * 3  # of the grid
+    assert sheet.shape == (9 * (side + gap) + gap, 4 * (side + gap) + gap, 3)
+    first = sheet[gap : gap + side]
+    np.testing.assert_array_equal(first[:, gap : gap + side], grid(samples[4:5])[gap:-gap, gap:-gap])
+    mirrored = np.ascontiguousarray(train[20:21, :, ::-1])
+    np.testing.assert_array_equal(first[:, side + 2 * gap : 2 * (side + gap)], grid(mirrored)[gap:-gap, gap:-gap])
     chosen = contact_sheet(samples, train, found, rows=[2, 0], beside=40)
     assert chosen.shape[0] == 2 * (side + gap) + gap
-    first = samples[2].repeat(zoom, 0).repeat(zoom, 1)
-    np.testing.assert_array_equal(chosen[gap : gap + side, gap : gap + side], first)
+    np.testing.assert_array_equal(chosen[gap : gap + side, gap : gap + side], grid(samples[2:3])[gap:-gap, gap:-gap])
 
 
 # C_T

@@ -16,7 +16,9 @@ from limner.training import scorer
 from made import folder
 
 
-@pytest.mark.parametrize(("pictures", "scores"), [(4, {"frechet", "null"}), (12, {"frechet", "null", "coverage"})])
+@pytest.mark.parametrize(
+    ("pictures", "scores"), [(4, {"frechet", "error", "null"}), (12, {"frechet", "error", "null", "coverage"})]
+)
 def test_a_handful_of_pictures_has_no_neighbourhoods(
     pictures: int, scores: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,8 +16,10 @@ from torch import Tensor
 from limner.core.files import atomic
 from limner.core.picture_texts import SHEET_KEY
 
-MIN_SHARP_SIDE = 16
-"""Pixels. In grids, images with both sides shorter than this are enlarged by bicubic interpolation, others by whole pixels."""
+SHOWN_SIDE = 96
+"""Pixels, about, to which the longer side of a smaller image is enlarged in a grid."""
+MAX_ENLARGED_WIDTH = 1600
+"""Pixels of a grid's width beyond which its images are not enlarged."""
 
 
 def to_tensor(images: NDArray[np.uint8], device: torch.device | None = None) -> Tensor:
@@ -40,18 +42,16 @@ def to_uint8(images: Tensor) -> NDArray[np.uint8]:
 def grid(images: NDArray[np.uint8], columns: int | None = None, gap: int = 2) -> NDArray[np.uint8]:
     """One picture [H', W', C] of all `images` [N, H, W, C], row by row on white, `gap` pixels apart.
 
-    Where `columns` is None the picture is about square. Images whose longer side is 28 pixels or less are enlarged by a whole
-    factor; below `MIN_SHARP_SIDE` by smooth interpolation, since eight by eight squares do not look like a digit.
+    Where `columns` is None the picture is about square. Small images are enlarged by a whole factor, to about `SHOWN_SIDE`
+    pixels, by bicubic interpolation, since squares of one pixel do not look like a digit or a shoe.
     """
     count, height, width, channels = images.shape
     columns = columns or max(1, math.ceil(math.sqrt(count * height / width)))
-    zoom = max(1, 56 // max(height, width))
-    if max(height, width) < MIN_SHARP_SIDE:
+    zoom = max(1, min(round(SHOWN_SIDE / max(height, width)), MAX_ENLARGED_WIDTH // (columns * (width + gap))))
+    if zoom > 1:
         side = (width * zoom, height * zoom)
         enlarged = [np.asarray(to_pillow(image).resize(side, Image.Resampling.BICUBIC)) for image in images]
         images = np.stack(enlarged).reshape(count, *side[::-1], channels)
-    else:
-        images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
     height, width = height * zoom, width * zoom
     rows = math.ceil(count / columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, dtype=np.uint8)

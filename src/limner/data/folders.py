@@ -24,6 +24,7 @@ from limner.data.pairs import pair_pictures
 from limner.data.pictures import openable
 from limner.data.source import DataSource
 from limner.data.trees import FolderTree, PictureTree, dataset_name, escapes
+from limner.data.unread import UNREAD_ENDINGS
 
 _TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
 _TEXT_ENDINGS = (".txt", ".caption", ".json")
@@ -107,7 +108,7 @@ class _Entries:
 
     def notes(self) -> list[str]:
         """About files that look as if they told something of the pictures, and are not read."""
-        notes = []
+        notes = self.unread_pictures()
         tables = [name for name in self.others if name.lower().endswith(_TABLE_ENDINGS)]
         if tables:
             notes.append(f"tables that are not read: {enumerate_names(tables)}; call a table metadata.csv or metadata.jsonl")
@@ -119,6 +120,14 @@ class _Entries:
                 "the column text of metadata.csv"
             )
         return notes
+
+    def unread_pictures(self) -> list[str]:
+        """About pictures in formats that cannot be read here."""
+        unread = [name for name in self.others if name[name.rfind(".") :].lower() in UNREAD_ENDINGS]
+        if not unread:
+            return []
+        count = "1 picture is" if len(unread) == 1 else f"{len(unread):,} pictures are"
+        return [f"{count} in a format that is not read: {enumerate_names(unread)}; convert to JPEG or PNG"]
 
 
 def _sorted_entries(tree: PictureTree) -> _Entries:
@@ -142,7 +151,7 @@ def _sorted_entries(tree: PictureTree) -> _Entries:
             sorted_entries.others.append(entry.name)
     if not sorted_entries.pictures:
         what = "is empty" if not entries else f"holds no picture ({len(sorted_entries.others)} other files)"
-        notes = "".join(f"; {note}" for note in tree.notes())
+        notes = "".join(f"; {note}" for note in (*tree.notes(), *sorted_entries.unread_pictures()))
         raise InputError(
             f"{tree.path} {what}; give a folder or archive with pictures such as .png or .jpg, also in sub-folders{notes}"
         )

@@ -6,6 +6,7 @@ All else that is left out is named, with the reason.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cache
 
@@ -34,6 +35,8 @@ _THUMBNAIL_FOLDERS = frozenset({"thumbs", "thumbnails", "_thumbs", "_thumbnails"
 _THUMBNAILS = "thumbnails; rename the folder if it is meant"
 _RUN_FILES = ("recipe.yaml", "status.json")
 _PREPARED_FILES = ("manifest.json", "images.npy")
+_REPORT_FILE = re.compile(r"(report|samples|compare|disentanglement)(-\d+)?\.(json|html|png)")
+"""All that evaluate and compare write into the folder of ``--out``."""
 
 
 def leave_out(entries: Sequence[Entry]) -> tuple[list[Entry], tuple[str, ...]]:
@@ -81,7 +84,14 @@ def _outside(
 def _own_folders(entries: Sequence[Entry]) -> dict[str, str]:
     """The folders below the top one that limner wrote, and what they are; known by the files that each of them has."""
     names = {entry.name for entry in entries}
-    folders: dict[str, str] = {}
+    files_in: dict[str, list[str]] = {}
+    for folder, _, base in (name.rpartition("/") for name in names):
+        files_in.setdefault(folder, []).append(base)
+    folders = {
+        folder: "a report of limner"
+        for folder, files in files_in.items()
+        if folder and all(map(_REPORT_FILE.fullmatch, files)) and any(file.endswith(".html") for file in files)
+    }
     for files, what in ((_RUN_FILES, "a run of limner"), (_PREPARED_FILES, "a prepared set of limner")):
         first, second = files
         for name in names:

@@ -26,6 +26,7 @@ from limner.core.picture_texts import SHEET_KEY, SHEET_REASON
 from limner.data.colours import UnusableProfile, embedded_profile, to_srgb
 from limner.data.options import RULES, Fit
 from limner.data.threads import ByteBudget
+from limner.data.unread import HEIF_REASON, is_heif
 from limner.data.wide import WIDE_MODES, NotFinite, Range, WidePicture, open_wide, range_of, scale_by_file
 
 PIXEL_LIMIT = 89_478_485
@@ -51,7 +52,6 @@ _SUB_BYTE_WHITE = {"L;2": 85, "L;4": 17}  # what Pillow multiplies grey values o
 # Formats whose first frame is the whole picture; layers of a PSD and the views of an MPO are something else.
 _ANIMATIONS = frozenset({"GIF", "PNG", "WEBP", "AVIF", "TIFF", "FLI", "DCX"})
 _LATE_ORIENTATION = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type")  # PNG chunks that may follow the pixels
-
 
 ProfileUse = Literal["none", "used", "unusable"]
 """What became of the colour profile of a picture."""
@@ -212,7 +212,7 @@ def _open(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise Unreadable(f"too many pixels to open safely (more than {PIXEL_LIMIT:,})") from error
     except Exception as error:  # see `_decode`
-        raise Unreadable(_reason(error)) from error
+        raise Unreadable(HEIF_REASON if is_heif(data) else _reason(error)) from error
     if image.format == "PNG" and SHEET_KEY in image.info:
         raise Unreadable(SHEET_REASON)
     if image.width * image.height > PIXEL_LIMIT:

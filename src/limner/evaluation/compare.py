@@ -51,8 +51,9 @@ class CompareResult(Result):
     picture_field: ClassVar[str | None] = "sheet"
 
     table: list[dict[str, Any]]
-    """A row for each: `name`, `path`, `preset`, `images`, `seed`, `seconds`, `metrics`, `report`, whether it was `reused`, and
-    `settings`: those in which the runs differ."""
+    """A row for each: `name`, `path`, `preset`, `images`, `seed`, `seconds`, `metrics`, `report`, whether it was `reused`,
+    `verdict` (its report in sentences, the first about how near its pictures are; empty where metrics or features were named),
+    and `settings`: those in which the runs differ."""
     differences: list[dict[str, Any]]
     """For each score and pair: the difference with its 95 % interval, `p` after Holm's correction, and `claim`:
     which is better, or None."""

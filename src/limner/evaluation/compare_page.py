@@ -69,6 +69,7 @@ def render_comparison(answer: Row, grids: Mapping[str, Pixels], scores: Mapping[
         "group_claims": sentences(answer["group_differences"], features) if groups else [],
         "group_means": _group_means(groups, features),
         "runs": _runs(answer["table"]),
+        "verdicts": nearness_rows(answer["table"]),
         "settings": _settings(answer["table"]),
         "scores": _scores(answer["table"], features),
         "intervals": _intervals(answer["table"], features),
@@ -128,6 +129,11 @@ def _runs(rows: Sequence[Row]) -> PageTable:
         for row in rows
     ]
     return PageTable(["", "preset", "images seen", "seed", "training", "path"], cells)
+
+
+def nearness_rows(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """(name, how near its pictures are to real ones, in a sentence) of each of `rows` whose report says so."""
+    return [(row["name"], row["verdict"][0]) for row in rows if row.get("verdict")]
 
 
 def setting_rows(rows: Sequence[Row]) -> list[list[Any]]:

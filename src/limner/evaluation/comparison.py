@@ -42,6 +42,7 @@ from limner.metrics.measure import DISENTANGLEMENT, metrics_of
 from limner.metrics.metric import LatentMetric, SampleMetric
 from limner.metrics.scores import METRICS, METRICS_VERSION
 from limner.runs.listing import differing_settings, flat_settings
+from limner.runs.validation import ValidationScores
 
 SHEET_SEED_COUNT = 36
 """Seeds whose samples stand side by side on the sheet and on the page."""
@@ -87,7 +88,12 @@ def compare_pictures(request: CompareRequest, on_progress: OnProgress) -> Compar
             "count": count,
             "features": next((one.report["features"] for one in contenders if one.report["features"]), None),
             "reference": contenders[0].report["reference"],
-            "notes": notes + _merge_warnings(contenders) + remarks(dataset, f"the real pictures ({dataset.name})"),
+            "notes": [
+                *notes,
+                *_checkpoint_hints(contenders, request.checkpoint),
+                *_merge_warnings(contenders),
+                *remarks(dataset, f"the real pictures ({dataset.name})"),
+            ],
             "page": None,
             "sheet": None,
         }
@@ -140,6 +146,14 @@ def _common_count(contenders: Sequence[Contender], dataset: Dataset, count: int 
     if smallest is None or available[smallest] >= desired:
         return desired, []
     return available[smallest], [f"all are judged at {available[smallest]:,} pictures, since {smallest} has no more"]
+
+
+def _checkpoint_hints(contenders: Sequence[Contender], which: str) -> list[str]:
+    """A sentence for each run that is judged by its last checkpoint although its best one is clearly better."""
+    if which != "last":
+        return []
+    scores = {one.name: ValidationScores.of_run(one.model.run) for one in contenders if one.model is not None}
+    return [f"{name}: {hint}" for name, one in scores.items() if one is not None and (hint := one.hint()) is not None]
 
 
 def _merge_warnings(contenders: Sequence[Contender]) -> list[str]:
@@ -237,6 +251,7 @@ def _row(contender: Contender) -> dict[str, Any]:
     row: dict[str, Any] = {"name": contender.name, "path": str(contender.path), "preset": None, "images": None, "seed": None}
     row |= {"seconds": None, "metrics": contender.scores_with_intervals()}
     row |= {"report": contender.report["report"], "reused": contender.reused}
+    row["verdict"] = list(contender.report.get("verdict") or ())
     if (model := contender.model) is not None:
         row |= {"path": str(model.run.path), "preset": model.recipe.preset, "images": model.checkpoint.images}
         row |= {"seed": model.recipe.seed, "seconds": model.checkpoint.state().get("seconds")}

@@ -74,6 +74,9 @@ class EvaluateResult(Result):
     verdict: list[str] = Field(default_factory=list)
     """The scores in a few sentences: how near, how varied, any copies, what to do next. Empty where metrics or other features
     were named."""
+    checkpoint_notes: list[str] = Field(default_factory=list)
+    """Of a run: which checkpoint was judged and what it scored on the validation split while training; of the last one also
+    whether the best one is clearly better."""
     views: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Name of a detector -> the distance in its features: `value`, `null`, `z`, and `relative` to the variance of real ones."""
     seconds: float

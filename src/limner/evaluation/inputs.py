@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core import parallel
-from limner.core.address import public_address
 from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.images import batches_of
@@ -32,6 +31,7 @@ from limner.data.prepare import prepare
 from limner.data.remarks import rejections, sheets
 from limner.data.sizing import sizes
 from limner.data.sources import is_data_set
+from limner.evaluation.data_differences import check_same_pictures
 from limner.evaluation.sample_labels import labels_in_samples
 from limner.evaluation.spool import on_disk
 from limner.metrics.features.pixels import ImageSubset, Source, format_shape, take
@@ -171,20 +171,8 @@ def common_reference(paths: Sequence[str | Path], models: Sequence[Loaded | None
     runs = [model for model in models if model is not None]
     if not runs:
         return prepare_reference(next((path for path in paths if is_array_file(Path(path))), paths[0]), data)
-    first = runs[0]
-    for other in runs[1:] if data is None else ():
-        if other.recipe.data.fingerprint != first.recipe.data.fingerprint:
-            raise InputError(
-                f"{first.run.path} was trained on {public_address(first.recipe.data.source)} and {other.run.path} on "
-                f"other data ({public_address(other.recipe.data.source)}); name one set of real pictures for both: --data SRC"
-            )
-    for other in runs[1:]:
-        if other.shape != first.shape:
-            raise InputError(
-                f"{first.run.path} makes pictures of {format_shape(first.shape)} and {other.run.path} of "
-                f"{format_shape(other.shape)}; only pictures of one shape can be compared"
-            )
-    return first.dataset(data)
+    check_same_pictures(runs, same_data=data is None)
+    return runs[0].dataset(data)
 
 
 # ---- files and samples --------------------------------------------------------------------------------------------------

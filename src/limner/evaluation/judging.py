@@ -306,6 +306,7 @@ def _write_report(
     if model is not None:
         report["run"], report["images_seen"] = str(model.run.path), model.checkpoint.images
         report["checkpoint"] = model.checkpoint.digest()
+        report["checkpoint_notes"] = list(model.checkpoint_notes())
     report["limner"] = METRICS_VERSION
     if versions := {name: METRICS[name].since for name in report.get("asked", ()) if name not in METRICS.own}:
         report["metric_versions"] = versions

@@ -235,6 +235,7 @@ def _facts(report: Row) -> list[tuple[str, str]]:
         *((name, str(text)) for name, text in features.get("about", {}).items()),
         (f"splits of the Inception Score ({len(parts)})", ", ".join(map(format_number, parts))),
         ("likelihoods", "" if likelihood is None else f"of {likelihood['of']}; draws for each: {likelihood['draws']}"),
+        *(("checkpoint", text) for text in report.get("checkpoint_notes", ())),
         ("weights", str(report.get("checkpoint", ""))),
         ("reference", f"{reference['data']}, {reference['split']} split, {reference['count']:,} pictures"),
         ("its fingerprint", str(reference["fingerprint"])),

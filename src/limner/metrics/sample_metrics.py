@@ -20,7 +20,7 @@ from limner.core.images import batches_of
 from limner.metrics.distribution import sliced
 from limner.metrics.distribution.classes import class_distance, class_error, class_null
 from limner.metrics.distribution.coverage import NEIGHBOUR_SCORES, neighbour_counts, neighbour_null
-from limner.metrics.distribution.frechet import Null, frechet_null, frechet_to, jackknife, split
+from limner.metrics.distribution.frechet import Null, frechet_error, frechet_null, frechet_to, jackknife, split
 from limner.metrics.distribution.inception_score import inception_score, inception_score_null
 from limner.metrics.distribution.mmd import mmd2, mmd2_error, mmd2_null
 from limner.metrics.distribution.two_sample import two_sample_test
@@ -60,8 +60,7 @@ def _require(value: T | None) -> T:
 def measure_frechet(sides: Sides) -> Measurement:
     """The Fréchet distance of all features; its error is a jackknife over blocks of samples."""
     distance, whole = frechet_to(sides.real.moments), sides.samples.moments
-    without_block = [whole.without(block) for block in sides.samples.blocks]
-    error = jackknife([distance(rest) for rest in without_block if rest.n >= 2])
+    error = frechet_error(distance, whole, sides.samples.blocks)
     pool, (n, m) = sides.real.features, (sides.n, sides.m)
     nulls = sides.cached_nulls(
         "frechet", lambda: {"frechet": frechet_null(pool, n, 10, sides.seed, m=m)} if split(len(pool), n, m) else {}

@@ -16,9 +16,10 @@ from limner.core.documents import finite_number
 from limner.core.errors import InputError, nearest
 from limner.core.files import describe_os_error
 from limner.recipes.settings import known_keys
+from limner.runs.evaluations import newest_distance
 from limner.runs.lookup import read_note, run_folders, trash_folders
 from limner.runs.moves import empty_trash
-from limner.runs.run import Run
+from limner.runs.run import DISTANCE, Run
 
 Row = dict[str, Any]
 COLUMNS = (
@@ -31,6 +32,8 @@ COLUMNS = (
     "score",
     "best",
     "best_score",
+    "real_score",
+    "evaluated",
     "checkpoints",
     "seed",
     "seconds",
@@ -55,8 +58,10 @@ def list_runs(folder: Path, where: Sequence[str] = (), sort: str | None = None, 
     """A row for each run in `folder` and its sub-folders, with the settings in which those runs differ.
 
     A row has the `COLUMNS`, and `settings`: the values of the settings that differ. `score` is the latest Fréchet distance,
-    `best` the images at the best checkpoint, `best_score` the lowest distance of all, `seconds` the time of training. The state
-    of a run whose recipe or other files cannot be read says why; what can be read is there.
+    `best` the images at the best checkpoint, `best_score` the lowest distance of all and `real_score` what real pictures get,
+    all on the validation split while training; `evaluated` is the distance in the newest report of `evaluate` on the run's own
+    data. `seconds` is the time of training. The state of a run whose recipe or other files cannot be read says why; what can be
+    read is there.
 
     `where` are conditions such as ``state=done``, ``score<10`` or ``data.source=digits``, all of which must hold; `sort` is a
     column or a setting, with ``-`` in front of it for falling order; `trash` lists the deleted runs instead. Errors:
@@ -107,7 +112,9 @@ def _row(path: Path) -> Row:
         if plan := run.plan():
             row["budget"] = plan[-1][1]
         if scores := run.scores():
-            row |= {"score": scores[-1]["frechet"], "best_score": min(one["frechet"] for one in scores)}
+            row |= {"score": scores[-1][DISTANCE], "best_score": min(one[DISTANCE] for one in scores)}
+            row["real_score"] = finite_number(scores[-1].get("null"))
+        row["evaluated"] = newest_distance(path, recipe.data.fingerprint)
         row["best"] = run.best()
     except (InputError, OSError) as error:
         row["state"] = f"damaged: {public_text(str(error))}"

@@ -34,6 +34,7 @@ from limner.recipes.build import CODEC_WORDS, build_method, presets_drawing, pre
 from limner.recipes.recipe import Recipe
 from limner.runs.checkpoint import Checkpoint, load_weights
 from limner.runs.run import Run
+from limner.runs.validation import describe_checkpoint
 
 MAX_LISTED_CLASSES = 12
 """The largest number of classes that an error lists."""
@@ -328,6 +329,10 @@ class Loaded:
                 "its held-out pictures may have been trained on; bring the pictures back, or name others with --data SRC"
             )
         return dataset
+
+    def checkpoint_notes(self) -> tuple[str, ...]:
+        """Which checkpoint of its run this is, what it scored while training, and whether another one is clearly better."""
+        return describe_checkpoint(self.run, self.checkpoint.images)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -21,7 +21,10 @@ from limner.core.files import write_text
 from limner.pages.charts import Curve, line_chart
 from limner.pages.html import Figure, Tile, render
 from limner.pages.numbers import format_count
+from limner.runs.evaluations import describe_report, newest_reports
 from limner.runs.lookup import find_run, read_note
+from limner.runs.run import DISTANCE, Run
+from limner.runs.validation import ValidationScores
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -46,15 +49,17 @@ def render_report(run: Path) -> str:
     """The page of the run in the folder `run`, as HTML."""
     recipe, status, provenance = _yaml(run / "recipe.yaml"), _json(run / "status.json"), _json(run / "provenance.json")
     metrics, scores = _rows(run / "metrics.jsonl"), _rows(run / "scores.jsonl")
+    validation = _validation_scores(run, scores, provenance)
     note = read_note(run)
     previews = _previews(run / "previews")
     facts = {
         "title": f"{_data_name(recipe)} · {_text(recipe.get('preset')) or 'limner'}",
         "name": run.resolve().name,
         "state": _text(status.get("state")) or "unknown",
-        "tiles": _tiles(status, metrics, scores),
+        "tiles": _tiles(status, metrics, validation),
+        "validation": _validation_sentences(validation),
         "warnings": _warnings(status),
-        "evaluation": _latest_evaluation(run / "evaluations"),
+        "evaluation": _latest_evaluation(run),
         "pictures": _newest_and_real_figures(run / "previews" / "reals.png", previews),
         "previews": _preview_figures(previews),
         "charts": [chart for chart in _charts(metrics, scores) if chart],
@@ -95,20 +100,26 @@ def _rows(path: Path) -> list[JsonObject]:
     return [row for row in rows if finite_number(row["images"]) is not None]
 
 
-def _latest_evaluation(folder: Path) -> JsonObject:
-    """Of the newest report with a verdict: its sentences, the images that its checkpoint had seen, and its page, as a link."""
-    files = sorted(folder.glob("**/report*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
-    for file in files:
-        report = _json(file)
-        sentences = report.get("verdict")
-        if isinstance(sentences, list) and sentences and all(isinstance(one, str) for one in sentences):
+def _latest_evaluation(run: Path) -> JsonObject:
+    """Of the newest report with a verdict or a distance: its sentences, the images that its checkpoint had seen, what was
+    compared with what, and its page, as a link."""
+    for file, report in newest_reports(run):
+        sentences, summary = [_text(one) for one in _list(report.get("verdict"))], describe_report(report)
+        if summary or (sentences and all(sentences)):
             page = file.with_suffix(".html")
             return {
-                "sentences": sentences,
+                "sentences": sentences if all(sentences) else [],
                 "images": finite_number(report.get("images_seen")),
-                "page": quote(page.relative_to(folder.parent).as_posix()) if page.is_file() else "",
+                "summary": summary,
+                "page": quote(page.relative_to(run).as_posix()) if page.is_file() else "",
             }
     return {}
+
+
+def _validation_scores(run: Path, rows: Sequence[JsonObject], provenance: JsonObject) -> ValidationScores | None:
+    """The scores of the last and of the best checkpoint."""
+    checkpoints = {checkpoint.images for checkpoint in Run(run).checkpoints()}
+    return ValidationScores.of(rows, checkpoints, _mapping(provenance.get("scored_on")))
 
 
 def _text(value: Any) -> str:
@@ -170,22 +181,31 @@ def _figure(path: Path, alt_text: str, caption: str) -> list[Figure]:
 # ---- the parts of the page ----------------------------------------------------------------------------------------------
 
 
-def _tiles(status: JsonObject, metrics: Sequence[JsonObject], scores: Sequence[JsonObject]) -> list[Tile]:
-    """Images seen, training time, and the best score."""
+def _tiles(status: JsonObject, metrics: Sequence[JsonObject], validation: ValidationScores | None) -> list[Tile]:
+    """Images seen, training time, and the scores of the best and of the last checkpoint."""
     images = finite_number(status.get("images"))
     if images is None and metrics:
         images = finite_number(metrics[-1]["images"])
     seconds = finite_number(status.get("seconds")) or (finite_number(metrics[-1].get("seconds")) if metrics else None)
     tiles = [Tile("images seen", format_count(images)), Tile("time", _format_duration(seconds))]
-    numbers = [(score, row) for row in scores if (score := finite_number(row.get("frechet"))) is not None]
-    if numbers:
-        score, row = min(numbers, key=lambda pair: pair[0])
-        null = finite_number(row.get("null"))
-        note = f"at {format_count(finite_number(row['images']))} images" + (
-            f"; real pictures get {null:.3g}" if null is not None else ""
-        )
-        tiles.append(Tile("best Fréchet distance", f"{score:.3g}", note, "in the judge's features"))
+    if validation is not None:
+        for name, score in (("best", validation.best), ("last", validation.last)):
+            if score is None or (name == "last" and score.images == validation.best.images):
+                continue
+            null = "" if score.null is None else f"; real pictures get {score.null:.3g}"
+            note = f"at {format_count(score.images)} images{null}"
+            tiles.append(Tile(f"{name} Fréchet distance", f"{score.value:.3g}", note, "in the judge's features"))
     return [tile for tile in tiles if tile.value]
+
+
+def _validation_sentences(validation: ValidationScores | None) -> list[str]:
+    """What the scores of the tiles are of, which checkpoint is used by default, and whether another one is clearly better."""
+    if validation is None:
+        return []
+    sentence = f"These distances were measured while training, by {validation.pictures}. Verbs such as sample and evaluate use "
+    sentence += f"{validation.name_of(validation.last_images)}, unless --checkpoint names another one."
+    hint = validation.hint()
+    return [sentence] if hint is None else [sentence, f"{hint[0].upper()}{hint[1:]}."]
 
 
 def _warnings(status: JsonObject) -> list[str]:
@@ -268,7 +288,7 @@ def _charts(metrics: Sequence[JsonObject], scores: Sequence[JsonObject]) -> list
         if player in players
     ]
     distances = [
-        Curve("Fréchet distance", _points(scores, "frechet"), dots=True),
+        Curve("Fréchet distance", _points(scores, DISTANCE), dots=True),
         Curve("real against real", _points(scores, "null"), dashed=True),
     ]
     shares = [

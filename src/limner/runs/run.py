@@ -32,6 +32,8 @@ from limner.runs.lookup import TRASH, find_run
 if TYPE_CHECKING:  # torch takes seconds to load, and most that is done with a run reads no weights
     from torch import Tensor
 
+DISTANCE = "frechet"
+"""The score by which checkpoints are compared: its key in a row of scores.jsonl, and its name among the metrics of a report."""
 CONTROL_FILES = ("pause", "stop", "sample-now", "save-now")
 """Names of files in ``control/`` by which another process gives orders to the one that trains."""
 
@@ -208,8 +210,8 @@ class Run:
 
         Errors: `InputError` where the file is damaged: without all scores another checkpoint could be taken for the best.
         """
-        rows = read_json_lines(self.path / "scores.jsonl", ("images", "frechet"))
-        return [row for row in rows if math.isfinite(row["frechet"])]
+        rows = read_json_lines(self.path / "scores.jsonl", ("images", DISTANCE))
+        return [row for row in rows if math.isfinite(row[DISTANCE])]
 
     def set_scores_aside(self) -> str:
         """Renames ``scores.jsonl``, whose scores cannot be compared with those to come, and returns its new name."""
@@ -261,7 +263,7 @@ class Run:
     def best(self) -> int | None:
         """Images at the checkpoint with the lowest Fréchet distance; at the last one where none has a score; else None."""
         available = {c.images for c in self.checkpoints()}
-        scores = [(row["frechet"], row["images"]) for row in self.scores() if row["images"] in available]
+        scores = [(row[DISTANCE], row["images"]) for row in self.scores() if row["images"] in available]
         return min(scores)[1] if scores else max(available, default=None)
 
     def save(

@@ -93,6 +93,7 @@ def classify_pictures(request: ClassifyRequest, on_progress: OnProgress) -> Clas
             labels=[] if inputs is None else _labels(model, inputs, readout, card["classes"]),
             prepared=prepared,
             checkpoint=model.checkpoint.images,
+            checkpoint_notes=list(model.checkpoint_notes()),
             seconds=round(time.perf_counter() - began, 2),
             file=str(out / "result.json"),
         )

@@ -57,6 +57,8 @@ class ClassifyResult(Result):
     """Name -> how a picture of another size or mode than the run's data was changed."""
     checkpoint: int
     """Images that the checkpoint had been trained on."""
+    checkpoint_notes: list[str] = Field(default_factory=list)
+    """Which checkpoint this is and what it scored; where another one is clearly better, also that."""
     file: str
     """The file with this result as JSON."""
     seconds: float

@@ -46,6 +46,8 @@ class EmbedResult(Result):
     seconds: float
     checkpoint: int
     """Images that the checkpoint had been trained on."""
+    checkpoint_notes: list[str] = Field(default_factory=list)
+    """Which checkpoint this is and what it scored; where another one is clearly better, also that."""
 
 
 def embed(request: EmbedRequest, on_progress: OnProgress) -> EmbedResult:

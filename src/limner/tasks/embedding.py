@@ -73,6 +73,7 @@ def embed_pictures(request: EmbedRequest, on_progress: OnProgress) -> EmbedResul
         prepared=prepared,
         seconds=round(time.perf_counter() - began, 2),
         checkpoint=model.checkpoint.images,
+        checkpoint_notes=list(model.checkpoint_notes()),
     )
 
 

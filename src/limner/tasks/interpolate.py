@@ -61,6 +61,8 @@ class InterpolateResult(Result):
     seconds: float
     checkpoint: int
     """Images that the checkpoint had been trained on."""
+    checkpoint_notes: list[str] = Field(default_factory=list)
+    """Which checkpoint this is and what it scored; where another one is clearly better, also that."""
 
 
 def interpolate(request: InterpolateRequest, on_progress: OnProgress) -> InterpolateResult:

@@ -91,6 +91,7 @@ def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -
         path="spherical" if model.method.gaussian else "straight",
         seconds=round(time.perf_counter() - began, 2),
         checkpoint=model.checkpoint.images,
+        checkpoint_notes=list(model.checkpoint_notes()),
     )
 
 

@@ -54,6 +54,8 @@ class ReconstructResult(Result):
     """By the model's encoder, or by a search for latents (`limner.tasks.inversion`)."""
     checkpoint: int
     """Images that the checkpoint had been trained on."""
+    checkpoint_notes: list[str] = Field(default_factory=list)
+    """Which checkpoint this is and what it scored; where another one is clearly better, also that."""
 
 
 def reconstruct(request: ReconstructRequest, on_progress: OnProgress) -> ReconstructResult:

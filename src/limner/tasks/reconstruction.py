@@ -66,6 +66,7 @@ def reconstruct_pictures(request: ReconstructRequest, on_progress: OnProgress) -
         seconds=round(seconds, 2),
         method=means,
         checkpoint=model.checkpoint.images,
+        checkpoint_notes=list(model.checkpoint_notes()),
     )
 
 

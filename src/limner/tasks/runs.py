@@ -36,8 +36,9 @@ class RunsResult(Result):
     """`runs` has a row for every run: `run`, `preset`, `data`, `state`, `images`, `budget`, `score` and more."""
 
     runs: list[dict[str, Any]]
-    """Beside those: `best` (images at the best checkpoint), `best_score`, `checkpoints`, `seed`, `seconds`,
-    `images_per_second`, `note`, and `settings`, the settings in which these runs differ."""
+    """Beside those: `best` (images at the best checkpoint), `best_score`, `real_score` (what real pictures get), `evaluated`
+    (the distance in the newest report of `evaluate`), `checkpoints`, `seed`, `seconds`, `images_per_second`, `note`, and
+    `settings`, the settings in which these runs differ."""
 
 
 class PruneRequest(Request):

@@ -72,6 +72,8 @@ class SampleResult(Result):
     images_per_second: float
     checkpoint: int
     """Images that the checkpoint had been trained on."""
+    checkpoint_notes: list[str] = Field(default_factory=list)
+    """Which checkpoint this is and what it scored; where another one is clearly better, also that."""
 
 
 def sample(request: SampleRequest, on_progress: OnProgress) -> SampleResult:

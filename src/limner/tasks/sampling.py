@@ -59,6 +59,7 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
         given=None if request.given is None else str(request.given),
         images_per_second=round(len(seeds) / max(seconds, 1e-9), 1),
         checkpoint=model.checkpoint.images,
+        checkpoint_notes=list(model.checkpoint_notes()),
         **{name: field.default for name, field in sampling_fields().items()} | sampling.model_dump(),
     )
 

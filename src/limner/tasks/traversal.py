@@ -110,6 +110,7 @@ def traverse_latents(request: TraverseRequest, on_progress: OnProgress) -> Trave
         prepared={} if inputs is None else inputs.prepared,
         seconds=round(time.perf_counter() - began, 2),
         checkpoint=model.checkpoint.images,
+        checkpoint_notes=list(model.checkpoint_notes()),
     )
 
 

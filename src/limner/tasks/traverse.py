@@ -71,6 +71,8 @@ class TraverseResult(Result):
     seconds: float
     checkpoint: int
     """Images that the checkpoint had been trained on."""
+    checkpoint_notes: list[str] = Field(default_factory=list)
+    """Which checkpoint this is and what it scored; where another one is clearly better, also that."""
 
 
 def traverse(request: TraverseRequest, on_progress: OnProgress) -> TraverseResult:

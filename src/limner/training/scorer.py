@@ -11,8 +11,9 @@ from limner.data.dataset import Dataset
 from limner.judges.judge import judge_for, shuffled_rows
 from limner.metrics.distribution.classes import class_distance
 from limner.metrics.distribution.coverage import COVERAGE_K, neighbours
-from limner.metrics.distribution.frechet import frechet_null, frechet_to
+from limner.metrics.distribution.frechet import frechet_error, frechet_null, frechet_to
 from limner.metrics.features.pixels import ImageSubset
+from limner.metrics.features.summary import jackknife_blocks
 from limner.metrics.stats.moments import Moments
 
 MIN_HELD_OUT_IMAGES = 32
@@ -50,14 +51,20 @@ class ValidationScorer:
         self.null = frechet_null(self.real.features, min(count, len(rows)), repeats=5, m=len(rows)).mean
 
     def score(self, method: Method) -> dict[str, float]:
-        """`frechet`, its `null`, `coverage` where there are enough pictures, and `class_distance` where there are classes.
+        """`frechet`, its standard `error`, its `null`, and perhaps `coverage` and `class_distance`.
 
-        The conditions of the samples, where `method` takes any, are drawn by their seeds. `null` is the Fréchet distance that
-        as many real pictures have.
+        The last two take enough pictures, and classes. The conditions of the samples, where `method` takes any, are drawn by
+        their seeds. `null` is the Fréchet distance that as many real pictures have.
         """
         fake = generate_images(method, range(SCORED_SEEDS, SCORED_SEEDS + self.count), self.conditions)
         outputs = self.judge.outputs(fake)
-        scores = {"frechet": float(self.distance(Moments.of(outputs.features))), "null": self.null}
+        whole = Moments.of(outputs.features)
+        blocks = [Moments.of(outputs.features[block]) for block in jackknife_blocks(len(outputs.features))]
+        scores = {
+            "frechet": float(self.distance(whole)),
+            "error": frechet_error(self.distance, whole, blocks),
+            "null": self.null,
+        }
         if min(len(fake), self.pictures) > COVERAGE_K:
             scores["coverage"] = neighbours(outputs.features[:1000], self.real.features[:1000]).coverage
         if outputs.logits is not None and self.real.logits is not None:

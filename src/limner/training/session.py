@@ -24,6 +24,7 @@ from limner.recipes.recipe import Recipe, Segment
 from limner.recipes.settings import parse_recipe, put_setting
 from limner.runs.report import write_report
 from limner.runs.run import Run
+from limner.runs.validation import describe_checkpoint
 from limner.training.dry_run import measure_speed
 from limner.training.interrupt import StopRequest, hand_on, handle_signals
 from limner.training.logger import NotFiniteError
@@ -184,8 +185,19 @@ def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: 
         preset=recipe.preset,
         why=(),
         notes=(),
+        checkpoint_notes=_checkpoint_notes(run),
     )
     return result, stop_request.number
+
+
+def _checkpoint_notes(run: Run) -> tuple[str, ...]:
+    """What the last checkpoint scored, for the result and for the log; nothing for a run without scores."""
+    saved = run.checkpoints()[-1:] if run.scores() else []
+    notes = describe_checkpoint(run, saved[0].images) if saved else ()
+    if parallel.is_main_process():
+        for line in notes:
+            run.log(line)
+    return notes
 
 
 def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> Scorer:

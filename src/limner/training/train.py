@@ -88,6 +88,8 @@ class TrainResult(Result):
     """What was chosen automatically, with the reasons."""
     notes: tuple[str, ...] = ()
     """What a person should know about the data: pictures that were set aside, and classes or captions that are not used."""
+    checkpoint_notes: tuple[str, ...] = ()
+    """What the last checkpoint scored; where an earlier one is clearly better, also that. Empty for a run without scores."""
 
     @property
     def exit_code(self) -> int:

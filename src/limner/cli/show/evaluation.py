@@ -28,6 +28,7 @@ def show_metrics(answer: Answer) -> None:
         [
             ("likelihood", likelihood and f"in nats per picture, {_draws(likelihood['draws'])} each, of {likelihood['of']}"),
             ("features", features and features["name"]),
+            *(("checkpoint", text) for text in answer.get("checkpoint_notes") or ()),
             *(("note", text) for text in answer.get("context", {}).get("notes", [])),
             *(("beware", text) for text in answer.get("warnings", [])),
             ("report", answer.get("page") or answer.get("report") or "none; --out DIR keeps one"),
@@ -64,7 +65,7 @@ def _draws(number: int) -> str:
 
 def show_comparison(answer: Answer) -> None:
     """Prints the result of `compare`."""
-    from limner.evaluation.compare_page import sentences, setting_rows
+    from limner.evaluation.compare_page import nearness_rows, sentences, setting_rows
 
     runs = answer["table"]
     trainings = [[run["name"], run["preset"], run["images"], run["seed"], format_duration(run["seconds"])] for run in runs]
@@ -79,6 +80,9 @@ def show_comparison(answer: Answer) -> None:
         null = next((score["null"] for score in row if score is not None and score["null"] is not None), None)
         scores.append([metric, *map(_with_error, row), null])
     print_table(["metric", *(run["name"] for run in runs), "null"], scores)
+    if verdicts := nearness_rows(runs):
+        print()
+        print_pairs(verdicts)
     features = answer["features"]
     what = f"{answer['count']:,} pictures of each" if features else "reconstructions"
     print(f"\n{what} against {_real_pictures(answer['reference'])}")

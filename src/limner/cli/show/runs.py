@@ -9,6 +9,13 @@ from limner.cli.show.tables import Answer, format_duration, format_size, format_
 MAX_SETTING_COLUMNS = 5
 """Settings that differ are columns of the table up to this number; more of them are lines below it."""
 
+SCORE_HEADS = {"score": "last score", "best_score": "best score", "real_score": "real", "evaluated": "evaluated"}
+"""Columns of scores, by their keys."""
+SCORE_NOTE = (
+    "scores are Fréchet distances: last, best and real (what real pictures get) on the validation split while training, "
+    "evaluated on held-out pictures by `limner evaluate`; verbs use the last checkpoint unless --checkpoint best is given"
+)
+
 
 def show_runs(answer: Answer) -> None:
     """Prints the result of `runs`: a table, then settings that differ, notes, and what is wrong with runs that are damaged."""
@@ -18,9 +25,9 @@ def show_runs(answer: Answer) -> None:
         return
     settings = list(dict.fromkeys(key for run in runs for key in run["settings"]))
     columns = settings if len(settings) <= MAX_SETTING_COLUMNS else []
-    heads = ["run", "preset", "data", "state", "images", "of", "time", "images/s", "seed", "score", "best"]
+    heads = ["run", "preset", "data", "state", "images", "of", "time", "images/s", "seed", *SCORE_HEADS.values()]
     print_table([*heads, *columns], [[*_cells(run), *(run["settings"].get(key) for key in columns)] for run in runs])
-    lines = []
+    lines = [SCORE_NOTE] if any(run[key] is not None for run in runs for key in SCORE_HEADS) else []
     for run in runs:
         name = Path(run["run"]).name
         if not columns and run["settings"]:
@@ -42,7 +49,7 @@ def _cells(run: Answer) -> list[object]:
     return [
         *(str(run["run"]), run["preset"], run["data"], state, run["images"], run["budget"]),
         *(format_duration(run["seconds"]), None if rate is None else f"{rate:,.0f}"),
-        *(run["seed"], run["score"], run["best_score"]),
+        *(run["seed"], *(run[key] for key in SCORE_HEADS)),
     ]
 
 

@@ -24,6 +24,7 @@ def show_samples(answer: Answer) -> None:
             ("grid", str(answer["grid"]) if answer.get("grid") else None),
             ("npz", str(answer["npz"]) if answer.get("npz") else None),
             ("speed", f"{answer['images_per_second']:,.0f} images/s"),
+            *_checkpoint_lines(answer),
         ]
     )
 
@@ -98,12 +99,18 @@ def _files_in(files: list[str]) -> str:
 
 
 def _closing_lines(answer: Answer) -> list[tuple[str, str | None]]:
-    """The last lines of all these verbs: how pictures were changed to fit, the sheet, and the time."""
+    """The last lines of all these verbs: how pictures were changed to fit, the sheet, the time, and the checkpoint."""
     return [
         ("prepared", _preparation(answer)),
         ("sheet", answer.get("sheet")),
         ("time", format_duration(answer["seconds"])),
+        *_checkpoint_lines(answer),
     ]
+
+
+def _checkpoint_lines(answer: Answer) -> list[tuple[str, str | None]]:
+    """Which checkpoint was used, and whether another one is clearly better."""
+    return [("checkpoint", line) for line in answer.get("checkpoint_notes", ())]
 
 
 def _preparation(answer: Answer) -> str | None:

@@ -79,6 +79,7 @@ def show_outcome(answer: Answer) -> None:
             ("parameters", answer.get("parameters")),
             ("images", f"{answer['images']:,} in {duration} ({answer['images_per_second']:,.0f}/s)"),
             ("losses", answer["losses"]),
+            *(("checkpoint", line) for line in answer.get("checkpoint_notes", ())),
             ("report", f"{run}/report.html"),
             ("next", f"limner resume {run}" if was_stopped else f"limner sample {run} --count 64 --grid"),
         ]

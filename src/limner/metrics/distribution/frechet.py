@@ -8,7 +8,7 @@ upwards, about in proportion to 1/N for N images, which is why every value comes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +94,12 @@ def frechet_to(reference: Moments) -> Callable[[Moments], float]:
         return max(float(squared), 0.0)
 
     return distance
+
+
+def frechet_error(distance: Callable[[Moments], float], whole: Moments, blocks: Sequence[Moments]) -> float:
+    """Standard error of `distance` (of `frechet_to`) over other samples, by a jackknife: `blocks` make up the `whole`."""
+    without_block = [whole.without(block) for block in blocks]
+    return jackknife([distance(rest) for rest in without_block if rest.n >= 2])
 
 
 @dataclass(frozen=True)

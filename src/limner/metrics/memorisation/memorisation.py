@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from limner.core.errors import InputError
-from limner.core.images import grid, side_by_side
+from limner.core.images import grid
 from limner.metrics.features.pixels import Source, take
 from limner.metrics.memorisation.nearest import VIEWS, Nearest
 from limner.metrics.stats.exact_tests import hypergeometric_tail
@@ -137,4 +137,5 @@ def contact_sheet(
     mirrored = np.array([VIEWS[int(view)].mirrored for view in neighbours.view[torch.from_numpy(rows)][:, :beside].reshape(-1)])
     near = take(train, train_rows)
     near[mirrored] = near[mirrored][:, :, ::-1]
-    return side_by_side(grid(take(samples, rows), columns=1), grid(near, columns=beside))
+    pictures = np.concatenate((take(samples, rows)[:, None], near.reshape(len(rows), beside, *near.shape[1:])), axis=1)
+    return grid(pictures.reshape(-1, *near.shape[1:]), columns=1 + beside)
