@@ -235,8 +235,8 @@ def _perturbed(batch: Tensor, seed: int) -> Tensor:
     for padding, axis in (((0, 0, 1, 1), 2), ((1, 1, 0, 0), 3)):
         padded, side = F.pad(batch, padding, mode="replicate"), batch.shape[axis]
         batch = batch + weight * (padded.narrow(axis, 0, side) + padded.narrow(axis, 2, side) - 2 * batch)
-    noise = torch.randn(batch.shape, generator=random)
-    return (batch + strength * (NOISE / 127.5) * noise).contiguous(memory_format=torch.channels_last)
+    noise = torch.randn(batch.shape, generator=random) * strength * (NOISE / 127.5)
+    return torch.add(batch, noise).contiguous(memory_format=torch.channels_last)
 
 
 def _reflected(places: NDArray[np.int64], side: int) -> NDArray[np.int64]:
