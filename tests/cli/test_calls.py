@@ -143,7 +143,8 @@ def test_samples_of_another_checkpoint_do_not_come_among_those_of_the_first(run:
     assert ask("sample", run, "--count", "2")[0] == 0
     code, answer = ask("sample", run, "--count", "2", "--out", out)
     assert code == 2, "the request is the same, and the weights are others"
-    assert "holds files of something else" in answer["error"]
+    difference = f"{run.name} at 64 images there, {run.name} at 96 here"
+    assert f"holds the files of another call of sample ({difference})" in answer["error"]
     models = [{Image.open(file).text["model"] for file in folder.glob("seed*.png")} for folder in (run / "made").iterdir()]  # type: ignore[attr-defined]
     assert [len(model) for model in models] == [1, 1]
     assert models[0] != models[1]

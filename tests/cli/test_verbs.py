@@ -615,7 +615,7 @@ def test_a_verb_is_its_file_and_its_row(greeting: str, ask: Ask) -> None:
     code, out, _ = ask(*words, "you", "--times", "2", "--loud")
     assert (code, out) == (0, "greetings  HELLO YOU, HELLO YOU\nnumbers    1, 2\nshape      1×2\n")
     assert ask(*words, "nobody")[::2] == (2, "limner: nobody is there; name somebody\n")
-    assert "--times 0 cannot be: it should be greater than or equal to 1" in ask(*words, "you", "--times", "0")[2]
+    assert "--times 0 cannot be: it should be a whole number of 1 or more" in ask(*words, "you", "--times", "0")[2]
     assert "WHO" in ask(*words)[2]
 
     function, events = getattr(limner, name_in_python(greeting)), list[Progress]()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from limner.core.cache import hold
 from limner.core.documents import parse_json
-from limner.core.errors import InputError, nearest
+from limner.core.errors import InputError, nearest, short_repr
 from limner.core.files import checksum_fits, sha256
 from limner.core.text import longest_caption
 from limner.data.content import remembered
@@ -166,6 +166,8 @@ def open_dataset(path: Path | Sequence[Path], *, verify: bool = False) -> Datase
     """
     if isinstance(path, str | Path):
         return _open_one(Path(path), verify)
+    if not isinstance(path, Sequence):
+        raise InputError(f"a prepared folder is named by its path, or several by a list of paths, not by {short_repr(path)}")
     shards = [_open_one(Path(one), verify) for one in path]
     if not shards:
         raise InputError("no folder was given; name at least one prepared folder")

@@ -166,8 +166,8 @@ def load_weights(method: Method, tensors: Mapping[str, Tensor], where: Path, onl
     if broken:
         raise InputError(
             f"{where}: {len(broken)} of {len(tensors)} tensors, '{broken[0]}' first, hold values that are no finite numbers, "
-            "so training had diverged when they were saved; use an older checkpoint (--checkpoint), or train anew with a "
-            "lower learning rate"
+            f"so training had diverged when they were saved; use an older checkpoint ({option('checkpoint')}), "
+            "or train anew with a lower learning rate"
         )
     with torch.no_grad():
         for name, tensor in tensors.items():
