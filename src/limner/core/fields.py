@@ -111,7 +111,7 @@ def run_text(value: object) -> object:
     return os.fspath(value) if isinstance(value, os.PathLike) else number_text(value)
 
 
-def _path_text(value: object) -> object:
+def path_text(value: object) -> object:
     """A path, or what names a run, as text; anything else, such as an array, unchanged.
 
     Errors: `InputError` for empty text, which names no place.
@@ -128,7 +128,7 @@ def _path_schema(use: PathUse) -> WithJsonSchema:
 
 RunPath = Annotated[Path, PathKind("run"), BeforeValidator(run_text), _path_schema("run")]
 """A run, by its number, its name, the beginning of it, or its folder (`limner.runs.lookup`)."""
-Source = Annotated[Any, PathKind("source"), BeforeValidator(_path_text), _path_schema("source")]
+Source = Annotated[Any, PathKind("source"), BeforeValidator(path_text), _path_schema("source")]
 """A data set's name, a folder, an archive, a file or an address; from Python also pictures in memory."""
 CheckpointName = Annotated[str, BeforeValidator(number_text)]
 """A checkpoint of a run: last, best, or a number of images."""
@@ -172,9 +172,9 @@ ArrayFile = Annotated[Path, AfterValidator(_array_file_name), PathKind("output f
 """An ``.npz`` file to write."""
 OutputFolder = Annotated[Path, AfterValidator(_folder_name), PathKind("output folder"), _path_schema("output folder")]
 """A folder to write files into."""
-RunOrPictures = Annotated[Any, PathKind("run or pictures"), BeforeValidator(_path_text), _path_schema("run or pictures")]
+RunOrPictures = Annotated[Any, PathKind("run or pictures"), BeforeValidator(path_text), _path_schema("run or pictures")]
 """A run, a folder of pictures or a file of an array; from Python also arrays."""
-RunOrFiles = Annotated[str, PathKind("run or pictures"), BeforeValidator(_path_text), _path_schema("run or pictures")]
+RunOrFiles = Annotated[str, PathKind("run or pictures"), BeforeValidator(path_text), _path_schema("run or pictures")]
 """The same without arrays: what is read again later, by its place."""
 
 

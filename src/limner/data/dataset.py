@@ -92,8 +92,8 @@ class Dataset:
 
     `labels` [N] index into `classes` (-1: no label); `captions` are N texts, "" for none; `given_images` holds the given
     picture of each picture, of the same height and width; `factors` are the true factors of drawn scenes, each with N rows;
-    `fingerprint` is a SHA-256 over shape, pixels, labels, captions, splits and given pictures, and not over paths or times.
-    """
+    `fingerprint` is a SHA-256 over shape, pixels, labels, captions, splits and given pictures, and not over paths or times;
+    `is_new` says whether the call that returned the set prepared it, instead of opening one that was there."""
 
     path: Path
     name: str
@@ -106,6 +106,7 @@ class Dataset:
     fingerprint: str
     manifest: Mapping[str, Any]
     given_images: Images | None = None
+    is_new: bool = False
 
     def __post_init__(self) -> None:
         """A set in the cache is in use as long as its pictures are."""

@@ -12,6 +12,8 @@ from limner.data.pictures import PictureInfo, Shaping
 from limner.data.reading import Reading
 from limner.data.wide import range_of
 
+TRANSPARENCY_WORDS = "have transparent pixels, which are filled with"
+"""The words by which the note about transparency is recognised."""
 _BLANK_SHARE = 0.05  # of pictures that are of one colour all over; fewer are left unsaid
 _CROPPED_SHARE = 0.02  # of a picture's area that a crop cuts off; less is rounding
 _USUAL_SIZES = (128, 96, 64, 48, 32)
@@ -64,7 +66,7 @@ def _transparency_notes(infos: Sequence[PictureInfo], shaping: Shaping) -> list[
         return []
     colour = "#{:02x}{:02x}{:02x}".format(*shaping.background)
     help_text = "data.channels=4 keeps transparency, data.background=COLOUR fills them with another colour"
-    return [f"{_of(transparent, infos)} have transparent pixels, which are filled with {colour}; {help_text}"]
+    return [f"{_of(transparent, infos)} {TRANSPARENCY_WORDS} {colour}; {help_text}"]
 
 
 def _size_notes(infos: Sequence[PictureInfo], shaping: Shaping) -> list[str]:

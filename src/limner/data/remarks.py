@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from limner.core.picture_texts import SHEET_REASON
 from limner.data.dataset import Dataset
+from limner.data.notes import TRANSPARENCY_WORDS
 
 MAX_REASONS = 3
 """Files that a sentence names with the reason why they were set aside; all of them stand in the manifest and in ``--json``."""
@@ -17,7 +18,13 @@ def remarks(dataset: Dataset, name: str | None = None) -> list[str]:
 
     Empty where every picture was used and there is nothing to note.
     """
-    return [*rejections(dataset, name), *sheets(dataset, name), *map(str, dataset.manifest.get("notes") or ())]
+    return [*rejections(dataset, name), *sheets(dataset, name), *preparation_notes(dataset)]
+
+
+def preparation_notes(dataset: Dataset) -> list[str]:
+    """The notes of the preparation. That transparent pixels were filled is said by the verb that prepares the set alone, and by
+    `data check`: it is the usual case, and every later call would repeat it."""
+    return [note for note in dataset.notes if dataset.is_new or TRANSPARENCY_WORDS not in note]
 
 
 def rejections(dataset: Dataset, name: str | None = None) -> list[str]:

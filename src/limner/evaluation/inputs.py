@@ -29,7 +29,7 @@ from limner.data.conditions import Conditions, generate_images, takes_text_or_im
 from limner.data.dataset import Dataset, Images, is_prepared
 from limner.data.npz import Pixels, is_array_file, read_array_file, require_images
 from limner.data.prepare import prepare
-from limner.data.remarks import rejections, sheets
+from limner.data.remarks import preparation_notes, rejections, sheets
 from limner.data.sizing import sizes
 from limner.data.sources import is_data_set
 from limner.evaluation.data_differences import check_same_pictures
@@ -240,7 +240,7 @@ def _open_pictures(path: Path, dataset: Dataset) -> EvaluationInput:
     labels = None if folder.labels is None else _renumber(folder.labels, folder.classes, dataset.classes)
     if labels is None and dataset.classes:
         labels = labels_in_samples(path, folder, dataset.classes)
-    notes = (*notes, *sheets(folder, str(path)), *map(str, folder.manifest.get("notes") or ()))
+    notes = (*notes, *sheets(folder, str(path)), *preparation_notes(folder))
     return EvaluationInput(
         folder.images, labels, notes, tuple(rejections(folder, str(path))), tuple(folder.manifest["rejected"])
     )

@@ -14,6 +14,7 @@ from limner.core.errors import InputError
 from limner.core.progress import OnProgress, Progress, silent
 from limner.data.dataset import Dataset
 from limner.evaluation.inputs import EvaluationInput
+from limner.evaluation.verdict import narrowness
 from limner.judges.judge import judge_for
 from limner.judges.references import MAX_SEARCHED_IMAGES, Reference, held_out_nearest, reference
 from limner.metrics.distribution.classes import class_shares
@@ -184,6 +185,8 @@ def list_warnings(scores: Mapping[str, Score], sides: Sides, split: str) -> list
             "scores of the same number of pictures only"
         )
     warnings += _copy_warnings(scores)
+    if narrow := narrowness({name: {"value": score.value, "null": score.null} for name, score in scores.items()}):
+        warnings.append(narrow)
     if "frechet" in scores and min(n, m) <= dim:
         warnings.append(
             f"the covariance of {dim:,} features cannot be estimated from {min(n, m):,} pictures, which biases frechet; mmd is "

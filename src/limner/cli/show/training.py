@@ -66,7 +66,7 @@ def _stage_row(stage: Answer) -> list[object]:
 
 
 def show_outcome(answer: Answer) -> None:
-    """Prints the result of `train` and of `resume`."""
+    """Prints the result of `train` and of `resume`; the notes about the data were progress of the same command."""
     run = answer["run"]
     was_stopped = answer["state"] == "stopped"
     duration = format_duration(answer["seconds"])
@@ -75,7 +75,6 @@ def show_outcome(answer: Answer) -> None:
             ("run", str(run)),
             ("preset", answer.get("preset")),
             *(("chosen", line) for line in answer.get("why", ())),
-            *(("data", line) for line in answer.get("notes", ())),
             ("parameters", answer.get("parameters")),
             ("images", f"{answer['images']:,} in {duration} ({answer['images_per_second']:,.0f}/s)"),
             ("losses", answer["losses"]),
