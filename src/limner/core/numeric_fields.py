@@ -64,7 +64,6 @@ def _takes_numbers_alone(info: FieldInfo) -> bool:
 def _types(annotation: Any) -> Iterator[Any]:
     """The types that an annotation is made of, and those of the values that it allows."""
     if hasattr(annotation, "__metadata__"):
-        yield from (Any,) if any(isinstance(one, BeforeValidator) for one in annotation.__metadata__) else ()
         yield from _types(annotation.__origin__)
     elif get_origin(annotation) is Literal:
         yield from map(type, get_args(annotation))
