@@ -230,12 +230,12 @@ def test_masks_are_tiles_of_what_is_shown() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"count": 0}, "--count 0"),
-        ({"count": 201}, "--count 201"),
+        ({"count": 0}, "count 0"),
+        ({"count": 201}, "count 201"),
         ({"count": 180}, "more than 600"),
         ({"count": 45}, "too few"),
-        ({"exposure": 10}, "--exposure 10"),
-        ({"seed": -1}, "--seed -1"),
+        ({"exposure": 10}, "exposure 10"),
+        ({"seed": -1}, "seed -1"),
         ({"tasks": ["timd"]}, "did you mean 'timed'?"),
         ({"data": None}, "data=SRC"),
         ({"data": "scenes", "count": 2}, "already prepared"),

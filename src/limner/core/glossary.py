@@ -375,7 +375,7 @@ GLOSSARY: Mapping[str, Definition] = {
     # ---- of autoencoders and codes
     "encoder": Definition("The network that turns a picture into latents.", "docs/autoencoders.md"),
     "decoder": Definition("The network that turns latents into a picture.", "docs/autoencoders.md"),
-    "reconstruction": Definition("A picture, encoded and decoded again.", "docs/latents.md", ("reconstruct",)),
+    "reconstruction": Definition("A picture, encoded and decoded again.", "docs/latents.md"),
     "likelihood": Definition(
         "How probable a model finds a picture; elbo and nll bound it, in nats.", "docs/autoencoders.md", ("log-likelihood",)
     ),

@@ -14,10 +14,10 @@ from limner.core.errors import InputError
 from limner.core.progress import OnProgress, Progress, silent
 from limner.data.dataset import Dataset
 from limner.evaluation.inputs import EvaluationInput
-from limner.evaluation.verdict import narrowness
 from limner.judges.judge import judge_for
 from limner.judges.references import MAX_SEARCHED_IMAGES, Reference, held_out_nearest, reference
 from limner.metrics.distribution.classes import class_shares
+from limner.metrics.distribution.coverage import narrowness
 from limner.metrics.features.detectors import Detector
 from limner.metrics.features.judge import Judge
 from limner.metrics.features.pixels import ImageSubset

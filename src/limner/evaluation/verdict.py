@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from limner.metrics.distribution.coverage import narrowness
+
 NOTICED, OBJECTED, UNLIKE = 0.01, 0.06, 0.25
 """Bounds of the relative distance: below the first, people hardly notice a difference; from the second on they see faults at
 first sight; from the third on these are no pictures of the kind."""
 FULL_COVERAGE, HALF_COVERAGE = 0.85, 0.5
 """Shares of the coverage of real pictures from which on samples count as varied, and as partly so."""
-MIN_PRECISION, MAX_RECALL = 0.8, 0.25
-"""Shares of the precision and of the recall of real pictures from which on, and up to which, samples count as few kinds of
-pictures, each well made."""
 MAX_CLASS_DISTANCE = 0.15
 """Excess over the null from which on the shares of classes count as uneven."""
 MIN_ACCURACY = 0.85
@@ -103,25 +102,6 @@ def _nearness(name: str, view: Report) -> str:
     if distance < UNLIKE:
         return f"Recognisable, but faults are seen at first sight {measured}."
     return f"Far: these do not look like the real pictures, and are not worth keeping {measured}."
-
-
-def narrowness(scores: Mapping[str, Report]) -> str:
-    """What a high precision beside a recall near 0 means; "" where there is no such pair among the `scores`.
-
-    Samples that all lie close together among the real pictures have the best precision: it is no praise by itself.
-
-    >>> narrowness({"precision": {"value": 0.95, "null": 0.8}, "recall": {"value": 0.01, "null": 0.8}})
-    'few kinds of pictures, each well made: precision is 0.95, but only 1% of the real pictures lie among them (recall)'
-    """
-    precision, recall = scores.get("precision"), scores.get("recall")
-    if precision is None or recall is None:
-        return ""
-    if precision["value"] < MIN_PRECISION * (precision["null"] or 1) or recall["value"] > MAX_RECALL * (recall["null"] or 1):
-        return ""
-    return (
-        f"few kinds of pictures, each well made: precision is {precision['value']:.2g}, but only {recall['value']:.0%} of the "
-        "real pictures lie among them (recall)"
-    )
 
 
 def _variety(report: Report) -> list[str]:

@@ -60,7 +60,7 @@ def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -
     if not isinstance(model.method, LatentDecoder):
         raise InputError(
             f"{model.run.path} ({model.recipe.preset}) draws from no vector of latents, so it cannot interpolate; "
-            f"train a model that does, such as {option('preset', 'vae')} or dcgan"
+            f"train a model that does, such as {option('preset', 'vae or dcgan')}"
         )
     call = Call(request, model)
     check_output(call, request.out)

@@ -66,7 +66,9 @@ def _stage_row(stage: Answer) -> list[object]:
 
 
 def show_outcome(answer: Answer) -> None:
-    """Prints the result of `train` and of `resume`; the notes about the data were progress of the same command."""
+    """Prints the result of `train` and of `resume`. The note about transparency was progress of the same command already."""
+    from limner.data.notes import TRANSPARENCY_WORDS
+
     run = answer["run"]
     was_stopped = answer["state"] == "stopped"
     duration = format_duration(answer["seconds"])
@@ -75,6 +77,7 @@ def show_outcome(answer: Answer) -> None:
             ("run", str(run)),
             ("preset", answer.get("preset")),
             *(("chosen", line) for line in answer.get("why", ())),
+            *(("data", line) for line in answer.get("notes", ()) if TRANSPARENCY_WORDS not in line),
             ("parameters", answer.get("parameters")),
             ("images", f"{answer['images']:,} in {duration} ({answer['images_per_second']:,.0f}/s)"),
             ("losses", answer["losses"]),
