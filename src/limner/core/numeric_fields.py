@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
@@ -27,6 +27,8 @@ class NumericFields(BaseModel):
     minutes
       Input should be a number [type=number_type, input_value=True, input_type=bool]
     """
+
+    model_config = ConfigDict(defer_build=True)  # building validators at once would make imports slow
 
     @model_validator(mode="before")
     @classmethod

@@ -135,7 +135,7 @@ class Loaded(NearestNames):
         kind, images = configs[-1][2].kind, self.checkpoint.images
         early = f"{self.run.path} had not begun its {kind}, which draws new pictures, at {images:,} images"
         later = self.run.checkpoint().state()["stage"] > stage
-        return f"{early}; {option('checkpoint', 'last') if later else f'go on with `limner resume {self.run.path}`'}"
+        return f"{early}; {'use ' + option('checkpoint', 'last') if later else f'go on with `limner resume {self.run.path}`'}"
 
     def class_of(self, label: str | int | None) -> int | None:
         """The number of the class with the name `label`, or with that number where no class has that name; None for None.

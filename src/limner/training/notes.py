@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from limner.core.invocation import option
 from limner.data.dataset import Dataset
 from limner.data.remarks import remarks
 from limner.recipes.recipe import Recipe
@@ -36,7 +35,5 @@ def _ways_to_use_classes(recipe: Recipe) -> str:
     presets = [name for name in PRESETS if preset_tree(name).get("method", {}).get(LABELS) is True]
     families = [name for name, family in METHODS.items() if LABELS in family.config.model_fields]
     others = [name for name, preset in PRESETS.items() if preset.family in families and name not in presets]
-    ways = [option("preset", name) for name in presets] + [
-        f"{option('preset', name)} method.{LABELS}=true" for name in others[:1]
-    ]
+    ways = [f"preset {name}" for name in presets] + [f"preset {name} and method.{LABELS}=true" for name in others[:1]]
     return f"to request pictures of a class, train with {' or '.join(ways)}" if ways else f"{recipe.preset} takes none"
