@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from limner.core.documents import finite_number, parse_json, read_json
 from limner.core.errors import InputError, short_repr
 from limner.core.files import sha256
+from limner.core.invocation import option
 from limner.recipes.recipe import Recipe
 from limner.recipes.settings import parse_recipe
 
