@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from limner.core.picture_texts import TRANSPARENCY_WORDS
 from limner.data.options import DataOptions
 from limner.data.pictures import PictureInfo, Shaping
 from limner.data.reading import Reading
 from limner.data.wide import range_of
 
-TRANSPARENCY_WORDS = "have transparent pixels, which are filled with"
-"""The words by which the note about transparency is recognised."""
 _BLANK_SHARE = 0.05  # of pictures that are of one colour all over; fewer are left unsaid
 _CROPPED_SHARE = 0.02  # of a picture's area that a crop cuts off; less is rounding
 _USUAL_SIZES = (128, 96, 64, 48, 32)

@@ -5,9 +5,8 @@ Every verb that prepares pictures says these, so that nothing is set aside witho
 
 from __future__ import annotations
 
-from limner.core.picture_texts import SHEET_REASON
+from limner.core.picture_texts import SHEET_REASON, TRANSPARENCY_WORDS
 from limner.data.dataset import Dataset
-from limner.data.notes import TRANSPARENCY_WORDS
 
 MAX_REASONS = 3
 """Files that a sentence names with the reason why they were set aside; all of them stand in the manifest and in ``--json``."""

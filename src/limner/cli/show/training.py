@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from limner.cli.show.tables import Answer, format_duration, format_size, print_pairs, print_table
+from limner.core.picture_texts import TRANSPARENCY_WORDS
 
 
 def show_plan(answer: Answer) -> None:
@@ -67,8 +68,6 @@ def _stage_row(stage: Answer) -> list[object]:
 
 def show_outcome(answer: Answer) -> None:
     """Prints the result of `train` and of `resume`. The note about transparency was progress of the same command already."""
-    from limner.data.notes import TRANSPARENCY_WORDS
-
     run = answer["run"]
     was_stopped = answer["state"] == "stopped"
     duration = format_duration(answer["seconds"])
