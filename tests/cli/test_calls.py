@@ -421,7 +421,7 @@ def test_judging_says_what_was_set_aside(damaged: Path, ask: Ask, tmp_path: Path
     assert "the real pictures" in " ".join(real["context"]["notes"])
 
 
-@pytest.mark.parametrize(("preset", "way"), [("dcgan", "method.labels=true"), ("vae", "--preset cgan"), ("cgan", None)])
+@pytest.mark.parametrize(("preset", "way"), [("dcgan", "method.labels=true"), ("vae", "preset cgan"), ("cgan", None)])
 def test_training_says_that_classes_are_not_used(preset: str, way: str | None, ask: Ask, tmp_path: Path) -> None:
     code, answer = ask("train", "digits", "--preset", preset, "--dry-run", "--images", "64", "--out", tmp_path)
     assert code == 0, answer
