@@ -12,13 +12,16 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from limner import _HOMES
-from limner.core.fields import Cli
+from limner.core.fields import Cli, number_text, path_text, run_text
 from limner.core.verb import Request, Result, Verb, marker, option_name, positional
 from limner.verbs import VERBS, name_in_python
 
+READERS: Mapping[Any, str] = {number_text: "int", **dict.fromkeys((run_text, path_text), "int | PathLike[str]")}
+"""Functions that read a field -> what they accept beside text."""
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference.md"
 STUB = ROOT / "src" / "limner" / "__init__.pyi"
@@ -91,6 +94,7 @@ def write_stub() -> str:
     verbs = own_rows()
     imports = (
         "from collections.abc import Iterable, Mapping, Sequence",
+        "from os import PathLike",
         "from pathlib import Path",
         "from typing import Any, Literal, overload",
     )
@@ -141,8 +145,10 @@ def _function(name: str, verb: Verb, result: type[Result], flags: Mapping[str, s
 
 def _accepted(field: FieldInfo) -> str:
     """What a caller may give for the field, in the stub's words."""
-    cli = marker(field, Cli)
+    cli, reader = marker(field, Cli), marker(field, BeforeValidator)
     text = _type_text(field.annotation)
+    if reader is not None and reader.func in READERS:
+        text = text.replace(" | Path", "").replace("str", f"str | {READERS[reader.func]}", 1).replace("list[", "Sequence[")
     if cli is not None and not cli.is_argument and text.startswith(("list[int]", "list[str]")):
         text = text.replace("list[int]", "str | Iterable[int]").replace("list[str]", "str | Sequence[str]")
     return text

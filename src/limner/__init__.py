@@ -49,6 +49,9 @@ def __getattr__(name: str) -> Any:
             return globals().setdefault(name, function) if verb in VERBS.own.values() else function
         if (result := result_in_python(name)) is not None:
             return result
+        from limner.core.errors import nearest
+
+        raise AttributeError(f"module 'limner' has no attribute '{name}'{nearest(name, public_names())}")
     raise AttributeError(f"module 'limner' has no attribute '{name}'")
 
 

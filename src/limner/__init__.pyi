@@ -1,6 +1,7 @@
 """The public names for type checkers, made from the table of verbs by `python docs/write_reference.py`."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -187,7 +188,7 @@ def train(
     on_progress: OnProgress = ...,
 ) -> DryRunResult: ...
 def resume(
-    run: str | Path,
+    run: str | int | PathLike[str],
     settings: Sequence[str] = ...,
     *,
     images: int | None = ...,
@@ -195,10 +196,10 @@ def resume(
     on_progress: OnProgress = ...,
 ) -> TrainResult: ...
 def sample(
-    run: str | Path,
+    run: str | int | PathLike[str],
     *,
-    checkpoint: str = ...,
-    label: str | None = ...,
+    checkpoint: str | int = ...,
+    label: str | int | None = ...,
     text: str | None = ...,
     given: str | Path | None = ...,
     seeds: str | Iterable[int] | None = ...,
@@ -215,11 +216,11 @@ def sample(
     on_progress: OnProgress = ...,
 ) -> SampleResult: ...
 def reconstruct(
-    run: str | Path,
+    run: str | int | PathLike[str],
     images: Sequence[str | Path],
     *,
-    checkpoint: str = ...,
-    label: str | None = ...,
+    checkpoint: str | int = ...,
+    label: str | int | None = ...,
     text: str | None = ...,
     given: str | Path | None = ...,
     starts: int = ...,
@@ -229,11 +230,11 @@ def reconstruct(
     on_progress: OnProgress = ...,
 ) -> ReconstructResult: ...
 def interpolate(
-    run: str | Path,
+    run: str | int | PathLike[str],
     images: Sequence[str | Path] = ...,
     *,
-    checkpoint: str = ...,
-    label: str | None = ...,
+    checkpoint: str | int = ...,
+    label: str | int | None = ...,
     text: str | None = ...,
     given: str | Path | None = ...,
     seeds: str | Iterable[int] = ...,
@@ -242,11 +243,11 @@ def interpolate(
     on_progress: OnProgress = ...,
 ) -> InterpolateResult: ...
 def traverse(
-    run: str | Path,
+    run: str | int | PathLike[str],
     image: str | Path | None = ...,
     *,
-    checkpoint: str = ...,
-    label: str | None = ...,
+    checkpoint: str | int = ...,
+    label: str | int | None = ...,
     text: str | None = ...,
     given: str | Path | None = ...,
     latents: str | Iterable[int] | None = ...,
@@ -257,19 +258,19 @@ def traverse(
     on_progress: OnProgress = ...,
 ) -> TraverseResult: ...
 def embed(
-    run: str | Path,
+    run: str | int | PathLike[str],
     sources: Sequence[Any] = ...,
     *,
-    checkpoint: str = ...,
+    checkpoint: str | int = ...,
     split: str | None = ...,
     out: str | Path | None = ...,
     on_progress: OnProgress = ...,
 ) -> EmbedResult: ...
 def classify(
-    run: str | Path,
+    run: str | int | PathLike[str],
     images: Sequence[str | Path] = ...,
     *,
-    checkpoint: str = ...,
+    checkpoint: str | int = ...,
     data: Any | None = ...,
     out: str | Path | None = ...,
     on_progress: OnProgress = ...,
@@ -281,20 +282,20 @@ def evaluate(
     count: int | None = ...,
     features: str = ...,
     metrics: str | Sequence[str] | None = ...,
-    checkpoint: str = ...,
+    checkpoint: str | int = ...,
     importance: int | None = ...,
     out: str | Path | None = ...,
     fail_if: str | None = ...,
     on_progress: OnProgress = ...,
 ) -> EvaluateResult: ...
 def compare(
-    what: list[str],
+    what: Sequence[str | int | PathLike[str]],
     *,
     data: Any | None = ...,
     count: int | None = ...,
     features: str = ...,
     metrics: str | Sequence[str] | None = ...,
-    checkpoint: str = ...,
+    checkpoint: str | int = ...,
     html: bool = ...,
     out: str | Path | None = ...,
     fail_if: str | None = ...,
@@ -302,13 +303,13 @@ def compare(
 ) -> CompareResult: ...
 @overload
 def rate(
-    what: list[str] = ...,
+    what: Sequence[str | int | PathLike[str]] = ...,
     *,
     data: Any | None = ...,
     count: int | None = ...,
     tasks: str | Sequence[str] | None = ...,
     exposure: int | None = ...,
-    checkpoint: str = ...,
+    checkpoint: str | int = ...,
     seed: int | None = ...,
     out: str | Path | None = ...,
     serve: bool = ...,
@@ -319,13 +320,13 @@ def rate(
 ) -> StudyResult: ...
 @overload
 def rate(
-    what: list[str] = ...,
+    what: Sequence[str | int | PathLike[str]] = ...,
     *,
     data: Any | None = ...,
     count: int | None = ...,
     tasks: str | Sequence[str] | None = ...,
     exposure: int | None = ...,
-    checkpoint: str = ...,
+    checkpoint: str | int = ...,
     seed: int | None = ...,
     out: str | Path | None = ...,
     serve: bool = ...,
@@ -349,29 +350,29 @@ def prune(
     on_progress: OnProgress = ...,
 ) -> PruneResult: ...
 def delete_runs(
-    runs: Sequence[str | Path],
+    runs: Sequence[str | int | PathLike[str]],
     *,
     on_progress: OnProgress = ...,
 ) -> MoveResult: ...
 def restore_runs(
-    runs: Sequence[str | Path],
+    runs: Sequence[str | int | PathLike[str]],
     *,
     on_progress: OnProgress = ...,
 ) -> MoveResult: ...
 def rename_run(
-    run: str | Path,
+    run: str | int | PathLike[str],
     name: str,
     *,
     on_progress: OnProgress = ...,
 ) -> MoveResult: ...
 def move_run(
-    run: str | Path,
+    run: str | int | PathLike[str],
     folder: str | Path,
     *,
     on_progress: OnProgress = ...,
 ) -> MoveResult: ...
 def note_run(
-    run: str | Path,
+    run: str | int | PathLike[str],
     text: str | None = ...,
     *,
     on_progress: OnProgress = ...,
@@ -388,12 +389,12 @@ def clear_cache(
     on_progress: OnProgress = ...,
 ) -> ClearResult: ...
 def report(
-    run: str | Path,
+    run: str | int | PathLike[str],
     *,
     on_progress: OnProgress = ...,
 ) -> ReportResult: ...
 def define(
-    word: str | None = ...,
+    word: str | list[str] | None = ...,
     *,
     on_progress: OnProgress = ...,
 ) -> DefineResult: ...

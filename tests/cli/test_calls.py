@@ -143,7 +143,8 @@ def test_samples_of_another_checkpoint_do_not_come_among_those_of_the_first(run:
     assert ask("sample", run, "--count", "2")[0] == 0
     code, answer = ask("sample", run, "--count", "2", "--out", out)
     assert code == 2, "the request is the same, and the weights are others"
-    assert "holds files of something else" in answer["error"]
+    difference = f"{run.name} at 64 images there, {run.name} at 96 here"
+    assert f"holds the files of another call of sample ({difference})" in answer["error"]
     models = [{Image.open(file).text["model"] for file in folder.glob("seed*.png")} for folder in (run / "made").iterdir()]  # type: ignore[attr-defined]
     assert [len(model) for model in models] == [1, 1]
     assert models[0] != models[1]
@@ -420,7 +421,7 @@ def test_judging_says_what_was_set_aside(damaged: Path, ask: Ask, tmp_path: Path
     assert "the real pictures" in " ".join(real["context"]["notes"])
 
 
-@pytest.mark.parametrize(("preset", "way"), [("dcgan", "method.labels=true"), ("vae", "--preset cgan"), ("cgan", None)])
+@pytest.mark.parametrize(("preset", "way"), [("dcgan", "method.labels=true"), ("vae", "preset cgan"), ("cgan", None)])
 def test_training_says_that_classes_are_not_used(preset: str, way: str | None, ask: Ask, tmp_path: Path) -> None:
     code, answer = ask("train", "digits", "--preset", preset, "--dry-run", "--images", "64", "--out", tmp_path)
     assert code == 0, answer

@@ -9,6 +9,7 @@ import pytest
 
 import limner
 from limner import InputError
+from limner.cli import main
 from limner.core.glossary import GLOSSARY
 from limner.evaluation.gate import FIELDS
 from limner.metrics.features.table import DETECTORS
@@ -52,6 +53,33 @@ def test_a_setting_is_found_by_its_last_part_and_an_unknown_word_by_the_nearest(
     assert limner.define("FID").definitions[0]["word"] == "frechet"
     with pytest.raises(InputError, match="'covrage' is not defined; did you mean 'coverage'"):
         limner.define("covrage")
+
+
+def test_several_words_are_a_term_or_a_term_each() -> None:
+    """The command line gave every word but the first away, or refused them."""
+    assert kinds("posterior collapse") == kinds("Posterior_Collapse") == {"word"}
+    for words in (["posterior", "collapse"], "posterior collapse", ["posterior collapse"]):
+        assert [row["word"] for row in limner.define(words).definitions] == ["posterior collapse"]
+    assert [row["word"] for row in limner.define(["fid", "kid", "FID"]).definitions] == ["frechet", "mmd"]
+    assert [row["word"] for row in limner.define("mode collapse z").definitions] == ["mode collapse", "z"]
+    with pytest.raises(InputError, match="'covrage' is not defined; did you mean 'coverage'"):
+        limner.define(["fid", "covrage", "kid"])
+
+
+def test_the_command_joins_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["define", "posterior", "collapse", "kid"]) == 0
+    assert [line.partition(" (")[0] for line in capsys.readouterr().out.splitlines()] == ["posterior collapse", "mmd"]
+
+
+def test_the_terms_of_the_pages_are_defined() -> None:
+    for word in (
+        *("truncation", "temperature", "top-k", "top_p", "Fréchet", "FID", "jackknife", "confidence interval", "Holm"),
+        *("nearness", "variety", "view", "hinge", "non-saturating", "Wasserstein", "residual", "projection", "DiffAugment"),
+        *("cutout", "lazily", "encoder", "decoder", "rate", "distortion", "likelihood", "importance", "perplexity", "usage"),
+        *("codes", "transformer", "k-means", "interpolation", "traversal", "probe", "factor", "disentanglement", "d_prime"),
+        *("catch trial", "manifest", "shard", "set aside", "transparency", "dry run", "digits", "mnist", "scenes-1", "epoch"),
+    ):
+        assert limner.define(word).definitions, word
 
 
 def test_definitions_are_sentences_that_stand_once() -> None:

@@ -131,7 +131,7 @@ def test_what_cannot_be_had_is_left_out_where_nobody_asked(metrics: list[str] | 
 def test_python_s_words_for_what_is_missing() -> None:
     with pytest.raises(InputError, match="say what the pictures are to be compared with: data=SRC"):
         evaluate(np.zeros((9, 8, 8, 1), np.uint8))
-    with pytest.raises(InputError, match="--checkpoint all is for a run"):
+    with pytest.raises(InputError, match="checkpoint=all is for a run"):
         evaluate(np.zeros((9, 8, 8, 1), np.uint8), data="digits", checkpoint="all")
 
 

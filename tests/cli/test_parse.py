@@ -26,7 +26,7 @@ class Fields(Request):
 
 
 def parse_seeds(text: str) -> list[int]:
-    return parse_numbers(text, "--seeds", "seed")
+    return parse_numbers(text, "seeds", "seed")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_seeds_from_python() -> None:
     for numbers in (range(3), [0, 1, 2], (0, 1, 2), np.arange(3), iter([0, 1, 2])):
         assert Fields.of({"seeds": numbers}).seeds == [0, 1, 2]
     for numbers in ([1.5], ["a"], 3, [None]):
-        with pytest.raises(InputError, match="--seeds"):
+        with pytest.raises(InputError, match="seeds"):
             Fields.of({"seeds": numbers})
 
 
@@ -76,9 +76,9 @@ WRONG = [
 
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_no_seed_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="--seeds"):
+    with pytest.raises(InputError, match="seeds"):
         parse_seeds(text)
-    with pytest.raises(InputError, match="--latents"):
+    with pytest.raises(InputError, match="latents"):
         Fields.of({"latents": text})
 
 

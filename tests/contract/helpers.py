@@ -227,7 +227,10 @@ def without_dropout(method: Method) -> Method:
 
 @contextmanager
 def at_images(images: int, act: Callable[[Stepper], None]) -> Iterator[None]:
-    """Within the block, `act` is called once, just before the step that starts at `images`."""
+    """Within the block, `act` is called once, just before the step that starts at `images`.
+
+    Where it is `ask_to_stop`, this process has a handler of SIGTERM, without which the signal would end it.
+    """
     original, done = Stepper.step, []
 
     def step(self: Stepper, draw: Any, at: StepContext, iteration: int) -> dict[str, torch.Tensor]:
@@ -238,7 +241,12 @@ def at_images(images: int, act: Callable[[Stepper], None]) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Stepper, "step", step)
-        yield
+        before = signal.signal(signal.SIGTERM, lambda *_: None) if act is ask_to_stop else None
+        try:
+            yield
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
     assert done, f"the run never came to {images} images"
 
 

@@ -220,7 +220,7 @@ def test_bad_settings_are_one_line(setting: str, words: str, tmp_path: Path) -> 
 
 def test_a_codec_alone_refuses_to_sample_and_names_what_helps(bare: Run, whole: Run) -> None:
     for run, checkpoint in ((bare, "last"), (whole, "32")):
-        words = "--preset prior codec=" if run is bare else "at 32 images; use --checkpoint last"
+        words = "--preset prior codec=" if run is bare else "at 32 images; use checkpoint=last"
         with pytest.raises(limner.InputError, match=words):
             limner.load(run.path, checkpoint).sample([1])
         with pytest.raises(limner.InputError, match="limner train SRC --preset prior codec=RUN"):

@@ -200,7 +200,7 @@ def test_evaluation_draws_conditions_and_their_classes(pairs: Dataset, trained: 
 
 def test_data_without_such_given_pictures_are_nothing_to_compare_with(pairs: Dataset, trained: Run) -> None:
     model = load(trained.path)
-    with pytest.raises(limner.InputError, match=r"given pictures of 8×8×1, and digits has no given pictures.*--data SRC"):
+    with pytest.raises(limner.InputError, match=r"given pictures of 8×8×1, and digits has no given pictures.*data=SRC"):
         conditions_for(model, prepare("digits"), "val")
 
 
@@ -299,5 +299,5 @@ def test_a_text_that_is_requested_is_that_of_every_picture(decoder: Loaded, tmp_
     Image.fromarray(samples[0].astype(np.uint8)).save(picture)
     nearest = limner.reconstruct(decoder.run.path, picture, steps=60, out=tmp_path / "b", **asked)
     assert nearest.errors[0] < 1e-3
-    with pytest.raises(InputError, match="draws from a caption; say what the pictures show with --text"):
+    with pytest.raises(InputError, match="draws from a caption; say what the pictures show with text"):
         limner.reconstruct(decoder.run.path, picture, out=tmp_path / "c")

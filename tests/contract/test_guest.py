@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 import limner
-from contract.helpers import at_images, outcome_of, run_of, weights
+from contract.helpers import at_images, finished, outcome_of, run_of, start, weights
 from limner.core import process
 from limner.core.cond import Cond
 from limner.core.errors import Interruption
@@ -204,15 +204,37 @@ def test_a_persons_own_handler_is_called_once_the_state_is_saved(tmp_path: Path)
     assert calls == [(signal.SIGTERM, 1), (signal.SIGHUP, 1)]
 
 
+SWEEP = """
+import os, signal, sys
+from pathlib import Path
+from contract.helpers import at_images, run_of
+
+number = getattr(signal, sys.argv[1])
+signal.signal(number, signal.SIG_DFL)  # the tests may run under `nohup`, which ignores SIGHUP
+print("began")
+with at_images(32, lambda _: os.kill(os.getpid(), number)):
+    run_of("gan", Path(sys.argv[2]), images=64)
+print("went on")
+"""
+"""A script that trains, without a handler of its own."""
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
-def test_a_hangup_saves(tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under `nohup`, which ignores it
-    try:
-        with at_images(32, send(signal.SIGHUP)):
-            assert outcome_of(PRESET, tmp_path, images=64).state == "stopped"
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    assert only(tmp_path).checkpoint().images == 48
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_without_a_handler_ends_the_process_once_the_state_is_saved(name: str, tmp_path: Path) -> None:
+    """The call returned "stopped", and a script went on with its next training while a batch system waited for its end."""
+    code, out, err = finished(start("-c", SWEEP, name, str(tmp_path)))
+    assert code == -getattr(signal, name), err
+    assert out == "began\n", "what was printed before is there, and nothing after"
+    run = only(tmp_path)
+    assert (run.status()["state"], run.checkpoint().images) == ("stopped", 48)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_a_signal_that_the_person_ignores_is_ignored(tmp_path: Path) -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        with own_handler(number, signal.SIG_IGN), at_images(32, send(number)):
+            assert outcome_of(PRESET, tmp_path / str(int(number)), images=64).state == "done"
 
 
 @pytest.mark.parametrize("how", ["renamed", "deleted"])

@@ -140,5 +140,5 @@ def test_what_cannot_be_bounded_is_refused(name: str, draws: int, words: str, ru
 
 def test_pictures_have_no_model_to_bound(tmp_path: Path) -> None:
     np.savez(tmp_path / "some.npz", images=np.zeros((64, 8, 8, 1), np.uint8))
-    with pytest.raises(limner.InputError, match="leave --importance out"):
+    with pytest.raises(limner.InputError, match="leave importance out"):
         evaluate(tmp_path / "some.npz", data="digits", importance=3)

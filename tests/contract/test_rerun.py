@@ -77,10 +77,10 @@ def test_another_budget_or_setting_is_another_run(run: Run, tmp_path: Path) -> N
 
 def test_without_pictures_anywhere_they_are_asked_for(run: Run, tmp_path: Path) -> None:
     for keywords in ({}, {"preset": "vae"}):
-        with pytest.raises(InputError, match="SRC is missing"):
+        with pytest.raises(InputError, match="source is missing"):
             limner.train(**keywords)
     (tmp_path / "recipe.yaml").write_text("preset: vae\n")
-    with pytest.raises(InputError, match="SRC is missing"):
+    with pytest.raises(InputError, match="source is missing"):
         limner.train(preset=str(tmp_path / "recipe.yaml"))
 
 

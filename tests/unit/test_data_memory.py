@@ -60,7 +60,7 @@ def test_an_array_is_prepared_as_its_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"size": 8}, {"size": "6x9", "fit": "pad"}, {"channels": 1}, {"limit": 7}, {"binary": True}]
+    "options", [{"size": 8}, {"size": "8x9", "fit": "pad"}, {"channels": 1}, {"limit": 7}, {"binary": True}]
 )
 def test_options_mean_the_same_for_arrays(options: dict[str, Any], tmp_path: Path) -> None:
     images = pictures()
@@ -146,7 +146,10 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "captions of another length": (lambda: {"images": IMAGES, "captions": ["a"]}, "1 captions and 3 pictures"),
     "captions that are numbers": (lambda: {"images": IMAGES, "captions": [1, 2, 3]}, "the caption 1, which is no text"),
     "three parts": (lambda: (IMAGES, [0, 1, 1], ["a"]), "a tuple of 3 is no source"),
-    "a list": (lambda: [IMAGES[0], IMAGES[1]], "type list is no source"),
+    "an empty list": (list, "the list holds no pictures"),
+    "a list of numbers": (lambda: [1, 2], "item 0 of the list is a picture of the type int"),
+    "a list of pairs and more": (lambda: [(IMAGES[0], 1, 2)], "item 0 of the list has 3 parts"),
+    "a batch with too few labels": (lambda: [(IMAGES, [1])], "item 0 of the list has 3 pictures and 1 labels"),
     "one picture": (lambda: IMAGES[:1], "single usable picture"),
     "none": (lambda: IMAGES[:0], "no usable picture"),
 }

@@ -92,7 +92,7 @@ class Stub(nn.Module, Autoencoder, LatentDecoder, LikelihoodBound):
 
 
 def loaded(method: Stub) -> Loaded:
-    recipe = compose("vae", ["data.size=4x4", "data.channels=1"])
+    recipe = compose("vae", ["data.size=4x4", "data.rules=1", "data.channels=1"])
     return Loaded(SimpleNamespace(path="a run"), SimpleNamespace(images=0), recipe, method)  # type: ignore[arg-type]
 
 

@@ -75,7 +75,7 @@ def test_what_cannot_be_encoded_or_asked_for_is_said(vae: Loaded, gan: Loaded, t
         gan.encode(pictures(gan))
     with pytest.raises(InputError, match=r"\[N, 1, 8, 8\]"):
         vae.encode(torch.zeros(2, 1, 9, 9))
-    with pytest.raises(InputError, match=r"without captions.*leave --text out"):
+    with pytest.raises(InputError, match=r"without captions.*leave text out"):
         vae.sample([0], text="a cat")
-    with pytest.raises(InputError, match=r"without given pictures.*leave --given out"):
+    with pytest.raises(InputError, match=r"without given pictures.*leave given out"):
         vae.sample([0], given=pictures(vae, 1)[0])

@@ -91,7 +91,7 @@ def test_the_first_kind_that_matches_is_taken(tmp_path: Path, monkeypatch: pytes
         ("https://host/a.zip", RemoteSource),
     ]:
         assert isinstance(find_source(source), kind), source
-    assert [name for name, kind in SOURCES.items() if kind.is_general] == ["folder", "address"]
+    assert [name for name, kind in SOURCES.items() if kind.is_general] == ["list", "folder", "address"]
 
 
 def test_a_kind_of_others_is_asked_before_folders_and_addresses(tmp_path: Path) -> None:

@@ -65,6 +65,19 @@ def test_variety_copies_and_classes() -> None:
     assert "the shares of the classes are uneven (shirt 2%, of real pictures 12%)" in verdict(uneven)[1]
 
 
+def test_few_kinds_of_pictures_are_no_praise() -> None:
+    """Samples that lie close together among real ones have a precision near 1, and read as good."""
+    narrow = report(0.2)
+    narrow["metrics"] |= {"precision": score(0.97, 0.8), "recall": score(0.02, 0.8)}
+    words = "few kinds of pictures, each well made: precision is 0.97, but only 2% of the real pictures lie among them (recall)"
+    assert verdict(narrow)[1] == f"Variety: {words}."
+    narrow["metrics"]["coverage"] = score(0.2, 0.95)
+    assert verdict(narrow)[1] == f"Variety: {words}; little varied: they reach only 21% of what real pictures do."
+    for precision, recall in ((0.97, 0.5), (0.4, 0.02)):  # varied; or not among the real pictures at all, as blurred ones
+        narrow["metrics"] |= {"precision": score(precision, 0.8), "recall": score(recall, 0.8)}
+        assert "few kinds" not in verdict(narrow)[1]
+
+
 def test_what_to_do_next_follows_from_how_the_distance_fell() -> None:
     improving = verdict(report(0.2), falling(1.0))[-1]
     assert "it still improves; `limner resume runs/0001 --images 16000` (about 13 min more)" in improving

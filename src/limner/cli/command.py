@@ -106,6 +106,8 @@ def _typer_type(annotation: Any, is_argument: bool) -> Any:
     plain = _without_metadata(annotation)
     if get_origin(plain) in (Union, UnionType):
         parts = [part for part in get_args(plain) if part is not NoneType]
+        if is_argument and any(get_origin(part) is list for part in parts):
+            return list[str]
         return _typer_type(parts[0], is_argument) if len(parts) == 1 else str
     if get_origin(plain) in (list, tuple) and is_argument:
         return list[str]

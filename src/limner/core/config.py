@@ -16,10 +16,11 @@ from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, JsonValue, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
 
 from limner.core.errors import InputError, nearest, short_repr
+from limner.core.fields import describe_range
+from limner.core.numeric_fields import NumericFields
 
 CodecKind = Literal["continuous", "codes"]
 """Latents are real numbers ("continuous"), or indices of codes in a vocabulary ("codes")."""
@@ -99,7 +100,7 @@ class RunContext:
         return self.shape[1] * self.shape[2] / 32**2
 
 
-class Settings(BaseModel):
+class Settings(NumericFields):
     """A frozen model of settings, whose numbers are finite. The docstring below a field is its description in the JSON schema
     too.
 
@@ -316,13 +317,6 @@ def parse_sampling(kind: type[AnySampling], values: Mapping[str, Any], model: st
         if first["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"):
             number = f"{value:g}" if isinstance(value, int | float) else short_repr(value)
             raise InputError(
-                f"{name} {number} is out of range; give {_range(info)} ({info.default:g} is the default)"
+                f"{name} {number} is out of range; give {describe_range(info)} ({info.default:g} is the default)"
             ) from error
         raise InputError(f"{name} {short_repr(value)} cannot be used; give {message}") from error
-
-
-def _range(info: FieldInfo) -> str:
-    """The constraints of a field in words, such as "a number above 0 and of at most 1"."""
-    words = {"gt": "above {:g}", "ge": "of {:g} or more", "lt": "below {:g}", "le": "of at most {:g}"}
-    bounds = [text.format(getattr(one, name)) for one in info.metadata for name, text in words.items() if hasattr(one, name)]
-    return " ".join(["a whole number" if info.annotation is int else "a number", " and ".join(bounds)]).rstrip()

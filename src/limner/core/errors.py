@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limner.core.synonyms import same_meaning
 
@@ -31,6 +31,31 @@ class Interruption(KeyboardInterrupt):
     def __init__(self, result: Any, *args: object) -> None:
         super().__init__(*args)
         self.result = result
+
+
+class NearestNames:
+    """A base class of what a person holds in Python: the error about an attribute that does not exist names the nearest one.
+
+    >>> class Point(NearestNames):
+    ...     width = 3
+    >>> Point().widht
+    Traceback (most recent call last):
+    ...
+    AttributeError: 'Point' object has no attribute 'widht'; did you mean 'width'?
+    """
+
+    if not TYPE_CHECKING:  # a type checker would take any attribute for one that exists
+
+        def __getattr__(self, name: str) -> Any:
+            inherited = getattr(super(), "__getattr__", None)
+            try:
+                if inherited is not None:
+                    return inherited(name)
+                message = f"'{type(self).__name__}' object has no attribute '{name}'"
+            except AttributeError as error:
+                message = str(error)
+            names = [] if name.startswith("_") else [one for one in dir(self) if not one.startswith(("_", "model_"))]
+            raise AttributeError(f"{message}{nearest(name, names)}")
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:

@@ -3,6 +3,8 @@
 The names of metrics, presets, families, detectors and settings are described in their tables; `limner define` looks there too.
 """
 
+# Long file: one literal table of words.
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -39,7 +41,9 @@ GLOSSARY: Mapping[str, Definition] = {
         ("p-value", "p_floor"),
     ),
     "error": Definition(
-        "The standard error of a score: how much it moves with other samples of the same model.", "docs/judging.md"
+        "The standard error of a score: how much it moves with other samples of the same model.",
+        "docs/judging.md",
+        ("standard error",),
     ),
     "judge": Definition(
         "A small network that was trained once on the data set's own training pictures and then frozen; scores compare what it "
@@ -134,7 +138,7 @@ GLOSSARY: Mapping[str, Definition] = {
     "spectral normalisation": Definition(
         "Divides each weight matrix by its largest singular value, so that the discriminator stays smooth.",
         "Miyato et al. 2018, arXiv:1802.05957",
-        ("spectral normalization",),
+        ("spectral normalization", "spectral norm"),
     ),
     "kl": Definition(
         "Kullback-Leibler divergence: how far the latents of a picture lie from the prior, in nats.", "docs/autoencoders.md"
@@ -167,7 +171,7 @@ GLOSSARY: Mapping[str, Definition] = {
         "The probability with which pictures are altered before the discriminator sees them, so that it cannot learn a small "
         "set by heart.",
         "Karras et al. 2020, arXiv:2006.06676",
-        ("ada",),
+        ("ada", "adaptive"),
     ),
     "sigma": Definition("The standard deviation of a decoder's pixels, as a VAE has learned it."),
     "total_correlation": Definition(
@@ -183,5 +187,251 @@ GLOSSARY: Mapping[str, Definition] = {
     "saturation": Definition(
         "A discriminator that is right about everything, so that the generator learns nothing.", "docs/gans.md"
     ),
+    # ---- of verdicts and views
+    "nearness": Definition(
+        "The first sentence of a verdict: how far samples lie from real pictures in the view that sees most.",
+        "docs/judging.md",
+        ("near",),
+    ),
+    "variety": Definition(
+        "The sentence of a verdict about how much of what real pictures show the samples show too, by coverage and recall.",
+        "docs/judging.md",
+    ),
+    "view": Definition(
+        "The distance of samples from real pictures in the features of one detector; a verdict takes judge, random-conv and "
+        "pixels, and speaks by the one that sees most.",
+        "docs/judging.md",
+        ("views", "relative"),
+    ),
+    "metric": Definition("A function of samples and real pictures that gives a score.", "docs/judging.md", ("metrics",)),
+    "score": Definition("The value of a metric, with its error, its null, z and p.", "docs/judging.md", ("scores",)),
+    "sample": Definition("A picture that a model drew from a seed.", "", ("samples",)),
+    "real pictures": Definition(
+        "Pictures of the data set, held out where there are any.", "docs/judging.md", ("real", "reals")
+    ),
+    "moments": Definition(
+        "Mean and covariance of features over many pictures; the Fréchet distance compares those of samples and of real ones.",
+        "docs/judging.md",
+        ("covariance",),
+    ),
+    "nearest neighbours": Definition(
+        "The pictures whose features lie closest to those of a picture; precision, recall, density and coverage count them.",
+        "docs/judging.md",
+        ("neighbours", "knn", "k nearest neighbours"),
+    ),
+    "checksum": Definition("A digest of a file or of weights, by which a change or damage is noticed.", "", ("digest",)),
+    # ---- of statistics
+    "confidence interval": Definition(
+        "A range that holds the true value in 95 of 100 such measurements, from `low` to `high`.",
+        "docs/comparing.md",
+        ("interval",),
+    ),
+    "jackknife": Definition(
+        "Estimates an error from how a score changes when one part of the samples after another is left out.",
+        "docs/judging.md",
+    ),
+    "bootstrap": Definition(
+        "Estimates an error by drawing pictures with repetition; not used here, since many scores punish repeated pictures.",
+        "docs/comparing.md",
+    ),
+    "claim": Definition(
+        "A difference between runs that may be stated, since chance hardly explains it.", "docs/comparing.md", ("claims",)
+    ),
+    "group": Definition(
+        "Runs whose recipes differ in the seed alone, compared by their mean.", "docs/comparing.md", ("groups",)
+    ),
+    "holm": Definition(
+        "Holm's correction: makes the p of many comparisons stricter, so that one in twenty tables at most claims anything by "
+        "chance.",
+        "docs/comparing.md",
+        ("holm correction", "multiple comparisons"),
+    ),
+    "welch": Definition(
+        "The t-test of Welch: compares two means whose errors differ.", "docs/comparing.md", ("student's t", "t-test")
+    ),
+    "wilson": Definition(
+        "Wilson's interval of a share, such as of pictures that are labelled right.", "docs/latents.md", ("wilson interval",)
+    ),
+    "d_prime": Definition(
+        "How well people tell samples from real pictures: 0 is not at all, 1 is 69 % right, 2 is 84 % right.",
+        "docs/rating.md",
+        ("d'", "d′"),
+    ),
+    "criterion": Definition("Whether people lean to one answer: below 0 they say generated too often.", "docs/rating.md"),
+    "study": Definition("Pictures in a page for people to judge, made by `limner rate`.", "docs/rating.md"),
+    "accuracy": Definition("Share of right answers, of people or of a classifier.", "docs/rating.md"),
+    "exposure": Definition("For how many milliseconds a timed picture of a study is shown.", "docs/rating.md"),
+    "catch trial": Definition("A question with an obvious answer, which shows who pays attention.", "docs/rating.md"),
+    # ---- of pictures and sets
+    "source": Definition(
+        "What pictures are read from: a name, a folder, an archive, a file, an address, or objects of a program.",
+        "docs/data.md",
+    ),
+    "manifest": Definition("The file of a prepared set that says what it holds and how it was made.", "docs/data.md"),
+    "shard": Definition("One of several folders or archives that together are a data set.", "docs/data.md", ("shards",)),
+    "duplicates": Definition(
+        "Pictures that are equal, or nearly so; they never lie in different splits.", "docs/data.md", ("duplicate",)
+    ),
+    "set aside": Definition("Of a file: not used, with a reason that is named.", "docs/data.md", ("rejected",)),
+    "transparency": Definition(
+        "A fourth channel that says how much of a picture's ground shows through. It is filled with data.background, unless "
+        "data.channels=4 keeps it.",
+        "docs/data.md",
+        ("alpha", "transparent"),
+    ),
+    "crop": Definition("Cuts off what does not fit the shape; pad adds margins, stretch changes proportions.", "docs/data.md"),
+    "pad": Definition("Adds margins, so that all of a picture fits the shape.", "docs/data.md"),
+    "stretch": Definition("Changes a picture's proportions, so that it fits the shape.", "docs/data.md"),
+    # ---- of training
+    "family": Definition("A kind of generator with its own networks and losses: gan, vae, prior; presets are recipes of one."),
+    "method": Definition("What is trained: a family with its settings, `method.…` in a recipe.", "docs/architecture.md"),
+    "setting": Definition("A value of the recipe, written key=value, such as data.size=64.", "", ("settings",)),
+    "stage": Definition("A part of the budget in which one network is trained for the next one.", "docs/codes.md", ("stages",)),
+    "auto": Definition(
+        "A value that limner chooses when a run starts, by the data, the budget and the machine; it says which."
+    ),
+    "dry run": Definition("train --dry-run: measures speed, time and memory of a training, and trains nothing."),
+    "preview": Definition("A sheet of samples of the same seeds, drawn while a run trains.", "", ("previews",)),
+    "provenance": Definition("What made a run or a picture: data, versions, machine and command, kept beside it."),
+    "report": Definition("The page report.html and its numbers: how a run learned, or how an evaluation came out."),
+    "rollback": Definition("Going back once to the last checkpoint where a loss is no finite number (on_nonfinite)."),
+    "trash": Definition("The folder runs/.trash, from which `limner runs restore` brings deleted runs back."),
+    "cache": Definition("The folder of what can be made again: prepared sets, judges, latents; `limner cache` shows it."),
+    "loss": Definition("What a network's training makes small; each player of a GAN has its own.", "", ("losses", "objective")),
+    "player": Definition("Weights with an optimiser and a loss of their own, such as a GAN's generator."),
+    "gradient": Definition("The direction in which a loss grows fastest as weights change; training goes against it."),
+    "optimiser": Definition(
+        "The rule by which gradients change weights; adam scales each weight's step by its recent gradients.",
+        "Kingma & Ba 2014, arXiv:1412.6980",
+        ("optimizer", "adam"),
+    ),
+    "learning rate": Definition("The size of an optimiser's steps: optimiser.lr in a recipe.", "docs/gans.md"),
+    "schedule": Definition("A setting that changes over the run, such as one that is warmed up.", "docs/autoencoders.md"),
+    "epoch": Definition("One pass over all training pictures. limner counts single pictures instead (images)."),
+    "chunk": Definition("One of the equal parts of a batch that are computed one after the other (batch.chunks)."),
+    "half-life": Definition("After how many images a moving average has forgotten half of what it knew."),
+    "overfitting": Definition(
+        "A model learns single pictures by heart instead of what they share.", "docs/gans.md", ("overfit",)
+    ),
+    "fp32": Definition("A number format of 32 bits, the usual one; bf16 has half of them.", "", ("float32",)),
+    "parameters": Definition("The numbers of a network that training changes.", "", ("weights",)),
+    # ---- of networks
+    "mlp": Definition("A fully connected network: every number of a layer depends on all of the one before.", "docs/gans.md"),
+    "resnet": Definition(
+        "A network of residual blocks, each of which adds to what it is given.",
+        "He et al. 2015, arXiv:1512.03385",
+        ("residual",),
+    ),
+    "densenet": Definition(
+        "A network in which each layer sees all layers before it.", "Huang et al. 2016, arXiv:1608.06993", ("dense",)
+    ),
+    "r3": Definition(
+        "The networks of r3gan: residual blocks with a narrow middle and no norms.", "Huang et al. 2024, arXiv:2501.05441"
+    ),
+    "convolution": Definition("A layer that treats every place of a picture alike.", "docs/gans.md", ("conv", "convolutional")),
+    "batch norm": Definition(
+        "Brings each channel to the mean and spread of a batch.",
+        "Ioffe & Szegedy 2015, arXiv:1502.03167",
+        ("batch normalisation", "batch normalization", "norm"),
+    ),
+    "transformer": Definition(
+        "A network whose places look at each other by attention; the prior over codes is one.",
+        "Vaswani et al. 2017, arXiv:1706.03762",
+        ("attention",),
+    ),
+    # ---- of GANs
+    "conditional": Definition("Of a model: trained with classes, captions or given pictures, so that they can be requested."),
+    "non-saturating": Definition(
+        "A GAN's usual loss: the generator makes large what the discriminator takes for real.",
+        "Goodfellow et al. 2014, arXiv:1406.2661",
+        ("minimax",),
+    ),
+    "least squares": Definition("A GAN's loss of squared errors.", "Mao et al. 2016, arXiv:1611.04076", ("least-squares",)),
+    "wasserstein": Definition(
+        "A GAN's loss that estimates how far samples would have to be moved to become real pictures.",
+        "Arjovsky et al. 2017, arXiv:1701.07875",
+    ),
+    "hinge": Definition(
+        "A GAN's loss that leaves pictures alone that are clearly told apart.", "Lim & Ye 2017, arXiv:1705.02894"
+    ),
+    "weight clipping": Definition("Holds the weights of a critic within a bound (weight_clip).", "docs/gans.md"),
+    "lazy regularisation": Definition(
+        "Computes a penalty in one step of several, and multiplies it.", "docs/gans.md", ("lazily",)
+    ),
+    "label smoothing": Definition("Asks the discriminator to be a little less sure of real pictures.", "docs/gans.md"),
+    "projection": Definition(
+        "How a discriminator takes a class: by the product of its features with a vector of the class.",
+        "Miyato & Koyama 2018, arXiv:1802.05637",
+    ),
+    "diffaugment": Definition(
+        "Alters real and generated pictures alike before the discriminator sees them, always by the same rules.",
+        "Zhao et al. 2020, arXiv:2006.10738",
+        ("diff", "cutout", "translation"),
+    ),
+    "truncation trick": Definition(
+        "Draws latents nearer to their mean: more typical, less varied pictures (truncation).",
+        "Brock et al. 2018, arXiv:1809.11096",
+    ),
+    # ---- of autoencoders and codes
+    "encoder": Definition("The network that turns a picture into latents.", "docs/autoencoders.md"),
+    "decoder": Definition("The network that turns latents into a picture.", "docs/autoencoders.md"),
+    "reconstruction": Definition("A picture, encoded and decoded again.", "docs/latents.md"),
+    "likelihood": Definition(
+        "How probable a model finds a picture; elbo and nll bound it, in nats.", "docs/autoencoders.md", ("log-likelihood",)
+    ),
+    "posterior": Definition("The latents that an encoder finds probable for a picture.", "docs/autoencoders.md"),
+    "rate": Definition(
+        "What a VAE's latents say about a picture, in nats; distortion is what its decoder misses.", "docs/autoencoders.md"
+    ),
+    "distortion": Definition(
+        "What a VAE's decoder misses of a picture, in nats; rate and distortion together are the loss.", "docs/autoencoders.md"
+    ),
+    "importance": Definition(
+        "Draws of latents for each picture that bound its likelihood; more of them bound it more closely.",
+        "Burda et al. 2015, arXiv:1509.00519",
+        ("importance sampling",),
+    ),
+    "bernoulli": Definition("A decoder's distribution of pixels that are black or white.", "docs/autoencoders.md"),
+    "calibrated": Definition(
+        "A Gaussian decoder whose spread (sigma) is the one that fits its errors.",
+        "Rybkin et al. 2021, arXiv:2006.13202",
+    ),
+    "laplace": Definition("A decoder's distribution that counts absolute errors.", "docs/autoencoders.md"),
+    "logistic": Definition("A decoder's distribution of grey values, as a mixture of bells.", "docs/autoencoders.md"),
+    "mixture": Definition("Several Gaussians, fitted to latents so that new ones can be drawn.", "docs/autoencoders.md"),
+    "code": Definition(
+        "The number of a vector in a codebook; a map of codes stands for a picture.", "docs/codes.md", ("codes",)
+    ),
+    "vocabulary": Definition("The number of different codes.", "docs/codes.md"),
+    "vq": Definition(
+        "Vector quantisation: each place of a map becomes the nearest vector of a codebook.",
+        "van den Oord et al. 2017, arXiv:1711.00937",
+        ("vector quantisation",),
+    ),
+    "usage": Definition("Share of the codes that are in use.", "docs/codes.md"),
+    "perplexity": Definition("How many equally used codes would be as varied as those in use.", "docs/codes.md"),
+    "k-means": Definition("Finds centres of groups of vectors; codes start there.", "docs/codes.md"),
+    "nucleus sampling": Definition(
+        "Draws each code from the most probable ones that together have the share top_p.",
+        "Holtzman et al. 2019, arXiv:1904.09751",
+    ),
+    "patch discriminator": Definition(
+        "A discriminator that judges every part of a picture by itself.", "Isola et al. 2016, arXiv:1611.07004"
+    ),
+    # ---- of latents
+    "interpolation": Definition(
+        "Pictures on the way from one to another, through their latents.", "docs/latents.md", ("slerp",)
+    ),
+    "traversal": Definition("Pictures in which a single latent changes.", "docs/latents.md"),
+    "inversion": Definition("The search for latents that a generator turns into a given picture.", "docs/gans.md"),
+    "embedding": Definition("Pictures as latents, in an array for other programs (`limner embed`).", "docs/latents.md"),
+    "probe": Definition(
+        "A linear classifier on latents: what it can tell lies in them plainly.", "docs/latents.md", ("linear probe",)
+    ),
+    "disentanglement": Definition(
+        "Whether each latent holds one factor of the pictures, such as size or colour.", "docs/latents.md", ("dci",)
+    ),
+    "factor": Definition("What varies between drawn scenes, such as shape, colour or place.", "docs/latents.md", ("factors",)),
+    "standard deviation": Definition("How far values usually lie from their mean.", "", ("deviation",)),
 }
 """Word, in small letters -> its definition."""

@@ -16,6 +16,19 @@ COMMAND_WORDS: ContextVar[tuple[str, ...] | None] = ContextVar("COMMAND_WORDS", 
 """The words after ``limner`` of the command that is being carried out; None where Python code has called a function."""
 
 
+def option(name: str, value: str = "") -> str:
+    """The option `name`, with a `value` or without, as whoever called writes it: messages name what was typed.
+
+    ``--fail-if CONDITION`` on the command line, ``fail_if=CONDITION`` in Python.
+
+    >>> option("fail_if"), option("data", "SRC")
+    ('fail_if', 'data=SRC')
+    """
+    if COMMAND_WORDS.get() is None:
+        return f"{name}={value}" if value else name
+    return f"--{name.replace('_', '-')} {value}".rstrip()
+
+
 def describe_request(request: BaseModel) -> dict[str, Any]:
     """The fields of a request that were given, in types of JSON and without the secret parts of addresses.
 

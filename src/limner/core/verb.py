@@ -13,24 +13,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, Union, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from limner.core.errors import InputError, nearest, short_repr
-from limner.core.fields import Cli, PathKind
+from limner.core.errors import InputError, NearestNames, nearest, short_repr
+from limner.core.fields import Cli, PathKind, describe_range
+from limner.core.invocation import COMMAND_WORDS
 from limner.core.notebook import html_table
+from limner.core.numeric_fields import NumericFields
 from limner.core.progress import OnProgress, silent
 from limner.core.synonyms import same_meaning, setting_for
 
 SETTINGS = "settings"
 """The field of a request that takes settings of a recipe."""
+RUN_USES = ("run", "run or pictures")
+"""Uses of paths that may be runs."""
+OUT_OF_RANGE = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
+"""Pydantic's errors about a number beyond the bounds of its field."""
 MAX_PICTURE_BYTES = 4 * 2**20
 """A notebook does not show a picture file that is larger than this."""
 
 Marker = TypeVar("Marker")
 
 
-class Request(BaseModel):
+class Request(NumericFields):
     """The base class of requests. The docstring of a request is the help of its verb, and its fields are the options."""
 
     # Validators are built on first use: building all of them would take half the time of importing the table of verbs.
@@ -74,18 +80,39 @@ class Request(BaseModel):
                 raise InputError(_unknown(name, [one for one in cls.model_fields if one != open_field] + list(names)))
         return {**fields, open_field: keywords} if keywords else fields
 
+    @model_validator(mode="before")
+    @classmethod
+    def _take_checkpoint(cls, values: Any) -> Any:
+        """A loaded model in the place of a run stands for its own checkpoint, unless another one is named.
+
+        Errors: `InputError` where several models are of different checkpoints, and the request has one for all.
+        """
+        if not isinstance(values, Mapping) or "checkpoint" not in cls.model_fields or "checkpoint" in values:
+            return values
+        images = dict[int, None]()
+        for name, info in cls.model_fields.items():
+            if (kind := marker(info, PathKind)) is not None and kind.use in RUN_USES:
+                value = values.get(name)
+                for one in value if isinstance(value, list | tuple) else [value]:
+                    if (own := getattr(one, "checkpoint", None)) is not None and hasattr(own, "images"):
+                        images[own.images] = None
+        if len(images) > 1:
+            numbers = ", ".join(map(str, images))
+            raise InputError(f"the models are of different checkpoints ({numbers}); name runs, and one checkpoint for all")
+        return {**values, "checkpoint": str(next(iter(images)))} if images else values
+
     @property
     def run_folder(self) -> Path | None:
         """The run that the request is about, whose log gets the traceback of a failure; None where there is no such run."""
         for name, info in type(self).model_fields.items():
             kind = marker(info, PathKind)
             value = getattr(self, name)
-            if kind is not None and kind.use in ("run", "run or pictures") and isinstance(value, str | Path):
+            if kind is not None and kind.use in RUN_USES and isinstance(value, str | Path):
                 return Path(value)
         return None
 
 
-class Result(BaseModel):
+class Result(NearestNames, BaseModel):
     """The base class of results: objects with typed fields, which are also found by name, as in ``result["files"]``.
 
     ``--json`` prints the fields. A notebook shows `picture`, where there is one, and a short table of the fields.
@@ -311,6 +338,11 @@ def option_name(request: type[Request], name: str) -> str:
     return cli.option or (f"--{dashed}/--no-{dashed}" if is_on else f"--{dashed}")
 
 
+def typed_name(request: type[Request], name: str) -> str:
+    """The name of a field as whoever called writes it: its keyword in Python, its option or argument on the command line."""
+    return name if COMMAND_WORDS.get() is None else option_name(request, name)
+
+
 def _one_line(error: ValidationError, request: type[Request]) -> str:
     """One of pydantic's errors in one line that names the option.
 
@@ -319,18 +351,25 @@ def _one_line(error: ValidationError, request: type[Request]) -> str:
     errors = error.errors()
     first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     name = str(first["loc"][0]) if first["loc"] else ""
-    option, value = option_name(request, name), short_repr(first["input"])
+    option, value = typed_name(request, name), _typed_value(first["input"])
     if first["type"] == "extra_forbidden":
         return _unknown(name, list(request.model_fields))
     if first["type"] == "missing":
         return f"{option} is missing; {_description(request, name)}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if first["type"] in OUT_OF_RANGE:
+        return f"{option} {value} cannot be: it should be {describe_range(request.model_fields[name])}"
     if first["type"] == "literal_error":
         hint = nearest(str(first["input"]), first["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", "))
         return f"{option} {value} is not one of {first['ctx']['expected']}{hint}"
     if message.startswith("Input is not "):
         return f"{option} {value} cannot be: it is not {message.removeprefix('Input is not ')}"
     return f"{option} {value} cannot be: it should be {message}"
+
+
+def _typed_value(value: object) -> str:
+    """A value in a message; of the command line come whole numbers too as floating point, such as 0.0 for ``--minutes 0``."""
+    return f"{value:g}" if isinstance(value, float) else short_repr(value)
 
 
 def _unknown(name: str, names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from limner.core.cache import hold
 from limner.core.documents import parse_json
-from limner.core.errors import InputError, nearest
+from limner.core.errors import InputError, nearest, short_repr
 from limner.core.files import checksum_fits, sha256
 from limner.core.text import longest_caption
 from limner.data.content import remembered
@@ -92,8 +92,8 @@ class Dataset:
 
     `labels` [N] index into `classes` (-1: no label); `captions` are N texts, "" for none; `given_images` holds the given
     picture of each picture, of the same height and width; `factors` are the true factors of drawn scenes, each with N rows;
-    `fingerprint` is a SHA-256 over shape, pixels, labels, captions, splits and given pictures, and not over paths or times.
-    """
+    `fingerprint` is a SHA-256 over shape, pixels, labels, captions, splits and given pictures, and not over paths or times;
+    `is_new` says whether the call that returned the set prepared it, instead of opening one that was there."""
 
     path: Path
     name: str
@@ -106,6 +106,7 @@ class Dataset:
     fingerprint: str
     manifest: Mapping[str, Any]
     given_images: Images | None = None
+    is_new: bool = False
 
     def __post_init__(self) -> None:
         """A set in the cache is in use as long as its pictures are."""
@@ -166,6 +167,8 @@ def open_dataset(path: Path | Sequence[Path], *, verify: bool = False) -> Datase
     """
     if isinstance(path, str | Path):
         return _open_one(Path(path), verify)
+    if not isinstance(path, Sequence):
+        raise InputError(f"a prepared folder is named by its path, or several by a list of paths, not by {short_repr(path)}")
     shards = [_open_one(Path(one), verify) for one in path]
     if not shards:
         raise InputError("no folder was given; name at least one prepared folder")

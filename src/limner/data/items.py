@@ -1,4 +1,4 @@
-"""Data sets of other libraries, read item by item: torch's `Dataset`, and the `Dataset` of Hugging Face's `datasets`.
+"""Pictures that a program gives item by item: lists, torch's `Dataset`, and the `Dataset` of Hugging Face's `datasets`.
 
 Such a data set may decode, crop or draw its pictures anew whenever it is asked, so each item is asked for once. Its picture is
 written into a temporary file without loss, and read from there as a file of a folder is. Neither library is imported.
@@ -33,6 +33,7 @@ from limner.data.source import DataSource
 
 TORCH_LINE = "a torch Dataset of pictures or pairs (picture, label)"
 HUGGING_FACE_LINE = "a Hugging Face Dataset with a column of pictures"
+LIST_LINE = "a list of arrays, tensors or Pillow images, or of batches of them"
 READING_ITEMS = "reading the data set"
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 _TIFF_MODES = frozenset({"I", "F", "CMYK", "YCbCr", "LAB"})
@@ -96,6 +97,38 @@ def open_torch_dataset(source: Any) -> ItemSource:
         return Item(picture, plain_label(rest[0], f"{name}: label {row}") if rest else None)
 
     return ItemSource(slug(name.lower(), ascii_only=True).strip("-.") or "data", name, len(source), item, names)
+
+
+def is_list(source: object) -> bool:
+    """Whether `source` is a list; what it holds shows when it is opened."""
+    return isinstance(source, list)
+
+
+def open_list(source: list[Any]) -> ItemSource:
+    """Pictures, or batches of pictures, each alone or in a pair with its label or labels.
+
+    Labels are as for `labels_of`. Errors: `InputError` for an empty list, and for a batch with another number of labels.
+    """
+    items: list[Item] = []
+    for number, value in enumerate(source):
+        content, *rest = value if isinstance(value, tuple) else (value,)
+        if len(rest) > 1:
+            raise InputError(f"item {number} of the list has {len(value)} parts; give pictures, or pairs (picture, label)")
+        is_batch = getattr(content, "ndim", 0) == 4
+        pictures = list(content) if is_batch else [content]
+        labels = list(rest[0]) if rest and is_batch else rest or [None] * len(pictures)
+        if len(labels) != len(pictures):
+            raise InputError(
+                f"item {number} of the list has {len(pictures)} pictures and {len(labels)} labels; give one for each"
+            )
+        what = f"label of item {number}"
+        items += [
+            Item(picture, None if label is None else plain_label(label, what))
+            for picture, label in zip(pictures, labels, strict=True)
+        ]
+    if not items:
+        raise InputError("the list holds no pictures; give arrays [H, W, C] or [N, H, W, C], tensors, or Pillow images")
+    return ItemSource("list", "the list", len(items), items.__getitem__)
 
 
 def open_hugging_face_dataset(source: HuggingFaceDataset) -> ItemSource:

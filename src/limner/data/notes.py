@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from limner.core.picture_texts import TRANSPARENCY_WORDS
 from limner.data.options import DataOptions
 from limner.data.pictures import PictureInfo, Shaping
 from limner.data.reading import Reading
@@ -64,7 +65,7 @@ def _transparency_notes(infos: Sequence[PictureInfo], shaping: Shaping) -> list[
         return []
     colour = "#{:02x}{:02x}{:02x}".format(*shaping.background)
     help_text = "data.channels=4 keeps transparency, data.background=COLOUR fills them with another colour"
-    return [f"{_of(transparent, infos)} have transparent pixels, which are filled with {colour}; {help_text}"]
+    return [f"{_of(transparent, infos)} {TRANSPARENCY_WORDS} {colour}; {help_text}"]
 
 
 def _size_notes(infos: Sequence[PictureInfo], shaping: Shaping) -> list[str]:

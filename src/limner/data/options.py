@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from limner.core.errors import InputError, nearest
-from limner.core.fields import Cli, Seed
+from limner.core.fields import Cli, Seed, describe_range
+from limner.core.numeric_fields import NumericFields
 
 Fit = Literal["crop", "pad", "stretch"]
 Channels = Literal[1, 3, 4]
@@ -38,7 +39,8 @@ _SPLIT_WORDS = {
 # Source: https://huggingface.co/docs/datasets/repository_structure, which reads these words in the names of folders.
 _SPLIT_WORDS_BEFORE = ("train", "val", "valid", "validation", "test")  # of rules 1
 _FILLER_WORDS = "set|data|dataset|images?|imgs?|pictures?|pics?|photos?|samples?|split|folder|dir|files"
-_LARGEST_SIDE = 8192
+MIN_SIDE, _LARGEST_SIDE = 8, 8192
+"""The smallest and the largest side of a picture, in pixels. By rules 1 there were smaller ones."""
 RULES = 2
 """The current rules by which files become labelled pictures. A change of what a source becomes raises this number."""
 # Named in every prepared folder. Options that came later are named only where they are not the default, so that sets prepared
@@ -77,14 +79,22 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def check_size(size: object) -> tuple[int, int]:
-    """(height, width) in pixels, of one side or of both. Errors: `InputError` unless they are whole numbers from 1 to 8192."""
+    """(height, width) in pixels, of one side or of both.
+
+    Errors: `InputError` unless they are whole numbers from 1 to 8192; `ImageOptions` refuses less than `MIN_SIDE`.
+    """
     sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
     if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) for side in sides):
         raise InputError(f"size {size!r} is not a size; give one whole number of pixels or (height, width)")
     height, width = (int(side) for side in sides)
     if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
-        raise InputError(f"size {height}x{width} is out of range; both sides must be from 1 to {_LARGEST_SIDE} pixels")
+        raise size_out_of_range(height, width)
     return height, width
+
+
+def size_out_of_range(height: int, width: int) -> InputError:
+    """The error about a size that no picture can have."""
+    return InputError(f"size {height}x{width} is out of range; both sides must be from {MIN_SIDE} to {_LARGEST_SIDE} pixels")
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ class SplitRule:
         return SplitRule(shares=shares)
 
 
-class ImageOptions(BaseModel):
+class ImageOptions(NumericFields):
     """Which pictures of a source are taken and what they become; a recipe's `data` has these options too.
 
     Errors: `InputError` for a size, a split or a combination that cannot be; pydantic's `ValidationError` for all else.
@@ -168,6 +178,13 @@ class ImageOptions(BaseModel):
     def _check_split(cls, value: str | None) -> str | None:
         SplitRule.parse(value)
         return value
+
+    @model_validator(mode="after")
+    def _check_sides(self) -> ImageOptions:
+        size = self.height_and_width
+        if self.rules >= 2 and size is not None and min(size) < MIN_SIDE:
+            raise size_out_of_range(*size)
+        return self
 
     @model_validator(mode="after")
     def _check_binary(self) -> ImageOptions:
@@ -251,4 +268,6 @@ def _one_line(error: ValidationError) -> str:
         expected = first["ctx"]["expected"]
         hint = nearest(str(value), re.findall(r"\w+", expected))
         return f"{name} {value!r} is not one of {expected}{hint}"
-    return f"{name} {value!r} cannot be: it should be {first['msg'].removeprefix('Input should be ')}"
+    bounds = first["type"].startswith(("greater_than", "less_than"))
+    expected = describe_range(DataOptions.model_fields[name]) if bounds else first["msg"].removeprefix("Input should be ")
+    return f"{name} {value!r} cannot be: it should be {expected}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def prepare_source(
                     "options": options.as_json(),
                 }
                 write_dataset(folder, about, plan, listing, store, started)
-    return open_dataset(folder)
+    return replace(open_dataset(folder), is_new=True)
 
 
 def _prepared_folder(source: object) -> Path | None:

@@ -5,7 +5,7 @@ Every verb that prepares pictures says these, so that nothing is set aside witho
 
 from __future__ import annotations
 
-from limner.core.picture_texts import SHEET_REASON
+from limner.core.picture_texts import SHEET_REASON, TRANSPARENCY_WORDS
 from limner.data.dataset import Dataset
 
 MAX_REASONS = 3
@@ -17,7 +17,13 @@ def remarks(dataset: Dataset, name: str | None = None) -> list[str]:
 
     Empty where every picture was used and there is nothing to note.
     """
-    return [*rejections(dataset, name), *sheets(dataset, name), *map(str, dataset.manifest.get("notes") or ())]
+    return [*rejections(dataset, name), *sheets(dataset, name), *preparation_notes(dataset)]
+
+
+def preparation_notes(dataset: Dataset) -> list[str]:
+    """The notes of the preparation. That transparent pixels were filled is said by the verb that prepares the set alone, and by
+    `data check`: it is the usual case, and every later call would repeat it."""
+    return [note for note in dataset.notes if dataset.is_new or TRANSPARENCY_WORDS not in note]
 
 
 def rejections(dataset: Dataset, name: str | None = None) -> list[str]:

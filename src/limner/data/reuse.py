@@ -67,11 +67,16 @@ def find_at(out: Path, key: str, options: DataOptions) -> Dataset | None:
     folder = Path(out).expanduser()
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
+    what = "something else"
     if is_prepared(folder):
         dataset = open_dataset(folder)
         if dataset.manifest["key"] == key and _has_requested_shape(dataset, options):
             return dataset
-    raise InputError(f"{folder} exists already and holds something else; choose another folder, or remove it first")
+        stored, requested = dataset.manifest["options"], options.as_json()
+        names = [name for name in requested | stored if requested.get(name) != stored.get(name)]
+        pairs = [f"{name}: {stored.get(name)} there, {requested.get(name)} here" for name in names]
+        what = f"a set prepared with other options ({'; '.join(pairs)})" if pairs else "a set prepared of other pictures"
+    raise InputError(f"{folder} exists already and holds {what}; choose another folder, or remove it first")
 
 
 def _has_requested_shape(dataset: Dataset, options: DataOptions) -> bool:

@@ -281,6 +281,7 @@ SOURCES: Table[SourceKind] = Table(
         "hugging-face": SourceKind(items.HUGGING_FACE_LINE, items.open_hugging_face_dataset, items.is_hugging_face_dataset),
         "torch": SourceKind(items.TORCH_LINE, items.open_torch_dataset, items.is_torch_dataset),
         "array": SourceKind(memory.ARRAY_LINE, memory.open_array, memory.is_array_source),
+        "list": SourceKind(items.LIST_LINE, items.open_list, items.is_list, is_general=True),
         "cifar": SourceKind("a folder in the CIFAR-10 binary layout", arrays.CifarSource, arrays.is_cifar),
         "idx-folder": SourceKind("a folder of IDX files", arrays.IdxSource, arrays.is_idx_folder),
         "idx": SourceKind("an IDX file", arrays.IdxSource, endings=arrays.IDX_ENDINGS, companions=arrays.label_names),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from limner.core.fields import Cli, NameOrFile, Names, OutputFolder, RunOrFiles, Source
+from limner.core.fields import CheckpointName, Cli, NameOrFile, Names, OutputFolder, RunOrFiles, Source
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 from limner.evaluation.evaluate import EXIT_CODE_GATE, FEATURES_HELP
@@ -27,7 +27,7 @@ class CompareRequest(Request):
     count: int | None = Field(None, description="How many pictures of each to judge; default: 5,000, or as many as all have.")
     features: Annotated[NameOrFile, Cli("NAME|FILE")] = Field("judge", description=FEATURES_HELP)
     metrics: Names | None = Field(None, description="Names of metrics; default: all that are quick.")
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field(
+    checkpoint: Annotated[CheckpointName, Cli("last|best|N")] = Field(
         "last", description="Which checkpoint of the runs to judge; N is a number of images."
     )
     html: bool = Field(False, description="Also write a page; without --out into comparisons/NAMES.")

@@ -17,6 +17,7 @@ from limner.core.documents import read_json
 from limner.core.errors import InputError, require
 from limner.core.files import checksum_fits, write_text
 from limner.core.images import save_sheet
+from limner.core.invocation import option
 from limner.core.progress import OnProgress, Progress, named_progress
 from limner.data.dataset import Dataset
 from limner.data.remarks import remarks
@@ -112,7 +113,7 @@ def _check_request(request: CompareRequest) -> None:
     if len(request.what) < 2:
         raise InputError("compare takes two runs or more (or folders of pictures, or .npz files): limner compare RUN RUN")
     if request.count is not None and not 2 <= request.count <= MAX_SAMPLE_COUNT:
-        raise InputError(f"--count {request.count}: give 2 to {MAX_SAMPLE_COUNT:,} pictures to judge")
+        raise InputError(f"{option('count')} {request.count}: give 2 to {MAX_SAMPLE_COUNT:,} pictures to judge")
     for name in request.metrics or ():
         if name == DISENTANGLEMENT or metrics_of(LatentMetric, [name]):
             raise InputError(f"'{name}' comes without an error, so that nothing could be claimed; evaluate each run for it")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from limner.core.address import public_address
 from limner.core.errors import InputError
+from limner.core.invocation import option
 from limner.data.options import ImageOptions
 from limner.metrics.features.pixels import format_shape
 from limner.recipes.recipe import DataConfig
@@ -27,7 +28,7 @@ def check_same_pictures(runs: Sequence[Loaded], same_data: bool) -> None:
             raise InputError(f"{shapes}{reasons}; only pictures of one shape can be compared: {_mend_shape(first, other)}")
         if same_data and own.fingerprint != first.recipe.data.fingerprint:
             reasons = describe_differences(first.recipe.data, own)
-            mend = "name one set of real pictures for both: --data SRC"
+            mend = f"name one set of real pictures for both: {option('data', 'SRC')}"
             raise InputError(f"{names[0]} and {names[1]} were not trained on the same pictures: {reasons}; {mend}")
 
 

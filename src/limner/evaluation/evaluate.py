@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, model_validator
 
-from limner.core.fields import Cli, NameOrFile, Names, OutputFolder, RunOrPictures, Source
+from limner.core.fields import CheckpointName, Cli, NameOrFile, Names, OutputFolder, RunOrPictures, Source
 from limner.core.notebook import html_table
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
@@ -32,7 +32,7 @@ class EvaluateRequest(Request):
     count: int | None = Field(None, description="How many pictures to judge; default: 5,000 samples, or all pictures.")
     features: Annotated[NameOrFile, Cli("NAME|FILE")] = Field("judge", description=FEATURES_HELP)
     metrics: Names | None = Field(None, description="Names of metrics; default: all that are quick.")
-    checkpoint: Annotated[str, Cli("last|best|N|all")] = Field(
+    checkpoint: Annotated[CheckpointName, Cli("last|best|N|all")] = Field(
         "last", description="Which checkpoint of the run to judge; N is a number of images."
     )
     importance: Annotated[int | None, Cli("K")] = Field(

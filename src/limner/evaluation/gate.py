@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from limner.core.errors import InputError, nearest, short_repr
+from limner.core.invocation import option
 
 FIELDS = ("value", "error", "null", "z", "p")
 """The numbers of a score."""
@@ -58,7 +59,8 @@ class Gate:
         """Refuses a gate on a metric that is not among `names`, those that will be measured. Errors: `InputError`."""
         for metric in sorted(self.metrics - set(names)):
             raise InputError(
-                f"--fail-if names {metric!r}, which is not measured here{nearest(metric, names)} (measured: {', '.join(names)})"
+                f"{option('fail_if')} names {metric!r}, which is not measured here{nearest(metric, names)} "
+                f"(measured: {', '.join(names)})"
             )
 
     def answer(self, scores: Scores, first: Scores | None = None, last: Scores | None = None) -> bool:
@@ -82,19 +84,21 @@ def parse_gate(text: str, ends: bool = False) -> Gate:
     True
     """
     if len(text) > MAX_LENGTH:
-        raise InputError(f"--fail-if has {len(text):,} characters; at most {MAX_LENGTH:,} are read")
+        raise InputError(f"{option('fail_if')} has {len(text):,} characters; at most {MAX_LENGTH:,} are read")
     try:
         condition = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(
-            f"--fail-if {short_repr(text)} is no condition; write for example 'frechet>20 or coverage<.5'"
+            f"{option('fail_if')} {short_repr(text)} is no condition; write for example 'frechet>20 or coverage<.5'"
         ) from error
     if not _is_condition(condition):
-        raise InputError(f"--fail-if {short_repr(text)} compares nothing; write for example 'frechet>20 or coverage<.5'")
+        raise InputError(
+            f"{option('fail_if')} {short_repr(text)} compares nothing; write for example 'frechet>20 or coverage<.5'"
+        )
     names: list[tuple[str, ...]] = []
     _collect(condition, names, ends)
     if not names:
-        raise InputError(f"--fail-if {short_repr(text)} names no score; write for example 'frechet>20'")
+        raise InputError(f"{option('fail_if')} {short_repr(text)} names no score; write for example 'frechet>20'")
     return Gate(text.strip(), condition, tuple(dict.fromkeys(names)))
 
 
@@ -129,7 +133,7 @@ def _collect(node: ast.expr, names: list[tuple[str, ...]], ends: bool) -> None:
     elif isinstance(node, ast.Compare) and all(type(one) in _COMPARISONS for one in node.ops):
         for value in (node.left, *node.comparators):
             if _is_condition(value):
-                raise InputError("--fail-if compares a comparison; join comparisons by and, or")
+                raise InputError(f"{option('fail_if')} compares a comparison; join comparisons by and, or")
             _collect(value, names, ends)
     elif isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
         _collect(node.left, names, ends)
@@ -138,7 +142,8 @@ def _collect(node: ast.expr, names: list[tuple[str, ...]], ends: bool) -> None:
         names.append(_parts(node, ends))
     elif not (isinstance(node, ast.Constant) and type(node.value) in (int, float)):
         raise InputError(
-            f"--fail-if cannot read {short_repr(ast.unparse(node))}; it takes names, numbers, < <= > >= and or not + - * /"
+            f"{option('fail_if')} cannot read {short_repr(ast.unparse(node))}; it takes names, numbers, "
+            "< <= > >= and or not + - * /"
         )
 
 
@@ -151,14 +156,16 @@ def _parts(node: ast.expr, ends: bool) -> tuple[str, ...]:
         inner = inner.value
     name = ast.unparse(node)
     if not isinstance(inner, ast.Name):
-        raise InputError(f"--fail-if cannot read {short_repr(name)}; a name is written such as frechet or frechet.z")
+        raise InputError(f"{option('fail_if')} cannot read {short_repr(name)}; a name is written such as frechet or frechet.z")
     parts.insert(0, inner.id)
     rest = parts[1:] if ends and parts[0] in ENDS else parts
     if not 1 <= len(rest) <= 2 or rest[0] in ENDS:
         start = "first.frechet or last.frechet" if ends else "frechet; first and last are for limner compare"
-        raise InputError(f"--fail-if cannot read {name!r}; a name is written such as frechet, frechet.z, {start}")
+        raise InputError(f"{option('fail_if')} cannot read {name!r}; a name is written such as frechet, frechet.z, {start}")
     if len(rest) == 2 and rest[1] not in FIELDS:
-        raise InputError(f"--fail-if: a score has no {rest[1]!r}{nearest(rest[1], FIELDS)} (there are: {', '.join(FIELDS)})")
+        raise InputError(
+            f"{option('fail_if')}: a score has no {rest[1]!r}{nearest(rest[1], FIELDS)} (there are: {', '.join(FIELDS)})"
+        )
     return tuple(parts)
 
 
@@ -179,14 +186,16 @@ def _evaluate(node: ast.expr, scores: Mapping[str, Scores]) -> float | bool:
     if isinstance(node, ast.BinOp):
         left, right = _evaluate(node.left, scores), _evaluate(node.right, scores)
         if isinstance(node.op, ast.Div) and right == 0:
-            raise InputError(f"--fail-if divides by {ast.unparse(node.right)}, which is 0")
+            raise InputError(f"{option('fail_if')} divides by {ast.unparse(node.right)}, which is 0")
         return _ARITHMETIC[type(node.op)](left, right)
     if isinstance(node, ast.Constant):
         return float(node.value)  # type: ignore[arg-type]  # `_collect` let only numbers pass
     parts = _parts(node, ends=True)
     number = _score(parts, scores).get(parts[-1] if parts[-1] in FIELDS and _metric(parts) != parts[-1] else "value")
     if number is None or not math.isfinite(number):
-        raise InputError(f"--fail-if: {'.'.join(parts)} is {'missing' if number is None else number}, so there is no answer")
+        raise InputError(
+            f"{option('fail_if')}: {'.'.join(parts)} is {'missing' if number is None else number}, so there is no answer"
+        )
     return float(number)
 
 
@@ -194,7 +203,7 @@ def _score(parts: Sequence[str], scores: Mapping[str, Scores]) -> Mapping[str, A
     """The score that a name means. Errors: `InputError` where it was not measured."""
     own = scores[parts[0] if parts[0] in ENDS else ""]
     if _metric(parts) not in own:
-        raise InputError(f"--fail-if: {'.'.join(parts)} was not measured (measured: {', '.join(own) or 'nothing'})")
+        raise InputError(f"{option('fail_if')}: {'.'.join(parts)} was not measured (measured: {', '.join(own) or 'nothing'})")
     return own[_metric(parts)]
 
 
@@ -209,6 +218,6 @@ def _check_floor(node: ast.Compare, sides: Sequence[ast.expr], numbers: Sequence
         floor, bound = _score(parts, scores).get("p_floor"), numbers[large]
         if floor is not None and (bound < floor or (bound == floor and isinstance(one, ast.Lt | ast.Gt))):
             raise InputError(
-                f"--fail-if: {'.'.join(parts)} is never below {floor:.2g} (1 / (1 + draws of the null)), so it cannot be below "
-                f"{bound:g}; use {'.'.join(parts[:-1])}.z, such as {'.'.join(parts[:-1])}.z > 4"
+                f"{option('fail_if')}: {'.'.join(parts)} is never below {floor:.2g} (1 / (1 + draws of the null)), so it "
+                f"cannot be below {bound:g}; use {'.'.join(parts[:-1])}.z, such as {'.'.join(parts[:-1])}.z > 4"
             )

@@ -23,12 +23,13 @@ from limner.core import parallel
 from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.images import batches_of
+from limner.core.invocation import option
 from limner.core.seeds import SCORED_SEEDS, fold
 from limner.data.conditions import Conditions, generate_images, takes_text_or_image
 from limner.data.dataset import Dataset, Images, is_prepared
 from limner.data.npz import Pixels, is_array_file, read_array_file, require_images
 from limner.data.prepare import prepare
-from limner.data.remarks import rejections, sheets
+from limner.data.remarks import preparation_notes, rejections, sheets
 from limner.data.sizing import sizes
 from limner.data.sources import is_data_set
 from limner.evaluation.data_differences import check_same_pictures
@@ -136,7 +137,7 @@ def prepare_reference(path: str | Path, data: str | None) -> Dataset:
     Errors: `InputError` where no `data` is named, or where it cannot be prepared.
     """
     if data is None:
-        raise InputError(f"{path} is not a run, so say what it is to be compared with: --data SRC")
+        raise InputError(f"{path} is not a run, so say what it is to be compared with: {option('data', 'SRC')}")
     if is_array_file(Path(path)):
         height, width, channels = _read_images(Path(path).expanduser())[0].shape[1:]
         return prepare(data, size=(height, width), channels=_check_channels(channels))
@@ -229,7 +230,7 @@ def _open_pictures(path: Path, dataset: Dataset) -> EvaluationInput:
             raise InputError(
                 f"{path} has pictures of different sizes ({name} is {format_shape(size)}, {other_name} "
                 f"{format_shape(other_size)}), and every score depends on how they are made equal; do that first: "
-                f"limner data prepare {path} --size {height}x{width} --split none --out DIR"
+                f"`limner data prepare {path} --size {height}x{width} --split none --out DIR`"
             )
         if examples and examples[0][0] != (height, width):
             sides = format_shape(examples[0][0]), format_shape((height, width))
@@ -239,7 +240,7 @@ def _open_pictures(path: Path, dataset: Dataset) -> EvaluationInput:
     labels = None if folder.labels is None else _renumber(folder.labels, folder.classes, dataset.classes)
     if labels is None and dataset.classes:
         labels = labels_in_samples(path, folder, dataset.classes)
-    notes = (*notes, *sheets(folder, str(path)), *map(str, folder.manifest.get("notes") or ()))
+    notes = (*notes, *sheets(folder, str(path)), *preparation_notes(folder))
     return EvaluationInput(
         folder.images, labels, notes, tuple(rejections(folder, str(path))), tuple(folder.manifest["rejected"])
     )
@@ -265,7 +266,8 @@ def conditions_for(model: Loaded, dataset: Dataset, split: str) -> Conditions:
     if "image" in model.method.accepts and dataset.condition_shape != data.condition_shape:
         own, other = (_describe_given_pictures(shape) for shape in (data.condition_shape, dataset.condition_shape))
         raise InputError(
-            f"{model.run.path} was trained with {own}, and {dataset.name} has {other}; name data that are alike: --data SRC"
+            f"{model.run.path} was trained with {own}, and {dataset.name} has {other}; name data that are alike: "
+            f"{option('data', 'SRC')}"
         )
     return Conditions(dataset, split, caption_length=data.caption_length)
 

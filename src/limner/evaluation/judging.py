@@ -18,6 +18,7 @@ from limner.core.documents import read_json
 from limner.core.errors import InputError, require
 from limner.core.files import check_writable, with_checksum, write_json, write_text
 from limner.core.images import grid, save_sheet
+from limner.core.invocation import option
 from limner.core.progress import OnProgress, Progress, named_progress, silent
 from limner.data.dataset import Dataset
 from limner.data.prepare import prepare
@@ -82,7 +83,7 @@ def evaluate_pictures(request: EvaluateRequest, on_progress: OnProgress) -> Eval
 def _judge_checkpoints(request: EvaluateRequest, on_progress: OnProgress) -> dict[str, Any]:
     """Judges every checkpoint of a run, each with a report of its own, and writes a report over all of them."""
     if not isinstance(request.what, str) or model_or_none(request.what) is None:
-        raise InputError("--checkpoint all is for a run; pictures have no checkpoints")
+        raise InputError(f"{option('checkpoint', 'all')} is for a run; pictures have no checkpoints")
     run = Run.open(request.what)
     rows, report, folder = [], dict[str, Any](), request.out or run.path / "evaluations"
     for checkpoint in run.checkpoints():
@@ -160,12 +161,13 @@ def _training_progress(model: Loaded) -> TrainingProgress | None:
 def _check_request(request: EvaluateRequest, model: Loaded | None) -> None:
     """Finds before the work what would stop it later. Errors: `InputError`."""
     if request.count is not None and not 2 <= request.count <= MAX_SAMPLE_COUNT:
-        raise InputError(f"--count {request.count}: give 2 to {MAX_SAMPLE_COUNT:,} pictures to judge")
+        raise InputError(f"{option('count')} {request.count}: give 2 to {MAX_SAMPLE_COUNT:,} pictures to judge")
     if (folder := _report_folder(model, request.out)) is not None:
         what = request.what
         if model is None and isinstance(what, str) and Path(what).expanduser().resolve() == folder.resolve():
             raise InputError(
-                f"{folder} holds what is judged, and a report's pictures would be judged next time; give another --out"
+                f"{folder} holds what is judged, and a report's pictures would be judged next time; "
+                f"give another {option('out')}"
             )
         check_writable(folder)
 

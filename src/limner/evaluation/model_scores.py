@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from limner.core.errors import InputError
 from limner.core.images import batches_of
+from limner.core.invocation import option
 from limner.data import scenes
 from limner.data.dataset import Dataset
 from limner.data.pictures import Shaping, from_pixels, parse_background
@@ -37,8 +38,8 @@ def score_likelihoods(
     and where one of `names` takes a likelihood that is known exactly, and this model's is not.
     """
     if model is None:
-        option = "--importance" if importance is not None else ", ".join(likelihood_metrics(exact=False))
-        raise InputError(f"likelihoods are those that a model gives to pictures; give a run, or leave {option} out")
+        cause = option("importance") if importance is not None else ", ".join(likelihood_metrics(exact=False))
+        raise InputError(f"likelihoods are those that a model gives to pictures; give a run, or leave {cause} out")
     values = measure_likelihood(likelihood(model, real, importance if importance is not None else 1))
     if set(exact := likelihood_metrics(exact=True)) & set(names) - set(values):
         raise InputError(

@@ -18,6 +18,7 @@ from limner.evaluation.inputs import EvaluationInput
 from limner.judges.judge import judge_for
 from limner.judges.references import MAX_SEARCHED_IMAGES, Reference, held_out_nearest, reference
 from limner.metrics.distribution.classes import class_shares
+from limner.metrics.distribution.coverage import narrowness
 from limner.metrics.features.detectors import Detector
 from limner.metrics.features.judge import Judge
 from limner.metrics.features.pixels import ImageSubset
@@ -186,6 +187,8 @@ def list_warnings(scores: Mapping[str, Score], sides: Sides, split: str) -> list
             "scores of the same number of pictures only"
         )
     warnings += _copy_warnings(scores)
+    if narrow := narrowness({name: {"value": score.value, "null": score.null} for name, score in scores.items()}):
+        warnings.append(narrow)
     if "frechet" in scores and min(n, m) <= dim:
         warnings.append(
             f"the covariance of {dim:,} features cannot be estimated from {min(n, m):,} pictures, which biases frechet; mmd is "

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from limner.metrics.distribution.coverage import narrowness
+
 NOTICED, OBJECTED, UNLIKE = 0.01, 0.06, 0.25
 """Bounds of the relative distance: below the first, people hardly notice a difference; from the second on they see faults at
 first sight; from the third on these are no pictures of the kind."""
@@ -103,13 +105,15 @@ def _nearness(name: str, view: Report) -> str:
 
 
 def _variety(report: Report) -> list[str]:
-    """One sentence on coverage, with the classes where their shares are uneven; none where neither was measured."""
+    """One sentence on coverage and recall, with the classes where their shares are uneven; none where none was measured."""
     scores, parts = report["metrics"], list[str]()
+    if narrow := narrowness(scores):
+        parts.append(narrow)
     coverage = scores.get("coverage")
     if coverage is not None and coverage["null"]:
         share = min(1.0, coverage["value"] / coverage["null"])
         if share >= FULL_COVERAGE:
-            parts.append("about as varied as real pictures")
+            parts += [] if narrow else ["about as varied as real pictures"]
         elif share >= HALF_COVERAGE:
             parts.append(f"less varied than real pictures: they reach {share:.0%} of what those do")
         else:

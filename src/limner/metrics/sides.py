@@ -118,15 +118,15 @@ def _have_directions(sides: Sides) -> bool:
 NEEDS: Mapping[Need, tuple[Callable[[Sides], bool], str]] = {
     "logits": (
         lambda sides: sides.samples.logits is not None and sides.real.logits is not None,
-        "these features know no classes: that takes --features judge, and data that have classes (--data SRC)",
+        "these features know no classes: that takes those of the judge, and data that have classes",
     ),
     "classes": (
         lambda sides: sides.own_classes,
-        "these features know other classes than the data's; take --features judge",
+        "these features know other classes than the data's; take those of the judge",
     ),
     "labels": (
         lambda sides: has_labels(sides.labels.real),
-        "the reference has no labels; give one that has, with --data SRC",
+        "the reference has no labels; name data that have some",
     ),
     "sample labels": (
         lambda sides: has_labels(sides.labels.samples),

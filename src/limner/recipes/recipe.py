@@ -22,12 +22,11 @@ from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 from limner.core.address import public_name
 from limner.core.config import MAX_CAPTION_BYTES, DataSpec, MethodConfig, Precision, Settings
 from limner.core.errors import InputError
+from limner.core.fields import MAX_IMAGES, MAX_MINUTES
 from limner.data.options import DataOptions, ImageOptions
 from limner.recipes.registry import DEFAULT_PRESET, METHODS, default_method
 
 SCHEMA_VERSION = 1
-MAX_IMAGES, MAX_MINUTES = 10**15, 10 * 366 * 24 * 60
-"""The largest budgets: a number of images that int64 and float64 still count, and ten years."""
 
 
 class _FamilyOfKind:

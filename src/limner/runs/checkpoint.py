@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from limner.core.documents import finite_number, parse_json, read_json
 from limner.core.errors import InputError, short_repr
 from limner.core.files import sha256
+from limner.core.invocation import option
 from limner.recipes.recipe import Recipe
 from limner.recipes.settings import parse_recipe
 
@@ -166,8 +167,8 @@ def load_weights(method: Method, tensors: Mapping[str, Tensor], where: Path, onl
     if broken:
         raise InputError(
             f"{where}: {len(broken)} of {len(tensors)} tensors, '{broken[0]}' first, hold values that are no finite numbers, "
-            "so training had diverged when they were saved; use an older checkpoint (--checkpoint), or train anew with a "
-            "lower learning rate"
+            f"so training had diverged when they were saved; use an older checkpoint ({option('checkpoint')}), "
+            "or train anew with a lower learning rate"
         )
     with torch.no_grad():
         for name, tensor in tensors.items():

@@ -15,6 +15,7 @@ from limner.core.address import public_name, public_text
 from limner.core.documents import finite_number
 from limner.core.errors import InputError, nearest
 from limner.core.files import describe_os_error
+from limner.core.invocation import option
 from limner.recipes.settings import known_keys
 from limner.runs.evaluations import newest_distance
 from limner.runs.lookup import read_note, run_folders, trash_folders
@@ -200,15 +201,15 @@ def _condition(text: str) -> Callable[[Row], bool]:
     match = re.fullmatch(r"([\w.]+)(<=|>=|!=|=|<|>)(.*)", text.strip(), re.DOTALL)
     if match is None:
         raise InputError(
-            f"--where {text!r} is no condition; write KEY=VALUE, such as state=done, score<10 or data.source=digits"
+            f"{option('where')} {text!r} is no condition; write KEY=VALUE, such as state=done, score<10 or data.source=digits"
         )
     key, sign, target = match[1], match[2], match[3].strip()
-    _check_key(key, "--where")
+    _check_key(key, option("where"))
     if sign not in COMPARISONS:
         return lambda row: _equals(_value(row, key), target) == (sign == "=")
     number = _as_number(target)
     if number is None:
-        raise InputError(f"--where {text!r}: {target!r} is no number; {sign} compares numbers")
+        raise InputError(f"{option('where')} {text!r}: {target!r} is no number; {sign} compares numbers")
     return lambda row: (own := finite_number(_value(row, key))) is not None and COMPARISONS[sign](own, number)
 
 
@@ -234,7 +235,7 @@ def _as_number(text: str) -> float | None:
 def _sorted(rows: list[Row], sort: str) -> list[Row]:
     """The rows in the order of a column or setting: numbers before texts, and runs without a value last."""
     falling, key = sort.startswith("-"), sort.lstrip("-+").strip()
-    _check_key(key, "--sort")
+    _check_key(key, option("sort"))
     empty = [row for row in rows if _value(row, key) is None]
     numbers = [row for row in rows if finite_number(_value(row, key)) is not None]
     texts = [row for row in rows if row not in empty and row not in numbers]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from limner.core.documents import read_text
 from limner.core.errors import InputError, nearest, short_repr
+from limner.core.fields import run_text
 
 RUNS_FOLDER = Path("runs")
 """The folder of runs where nobody names another."""
@@ -84,7 +85,7 @@ def run_number(name: str) -> int | None:
     return None if match is None else int(match[1])
 
 
-def find_run(name: Path | str | int) -> Path:
+def find_run(name: str | int | os.PathLike[str]) -> Path:
     """The folder of the run that a person names: by its path, its number, its name, or the beginning of either.
 
     ``7``, ``0007``, ``flowers``, ``0007-fl`` and ``runs/0007`` all name ``runs/0007-flowers``. A path is looked up as it is,
@@ -93,9 +94,10 @@ def find_run(name: Path | str | int) -> Path:
 
     Errors: `InputError` where there is no such run, or more than one.
     """
-    if not isinstance(name, str | Path | int) or isinstance(name, bool):
+    text = run_text(name)
+    if not isinstance(text, str):
         raise InputError(f"a run is named by a path or a number, not by {short_repr(name)}")
-    path = Path(str(name)).expanduser()
+    path = Path(text).expanduser()
     if is_run(path):
         return path
     is_bare = len(path.parts) == 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from limner.core.address import public_address
 from limner.core.capabilities import Autoencoder, Capability, LatentDecoder, capabilities
 from limner.core.cond import Cond
 from limner.core.config import Sampling, parse_sampling
-from limner.core.errors import InputError, nearest
-from limner.core.fields import SeedList, whole_numbers
+from limner.core.errors import InputError, NearestNames, nearest, short_repr
+from limner.core.fields import SeedList, choose_seeds, number_text, whole_numbers
 from limner.core.images import batches_of, to_tensor, to_uint8
+from limner.core.invocation import option
 from limner.core.method import Method, averaged
 from limner.core.precision import prepare_module
 from limner.core.process import fix_thread_count
@@ -33,51 +35,64 @@ from limner.data.prepare import prepare_source
 from limner.recipes.build import CODEC_WORDS, build_method, presets_drawing, presets_making, stage_configs
 from limner.recipes.recipe import Recipe
 from limner.runs.checkpoint import Checkpoint, load_weights
+from limner.runs.model_inputs import check_given, check_images, tensor_of_images, tensor_of_latents
 from limner.runs.run import Run
 from limner.runs.validation import describe_checkpoint
 
+_SAMPLE_KEYWORDS = ("seeds", "count", "label", "text", "given", "sampling")
+"""Keywords of `Loaded.sample` beside the sampling settings of the model's family."""
 MAX_LISTED_CLASSES = 12
 """The largest number of classes that an error lists."""
-MAX_VALUE = 1.5
-"""A float tensor with a larger value is no picture in [-1, 1]; a search among pictures may pass these ends by a little."""
 ENCODING_BATCH = 128
 """Pictures that are encoded at a time."""
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """The model of one checkpoint: its averaged weights in float32, in evaluation mode."""
+class Loaded(NearestNames):
+    """The model of one checkpoint: its averaged weights in float32, in evaluation mode.
+
+    A verb takes it in the place of a run, ``limner.evaluate(model)``, and reads the weights of its checkpoint from the run.
+    """
 
     run: Run
     checkpoint: Checkpoint
     recipe: Recipe
     method: Method
 
+    def __fspath__(self) -> str:
+        """The folder of the run, so that a model names it wherever a run or a path is wanted."""
+        return os.fspath(self.run)
+
+    # Many parameters: seeds, conditions and settings are what a sample is a function of.
     def sample(
         self,
-        seeds: SeedList = range(16),
-        label: str | None = None,
+        seeds: SeedList | None = None,
+        label: str | int | None = None,
         text: str | None = None,
         given: NDArray[np.uint8] | None = None,
         sampling: Sampling | Mapping[str, Any] | None = None,
+        *,
+        count: int | None = None,
         **settings: Any,
     ) -> NDArray[np.uint8]:
         """[len(seeds), H, W, C] uint8. Image i is a function of seeds[i], to the bit, whatever the other seeds are.
 
-        `seeds` are whole numbers of any integer type: a range, a list, an array or a tensor [N], or text such as ``"0-15,42"``.
+        `seeds` are whole numbers of any integer type: a range, a list, an array or a tensor [N], or text such as ``"0-15,42"``;
+        with `count` in their place they are 0 to `count` − 1, and without both 0 to 15.
         `label` is the name of a class (or its number, where no class has that name), `text` a caption, and `given` the given
         picture [H, W, C'] uint8. Where no label or text is requested from a model that was trained with such, each seed draws
         one as often as it occurred in training. `sampling` are settings of the model's family, as its `Sampling` or as a
         mapping, and `settings` are single ones by name, such as ``truncation=0.7`` of a GAN or ``temperature=0.9`` of a prior
         over codes.
 
-        Errors: `InputError` for seeds that are no whole numbers from 0 on, and where the model does not generate, was not
-        trained with a condition that is requested, or does not have such a setting or value.
+        Errors: `InputError` for seeds that are no whole numbers from 0 on, for a keyword that does not exist, and where
+        the model does not generate, was not trained with a condition that is requested, or does not have such a setting or
+        value.
         """
         if not self.method.generates:
             raise InputError(self._why_it_cannot_generate())
-        numbers = whole_numbers(seeds, "seeds", "seed")
-        request, own = self.request(label, text, given), self.sampling(sampling, **settings)
+        numbers = choose_seeds(None if seeds is None else whole_numbers(seeds, "seeds", "seed"), count)
+        request, own = self.request(label, text, given), self._sampling_of(sampling, settings)
         rows = []
         for part in batches_of(len(numbers), 32 * self.method.chunk):
             batch = numbers[part]
@@ -91,8 +106,21 @@ class Loaded:
         """
         if isinstance(base, Sampling):
             base = base.model_dump(exclude_unset=True)
+        if base is not None and not isinstance(base, Mapping):
+            raise InputError(f"sampling settings are a mapping, such as {{'truncation': 0.7}}, not {short_repr(base)}")
         name = f"{self.run.path} ({self.recipe.preset})"
         return parse_sampling(self.method.sampling_type, {**(base or {}), **settings}, name)
+
+    def _sampling_of(self, base: Sampling | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> Sampling:
+        """As `sampling`; an error about a keyword that does not exist also names those that are no sampling settings."""
+        try:
+            return self.sampling(base, **settings)
+        except InputError as error:
+            unknown = next((name for name in settings if name not in self.method.sampling_type.model_fields), None)
+            if unknown is None:
+                raise
+            others = f"sample also takes {', '.join(_SAMPLE_KEYWORDS)}"
+            raise InputError(f"{error}{nearest(unknown, _SAMPLE_KEYWORDS) or ';'} {others}") from error
 
     def _why_it_cannot_generate(self) -> str:
         """The reason and what to do: train a prior, or, where the checkpoint is of an early stage of the run, a later stage."""
@@ -107,19 +135,22 @@ class Loaded:
         kind, images = configs[-1][2].kind, self.checkpoint.images
         early = f"{self.run.path} had not begun its {kind}, which draws new pictures, at {images:,} images"
         later = self.run.checkpoint().state()["stage"] > stage
-        return f"{early}; {'use --checkpoint last' if later else f'go on with `limner resume {self.run.path}`'}"
+        return f"{early}; {'use ' + option('checkpoint', 'last') if later else f'go on with `limner resume {self.run.path}`'}"
 
-    def class_of(self, label: str | None) -> int | None:
+    def class_of(self, label: str | int | None) -> int | None:
         """The number of the class with the name `label`, or with that number where no class has that name; None for None.
 
         Errors: `InputError` where the model has no classes, or none of this name.
         """
         if label is None:
             return None
+        label = number_text(label)  # type: ignore[assignment]  # what is no text is refused below
+        if not isinstance(label, str):
+            raise InputError(f"{option('label')} {short_repr(label)}: a class is named by a text or a whole number")
         if "label" not in self.method.accepts:
             raise InputError(
-                f"{self.run.path} was trained without classes, so it cannot be asked for '{label}'; leave --label out, or "
-                "train one with method.labels=true"
+                f"{self.run.path} was trained without classes, so it cannot be asked for '{label}'; leave "
+                f"{option('label')} out, or train one with method.labels=true"
             )
         classes = self.recipe.data.classes
         if label in classes:
@@ -131,27 +162,29 @@ class Loaded:
         )
         raise InputError(f"{self.run.path} knows no class '{label}'{nearest(label, classes)} (there are: {names})")
 
-    def request(self, label: str | None = None, text: str | None = None, picture: NDArray[np.uint8] | None = None) -> Cond:
+    def request(
+        self, label: str | int | None = None, text: str | None = None, picture: NDArray[np.uint8] | None = None
+    ) -> Cond:
         """The requested conditions of one picture, as tensors; None where one is not requested.
 
         `picture` is the given picture [H, W, C'] uint8. Errors: `InputError` for a condition that the model was not trained
         with, for a class or a shape of the given picture that it was not trained with, and where a given picture is missing.
         """
         number, accepts, device = self.class_of(label), self.method.accepts, self.method.device
+        if text is not None and not isinstance(text, str):
+            raise InputError(f"{option('text')} {short_repr(text)}: a caption is a text")
         if text is not None and "text" not in accepts:
-            raise InputError(f"{self.run.path} was trained without captions, so no text can be asked for; leave --text out")
-        if text is not None and not text.strip():
-            raise InputError("the text is empty; write what the picture shall show, or leave --text out")
-        if picture is not None and "image" not in accepts:
-            raise InputError(f"{self.run.path} was trained without given pictures; leave --given out")
-        if picture is None and "image" in accepts:
-            raise InputError(f"{self.run.path} draws pictures that go with a given one; name it with --given FILE")
-        shape = self.recipe.data.condition_shape
-        if picture is not None and (picture.dtype != np.uint8 or shape is None or picture.shape != (*shape[1:], shape[0])):
             raise InputError(
-                f"the given picture is {picture.dtype} of the shape {picture.shape}; {self.run.path} takes uint8 of the shape "
-                f"{None if shape is None else (*shape[1:], shape[0])} (height, width, channels)"
+                f"{self.run.path} was trained without captions, so no text can be asked for; leave {option('text')} out"
             )
+        if text is not None and not text.strip():
+            raise InputError(f"the text is empty; write what the picture shall show, or leave {option('text')} out")
+        if picture is not None and "image" not in accepts:
+            raise InputError(f"{self.run.path} was trained without given pictures; leave {option('given')} out")
+        if picture is None and "image" in accepts:
+            raise InputError(f"{self.run.path} draws pictures that go with a given one; name it with {option('given', 'FILE')}")
+        if picture is not None:
+            picture = check_given(picture, self.recipe.data.condition_shape, self.run.path)
         return Cond(
             label=None if number is None else torch.tensor([number], device=device),
             text=None if text is None else torch.from_numpy(encode_captions([text], self.caption_length)).to(device),
@@ -181,7 +214,7 @@ class Loaded:
         Errors: `InputError` where the method has no encoder, or the pictures have another type or shape than the model's.
         """
         method = self.encoder
-        self._check(images)
+        check_images(images, self.shape, self.run.path)
         rows = [np.empty((0, *self.shape), np.uint8)]
         with precision.exact(self.method.device.type), torch.inference_mode():
             for part in batches_of(len(images), ENCODING_BATCH):
@@ -195,8 +228,9 @@ class Loaded:
         if isinstance(self.method, Autoencoder):
             return self.method
         raise InputError(
-            f"{self.run.path} has no encoder ({self.recipe.preset}); train one that has, such as --preset "
-            f"{presets_making('continuous')[0]} (for single pictures `limner reconstruct` searches for the latents instead)"
+            f"{self.run.path} has no encoder ({self.recipe.preset}); train one that has, such as "
+            f"{option('preset', presets_making('continuous')[0])} (for single pictures `limner reconstruct` "
+            "searches for the latents instead)"
         )
 
     def encode(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
@@ -210,7 +244,7 @@ class Loaded:
         `InputError` where the method has no encoder, for pictures of another type or shape, and for values far outside of
         [-1, 1].
         """
-        method, images = self.encoder, self._tensor_of(images)
+        method, images = self.encoder, tensor_of_images(images, self.shape, self.run.path, self.method.device)
         needs_gradients = requires_gradients(self.method, images)
         with precision.exact(self.method.device.type), torch.set_grad_enabled(needs_gradients):
             parts = [method.encode(part.to(self.method.device)) for part in torch.split(images, ENCODING_BATCH)]
@@ -219,7 +253,7 @@ class Loaded:
     def decode(
         self,
         latents: Tensor | NDArray[Any],
-        label: str | None = None,
+        label: str | int | None = None,
         text: str | None = None,
         picture: NDArray[np.uint8] | None = None,
     ) -> Tensor:
@@ -228,9 +262,11 @@ class Loaded:
 
         For a generator without an encoder, `latents` are vectors [N, dim] such as those of `latents()`, and `label`, `text` and
         `picture` (a given picture) are the conditions of all pictures, as in `sample`; what is not requested, row i draws as
-        the seed i does. Errors: `InputError` where the model has neither kind of latents.
+        the seed i does. Errors: `InputError` where the model has neither kind of latents, and for latents of another type or
+        shape, that are not finite, or that are no codes of the model.
         """
-        method, latents = self.method, self._check_latents(latents)
+        method, (shape, vocabulary) = self.method, self._latent_form
+        latents = tensor_of_latents(latents, shape, vocabulary, self.run.path, method.device)
         if isinstance(method, Autoencoder):
             self.class_of(label)
             cond = Cond()
@@ -244,22 +280,15 @@ class Loaded:
                 return torch.cat([method.decode(part) for part in torch.split(latents, ENCODING_BATCH)])
             return render(method, latents, cond)
 
-    def _check_latents(self, latents: Tensor | NDArray[Any]) -> Tensor:
-        """`latents` as a tensor on the model's device. Errors: `InputError` for another type, or the shape of other latents."""
-        if not isinstance(latents, Tensor | np.ndarray):
-            raise InputError(f"latents are a tensor or an array, such as `encode` gives, not {type(latents).__name__}")
-        tensor = (latents if isinstance(latents, Tensor) else torch.from_numpy(latents)).to(self.method.device)
-        own = self._latent_shape
-        if own is not None and tuple(tensor.shape[1:]) != own:
-            raise InputError(f"latents of {self.run.path} are [N, {', '.join(map(str, own))}], not {list(tensor.shape)}")
-        return tensor
-
     @cached_property
-    def _latent_shape(self) -> tuple[int, ...] | None:
-        """The shape of what `decode` takes for one picture; None where the model has no latents."""
+    def _latent_form(self) -> tuple[tuple[int, ...] | None, int | None]:
+        """The shape of what `decode` takes for one picture, None where the model has no latents; and the number of codes, None
+        where latents are real numbers."""
         if isinstance(self.method, Autoencoder):
-            return self.latent_shape()[0]
-        return tuple(self.latents([0]).shape[1:]) if isinstance(self.method, LatentDecoder) else None
+            shape, are_codes = self.latent_shape()
+            own = getattr(self.method, "vocabulary", None) or self.method.codec.vocabulary
+            return shape, (own or sys.maxsize) if are_codes else None
+        return (tuple(self.latents([0]).shape[1:]) if isinstance(self.method, LatentDecoder) else None), None
 
     def latents(self, seeds: SeedList) -> Tensor:
         """[len(seeds), dim]: the vectors that `sample` decodes. Errors: `InputError` where the model draws from no vector, and
@@ -284,37 +313,6 @@ class Loaded:
         blank = self.encode_pictures(np.zeros((1, *self.shape), np.uint8))
         return blank.shape[1:], blank.dtype == np.int64
 
-    def _check(self, images: NDArray[np.uint8]) -> None:
-        """Errors: `InputError` for what is no array [N, H, W, C] uint8 of the model's pictures."""
-        if not isinstance(images, np.ndarray):
-            raise InputError(f"pictures are an array [N, H, W, C] of uint8, not {type(images).__name__}")
-        if images.dtype != np.uint8:
-            raise InputError(
-                f"arrays of pictures are uint8, from 0 to 255, and these are {images.dtype}; of values x from 0 to 1 give "
-                "(255 * x).round().astype('uint8')"
-            )
-        if images.ndim != 4 or images.shape[1:] != self.shape:
-            shape = tuple(images.shape[1:]) if images.ndim == 4 else f"those of an array {list(images.shape)}"
-            raise InputError(f"pictures of {self.run.path} have the shape {self.shape} behind their number, not {shape}")
-
-    def _tensor_of(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
-        """[N, C, H, W] in [-1, 1] of pictures in one of the forms that `encode` takes. Errors: `InputError`."""
-        if not isinstance(images, Tensor):
-            self._check(images)
-            return to_tensor(images, self.method.device)
-        if images.ndim != 4 or tuple(images.shape[1:]) != self.recipe.data.spec().shape:
-            raise InputError(f"tensors for {self.run.path} are [N, {', '.join(map(str, self.recipe.data.spec().shape))}]")
-        if images.dtype == torch.uint8:
-            return images.to(torch.float32) * (2 / 255) - 1
-        if not images.is_floating_point():
-            raise InputError(f"tensors of pictures are uint8 from 0 to 255 or float in [-1, 1], not {images.dtype}")
-        if images.numel() and not bool((images.detach().abs() <= MAX_VALUE).all()):
-            raise InputError(
-                f"float tensors of pictures are in [-1, 1], and these reach {float(images.detach().abs().max()):g}; "
-                "of values x from 0 to 255 give x / 127.5 - 1"
-            )
-        return images
-
     def dataset(self, source: object = None) -> Dataset:
         """The data that the run was trained on (None), or those of another `source`, prepared with the same options.
 
@@ -326,7 +324,8 @@ class Loaded:
         if source is None and dataset.fingerprint != own.fingerprint:
             raise InputError(
                 f"{public_address(own.source)} is no longer what {self.run.path} was trained on (its fingerprint differs), so "
-                "its held-out pictures may have been trained on; bring the pictures back, or name others with --data SRC"
+                f"its held-out pictures may have been trained on; bring the pictures back, or name others with "
+                f"{option('data', 'SRC')}"
             )
         return dataset
 
@@ -341,7 +340,7 @@ class Loaded:
         return height, width, channels
 
 
-def load(run: Path | str | int, checkpoint: str = "last") -> Loaded:
+def load(run: str | int | os.PathLike[str], checkpoint: str | int = "last") -> Loaded:
     """The model of a run, by its number, its name, the beginning of it, or its folder: ``7``, ``"flowers"``, ``"runs/0007"``.
 
     `checkpoint` is "last", "best", or the number of images of a checkpoint. Errors: `InputError` where there is no such run or

@@ -21,8 +21,9 @@ from pydantic_core import to_jsonable_python
 
 from limner.core.address import public_text
 from limner.core.documents import read_json
-from limner.core.errors import InputError
+from limner.core.errors import InputError, short_repr
 from limner.core.files import atomic, check_writable, make_folder, os_errors_as_input_errors, write_json
+from limner.core.invocation import option
 from limner.core.verb import Request
 from limner.data.listing import printable
 from limner.runs.model import Loaded
@@ -70,11 +71,13 @@ def check_output(call: Call, out: Path | None) -> None:
     if out is None or not out.is_dir():
         return
     names = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
-    if names and not _is_same(_read_request(out), call):
+    stored = _read_request(out)
+    if names and not _is_same(stored, call):
         more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        what = _describe_difference(stored, call) or f"files of something else ({', '.join(names[:MAX_NAMES])}{more})"
         raise InputError(
-            f"{out} holds files of something else ({', '.join(names[:MAX_NAMES])}{more}); give a new or an empty folder, or "
-            f"leave --out out for a new one in {call.model.run.path / CALLS_FOLDER}"
+            f"{out} holds {what}; give a new or an empty folder, or leave {option('out')} out for a new one in "
+            f"{call.model.run.path / CALLS_FOLDER}"
         )
 
 
@@ -157,6 +160,22 @@ def _is_same(stored: Mapping[str, Any] | None, call: Call) -> bool:
     if stored is None or not isinstance(stored.get("request"), dict):
         return False
     return _content(stored) == _content(call.as_json())
+
+
+def _describe_difference(stored: Mapping[str, Any] | None, call: Call) -> str:
+    """``the files of another call of sample (count: 4 there, 8 here)``; "" where no call is recorded in the folder."""
+    if stored is None or not isinstance(stored.get("request"), dict) or not isinstance(stored.get("verb"), str):
+        return ""
+    own = call.as_json()
+    if stored["verb"] != own["verb"]:
+        return f"the files of a call of {stored['verb']}"
+    pairs = {name: (stored["request"].get(name), value) for name, value in own["request"].items() if name not in _NOT_CONTENT}
+    different = [f"{name}: {short_repr(old)} there, {short_repr(new)} here" for name, (old, new) in pairs.items() if old != new]
+    if stored.get("model") != own["model"]:
+        different.insert(
+            0, f"{stored.get('run')} at {stored.get('checkpoint')} images there, {own['run']} at {own['checkpoint']} here"
+        )
+    return f"the files of another call of {own['verb']} ({'; '.join(different) or 'by another version of limner'})"
 
 
 def _content(stored: Mapping[str, Any]) -> list[Any]:

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from limner.core.documents import MissingFileError, finite_number, read_json, read_json_lines
-from limner.core.errors import InputError
+from limner.core.errors import InputError, NearestNames
+from limner.core.fields import number_text
 from limner.core.files import atomic_folder, make_folder, os_errors_as_input_errors, slug, write_json, write_text
 from limner.core.text import Captions
 from limner.recipes.recipe import Recipe
@@ -39,7 +40,7 @@ CONTROL_FILES = ("pause", "stop", "sample-now", "save-now")
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(NearestNames):
     """A run folder, read and written through its files; the object itself holds the path alone."""
 
     path: Path
@@ -50,6 +51,10 @@ class Run:
         if isinstance(path, str):
             object.__setattr__(self, "path", Path(path))
             self.check_folder()
+
+    def __fspath__(self) -> str:
+        """The folder, so that a run names itself wherever a run or a path is wanted."""
+        return str(self.path)
 
     def check_folder(self) -> None:
         """Errors: `InputError` where there is no folder."""
@@ -84,7 +89,7 @@ class Run:
         return run
 
     @staticmethod
-    def open(name: Path | str | int) -> Run:
+    def open(name: str | int | os.PathLike[str]) -> Run:
         """The run that a person names: by its folder, its number, its name, or a beginning of these (`limner.runs.lookup`).
 
         Errors: `InputError` where there is none, or more than one.
@@ -245,9 +250,10 @@ class Run:
         folders = [path for path in (self.path / "checkpoints").glob("[0-9]*") if is_count(path.name)]
         return sorted((Checkpoint(p, int(p.name)) for p in folders if (p / "COMPLETE").is_file()), key=lambda c: c.images)
 
-    def checkpoint(self, which: str = "last") -> Checkpoint:
+    def checkpoint(self, which: str | int = "last") -> Checkpoint:
         """The checkpoint `which`: ``last``, ``best`` or a number of images. Errors: `InputError` that names those there are."""
         self.check_folder()
+        which = str(number_text(which))
         available = self.checkpoints()
         if not available:
             raise InputError(f"{self.path} has no complete checkpoint yet; let it train, or `limner resume {self.path}`")

@@ -21,6 +21,7 @@ from torch import Tensor
 from limner.core.errors import InputError, require
 from limner.core.files import cache_folder, write_json
 from limner.core.images import batches_of
+from limner.core.invocation import option
 from limner.core.progress import OnProgress
 from limner.core.tensor_cache import read_tensors, write_tensors
 from limner.data.dataset import Dataset
@@ -68,7 +69,8 @@ def classify_pictures(request: ClassifyRequest, on_progress: OnProgress) -> Clas
         raise InputError(f"the latents of {model.run.path} ({model.recipe.preset}) are codes; classify takes continuous ones")
     if data is None and not model.recipe.data.classes:
         raise InputError(
-            f"{model.run.path} was trained on pictures without labels; name a labelled set of such pictures with --data SRC"
+            f"{model.run.path} was trained on pictures without labels; name a labelled set of such pictures with "
+            f"{option('data', 'SRC')}"
         )
     call = Call(request, model)
     check_output(call, request.out)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,15 +14,18 @@ from limner.core.fields import Cli
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
+MAX_WORDS = 4
+"""Words of the longest term."""
+
 
 class DefineRequest(Request):
     """Say what a word of limner's reports, settings or help means.
 
-    Metrics, presets, detectors, settings and the words of reports and curves are known; without a word all are listed.
+    Metrics, presets, detectors, data sets, settings and the words of reports and curves are known; without one all are listed.
     """
 
-    word: Annotated[str | None, Cli("WORD", is_argument=True)] = Field(
-        None, description="The word, such as coverage, null, R1 or method.width."
+    word: Annotated[str | list[str] | None, Cli("WORD…", is_argument=True)] = Field(
+        None, description="One word or more, such as coverage, R1, posterior collapse or method.width."
     )
 
 
@@ -46,40 +50,55 @@ class _Entry:
 
 
 def define(request: DefineRequest, on_progress: OnProgress) -> DefineResult:
-    """Looks the word up among metrics, presets, families, detectors, settings, and the other words that limner uses.
+    """Looks words up among metrics, presets, families, detectors, data sets, settings, and the other words that limner uses.
 
-    Capital letters, hyphens and underscores make no difference, and of a setting the last part is enough. Errors: `InputError`
-    for a word that is not known, with the nearest one.
+    Capital letters, accents, hyphens and underscores make no difference, and of a setting the last part is enough. Several
+    words are one term where there is such a term, and otherwise a term each. Errors: `InputError` for a word that is not known,
+    with the nearest one.
     """
-    if request.word is None:
+    if request.word is None or request.word == []:
         return DefineResult(definitions=[entry.row() for entry in _entries(with_settings=False)])
-    word = _normalise(request.word)
+    parts = request.word.split() if isinstance(request.word, str) else [part for one in request.word for part in one.split()]
     entries = list(_entries())
-    matches = [entry for entry in entries if word in {_normalise(name) for name in (entry.word, *entry.synonyms)}]
-    matches = matches or [entry for entry in entries if entry.kind == "setting" and _normalise(entry.word).endswith(f".{word}")]
-    if not matches:
-        names = sorted({name for entry in entries for name in (entry.word, *entry.synonyms)})
-        raise InputError(
-            f"'{request.word}' is not defined{nearest(request.word, names)} (`limner define` lists the words; `limner VERB "
-            "--help` explains verbs)"
-        )
+    matches: list[_Entry] = []
+    while parts:
+        for count in range(min(len(parts), MAX_WORDS), 0, -1):
+            if own := _meanings(" ".join(parts[:count]), entries):
+                break
+        if not own:
+            names = sorted({name for entry in entries for name in (entry.word, *entry.synonyms)})
+            raise InputError(
+                f"'{parts[0]}' is not defined{nearest(parts[0], names)} (`limner define` lists the words; `limner VERB --help` "
+                "explains verbs)"
+            )
+        matches += [entry for entry in own if entry not in matches]
+        parts = parts[count:]
     return DefineResult(definitions=[entry.row() for entry in matches])
+
+
+def _meanings(word: str, entries: Sequence[_Entry]) -> list[_Entry]:
+    """The entries that a word, or several, stand for; where there are none, the settings whose last part they are."""
+    word = _normalise(word)
+    matches = [entry for entry in entries if word in {_normalise(name) for name in (entry.word, *entry.synonyms)}]
+    return matches or [entry for entry in entries if entry.kind == "setting" and _normalise(entry.word).endswith(f".{word}")]
 
 
 def _normalise(word: str) -> str:
     """
-    >>> _normalise(" Held-Out")
-    'held out'
+    >>> _normalise(" Held-Out"), _normalise("Fréchet")
+    ('held out', 'frechet')
     """
-    return word.strip().lower().replace("-", " ").replace("_", " ")
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", word) if not unicodedata.combining(letter))
+    return plain.strip().lower().replace("-", " ").replace("_", " ")
 
 
 def _entries(with_settings: bool = True) -> Iterator[_Entry]:
     """Every word with its meaning, from the glossary and the tables."""
     from limner.core.glossary import GLOSSARY
+    from limner.data.sources import BUILT_IN
     from limner.metrics.features.table import DETECTORS
     from limner.metrics.scores import METRICS
-    from limner.recipes.registry import METHODS, PRESETS
+    from limner.recipes.registry import METHODS, PRESETS, sampling_fields
     from limner.recipes.settings import describe_settings
 
     for word, definition in GLOSSARY.items():
@@ -96,6 +115,10 @@ def _entries(with_settings: bool = True) -> Iterator[_Entry]:
         yield _Entry(name, "family", f"{family.line[0].upper()}{family.line[1:]}.", family.paper)
     for name, row in DETECTORS.items():
         yield _Entry(name, "detector", f"{row.meaning[0].upper()}{row.meaning[1:]}.", "docs/judging.md")
+    for name, line in BUILT_IN.items():
+        yield _Entry(name, "data set", f"{line[0].upper()}{line[1:]}.", "docs/data.md")
+    for name, info in sampling_fields().items():
+        yield _Entry(name, "sampling setting", f"{info.description}")
     if with_settings:
         for key, text in dict.fromkeys(describe_settings()):
             yield _Entry(key, "setting", text)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from limner.core.errors import InputError
 from limner.core.files import slug
 from limner.core.images import batches_of
+from limner.core.invocation import option
 from limner.core.progress import OnProgress, Progress, silent
 from limner.data.dataset import Dataset
 from limner.data.plan import TooFewPicturesError
@@ -41,7 +42,7 @@ def embed_pictures(request: EmbedRequest, on_progress: OnProgress) -> EmbedResul
     dataset = _open_data_set(model, sources)
     if dataset is None:
         if split is not None:
-            raise InputError("--split is for data sets, not for single pictures; leave it out")
+            raise InputError(f"{option('split')} is for data sets, not for single pictures; leave it out")
         inputs = read_pictures(model, sources)
         latents, prepared, name = model.encode_pictures(inputs.images), inputs.prepared, "pictures"
         arrays = {"files": np.array(inputs.names)}

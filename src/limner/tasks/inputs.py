@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from limner.core.cond import Cond
 from limner.core.errors import InputError
+from limner.core.invocation import option
 from limner.core.picture_texts import SHEET_REASON
 from limner.data import pictures
 from limner.data.dataset import Dataset
@@ -82,7 +83,7 @@ def read_given(model: Loaded, path: Path) -> NDArray[np.uint8]:
     """
     shape, data = model.recipe.data.condition_shape, model.recipe.data
     if shape is None:
-        raise InputError(f"{model.run.path} was trained without given pictures; leave --given out")
+        raise InputError(f"{model.run.path} was trained without given pictures; leave {option('given')} out")
     channels, height, width = shape
     shaping = shaping_of(data, (height, width), channels)
     try:

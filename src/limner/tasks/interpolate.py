@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from limner.core.errors import InputError
 from limner.core.fields import Cli, InputPaths, OutputFolder, Seeds
+from limner.core.invocation import option
 from limner.core.progress import OnProgress
 from limner.core.verb import Result
 from limner.tasks.model_request import ConditionalRequest
@@ -33,11 +34,11 @@ class InterpolateRequest(ConditionalRequest):
     @model_validator(mode="after")
     def _check_ends(self) -> InterpolateRequest:
         if self.images and self.seeds:
-            raise InputError("--seeds and pictures exclude each other; give one of them")
+            raise InputError(f"{option('seeds')} and pictures exclude each other; give one of them")
         if not self.images and len(self.seeds) < 2:
-            raise InputError("an interpolation needs two ends; give --seeds 3,7 or two pictures")
+            raise InputError(f"an interpolation needs two ends; give {option('seeds', '3,7')} or two pictures")
         if not 2 <= self.steps <= 10_000:
-            raise InputError(f"--steps {self.steps}: choose 2 to 10,000 pictures from one end to the next")
+            raise InputError(f"{option('steps')} {self.steps}: choose 2 to 10,000 pictures from one end to the next")
         return self
 
 

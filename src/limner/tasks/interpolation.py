@@ -12,6 +12,7 @@ from limner.core.capabilities import Autoencoder, LatentDecoder
 from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.images import grid, save_png, save_sheet, to_uint8
+from limner.core.invocation import option
 from limner.core.progress import OnProgress
 from limner.core.sampling import latents_of, render
 from limner.runs.model import Loaded, load
@@ -59,7 +60,7 @@ def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -
     if not isinstance(model.method, LatentDecoder):
         raise InputError(
             f"{model.run.path} ({model.recipe.preset}) draws from no vector of latents, so it cannot interpolate; "
-            "train a model that does, such as --preset vae or dcgan"
+            f"train a model that does, such as {option('preset', 'vae or dcgan')}"
         )
     call = Call(request, model)
     check_output(call, request.out)

@@ -21,6 +21,7 @@ from limner.core.capabilities import LatentDecoder
 from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.images import batches_of, to_tensor, to_uint8
+from limner.core.invocation import option
 from limner.core.method import Method
 from limner.core.passes import fixed_passes
 from limner.core.progress import OnProgress, Progress, silent
@@ -28,6 +29,7 @@ from limner.core.sampling import latents_of, render
 from limner.core.seeds import fold, preserve_generators, seed_all
 from limner.nets.convae import ConvEncoder, ConvSize
 from limner.runs.model import Loaded
+from limner.runs.model_inputs import check_images
 
 LEARNING_RATE = 0.2
 """Of Adam on latents at the first step; it falls to zero along a cosine."""
@@ -105,13 +107,12 @@ def invert(
         raise InputError(
             f"inversion takes 1 to {CANDIDATES} starts and at least 1 step, not {search.starts} and {search.steps}"
         )
-    if images.shape[1:] != model.shape:
-        raise InputError(f"pictures of {model.run.path} have the shape {model.shape}, not {tuple(images.shape[1:])}")
+    check_images(images, model.shape, model.run.path)
     if not len(images):
         return Inversion(latents_of(method, [0])[:0].cpu().numpy(), Cond(), images, np.empty(0))
     requested = search.requested
     if "text" in method.accepts and requested.text is None:
-        raise InputError(f"{model.run.path} draws from a caption; say what the pictures show with --text")
+        raise InputError(f"{model.run.path} draws from a caption; say what the pictures show with {option('text')}")
     every_class: Sequence[int] = range(len(model.recipe.data.classes)) if "label" in method.accepts else ()
     classes = every_class if requested.label is None else requested.label.tolist()
     target = to_tensor(images, method.device)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from limner.core.fields import CHECKPOINT_HELP, LABEL_HELP, RUN_HELP, Cli, InputPath, RunPath, Text
+from limner.core.fields import CHECKPOINT_HELP, LABEL_HELP, RUN_HELP, CheckpointName, ClassName, Cli, InputPath, RunPath, Text
 from limner.core.verb import Request
 
 
@@ -14,13 +14,13 @@ class ModelRequest(Request):
     """A request to the model in one checkpoint of a run."""
 
     run: Annotated[RunPath, Cli("RUN", is_argument=True)] = Field(description=RUN_HELP)
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
+    checkpoint: Annotated[CheckpointName, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
 
 
 class ConditionalRequest(ModelRequest):
     """A request for pictures, under conditions of the kinds that the model was trained with."""
 
-    label: Annotated[str | None, Cli("CLASS")] = Field(None, description=LABEL_HELP)
+    label: Annotated[ClassName | None, Cli("CLASS")] = Field(None, description=LABEL_HELP)
     text: Text | None = Field(
         None, description="Caption of the pictures; without one, each seed draws a training caption. For models of captions."
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from limner.core.errors import InputError
 from limner.core.fields import choose_seeds
 from limner.core.images import grid, save_png, save_sheet
+from limner.core.invocation import option
 from limner.core.progress import OnProgress
 from limner.recipes.registry import sampling_fields
 from limner.runs.model import Loaded, load
@@ -24,7 +25,7 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
     """Does the work of `limner.tasks.sample.sample`. Errors: `InputError`, as described there."""
     seeds, out = choose_seeds(request.seeds, request.count), request.out
     if not seeds:
-        raise InputError("no seeds to draw from; give --seeds 0-15 or --count 16")
+        raise InputError(f"no seeds to draw from; give {option('seeds', '0-15')} or {option('count', '16')}")
     model = load(request.run, request.checkpoint)
     sampling = model.sampling(request.sampling)
     call = Call(request, model)

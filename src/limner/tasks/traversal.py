@@ -14,6 +14,7 @@ from torch import Tensor
 from limner.core.capabilities import Autoencoder, LatentDecoder
 from limner.core.errors import InputError
 from limner.core.images import grid, save_png, save_sheet, to_uint8
+from limner.core.invocation import option
 from limner.core.progress import OnProgress
 from limner.core.sampling import latents_of, render
 from limner.core.seeds import SCORED_SEEDS
@@ -135,7 +136,7 @@ def _select_latents(latents: Sequence[int] | None, spread: Spread, dim: int, mod
     if latents is None:
         return spread.order[:DEFAULT_LATENTS]
     if not latents:
-        raise InputError("no latents to vary; give --latents 0-9, or leave it out for the most active ones")
+        raise InputError(f"no latents to vary; give {option('latents', '0-9')}, or leave it out for the most active ones")
     for number in latents:
         if not 0 <= number < dim:
             raise InputError(f"{model.run.path} has no latent {number}; it has the latents 0-{dim - 1}")

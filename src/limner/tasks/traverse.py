@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from limner.core.errors import InputError
 from limner.core.fields import Cli, InputPath, LatentNumbers, OutputFolder, Seed
+from limner.core.invocation import option
 from limner.core.progress import OnProgress
 from limner.core.verb import Result
 from limner.tasks.model_request import ConditionalRequest
@@ -38,9 +39,9 @@ class TraverseRequest(ConditionalRequest):
     @model_validator(mode="after")
     def _check_range(self) -> TraverseRequest:
         if not 2 <= self.steps <= 1000:
-            raise InputError(f"--steps {self.steps}: choose 2 to 1,000 pictures for each latent")
+            raise InputError(f"{option('steps')} {self.steps}: choose 2 to 1,000 pictures for each latent")
         if not (math.isfinite(self.span) and self.span > 0):
-            raise InputError(f"--span {self.span:g}: give a number of standard deviations above 0, such as 3")
+            raise InputError(f"{option('span')} {self.span:g}: give a number of standard deviations above 0, such as 3")
         return self
 
 

@@ -6,9 +6,10 @@ Ctrl-C, SIGTERM, SIGHUP (the terminal was closed, or the connection lost) and on
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 HANGUP: int | None = getattr(signal, "SIGHUP", None)
@@ -43,18 +44,18 @@ class StopRequest:
 def handle_signals() -> Iterator[StopRequest]:
     """A context in which signals set the `StopRequest` that it yields, instead of ending the process.
 
-    Outside the main thread, where Python cannot handle signals, the request is never set. A SIGHUP that is ignored, as under
-    `nohup`, stays ignored.
+    Outside the main thread, where Python cannot handle signals, the request is never set. A SIGHUP or SIGTERM that is ignored,
+    as SIGHUP is under `nohup`, stays ignored.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
+    numbers: list[int] = [signal.SIGINT]
     if hasattr(signal, "SIGBREAK"):  # only on Windows: Ctrl-Break, which also reaches a process without a console
         numbers.append(signal.SIGBREAK)
-    if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
-        numbers.append(HANGUP)
+    endings = [signal.SIGTERM] if HANGUP is None else [signal.SIGTERM, HANGUP]
+    numbers += [number for number in endings if signal.getsignal(number) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, request) for number in numbers}
     try:
         yield request
@@ -64,10 +65,19 @@ def handle_signals() -> Iterator[StopRequest]:
 
 
 def hand_on(number: int) -> None:
-    """Calls the person's handler of a signal that was held back until the state was saved; that of Ctrl-C is Python's own.
+    """Raises a signal again that was held back until the state was saved, so that it does what it would do without limner.
 
-    Without a handler nothing happens: the result says that training was stopped. Errors: what the handler raises, such as
+    The person's handler is called; that of Ctrl-C is Python's own, and the command line has one too. Without a handler the
+    signal ends the process, which a batch system or a supervisor expects of SIGTERM. Errors: what the handler raises, such as
     `KeyboardInterrupt`.
     """
-    if callable(signal.getsignal(number)):
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        flush_streams()
         signal.raise_signal(number)
+
+
+def flush_streams() -> None:
+    """Writes what was printed, since a process that a signal ends does not come to it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # no stream, one that cannot be written, or one that is closed
+            stream.flush()

@@ -35,5 +35,5 @@ def _ways_to_use_classes(recipe: Recipe) -> str:
     presets = [name for name in PRESETS if preset_tree(name).get("method", {}).get(LABELS) is True]
     families = [name for name, family in METHODS.items() if LABELS in family.config.model_fields]
     others = [name for name, preset in PRESETS.items() if preset.family in families and name not in presets]
-    ways = [f"--preset {name}" for name in presets] + [f"--preset {name} method.{LABELS}=true" for name in others[:1]]
+    ways = [f"preset {name}" for name in presets] + [f"preset {name} and method.{LABELS}=true" for name in others[:1]]
     return f"to request pictures of a class, train with {' or '.join(ways)}" if ways else f"{recipe.preset} takes none"

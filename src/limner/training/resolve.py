@@ -13,8 +13,11 @@ from limner.core import parallel, precision
 from limner.core.address import is_address, public_address
 from limner.core.config import RunContext, unused_reason
 from limner.core.errors import InputError
+from limner.core.invocation import option
 from limner.core.progress import OnProgress, Progress
+from limner.core.verb import typed_name
 from limner.data.dataset import Dataset
+from limner.data.options import MIN_SIDE, size_out_of_range
 from limner.data.prepare import prepare_source
 from limner.data.sources import describe_source, locate
 from limner.recipes.build import resolve_recipe, resolved_values
@@ -55,6 +58,8 @@ def resolve_request(
         dataset = _dataset_of_recipe(recipe, request, on_progress, pictures)
         if plan := recorded_plan(request):
             reasons = (f"budget {plan[-1][1]} images: as in {Path(request.preset).parent}",)
+    if recipe.data.rules >= 2 and min(dataset.shape[:2]) < MIN_SIDE:
+        raise InputError(f"{size_out_of_range(*dataset.shape[:2])}; data.size={MIN_SIDE} enlarges the pictures")
     resolved = _resolve(recipe, dataset, recorded_source(recipe, dataset, pictures), speed, measure_speed)
     if request.preset == AUTO and (batch := _fitting_batch(resolved)) != resolved.batch:
         resolved = resolved.model_copy(update={"batch": batch})
@@ -168,7 +173,10 @@ def _compose(request: TrainRequest, over: Sequence[str] = (), common: bool = Fal
         seed=request.seed,
     )
     if not recipe.data.source:
-        raise InputError("SRC is missing; name the pictures, or give a recipe file that names them: --preset RUN/recipe.yaml")
+        raise InputError(
+            f"{typed_name(TrainRequest, 'source')} is missing; name the pictures, or give a recipe file that names them: "
+            f"{option('preset', 'RUN/recipe.yaml')}"
+        )
     if plan := recorded_plan(request):
         recipe = recipe.model_copy(update={"budget": BudgetConfig(images=plan[-1][1])})
     if images is None and minutes is not None and recipe.budget.images is not None:
@@ -208,7 +216,7 @@ def _dataset_of_recipe(recipe: Recipe, request: TrainRequest, on_progress: OnPro
         source = public_address(recipe.data.source)
         raise InputError(
             f"{source} is no longer what {request.preset} was written for (its fingerprint differs); bring the pictures back, "
-            f"or train on what is there now: limner train {source} --preset {request.preset}"
+            f"or train on what is there now: `limner train {source} --preset {request.preset}`"
         )
     return dataset
 

@@ -15,6 +15,7 @@ from limner.core import parallel, precision
 from limner.core.address import public_address, public_text
 from limner.core.errors import InputError, Interruption
 from limner.core.files import write_json
+from limner.core.invocation import option
 from limner.core.process import fix_thread_count
 from limner.core.progress import OnProgress, Progress
 from limner.data.conditions import pick_captions
@@ -292,10 +293,10 @@ def _change_plan(run: Run, recipe: Recipe, images: int | None, minutes: float | 
     checkpoints = run.checkpoints()
     start = checkpoints[-1].images if checkpoints else 0
     if images is not None and images <= start:
-        raise InputError(f"{run.path} has seen {start} images already; --images is the new total, so give more than that")
-    if minutes is not None and (images is not None or minutes <= 0):
-        if images is None:
-            raise InputError(f"--minutes is the new total, so give more than {minutes:g}")
+        raise InputError(
+            f"{run.path} has seen {start} images already; {option('images')} is the new total, so give more than that"
+        )
+    if images is not None:
         minutes = None  # as in `train`, a budget in images takes precedence
     if images is None and minutes is None and not settings:
         check_processes(recipe, size_is_fixed=True)
@@ -328,6 +329,6 @@ def _minutes_to_images(run: Run, start: int, minutes: float, batch: int) -> int 
     seconds_left = 60 * minutes - seconds
     if seconds_left <= 0:
         raise InputError(
-            f"{run.path} has trained for {seconds / 60:.1f} minutes already; --minutes is the new total, so give more"
+            f"{run.path} has trained for {seconds / 60:.1f} minutes already; {option('minutes')} is the new total, so give more"
         )
     return start + max(1, round(start / seconds * seconds_left / batch)) * batch

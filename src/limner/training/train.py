@@ -10,7 +10,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from limner.core.fields import RUN_HELP, SOURCE_HELP, Cli, NameOrFile, OutputFolder, RunPath, Seed, Settings, Source
+from limner.core.fields import (
+    MAX_IMAGES,
+    MAX_MINUTES,
+    RUN_HELP,
+    SOURCE_HELP,
+    Cli,
+    NameOrFile,
+    OutputFolder,
+    RunPath,
+    Seed,
+    Settings,
+    Source,
+)
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
@@ -31,11 +43,14 @@ class TrainRequest(Request):
         AUTO, description="A preset of 'limner methods', or a recipe file; auto chooses by pictures and budget."
     )
     out: Annotated[OutputFolder, Cli("DIR")] = Field(Path("runs"), description="Folder that holds the runs.")
-    images: int | None = Field(None, description="Budget: training images to see in all.")
+    images: int | None = Field(None, ge=1, le=MAX_IMAGES, description="Budget: training images to see in all.")
     minutes: float | None = Field(
-        None, description="Budget: minutes to train, scores and checkpoints included, preparing data and a judge not."
+        None,
+        gt=0,
+        le=MAX_MINUTES,
+        description="Budget: minutes to train, scores and checkpoints included, preparing data and a judge not.",
     )
-    seed: Seed | None = Field(None, description="Seed of every random draw; default: that of the preset, usually 0.")
+    seed: Seed | None = Field(None, ge=0, description="Seed of every random draw; default: that of the preset, usually 0.")
     name: str | None = Field(None, description="Name of the run after its number; default: the data and the preset.")
     dry_run: bool = Field(False, description="Print choices, memory and time of the training, and train nothing.")
     all_settings: Annotated[bool, Cli(option="--all")] = Field(
@@ -64,8 +79,8 @@ class ResumeRequest(Request):
     settings: Settings = Field(
         (), description="Settings that may change in a run: batch.chunks, on_nonfinite, checkpoints., previews. or score.KEY."
     )
-    images: int | None = Field(None, description="New total budget in training images.")
-    minutes: float | None = Field(None, description="New total budget in minutes.")
+    images: int | None = Field(None, ge=1, le=MAX_IMAGES, description="New total budget in training images.")
+    minutes: float | None = Field(None, gt=0, le=MAX_MINUTES, description="New total budget in minutes.")
 
 
 class TrainResult(Result):
@@ -90,6 +105,10 @@ class TrainResult(Result):
     """What a person should know about the data: pictures that were set aside, and classes or captions that are not used."""
     checkpoint_notes: tuple[str, ...] = ()
     """What the last checkpoint scored; where an earlier one is clearly better, also that. Empty for a run without scores."""
+
+    def __fspath__(self) -> str:
+        """The folder of the run, so that the result names it wherever a run or a path is wanted."""
+        return str(self.run)
 
     @property
     def exit_code(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from limner.cli.show.tables import Answer, format_duration, format_size, print_pairs, print_table
+from limner.core.picture_texts import TRANSPARENCY_WORDS
 
 
 def show_plan(answer: Answer) -> None:
@@ -66,7 +67,7 @@ def _stage_row(stage: Answer) -> list[object]:
 
 
 def show_outcome(answer: Answer) -> None:
-    """Prints the result of `train` and of `resume`."""
+    """Prints the result of `train` and of `resume`. The note about transparency was progress of the same command already."""
     run = answer["run"]
     was_stopped = answer["state"] == "stopped"
     duration = format_duration(answer["seconds"])
@@ -75,7 +76,7 @@ def show_outcome(answer: Answer) -> None:
             ("run", str(run)),
             ("preset", answer.get("preset")),
             *(("chosen", line) for line in answer.get("why", ())),
-            *(("data", line) for line in answer.get("notes", ())),
+            *(("data", line) for line in answer.get("notes", ()) if TRANSPARENCY_WORDS not in line),
             ("parameters", answer.get("parameters")),
             ("images", f"{answer['images']:,} in {duration} ({answer['images_per_second']:,.0f}/s)"),
             ("losses", answer["losses"]),

@@ -98,7 +98,7 @@ def _split_paths(words: Sequence[str | Path]) -> tuple[Path, list[Path]]:
     if len(folders) != 1:
         raise InputError(
             f"{'several studies' if folders else 'no study'} to go with these files; "
-            "give the folder of one study before them: limner rate STUDY FILE.jsonl --analyse"
+            "give the folder of one study before them: `limner rate STUDY FILE.jsonl --analyse`"
         )
     return folders[0], files
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from limner.core.errors import InputError, nearest
 from limner.core.files import atomic_folder, make_folder, os_errors_as_input_errors, slug
+from limner.core.invocation import option
 from limner.core.progress import OnProgress, Progress, silent
 from limner.core.seeds import fold
 from limner.data.npz import Pixels
@@ -100,7 +101,9 @@ def plan_study(
     parts = study_parts(tasks, len(sources), count)
     trials = sum(part.trials + part.catch for part in parts)
     if trials > MAX_TRIALS:
-        raise InputError(f"one person would have to judge {trials} times, more than {MAX_TRIALS}; give a smaller --count")
+        raise InputError(
+            f"one person would have to judge {trials} times, more than {MAX_TRIALS}; give a smaller {option('count')}"
+        )
     folder = _new_folder(out, dataset.name)
     real, reals = real_source(dataset, seed)
     images = _draw_pictures(sources, real, parts, seed, on_progress)
@@ -162,11 +165,11 @@ def _check_settings(words: Sequence[str | Path], settings: StudySettings) -> lis
     if not words:
         raise InputError("nothing to rate; name runs, folders of pictures or .npz files: limner rate RUN…")
     if not 1 <= settings.count <= 200:
-        raise InputError(f"--count {settings.count}: a person can judge 1 to 200 pictures of each run")
+        raise InputError(f"{option('count')} {settings.count}: a person can judge 1 to 200 pictures of each run")
     if not 50 <= settings.exposure <= 5000:
-        raise InputError(f"--exposure {settings.exposure}: give 50 to 5000 milliseconds")
+        raise InputError(f"{option('exposure')} {settings.exposure}: give 50 to 5000 milliseconds")
     if not 0 <= settings.seed < MAX_SEED:
-        raise InputError(f"--seed {settings.seed}: for a study, give 0 to {MAX_SEED - 1:,}")
+        raise InputError(f"{option('seed')} {settings.seed}: for a study, give 0 to {MAX_SEED - 1:,}")
     for task in settings.tasks or ():
         if task not in TASKS:
             raise InputError(f"unknown task '{task}'{nearest(task, TASKS)} (there are: {', '.join(TASKS)})")
@@ -182,7 +185,9 @@ def _new_folder(out: Path | None, data: str) -> Path:
     """`out`, which must not exist; by default ``studies/0001-data`` with the next free number and the name of the data."""
     if out is not None:
         if out.exists():
-            raise InputError(f"{out} is there already; give another --out, or `limner rate {out} --serve` for the study in it")
+            raise InputError(
+                f"{out} is there already; give another {option('out')}, or `limner rate {out} --serve` for the study in it"
+            )
         return out
     parent = Path("studies")
     name = slug(data, ascii_only=True).strip("-.") or "study"
@@ -223,7 +228,8 @@ def _draw_pictures(
         if source.count is not None and source.count < need:
             name = "real" if is_real else source.record.name
             raise InputError(
-                f"{source.count} {name} pictures are too few: each person would be shown {need}; give a smaller --count"
+                f"{source.count} {name} pictures are too few: each person would be shown {need}; "
+                f"give a smaller {option('count')}"
             )
     spread = _affordable_spread(real, for_trials, len(sources))
 
@@ -285,7 +291,7 @@ def _affordable_spread(real: PictureSource, needs: _Needs, runs: int) -> float:
     if spread < 1:
         raise InputError(
             f"the page would take {bytes_each * total / 2**20:.0f} MiB, more than {MAX_PAGE_BYTES >> 20}; "
-            "give a smaller --count"
+            f"give a smaller {option('count')}"
         )
     return spread
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from limner.core.errors import InputError
-from limner.core.fields import CHECKPOINT_HELP, Cli, Names, OutputFolder, RunOrFiles, Seed, Source
+from limner.core.fields import CHECKPOINT_HELP, CheckpointName, Cli, Names, OutputFolder, RunOrFiles, Seed, Source
+from limner.core.invocation import option
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 from limner.evaluation.human.study_types import (
@@ -40,7 +41,7 @@ class RateRequest(Request):
     exposure: Annotated[int | None, Cli("MS")] = Field(
         None, description="Milliseconds for which a timed picture is shown; default 500."
     )
-    checkpoint: Annotated[str, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
+    checkpoint: Annotated[CheckpointName, Cli("last|best|N")] = Field("last", description=CHECKPOINT_HELP)
     seed: Seed | None = Field(None, description="Seed that decides which pictures are shown, and in which order.")
     out: Annotated[OutputFolder | None, Cli("DIR")] = Field(
         None, description="Folder of the new study; default: one in studies."
@@ -53,9 +54,9 @@ class RateRequest(Request):
     @model_validator(mode="after")
     def _check_purpose(self) -> RateRequest:
         if self.analyse and (self.serve or self.out is not None):
-            raise InputError("--analyse reads answers; leave --serve and --out out")
+            raise InputError(f"{option('analyse')} reads answers; leave {option('serve')} and {option('out')} out")
         if self.html and not self.analyse:
-            raise InputError("--html makes a page of a study's answers; give it with --analyse")
+            raise InputError(f"{option('html')} makes a page of a study's answers; give it with {option('analyse')}")
         return self
 
 
@@ -115,7 +116,9 @@ def rate(request: RateRequest, on_progress: OnProgress) -> StudyResult | Analysi
     is_study = len(request.what) == 1 and (Path(request.what[0]).expanduser() / KEY_FILE).is_file()
     if is_study:
         if not request.serve:
-            raise InputError(f"{request.what[0]} is a study; show it with --serve, or say what came out with --analyse")
+            raise InputError(
+                f"{request.what[0]} is a study; show it with {option('serve')}, or say what came out with {option('analyse')}"
+            )
         folder = Path(request.what[0]).expanduser()
         answer = describe_study(folder, read_key(folder))
     else:

@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from limner.core.errors import InputError
+from limner.core.invocation import option
 from limner.evaluation.human.records import (
     ANSWERS_FOLDER,
     MAX_JUDGEMENT_BYTES,
@@ -60,11 +61,13 @@ class StudyServer(ThreadingHTTPServer):
         except OSError as error:
             raise InputError(f"no {PAGE_FILE} in {folder}; make the study anew with `limner rate RUN…`") from error
         if not 0 <= port < 65536:
-            raise InputError(f"--port {port}: give 1024 to 65535, or 0 for any that is free")
+            raise InputError(f"{option('port')} {port}: give 1024 to 65535, or 0 for any that is free")
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
-            raise InputError(f"port {port} cannot be used ({error.strerror}); give another --port, or 0 for any") from error
+            raise InputError(
+                f"port {port} cannot be used ({error.strerror}); give another {option('port')}, or 0 for any"
+            ) from error
         names = (HOST, "localhost")
         self.hosts = frozenset(f"{name}:{self.server_port}" for name in names)
 

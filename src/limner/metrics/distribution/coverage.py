@@ -6,7 +6,9 @@ k = 5. In all four, balls are closed (a point at exactly the radius lies inside)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +19,9 @@ from limner.metrics.distribution.frechet import Null, jackknife, split
 
 PRECISION_K = 3
 COVERAGE_K = 5
+MIN_PRECISION, MAX_RECALL = 0.8, 0.25
+"""Shares of the precision and of the recall of real pictures from which on, and up to which, samples count as few kinds of
+pictures, each well made."""
 _ROWS = 1024  # rows of a distance matrix held at a time
 _EXTRA_CANDIDATES = 16  # neighbours beyond the k-th that are measured exactly
 _MAX_PAIRS = 64  # undecided pairs of a row up to which they are measured one by one
@@ -33,6 +38,25 @@ class NeighbourScores:
 
 
 NEIGHBOUR_SCORES = ("precision", "recall", "density", "coverage")
+
+
+def narrowness(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a high precision beside a recall near 0 means; "" where there is no such pair among the `scores`.
+
+    Samples that all lie close together among the real pictures have the best precision: it is no praise by itself.
+
+    >>> narrowness({"precision": {"value": 0.95, "null": 0.8}, "recall": {"value": 0.01, "null": 0.8}})
+    'few kinds of pictures, each well made: precision is 0.95, but only 1% of the real pictures lie among them (recall)'
+    """
+    precision, recall = scores.get("precision"), scores.get("recall")
+    if precision is None or recall is None:
+        return ""
+    if precision["value"] < MIN_PRECISION * (precision["null"] or 1) or recall["value"] > MAX_RECALL * (recall["null"] or 1):
+        return ""
+    return (
+        f"few kinds of pictures, each well made: precision is {precision['value']:.2g}, but only {recall['value']:.0%} of the "
+        "real pictures lie among them (recall)"
+    )
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from limner.core.documents import parse_json
 from limner.core.download import DownloadError, download
 from limner.core.errors import InputError
 from limner.core.files import atomic, cache_folder, sha256
+from limner.core.invocation import option
 from limner.core.progress import OnProgress, Progress, silent
 from limner.metrics.features.detectors import Detector, Shape
 from limner.metrics.features.inception_net import FEATURES, SIDE, InceptionNet, folded
@@ -80,7 +81,7 @@ class Inception(Detector):
         if shape[2] not in (1, 3):
             raise InputError(
                 "inception takes grey and colour pictures, without transparency; flatten the pictures first: "
-                "limner data prepare SRC --channels 3 --background white"
+                "`limner data prepare SRC --channels 3 --background white`"
             )
         self.shape, self.checksum, self.device = shape, checksum, torch.device("cpu")
         with torch.device("meta"):  # draws no initial weights, which would advance the global random state
@@ -201,5 +202,5 @@ def _download(path: Path, on_progress: OnProgress) -> None:
     except DownloadError as error:
         raise InputError(
             f"the FID network's weights are not in the cache and cannot be downloaded ({error}); "
-            f"get {WEIGHTS} and say where it is: {WEIGHTS_VARIABLE}=FILE, or --features FILE.pth"
+            f"get {WEIGHTS} and say where it is: {WEIGHTS_VARIABLE}=FILE, or {option('features', 'FILE.pth')}"
         ) from error
