@@ -24,11 +24,11 @@ from limner.metrics.features.judge import judge_key  # noqa: E402
 
 IMAGES_SEEN = {
     "digits": 40_000,
-    "clothes": 240_000,
-    "scenes": 240_000,
-    "scenes-1": 240_000,
-    "mnist": 240_000,
-    "fashion-mnist": 360_000,
+    "clothes": 200_000,
+    "scenes": 160_000,
+    "scenes-1": 120_000,
+    "mnist": 160_000,
+    "fashion-mnist": 300_000,
     "cifar-10": 480_000,
 }
 """Set -> images of the training of the judge that knows the classes, repeats counted."""
