@@ -1,13 +1,13 @@
 """A battery of distortions of real pictures: which view tells them from real ones, and whether in the order of people.
 
-    python benchmarks/battery.py --sets fashion-mnist,cifar-10 --count 2000
+    python benchmarks/battery.py --sets fashion-mnist,cifar-10 --count 2000 --runs cifar-10=runs/0001
 
 Every distortion has levels that stand in one of three grades: 1 can be seen where one looks for it, 2 is objected to at first
 sight, 3 is no picture of the kind any more. Pictures of the validation split are distorted and compared with the test split.
 For each view the table shows the Fréchet distance less its null, as a share of the variance of real features (100 % is the
-distance of pictures that all have the mean features); a dash where it is not told from the null (z ≤ 4). Below stand, for each
-view, the smallest level of each distortion that it sees, and how often it puts a distortion of a higher grade above one of a
-lower grade (1 is always, ½ is chance).
+distance of pictures that all have the mean features); a dash where it is not told from the null (z ≤ 4). Below stands for each
+view how often it puts a distortion of a higher grade above one of a lower grade (1 is always, ½ is chance), and, for each of the
+`--runs`, how often it puts samples of an earlier checkpoint above those of a later one.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from limner.data.prepare import prepare
 from limner.evaluation.inputs import EvaluationInput
 from limner.evaluation.views import VIEWS, View, view_of
+from limner.runs.model import load
+from limner.runs.run import Run
 
 Pixels = NDArray[np.uint8]
 
@@ -127,10 +129,24 @@ def sees(view: View) -> bool:
     return view.z is not None and view.z > 4
 
 
+def _runs(text: str) -> dict[str, list[Path]]:
+    """Set -> its runs.
+
+    >>> _runs("mnist=a,mnist=b")
+    {'mnist': [PosixPath('a'), PosixPath('b')]}
+    """
+    runs: dict[str, list[Path]] = {}
+    for part in text.split(","):
+        name, _, run = part.partition("=")
+        runs.setdefault(name, []).append(Path(run))
+    return runs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", default="fashion-mnist,cifar-10")
     parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--runs", type=_runs, default={}, help="runs of the sets: cifar-10=runs/0001,fashion-mnist=runs/0002")
     parser.add_argument("--sheet", type=Path, help="folder for a sheet of eight pictures of each distortion")
     arguments = parser.parse_args()
     torch.set_grad_enabled(False)
@@ -155,6 +171,18 @@ def main() -> None:
         grades = [grade for _, grade, _, _ in found]
         orders = [concordance(grades, [views[name].relative for *_, views in found]) for name in VIEWS]
         print(f"| order | | | {' | '.join(f'{order:.3f}' for order in orders)} |")
+        for run in arguments.runs.get(name, []):
+            samples = []
+            for checkpoint in Run(run).checkpoints():
+                pictures = load(run, str(checkpoint.images)).sample(range(arguments.count))
+                strips.append(np.concatenate(list(pictures[:8]), 1))
+                views = {view: view_of(EvaluationInput(pictures), dataset, "test", view) for view in VIEWS}
+                samples.append((-checkpoint.images, views))
+                cells = [f"{one.relative:.2%}" for one in views.values()]
+                print(f"| samples of {run.name} | | {checkpoint.images:,} images | {' | '.join(cells)} |", flush=True)
+            ages = [age for age, _ in samples]
+            orders = [concordance(ages, [views[name].relative for _, views in samples]) for name in VIEWS]
+            print(f"| order of its checkpoints | | | {' | '.join(f'{order:.3f}' for order in orders)} |")
         most = np.array([max(one.relative for one in views.values()) for *_, views in found])
         print(f"\nthe view that sees most: order {concordance(grades, most.tolist()):.3f}")
         for grade in sorted(set(grades)):

@@ -29,7 +29,13 @@ def test_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_detector("inception", SHAPE, no_judge) is judge
     assert open_detector("some/where.PTH", SHAPE, no_judge) is judge
     assert asked == [(SHAPE, None), (SHAPE, "some/where.PTH")]
-    assert [name for name, row in DETECTORS.items() if row.is_name] == ["judge", "contrast", "inception", "random-conv", "pixels"]
+    assert [name for name, row in DETECTORS.items() if row.is_name] == [
+        "judge",
+        "contrast",
+        "inception",
+        "random-conv",
+        "pixels",
+    ]
 
 
 def test_unknown(tmp_path: Path) -> None:
