@@ -6,8 +6,8 @@ Every distortion has levels that stand in one of three grades: 1 can be seen whe
 sight, 3 is no picture of the kind any more. Pictures of the validation split are distorted and compared with the test split.
 For each view the table shows the Fréchet distance less its null, as a share of the variance of real features (100 % is the
 distance of pictures that all have the mean features); a dash where it is not told from the null (z ≤ 4). Below stands for each
-view how often it puts a distortion of a higher grade above one of a lower grade (1 is always, ½ is chance), and, for each of the
-`--runs`, how often it puts samples of an earlier checkpoint above those of a later one.
+view how often it puts a distortion of a higher grade above one of a lower grade (1 is always, ½ is chance), and, for each of
+the `--runs`, how often it puts samples of an earlier checkpoint above those of a later one.
 """
 
 from __future__ import annotations
