@@ -12,7 +12,7 @@ MADE_FROM := pyproject.toml constraints.txt
 .PHONY: help demo test slow lint format install clean
 
 help:
-	@echo "make demo    train a DCGAN on handwritten digits, then draw new ones (under 3 minutes after installation)"
+	@echo "make demo    train a GAN on pictures of clothes, then draw new ones (under 3 minutes after installation)"
 	@echo "make test    formatting, types and the quick tests"
 	@echo "make slow    every test, also those that take minutes"
 	@echo "make lint    formatting and types alone"
@@ -34,11 +34,11 @@ $(VENV)/.dev: $(VENV)/.core
 install: $(VENV)/.core
 
 demo: $(VENV)/.core
-	@answer=$$($(BIN)/limner train digits --preset dcgan --minutes 1.5 --seed 0 --out runs --name demo --json) || exit $$?; \
+	@answer=$$($(BIN)/limner train clothes --preset cgan --minutes 1.75 --seed 0 --out runs --name demo --json) || exit $$?; \
 	run=$$(echo "$$answer" | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["run"])') && \
 	$(BIN)/limner sample "$$run" --count 64 --grid --out "$$run/samples" >/dev/null && \
 	echo && \
-	echo "New digits, drawn by the model:     $$run/samples/grid.png" && \
+	echo "New pictures, drawn by the model:   $$run/samples/grid.png" && \
 	echo "How it learned, in your browser:    $$run/report.html"
 
 lint: $(VENV)/.dev

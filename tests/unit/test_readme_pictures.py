@@ -1,0 +1,33 @@
+"""The pictures of the README are those that limner draws now."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from limner.recipes.settings import compose
+
+ROOT = Path(__file__).parents[2]
+PICTURES = re.findall(r'src="(docs/pictures/[\w-]+\.png)"', (ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def test_readme_begins_with_pictures() -> None:
+    assert len(PICTURES) == 2
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_drawn_by_a_preset_of_now(name: str) -> None:
+    """Where this fails, `python docs/draw_pictures.py` draws it anew."""
+    with Image.open(ROOT / name) as file:
+        texts = dict(file.text)  # type: ignore[attr-defined]
+        assert file.size[0] >= 600
+    recipe = json.loads(texts["recipe"])
+    now = json.loads(compose(recipe["preset"], data__source=recipe["data"]["source"]).portable())
+    assert texts["seeds"] == "0-63"
+    assert recipe["seed"] == 0
+    for section in ("ema", "batch", "score"):
+        assert recipe[section] == now[section]
