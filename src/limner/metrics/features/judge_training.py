@@ -110,9 +110,10 @@ def train_judge(
             head = nn.Sequential(nn.GELU(), nn.Linear(EMBEDDING, 64))
             images_seen //= 2  # every picture is looked at twice
             _fit(nn.ModuleList([net, head]), _contrast(net, head, pixels, seed), images_seen, PAIRS, how, on_progress)
+        weights = _calibrate(net, pixels)
     shape = (height, width, channels)
     card = JudgeCard(shape, work, classes if targets is not None else 0, seed, fingerprint, len(rows), images_seen, how)
-    judge = Judge(card, _calibrate(net, pixels))
+    judge = Judge(card, weights)
     if held_out is not None and targets is not None:
         judge = Judge(replace(card, held_out_accuracy=accuracy(judge, *held_out)), judge.weights)
     return judge
