@@ -50,6 +50,11 @@ GLOSSARY: Mapping[str, Definition] = {
         "sees in samples and in real pictures.",
         "docs/judging.md",
     ),
+    "contrast": Definition(
+        "A detector: the judge's network, trained without labels to tell each picture from all others (SimCLR). It sees what "
+        "classes do not need, and is one of the views of a verdict.",
+        "docs/judging.md",
+    ),
     "features": Definition(
         "The numbers by which a detector describes a picture. Scores compare those of samples with those of real pictures.",
         "docs/judging.md",

@@ -11,7 +11,10 @@ from limner.core.notebook import html_table
 from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
-FEATURES_HELP = "judge (trained on the data), inception (the FID's), random-conv, pixels, FILE.onnx, or FILE.pth of inception."
+FEATURES_HELP = (
+    "judge (trained on the data), contrast (the same without labels), inception (the FID's), random-conv, pixels, FILE.onnx, or "
+    "FILE.pth of inception."
+)
 """Describes the option `features` of `evaluate` and of `compare`."""
 EXIT_CODE_GATE = 3
 """The exit code of `evaluate` and `compare` where the condition of ``--fail-if`` holds."""
