@@ -12,8 +12,8 @@ from limner.core.progress import OnProgress
 from limner.core.verb import Request, Result
 
 FEATURES_HELP = (
-    "judge (trained on the data), contrast (the same without labels), inception (the FID's), random-conv, pixels, FILE.onnx, or "
-    "FILE.pth of inception."
+    "judge (trained on the data), contrast (the same without labels), inception (the FID's), random-conv, pixels, FILE.onnx, "
+    "or FILE.pth of inception."
 )
 """Describes the option `features` of `evaluate` and of `compare`."""
 EXIT_CODE_GATE = 3
