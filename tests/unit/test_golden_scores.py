@@ -32,7 +32,7 @@ from limner.metrics.sides import Copies, Labels, Sides
 FEW, MANY, CLASSES = 135, 120, 3
 Figures = dict[str, tuple[float | None, ...]]
 """(value, error, null, z, p) of a score of samples, the value alone of any other; None for what there is not."""
-VERSION = "metrics-1"
+VERSION = "metrics-2"
 GOLDEN: Figures = {
     "frechet": (0.3833, 0.05745, 0.07755, 14.95, 0.09091),
     "mmd": (0.0295, 0.004247, 0.0005673, 4.192, 0.009901),

@@ -32,7 +32,7 @@ from limner.metrics.sample_metrics import (
     measure_vendi,
 )
 
-METRICS_VERSION = "metrics-1"
+METRICS_VERSION = "metrics-2"
 """Part of every report; a report is used again only where it is equal. To be raised whenever a figure of a report is computed
 in another way: a value of a metric of this table, its error, its null, a likelihood, or what a model of the same weights draws,
 encodes or decodes. An edit that moves no figure leaves it as it is."""
@@ -240,7 +240,7 @@ METRICS: Table[Metric] = Table(
             null="labelled pictures",
             cost="minutes",
             default=False,
-            since="metrics-1",
+            since="metrics-2",
         ),
         "gan_test": SampleMetric(
             better="as real",
