@@ -177,7 +177,7 @@ def test_previews_show_what_their_conditions_say(pairs: Dataset, trained: Run) -
 
 def test_scores_compare_pictures_under_real_conditions(pairs: Dataset, trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that draws what its conditions say gets the null's distance; without conditions it would not."""
-    monkeypatch.setattr(scorer, "judge_for", lambda dataset, _: Pixels(dataset.shape))
+    monkeypatch.setattr(scorer, "judge_for", lambda dataset, *_, **__: Pixels(dataset.shape))
     method = load(trained.path).method
     scoring = scorer.ValidationScorer(pairs, 128)
     with_conditions = scoring.score(method)["frechet"]

@@ -23,7 +23,7 @@ def test_a_handful_of_pictures_has_no_neighbourhoods(
     pictures: int, scores: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = prepare(folder(tmp_path / "raw", {"a": pictures}, height=8, width=8), split="none", out=tmp_path / "packed")
-    monkeypatch.setattr(scorer, "judge_for", lambda dataset, _: Pixels(dataset.shape))
+    monkeypatch.setattr(scorer, "judge_for", lambda dataset, *_, **__: Pixels(dataset.shape))
     method: Any = SimpleNamespace(
         chunk=16,
         device=torch.device("cpu"),
