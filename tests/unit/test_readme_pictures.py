@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -31,3 +32,21 @@ def test_a_picture_is_drawn_by_a_preset_of_now(name: str) -> None:
     assert recipe["seed"] == 0
     for section in ("ema", "batch", "score"):
         assert recipe[section] == now[section]
+
+
+def leaves(tree: Any, path: str = "") -> dict[str, Any]:
+    """Path -> value of a tree of settings."""
+    if not isinstance(tree, dict):
+        return {path: tree}
+    return {name: value for key, branch in tree.items() for name, value in leaves(branch, f"{path}.{key}").items()}
+
+
+def test_clothes_are_drawn_by_the_demo() -> None:
+    """The settings of the preset, but for those that it leaves open."""
+    with Image.open(ROOT / "docs/pictures/clothes.png") as file:
+        drawn = leaves(json.loads(file.text["recipe"])["method"])  # type: ignore[attr-defined]
+    (preset,) = re.findall(r"limner train clothes --preset (\w+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    now = leaves(json.loads(compose(preset, data__source="clothes").portable())["method"])
+    fixed = {name: value for name, value in now.items() if value not in ("auto", None)}
+    assert len(fixed) > 10
+    assert {name: drawn[name] for name in fixed} == fixed
