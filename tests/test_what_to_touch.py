@@ -116,8 +116,8 @@ VERBS: Mapping[str, int] = {
     "reconstruct": 6,
     "interpolate": 4,
     "traverse": 2,
-    "embed": 4,
-    "classify": 4,
+    "embed": 3,
+    "classify": 5,
     "compare": 2,
 }
 """Verb -> modules that spell it: its file, its row of the table, and whatever else is called so (a loaded model reconstructs,

@@ -45,11 +45,11 @@ def test_the_prediction_counts_what_lives(monkeypatch: pytest.MonkeyPatch) -> No
     assert small is not None
     assert large is not None
     assert large.image / small.image == pytest.approx(4, rel=0.25)
-    # An mlp of known sizes: 48 numbers of a picture, 32 and 16 hidden units, one logit; each is kept once, or once more.
-    plain = predict_memory(recipe_of("gan", 4, "method.generator.norm=none"))
+    # An mlp of known sizes: 192 numbers of a picture, 32 and 16 hidden units, one logit; each is kept once, or once more.
+    plain = predict_memory(recipe_of("gan", 8, "method.generator.norm=none"))
     assert plain is not None
     floats = plain.image / OVERHEAD / 4
-    assert 48 + 32 + 16 < floats < 20 * (48 + 32 + 16)
+    assert 192 + 32 + 16 < floats < 20 * (192 + 32 + 16)
 
 
 @pytest.fixture

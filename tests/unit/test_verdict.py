@@ -54,6 +54,17 @@ def test_the_view_that_sees_most_speaks() -> None:
     )
 
 
+def test_a_view_that_cannot_tell_does_not_speak() -> None:
+    """Of few pictures any distance may be chance."""
+    chance = {"value": 16.0, "null": 10.2, "z": 1.1, "relative": 0.06}
+    seen = {"value": 1.0, "null": 0.3, "z": 8.0, "relative": 0.02}
+    assert verdict(report(0.0, views={"judge": seen, "contrast": chance}))[0].startswith("Near: faults")
+    assert verdict(report(0.0, views={"contrast": chance}, count=60), falling(0.5))[::3] == [
+        "Very near: 60 of these pictures cannot be told from real ones (contrast: 16; real pictures get 10.2).",
+        "Next: nothing; they are worth having.",
+    ]
+
+
 def test_variety_copies_and_classes() -> None:
     assert verdict(report(0.004))[1] == "Variety: about as varied as real pictures."
     assert "they reach only 21% of what real pictures do" in verdict(report(0.2, coverage=0.2))[1]

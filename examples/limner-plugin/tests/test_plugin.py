@@ -144,5 +144,5 @@ def test_the_verb_draws_the_mean_of_samples(run: Path, tmp_path: Path) -> None:
     assert result["brightness"] == pytest.approx(mean.mean())
     assert [(event.what, event.done, event.total) for event in events] == [("averaging", 64, 70), ("averaging", 70, 70)]
     assert limner.average(run, count=1).file == str(run / "average.png")  # type: ignore[attr-defined]
-    with pytest.raises(limner.InputError, match="--count 0 cannot be: it should be greater than or equal to 1"):
+    with pytest.raises(limner.InputError, match="count 0 cannot be: it should be a whole number from 1 to 10000"):
         limner.average(run, count=0)  # type: ignore[attr-defined]

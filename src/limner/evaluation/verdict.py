@@ -25,6 +25,8 @@ MIN_ACCURACY = 0.85
 """A judge that names fewer held-out pictures right may flatter."""
 COPY_P = 1e-3
 """Below this p, copies are not chance."""
+TOLD_Z = 4.0
+"""Standard deviations of the null from which on a view tells pictures from real ones; below, its distance may be chance."""
 MIN_SLOPE = 0.12
 """Exponent of the fall of the distance with images from which on more training is worth it: 8 % for twice the images."""
 
@@ -80,9 +82,10 @@ def verdict(report: Report, progress: TrainingProgress | None = None) -> list[st
     views = report.get("views") or {}
     if not views:
         return []
-    name, view = max(views.items(), key=lambda item: item[1]["relative"])
-    distance: float = view["relative"]
-    sentences = [_nearness(name, view), *_variety(report), *_copies(report)]
+    telling = {name: view for name, view in views.items() if view["z"] is None or view["z"] > TOLD_Z}
+    name, view = max((telling or views).items(), key=lambda item: item[1]["relative"])
+    distance: float = view["relative"] if telling else 0.0
+    sentences = [_nearness(name, view, report["count"] if not telling else None), *_variety(report), *_copies(report)]
     if progress is not None:
         sentences.append(_next_step(distance, progress, _has_copies(report)))
     accuracy = (report.get("features") or {}).get("held_out_accuracy")
@@ -91,10 +94,13 @@ def verdict(report: Report, progress: TrainingProgress | None = None) -> list[st
     return sentences
 
 
-def _nearness(name: str, view: Report) -> str:
+def _nearness(name: str, view: Report, indistinct: int | None) -> str:
+    """How near by the view called `name`; `indistinct` is the number of pictures where no view tells them from real ones."""
     distance: float = view["relative"]
     real = "" if view["null"] is None else f"; real pictures get {view['null']:.3g}"
     measured = f"({name}: {view['value']:.3g}{real})"
+    if indistinct is not None:
+        return f"Very near: {indistinct:,} of these pictures cannot be told from real ones {measured}."
     if distance < NOTICED:
         return f"Very near: these pictures differ from real ones by less than people notice {measured}."
     if distance < OBJECTED:
