@@ -93,7 +93,9 @@ class Stub(nn.Module, Autoencoder, LatentDecoder, LikelihoodBound):
 
 def loaded(method: Stub) -> Loaded:
     recipe = compose("vae", ["data.size=4x4", "data.rules=1", "data.channels=1"])
-    return Loaded(SimpleNamespace(path="a run", provenance=dict, scores=list, checkpoints=list), SimpleNamespace(images=0), recipe, method)  # type: ignore[arg-type]
+    return Loaded(
+        SimpleNamespace(path="a run", provenance=dict, scores=list, checkpoints=list), SimpleNamespace(images=0), recipe, method
+    )  # type: ignore[arg-type]
 
 
 def remembered(method: Stub) -> None:

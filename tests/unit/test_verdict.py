@@ -37,7 +37,7 @@ def falling(exponent: float) -> TrainingProgress | None:
 
 @pytest.mark.parametrize(
     ("relative", "words"),
-    [(0.004, "Very near"), (0.03, "Near: faults"), (0.15, "Recognisable, but"), (0.9, "Far: these do not look like")],
+    [(0.004, "Very near"), (0.03, "Near: faults"), (0.15, "Recognisable, but"), (0.9, "Far: taken together they are not like")],
 )
 def test_nearness_is_said_in_four_steps_with_its_numbers(relative: float, words: str) -> None:
     first = verdict(report(relative))[0]
@@ -50,7 +50,8 @@ def test_the_view_that_sees_most_speaks() -> None:
         name: {"value": 1.0, "null": 0.1, "z": 9.0, "relative": share} for name, share in (("judge", 0.001), ("pixels", 0.5))
     }
     assert verdict(report(0.001, views=views))[0] == (
-        "Far: these do not look like the real pictures, and are not worth keeping (pixels: 1; real pictures get 0.1)."
+        "Far: taken together they are not like the real pictures, and not worth keeping, above all in layout and colour "
+        "(pixels: 1; real pictures get 0.1)."
     )
 
 
@@ -80,7 +81,7 @@ def test_few_kinds_of_pictures_are_no_praise() -> None:
     """Samples that lie close together among real ones have a precision near 1, and read as good."""
     narrow = report(0.2)
     narrow["metrics"] |= {"precision": score(0.97, 0.8), "recall": score(0.02, 0.8)}
-    words = "few kinds of pictures, each well made: precision is 0.97, but only 2% of the real pictures lie among them (recall)"
+    words = "few kinds of pictures: precision is 0.97, but only 2% of the real pictures lie among them (recall)"
     assert verdict(narrow)[1] == f"Variety: {words}."
     narrow["metrics"]["coverage"] = score(0.2, 0.95)
     assert verdict(narrow)[1] == f"Variety: {words}; little varied: they reach only 21% of what real pictures do."

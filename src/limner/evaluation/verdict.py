@@ -17,6 +17,8 @@ from limner.metrics.distribution.coverage import narrowness
 NOTICED, OBJECTED, UNLIKE = 0.01, 0.06, 0.25
 """Bounds of the relative distance: below the first, people hardly notice a difference; from the second on they see faults at
 first sight; from the third on these are no pictures of the kind."""
+ASPECTS = {"judge": "what is shown", "contrast": "what is shown", "random-conv": "texture", "pixels": "layout and colour"}
+"""What each view sees most of."""
 FULL_COVERAGE, HALF_COVERAGE = 0.85, 0.5
 """Shares of the coverage of real pictures from which on samples count as varied, and as partly so."""
 MAX_CLASS_DISTANCE = 0.15
@@ -98,16 +100,16 @@ def _nearness(name: str, view: Report, indistinct: int | None) -> str:
     """How near by the view called `name`; `indistinct` is the number of pictures where no view tells them from real ones."""
     distance: float = view["relative"]
     real = "" if view["null"] is None else f"; real pictures get {view['null']:.3g}"
-    measured = f"({name}: {view['value']:.3g}{real})"
+    measured = f"above all in {ASPECTS.get(name, 'its features')} ({name}: {view['value']:.3g}{real})"
     if indistinct is not None:
-        return f"Very near: {indistinct:,} of these pictures cannot be told from real ones {measured}."
+        return f"Very near: {indistinct:,} of these pictures cannot be told from real ones ({name}: {view['value']:.3g}{real})."
     if distance < NOTICED:
-        return f"Very near: these pictures differ from real ones by less than people notice {measured}."
+        return f"Very near: these pictures differ from real ones by less than people notice, {measured}."
     if distance < OBJECTED:
-        return f"Near: faults are seen where one looks for them {measured}."
+        return f"Near: faults are seen where one looks for them, {measured}."
     if distance < UNLIKE:
-        return f"Recognisable, but faults are seen at first sight {measured}."
-    return f"Far: these do not look like the real pictures, and are not worth keeping {measured}."
+        return f"Recognisable, but faults are seen at first sight, {measured}."
+    return f"Far: taken together they are not like the real pictures, and not worth keeping, {measured}."
 
 
 def _variety(report: Report) -> list[str]:

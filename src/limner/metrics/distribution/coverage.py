@@ -21,7 +21,7 @@ PRECISION_K = 3
 COVERAGE_K = 5
 MIN_PRECISION, MAX_RECALL = 0.8, 0.25
 """Shares of the precision and of the recall of real pictures from which on, and up to which, samples count as few kinds of
-pictures, each well made."""
+pictures."""
 _ROWS = 1024  # rows of a distance matrix held at a time
 _EXTRA_CANDIDATES = 16  # neighbours beyond the k-th that are measured exactly
 _MAX_PAIRS = 64  # undecided pairs of a row up to which they are measured one by one
@@ -46,7 +46,7 @@ def narrowness(scores: Mapping[str, Mapping[str, Any]]) -> str:
     Samples that all lie close together among the real pictures have the best precision: it is no praise by itself.
 
     >>> narrowness({"precision": {"value": 0.95, "null": 0.8}, "recall": {"value": 0.01, "null": 0.8}})
-    'few kinds of pictures, each well made: precision is 0.95, but only 1% of the real pictures lie among them (recall)'
+    'few kinds of pictures: precision is 0.95, but only 1% of the real pictures lie among them (recall)'
     """
     precision, recall = scores.get("precision"), scores.get("recall")
     if precision is None or recall is None:
@@ -54,7 +54,7 @@ def narrowness(scores: Mapping[str, Mapping[str, Any]]) -> str:
     if precision["value"] < MIN_PRECISION * (precision["null"] or 1) or recall["value"] > MAX_RECALL * (recall["null"] or 1):
         return ""
     return (
-        f"few kinds of pictures, each well made: precision is {precision['value']:.2g}, but only {recall['value']:.0%} of the "
+        f"few kinds of pictures: precision is {precision['value']:.2g}, but only {recall['value']:.0%} of the "
         "real pictures lie among them (recall)"
     )
 
