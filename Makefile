@@ -34,7 +34,7 @@ $(VENV)/.dev: $(VENV)/.core
 install: $(VENV)/.core
 
 demo: $(VENV)/.core
-	@answer=$$($(BIN)/limner train clothes --preset cgan --minutes 1.75 --seed 0 --out runs --name demo --json) || exit $$?; \
+	@answer=$$($(BIN)/limner train clothes --preset cgan --minutes 2.25 --seed 0 --out runs --name demo --json) || exit $$?; \
 	run=$$(echo "$$answer" | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["run"])') && \
 	$(BIN)/limner sample "$$run" --count 64 --grid --out "$$run/samples" >/dev/null && \
 	echo && \

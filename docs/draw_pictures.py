@@ -23,7 +23,7 @@ from limner.core.progress import Progress  # noqa: E402
 
 PICTURES = HERE / "pictures"
 TRAININGS: Mapping[str, Mapping[str, Any]] = {
-    "clothes": {"source": "clothes", "preset": "cgan", "minutes": 1.75},
+    "clothes": {"source": "clothes", "preset": "cgan", "minutes": 2.25},
     "emoji": {"source": "noto-emoji", "minutes": 10, "settings": {"data.size": 32}},
 }
 """Picture -> what is trained for it."""

@@ -61,16 +61,16 @@ def test_a_view_that_cannot_tell_does_not_speak() -> None:
     seen = {"value": 1.0, "null": 0.3, "z": 8.0, "relative": 0.02}
     assert verdict(report(0.0, views={"judge": seen, "contrast": chance}))[0].startswith("Near: faults")
     assert verdict(report(0.0, views={"contrast": chance}, count=60), falling(0.5))[::3] == [
-        "Very near: 60 of these pictures cannot be told from real ones (contrast: 16; real pictures get 10.2).",
+        "Very near: these 60 pictures cannot be told from real ones (contrast: 16; real pictures get 10.2).",
         "Next: nothing; they are worth having.",
     ]
 
 
 def test_variety_copies_and_classes() -> None:
     assert verdict(report(0.004))[1] == "Variety: about as varied as real pictures."
-    assert "they reach only 21% of what real pictures do" in verdict(report(0.2, coverage=0.2))[1]
+    assert "their coverage is only 21% of what real pictures have" in verdict(report(0.2, coverage=0.2))[1]
     copied = verdict(report(0.001, copies=0.4), falling(0.5))
-    assert "Copies: 40.0% are nearly a picture of the training data." in copied
+    assert copied[0] == "Copies: 40.0% are nearly identical to a training picture, so do not keep these as new ones."
     assert "augment.kind=adaptive" in copied[-1]
     uneven = report(0.004, classes={"samples": {"bag": 0.5, "shirt": 0.02}, "real": {"bag": 0.1, "shirt": 0.12}})
     uneven["metrics"]["class_distance"] = score(0.4, 0.02)
@@ -84,7 +84,7 @@ def test_few_kinds_of_pictures_are_no_praise() -> None:
     words = "few kinds of pictures: precision is 0.97, but only 2% of the real pictures lie among them (recall)"
     assert verdict(narrow)[1] == f"Variety: {words}."
     narrow["metrics"]["coverage"] = score(0.2, 0.95)
-    assert verdict(narrow)[1] == f"Variety: {words}; little varied: they reach only 21% of what real pictures do."
+    assert verdict(narrow)[1] == f"Variety: {words}; little varied: their coverage is only 21% of what real pictures have."
     for precision, recall in ((0.97, 0.5), (0.4, 0.02)):  # varied; or not among the real pictures at all, as blurred ones
         narrow["metrics"] |= {"precision": score(precision, 0.8), "recall": score(recall, 0.8)}
         assert "few kinds" not in verdict(narrow)[1]

@@ -87,7 +87,8 @@ def verdict(report: Report, progress: TrainingProgress | None = None) -> list[st
     telling = {name: view for name, view in views.items() if view["z"] is None or view["z"] > TOLD_Z}
     name, view = max((telling or views).items(), key=lambda item: item[1]["relative"])
     distance: float = view["relative"] if telling else 0.0
-    sentences = [_nearness(name, view, report["count"] if not telling else None), *_variety(report), *_copies(report)]
+    sentences = [_nearness(name, view, report["count"] if not telling else None), *_variety(report)]
+    sentences = [*_copies(report), *sentences] if _has_copies(report) else [*sentences, *_copies(report)]
     if progress is not None:
         sentences.append(_next_step(distance, progress, _has_copies(report)))
     accuracy = (report.get("features") or {}).get("held_out_accuracy")
@@ -102,7 +103,7 @@ def _nearness(name: str, view: Report, indistinct: int | None) -> str:
     real = "" if view["null"] is None else f"; real pictures get {view['null']:.3g}"
     measured = f"above all in {ASPECTS.get(name, 'its features')} ({name}: {view['value']:.3g}{real})"
     if indistinct is not None:
-        return f"Very near: {indistinct:,} of these pictures cannot be told from real ones ({name}: {view['value']:.3g}{real})."
+        return f"Very near: these {indistinct:,} pictures cannot be told from real ones ({name}: {view['value']:.3g}{real})."
     if distance < NOTICED:
         return f"Very near: these pictures differ from real ones by less than people notice, {measured}."
     if distance < OBJECTED:
@@ -123,9 +124,9 @@ def _variety(report: Report) -> list[str]:
         if share >= FULL_COVERAGE:
             parts += [] if narrow else ["about as varied as real pictures"]
         elif share >= HALF_COVERAGE:
-            parts.append(f"less varied than real pictures: they reach {share:.0%} of what those do")
+            parts.append(f"less varied than real pictures: their coverage is {share:.0%} of what those have")
         else:
-            parts.append(f"little varied: they reach only {share:.0%} of what real pictures do")
+            parts.append(f"little varied: their coverage is only {share:.0%} of what real pictures have")
     classes = scores.get("class_distance")
     if classes is not None and classes["value"] - (classes["null"] or 0.0) > MAX_CLASS_DISTANCE:
         parts.append(f"the shares of the classes are uneven{_most_missing(report.get('classes'))}")
@@ -155,8 +156,9 @@ def _copies(report: Report) -> list[str]:
     if not scores:
         return []
     if _has_copies(report):
-        return [f"Copies: {max(one['value'] for one in scores):.1%} are nearly a picture of the training data."]
-    return ["Copies: none of the training pictures were found among them."]
+        share = max(one["value"] for one in scores)
+        return [f"Copies: {share:.1%} are nearly identical to a training picture, so do not keep these as new ones."]
+    return ["Copies of training pictures: none were found."]
 
 
 def _next_step(distance: float, progress: TrainingProgress, has_copies: bool) -> str:
