@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from limner.core.documents import finite_number
 from limner.core.images import grid, side_by_side, to_pillow
 from limner.evaluation.report_page import display_name, meaning
+from limner.evaluation.verdict import headline
 from limner.metrics.scores import METRICS
 from limner.metrics.stats.intervals import NO_DIFFERENCE
 from limner.pages.charts import Curve, interval_chart, line_chart
@@ -132,8 +133,11 @@ def _runs(rows: Sequence[Row]) -> PageTable:
 
 
 def nearness_rows(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """(name, how near its pictures are to real ones, in a sentence) of each of `rows` whose report says so."""
-    return [(row["name"], row["verdict"][0]) for row in rows if row.get("verdict")]
+    """(name, how near its pictures are to real ones, in a sentence) of each of `rows` whose report says so.
+
+    Where there are copies among them, the sentence about these stands before.
+    """
+    return [(row["name"], " ".join(headline(row["verdict"]))) for row in rows if row.get("verdict")]
 
 
 def setting_rows(rows: Sequence[Row]) -> list[list[Any]]:

@@ -97,6 +97,15 @@ def verdict(report: Report, progress: TrainingProgress | None = None) -> list[st
     return sentences
 
 
+def headline(sentences: Sequence[str]) -> Sequence[str]:
+    """The sentences of a verdict up to that about nearness, which is the first unless there are copies.
+
+    >>> headline(["Copies: 40.0% …", "Very near: …", "Variety: …"])
+    ['Copies: 40.0% …', 'Very near: …']
+    """
+    return sentences[: 2 if sentences[0].startswith("Copies:") else 1]
+
+
 def _nearness(name: str, view: Report, indistinct: int | None) -> str:
     """How near by the view called `name`; `indistinct` is the number of pictures where no view tells them from real ones."""
     distance: float = view["relative"]
