@@ -53,3 +53,11 @@ def test_scores_of_a_judge_that_is_gone_are_set_aside(run: Run) -> None:
     assert [row["images"] for row in run.scores()] == [64]
     assert run.best() == 64
     assert "those are in scores-1.jsonl" in (run.path / "log.txt").read_text()
+
+
+def test_nothing_is_set_aside_before_the_first_score(run: Run) -> None:
+    write_json(run.path / "provenance.json", run.provenance() | {"judge": "0" * 64})
+    (run.path / "scores.jsonl").unlink()
+    limner.resume(run.path, images=64)
+    assert not (run.path / "scores-1.jsonl").exists()
+    assert "is gone" not in (run.path / "log.txt").read_text()

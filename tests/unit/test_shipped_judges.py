@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import numpy as np
 import pytest
 
 from limner.core.errors import InputError
+from limner.data.dataset import Dataset
 from limner.data.prepare import prepare
 from limner.judges import judge as judge_module
 from limner.judges.judge import JUDGE_SEED, SHIPPED_JUDGES, judge_for
@@ -88,3 +92,15 @@ def test_the_judge_of_earlier_scores_is_found_by_its_checksum() -> None:
     assert judge_for(dataset, checksum=earlier.checksum).checksum == earlier.checksum
     assert judge_for(dataset, checksum=now.checksum).checksum == now.checksum
     assert judge_for(dataset, checksum="0" * 64).checksum == now.checksum
+
+
+def test_classes_are_two_or_more_among_the_training_pictures() -> None:
+    """Of one class, or of labels that nobody gave, the judge is trained as `contrast` is, and no second time."""
+
+    def data(*labels: int) -> Dataset:
+        return cast(Dataset, SimpleNamespace(labels=np.array(labels), indices=lambda _: np.arange(3)))
+
+    assert judge_module.has_classes(data(0, 1, 0))
+    assert not judge_module.has_classes(data(0, 0, 0, 1))  # the other class is held out
+    assert not judge_module.has_classes(data(0, -1, 0))
+    assert not judge_module.has_classes(cast(Dataset, SimpleNamespace(labels=None)))

@@ -14,6 +14,7 @@ from limner.core.progress import OnProgress, silent
 from limner.data.dataset import Dataset
 from limner.evaluation.inputs import EvaluationInput
 from limner.evaluation.sample_scores import SampleScores, SampleScoring, score_samples
+from limner.judges.judge import has_classes
 
 VIEWS = ("judge", "contrast", "random-conv", "pixels")
 """Names of detectors, the one that knows most about content first."""
@@ -52,9 +53,9 @@ def _view(scores: SampleScores) -> View:
 def views_of(scores: SampleScores, dataset: Dataset, split: str, on_progress: OnProgress = silent) -> Mapping[str, View]:
     """All `VIEWS` of the pictures that `scores` were measured on; those have one of them.
 
-    Of pictures without labels the judge is trained as `contrast` is, which is then left out.
+    Of pictures without classes the judge is trained as `contrast` is, which is then left out.
     """
-    names = [name for name in VIEWS if name != "contrast" or dataset.labels is not None]
+    names = [name for name in VIEWS if name != "contrast" or has_classes(dataset)]
     return {
         name: _view(scores) if name == scores.detector.name else view_of(scores.samples, dataset, split, name, on_progress)
         for name in names

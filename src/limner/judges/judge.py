@@ -43,7 +43,7 @@ def judge_for(
             earlier = _load(path, dataset, silent)
             if earlier is not None and earlier.checksum == checksum:
                 return earlier
-    shipped, cached = _paths(dataset, labelled or dataset.labels is None)
+    shipped, cached = _paths(dataset, labelled or not has_classes(dataset))
     judge = load_judge(shipped) if shipped.is_file() else _load(cached, dataset, on_progress)
     if judge is None:
         on_progress(Progress(TRAINING_STAGE, note="samples are judged in its features, and it is kept for these pictures"))
@@ -51,6 +51,14 @@ def judge_for(
         judge.save(cached)
     judge.name = "judge" if labelled else "contrast"
     return judge
+
+
+def has_classes(dataset: Dataset) -> bool:
+    """Whether the training pictures have two classes or more; without, the judge is trained as `contrast` is."""
+    if dataset.labels is None:
+        return False
+    labels = dataset.labels[dataset.indices("train")]
+    return len(np.unique(labels[labels >= 0])) >= 2
 
 
 def _paths(dataset: Dataset, labelled: bool = True, architecture: str = ARCHITECTURE) -> tuple[Path, Path]:

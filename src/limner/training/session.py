@@ -221,7 +221,7 @@ def _prepare_scorer(run: Run, recipe: Recipe, dataset: Dataset, on_progress: OnP
     except InputError as error:  # such as too few pictures
         raise unscorable_error(error) from error
     scored_on = {"split": scorer.split, "pictures": scorer.pictures}
-    if earlier is not None and earlier != scorer.checksum:
+    if earlier not in (None, scorer.checksum) and run.scores():
         run.log(
             "the judge of earlier scores is gone; scores from here on are by another one, and those are in "
             + run.set_scores_aside()
