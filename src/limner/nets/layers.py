@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -101,6 +102,28 @@ def rows_for_labels(table: Tensor, label: Tensor | None) -> Tensor:
     if label is None:
         return mean
     return torch.where((label >= 0).unsqueeze(1), table[label.clamp(min=0)], mean)
+
+
+class FourierFeatures(nn.Module):
+    """Times [B] in 0..1 -> [B, 2·`frequencies`]: cosines and sines with periods from 4 down to 1/250, evenly spaced in logarithm
+    (as the embedding of Ho et al. 2020, of 1,000 steps)."""
+
+    periods: Tensor
+
+    def __init__(self, frequencies: int) -> None:
+        super().__init__()
+        self.register_buffer("rates", torch.logspace(math.log10(0.5), math.log10(500), frequencies) * math.pi, persistent=False)
+
+    def forward(self, time: Tensor) -> Tensor:
+        angles = time.to(self.rates)[:, None] * self.rates
+        return torch.cat([angles.cos(), angles.sin()], 1)
+
+
+def label_rows(table: nn.Embedding, label: Tensor | None, like: Tensor) -> Tensor:
+    """[B] int64: the rows of a table of classes [classes + 1, d] for labels [B]; −1 is its last row, and None that for all of the
+    B rows of `like`."""
+    none = table.num_embeddings - 1
+    return torch.full((len(like),), none, device=like.device) if label is None else torch.where(label >= 0, label, none)
 
 
 def init_normal(module: nn.Module, std: float = 0.02) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from limner.core.config import DataSpec, MethodConfig, Sampling
 from limner.core.errors import InputError
 from limner.core.table import Table
+from limner.methods.flow.config import FlowConfig, FlowSampling
 from limner.methods.gan.config import GanConfig, GanSampling
 from limner.methods.vae.config import AutoencoderConfig, AutoencoderSampling, VaeConfig
 from limner.methods.vq.config import PriorConfig, PriorSampling, VqVaeConfig, VqVaeSampling
@@ -65,6 +66,12 @@ def _build_autoencoder(config: Any, codec: Codec, spec: DataSpec) -> Method:
     return PlainAutoencoder(config, codec, spec)
 
 
+def _build_flow(config: Any, codec: Codec, spec: DataSpec) -> Method:
+    from limner.methods.flow.flow import Flow
+
+    return Flow(config, codec, spec)
+
+
 def _build_gan(config: Any, codec: Codec, spec: DataSpec) -> Method:
     from limner.methods.gan.gan import Gan
 
@@ -99,6 +106,13 @@ METHODS = Table(
             _build_autoencoder,
             "an encoder and a decoder, and a distribution fitted to their latents",
             "Ghosh et al. 2020, arXiv:1903.12436",
+        ),
+        "flow": Family(
+            FlowConfig,
+            FlowSampling,
+            _build_flow,
+            "a velocity that carries noise to pictures in a few steps",
+            "Lipman et al. 2023, arXiv:2210.02747; Liu et al. 2023, arXiv:2209.03003",
         ),
         "gan": Family(
             GanConfig,
@@ -171,6 +185,11 @@ PRESETS = Table(
         "densegan": Preset("gan", "GAN of densely connected networks", "Huang et al. 2017, arXiv:1608.06993"),
         "r3gan": Preset(
             "gan", "relativistic GAN with two gradient penalties: the best here", "Huang et al. 2024, arXiv:2501.05441"
+        ),
+        "flow": Preset(
+            "flow",
+            "flow matching: noise becomes a picture in a few steps of one network",
+            "Lipman et al. 2023, arXiv:2210.02747; Liu et al. 2023, arXiv:2209.03003",
         ),
         "vae": Preset(
             "vae",

@@ -1,0 +1,1 @@
+"""Flow matching: a velocity that carries noise to pictures."""

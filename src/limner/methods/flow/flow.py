@@ -1,0 +1,162 @@
+"""Flow matching on straight paths (Lipman et al. 2023, arXiv:2210.02747; Liu et al. 2023, arXiv:2209.03003).
+
+A picture x₀ and noise ε are joined by x_t = (1 − t)·x₀ + t·ε. The network learns the velocity ε − x₀ at x_t; its mean, given
+x_t, is a field whose flow from t = 1 to t = 0 carries noise to pictures. One player. The loss is the mean squared error of the
+velocity.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from limner.core.capabilities import Codec, VelocityField
+from limner.core.cond import Batch, Cond
+from limner.core.config import ConditionKind, DataSpec, Sampling
+from limner.core.diagnosis import Rule
+from limner.core.errors import InputError
+from limner.core.method import Losses, Method, Phase, Player, StepContext
+from limner.core.precision import float64_device
+from limner.core.seeds import noise
+from limner.methods.flow.config import FlowSampling, ResolvedFlowConfig
+from limner.methods.flow.prediction import PREDICTIONS
+from limner.methods.flow.guidance import extrapolate, extrapolate_scaled, guided
+from limner.methods.flow.solvers import Velocity, adaptive, ancestral, dpm, euler, heun, midpoint, uniform_times
+from limner.methods.labels import count_labels, draw_labels
+from limner.nets.dit import Dit, DitSize
+from limner.nets.unet import UNet, UNetSize
+
+FIXED_STEP_SOLVERS = {"euler": euler, "heun": heun, "midpoint": midpoint, "dpm": dpm}
+"""Solvers that take the times of their steps, by their names in the settings."""
+FIT_IMAGES = 2_000
+"""Training images from which the mean and the deviation of each pixel are measured."""
+MIN_SPREAD = 0.1
+"""The least standard deviation of a pixel: one that is the same in all pictures that were measured may differ in another."""
+
+
+class Flow(Method, VelocityField):
+    """A velocity field on whatever the codec gives (pixels, or an autoencoder's latents)."""
+
+    chunk: ClassVar[int] = 64
+    sampling_type = FlowSampling
+
+    centre: Tensor
+    spread: Tensor
+    shares: Tensor
+
+    def __init__(self, config: ResolvedFlowConfig, codec: Codec, spec: DataSpec) -> None:
+        super().__init__(codec)
+        self.config = config
+        if config.labels and not spec.classes:
+            raise InputError("method.labels=true needs pictures with classes (sub-folders, or a label column); these have none")
+        self.accepts: frozenset[ConditionKind] = frozenset({"label"} if config.labels else ())
+        net = config.network
+        classes = len(spec.classes) if config.labels else 0
+        if net.kind == "unet":
+            size = UNetSize(net.width, net.multipliers, net.blocks, net.attention, net.heads, net.patch, net.dropout)
+            self.network = UNet(codec.shape, size, classes)
+        else:
+            self.network = Dit(codec.shape, DitSize(net.width, net.depth, net.heads, net.patch, net.dropout), classes)
+        self.register_buffer("centre", torch.zeros(codec.shape))
+        self.register_buffer("spread", torch.ones(codec.shape))
+        self.register_buffer("shares", torch.full((max(len(spec.classes), 1),), 1 / max(len(spec.classes), 1)))
+
+    def players(self) -> Mapping[str, Player]:
+        return {"flow": Player("network", self.config.optimiser, self.config.clip)}
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("velocity", ("flow",)),)
+
+    def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
+        (batch,) = batches
+        clean, eps = self.encoded(batch), batch.noise(*self.codec.shape)
+        time = self._draw_times(batch)
+        label = self._drop(batch)
+        t = time.view(-1, *[1] * (clean.dim() - 1))
+        predicted = self._velocity((1 - t) * clean + t * eps, time, label)
+        errors = (predicted.float() - (eps - clean)).square().flatten(1).mean(1)
+        return Losses({"flow": errors})
+
+    def _draw_times(self, batch: Batch) -> Tensor:
+        """[B]: times in 0..1; one in each of B equal shares of the distribution, so that batches differ little."""
+        count = len(batch)
+        uniform = batch.uniform()
+        if self.config.stratified:
+            uniform = (uniform + torch.arange(count, device=batch.images.device)) / count
+        if self.config.times == "uniform":
+            return uniform
+        logit = torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6)) * self.config.time_spread + self.config.time_mean
+        return logit.sigmoid()
+
+    def _drop(self, batch: Batch) -> Tensor | None:
+        """[B]: the classes, some of them replaced by −1."""
+        if not self.config.labels or batch.cond.label is None:
+            return None
+        return torch.where(batch.uniform() < self.config.drop_labels, -1, batch.cond.label)
+
+    def _velocity(self, x: Tensor, time: Tensor, label: Tensor | None) -> Tensor:
+        """[B, *codec.shape] in float32: dx/dt at x and `time` [B], for classes [B]."""
+        t = time.view(-1, *[1] * (x.dim() - 1))
+        predict = PREDICTIONS[self.config.prediction]
+        return predict(lambda y: self.network(y, time, label).float(), x, t, self.centre, self.spread)
+
+    def velocity(self, x: Tensor, time: Tensor, cond: Cond) -> Tensor:
+        return self._velocity(x, time, cond.label)
+
+    @torch.no_grad()
+    def sample(self, seeds: Sequence[int], cond: Cond, sampling: Sampling) -> Tensor:
+        """[len(seeds), C, H, W] in [-1, 1]; `sampling` is a `FlowSampling`."""
+        assert isinstance(sampling, FlowSampling)
+        label = self.conditions(seeds, cond).label
+        velocity = self._solver_velocity(label, sampling)
+        start, times = noise(seeds, *self.codec.shape).to(float64_device(self.device)).double(), uniform_times(sampling.steps)
+        if sampling.solver == "adaptive":
+            end, _ = adaptive(velocity, start, tolerance=sampling.tolerance)
+        elif sampling.solver == "ancestral":
+            end = ancestral(velocity, start, times, lambda number: self._fresh_noise(seeds, number).to(start))
+        else:
+            end = FIXED_STEP_SOLVERS[sampling.solver](velocity, start, times)
+        return self.codec.decode(end.float().to(self.device)).clamp(-1, 1)
+
+    def _fresh_noise(self, seeds: Sequence[int], number: int) -> Tensor:
+        """[len(seeds), *codec.shape]: the noise that the step `number` of an ancestral solver adds."""
+        return noise(seeds, *self.codec.shape, stream=f"step {number}")
+
+    def _solver_velocity(self, label: Tensor | None, sampling: FlowSampling) -> Velocity:
+        """The guided velocity, as solvers call it: in float64 outside, in float32 inside."""
+        mix = extrapolate_scaled if self._guide(sampling) == "class" else extrapolate
+
+        def velocity(x: Tensor, time: Tensor) -> Tensor:
+            position, t = x.to(self.device, torch.float32), time.to(self.device, torch.float32)
+            inside = (t <= sampling.guidance_from) & (t >= sampling.guidance_to) & (sampling.guidance != 1)
+            v = guided(
+                lambda: self._velocity(position, t, label),
+                lambda: self._velocity(position, t, None),
+                lambda strong, weak: mix(strong, weak, sampling.guidance),
+                inside,
+            )
+            return v.to(x)
+
+        return velocity
+
+    def _guide(self, sampling: FlowSampling) -> Literal["class", "checkpoint"]:
+        """What guidance leads away from. Errors: `InputError` where there is no such thing."""
+        return "class"
+
+    def conditions(self, seeds: Sequence[int], requested: Cond) -> Cond:
+        """With a class drawn by the seed where none is requested, as often as it was in training."""
+        return replace(requested, label=draw_labels(self.shares, seeds, requested.label) if self.config.labels else None)
+
+    @torch.no_grad()
+    def fit_at_start(self, batches: Iterable[Batch]) -> None:
+        """The mean and the deviation of each pixel, and how often each class is there."""
+        pictures = torch.cat([self.encoded(batch) for batch in itertools.islice(batches, -(-FIT_IMAGES // 64))])
+        self.centre.copy_(pictures.mean(0))
+        self.spread.copy_(pictures.std(0).clamp(min=MIN_SPREAD))
+        if self.config.labels:
+            count_labels(batches, self.shares)
