@@ -49,6 +49,7 @@ NARROW: Mapping[str, Sequence[str]] = {
         "method.discriminator.widest=8",
         "method.discriminator.blocks=1",
     ),
+    "flow": ("method.network.width=8", "method.network.heads=2"),
     "lsgan": ("method.generator.width=8", "method.generator.widest=32", "method.discriminator.width=16"),
     "r3gan": (
         "method.generator.width=8",
