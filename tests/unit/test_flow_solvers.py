@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -49,7 +50,7 @@ def test_errors_fall_with_the_order_of_the_solver(solver: Solver, order: int) ->
     times = [[0.9 - 0.6 * step / steps for step in range(steps + 1)] for steps in (40, 80, 160)]
     reference = midpoint(mixture_velocity, POINTS, [0.9 - 0.6 * step / 4000 for step in range(4001)])
     errors = [float((solver(mixture_velocity, POINTS, grid) - reference).abs().max()) for grid in times]
-    orders = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    orders = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
     assert orders == pytest.approx([order] * 2, abs=0.15)
 
 
@@ -107,7 +108,7 @@ def test_heun_is_the_published_edm_sampler() -> None:
     sigmas = [80.0, 20.0, 5.0, 1.0, 0.2, 0.01, 0.0]
     start = 80 * torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = start
-    for now, then in zip(sigmas, sigmas[1:], strict=False):
+    for now, then in itertools.pairwise(sigmas):
         d = (x - network(x, torch.tensor(now, dtype=x.dtype))) / now
         following = x + (then - now) * d
         if then != 0:
@@ -132,7 +133,7 @@ def test_euler_is_ddim_of_the_same_noise_schedule() -> None:
         return (x - picture) / t
 
     x = start
-    for now, then in zip(times, times[1:], strict=False):
+    for now, then in itertools.pairwise(times):
         picture = network(x / (1 - now), torch.tensor(now / (1 - now), dtype=x.dtype))
         eps = (x - (1 - now) * picture) / now
         x = (1 - then) * picture + then * eps

@@ -1,8 +1,8 @@
 """A diffusion transformer (Peebles & Xie 2023, arXiv:2212.09748) on the patches of a picture, for any height and width.
 
-Each block's norms have gains and biases, and its sublayers gates, that are functions of time and class (adaLN-Zero); one linear
-map gives them for all blocks, and each block adds its own (Chen et al. 2023, arXiv:2310.00426, section 2.3), since a map for each
-block would hold a third of all weights. Queries and keys are normalised (Henry et al. 2020, arXiv:2010.04245).
+Each block's norms have gains and biases, and its sublayers gates, that are functions of time and class (adaLN-Zero); one
+linear map gives them for all blocks, and each block adds its own (Chen et al. 2023, arXiv:2310.00426, section 2.3), since a map
+for each block would hold a third of all weights. Queries and keys are normalised (Henry et al. 2020, arXiv:2010.04245).
 """
 
 from __future__ import annotations

@@ -105,10 +105,10 @@ def rows_for_labels(table: Tensor, label: Tensor | None) -> Tensor:
 
 
 class FourierFeatures(nn.Module):
-    """Times [B] in 0..1 -> [B, 2·`frequencies`]: cosines and sines with periods from 4 down to 1/250, evenly spaced in logarithm
-    (as the embedding of Ho et al. 2020, of 1,000 steps)."""
+    """Times [B] in 0..1 -> [B, 2·`frequencies`]: cosines and sines with periods from 4 down to 1/250, evenly spaced in
+    logarithm, as in the embedding of 1,000 steps of Ho et al. 2020, arXiv:2006.11239."""
 
-    periods: Tensor
+    rates: Tensor
 
     def __init__(self, frequencies: int) -> None:
         super().__init__()
@@ -120,8 +120,8 @@ class FourierFeatures(nn.Module):
 
 
 def label_rows(table: nn.Embedding, label: Tensor | None, like: Tensor) -> Tensor:
-    """[B] int64: the rows of a table of classes [classes + 1, d] for labels [B]; −1 is its last row, and None that for all of the
-    B rows of `like`."""
+    """[B] int64: the rows of a table of classes [classes + 1, d] for labels [B]; −1 is its last row, and None is that for
+    each of the B rows of `like`."""
     none = table.num_embeddings - 1
     return torch.full((len(like),), none, device=like.device) if label is None else torch.where(label >= 0, label, none)
 

@@ -1,8 +1,8 @@
 """A U-Net for velocities (Ronneberger et al. 2015, arXiv:1505.04597, in the form of Ho et al. 2020, arXiv:2006.11239), for any
 height and width, small enough for minutes on a CPU.
 
-Residual blocks at every size on the way down and up, connected at equal sizes. Time and class enter as a gain and a bias of each
-block's second norm (Dhariwal & Nichol 2021, arXiv:2105.05233). Differences from these papers, all for speed:
+Residual blocks at every size on the way down and up, connected at equal sizes. Time and class enter as a gain and a bias of
+each block's second norm (Dhariwal & Nichol 2021, arXiv:2105.05233). Differences from these papers, all for speed:
 
 - `patch` 2 takes two by two pixels at once, which leaves out the most expensive size.
 - Norms are over the channels of a pixel, which are neighbours in channels-last memory, and not over groups of channels of a
@@ -11,7 +11,6 @@ block's second norm (Dhariwal & Nichol 2021, arXiv:2105.05233). Differences from
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -75,7 +74,8 @@ class ResidualBlock(nn.Module):
         gain, bias = self.modulation(vector)[:, :, None, None].chunk(2, 1)
         y: Tensor = self.norm2(self.conv1(F.silu(self.norm1(x))))
         y = self.conv2(self.drop(F.silu(torch.addcmul(bias, y, gain + 1))))
-        return self.shortcut(x) + y  # type: ignore[no-any-return]
+        skip: Tensor = self.shortcut(x)
+        return skip + y
 
 
 class Attention(nn.Module):
@@ -91,14 +91,27 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rows = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)
         q, k, v = self.qkv(rows).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        values = self.out(attend(q, k, v, causal=False).transpose(1, 2).flatten(2))
+        values: Tensor = self.out(attend(q, k, v, causal=False).transpose(1, 2).flatten(2))
         return x + values.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+
+
+class AttentiveBlock(nn.Module):
+    """A residual block, and attention after it where the size allows."""
+
+    def __init__(self, before: int, after: int, vector: int, size: UNetSize, side: int) -> None:
+        super().__init__()
+        self.block = ResidualBlock(before, after, vector, size.dropout)
+        self.attention = Attention(after, size.heads) if side <= size.attention else nn.Identity()
+
+    def forward(self, x: Tensor, vector: Tensor) -> Tensor:
+        y: Tensor = self.attention(self.block(x, vector))
+        return y
 
 
 class UNet(nn.Module):
     """Pictures [B, C, H, W], times [B] and classes [B] -> [B, C, H, W], zero at first; `shape` is (C, H, W).
 
-    A class of −1 is none, which is learned as a class of its own.
+    A class of −1 is none, which is learned as a class of its own. A side that is no multiple of the patch is padded with zeros.
     """
 
     def __init__(self, shape: tuple[int, int, int], size: UNetSize, classes: int = 0) -> None:
@@ -106,38 +119,25 @@ class UNet(nn.Module):
         channels, height, width = shape
         self.patch = size.patch
         widths = [size.width * multiplier for multiplier in size.multipliers]
+        sides = [-(-max(height, width) // (size.patch * 2**place)) for place in range(len(widths))]
         vector = 4 * size.width
         self.fourier = FourierFeatures(size.width)
         self.vector = nn.Sequential(nn.Linear(2 * size.width, vector), nn.SiLU(), nn.Linear(vector, vector))
         self.label = nn.Embedding(classes + 1, vector) if classes else None
         self.first = Conv2d(channels * size.patch**2, widths[0], 3, 1, 1)
-        side = math.ceil(max(height, width) / size.patch)
-        self.down, self.down_attention = nn.ModuleList(), nn.ModuleList()
-        self.up, self.up_attention = nn.ModuleList(), nn.ModuleList()
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
         before, skips = widths[0], [widths[0]]
-        for place, after in enumerate(widths):
-            attends = side <= size.attention
-            blocks, attentions = nn.ModuleList(), nn.ModuleList()
-            for _ in range(size.blocks):
-                blocks.append(ResidualBlock(before, after, vector, size.dropout))
-                attentions.append(Attention(after, size.heads) if attends else nn.Identity())
-                before = after
-                skips.append(after)
-            self.down.append(blocks)
-            self.down_attention.append(attentions)
-            if place < len(widths) - 1:
-                skips.append(after)
-                side = math.ceil(side / 2)
-        for place, after in reversed(list(enumerate(widths))):
-            attends = side <= size.attention
-            blocks, attentions = nn.ModuleList(), nn.ModuleList()
-            for _ in range(size.blocks + 1):
-                blocks.append(ResidualBlock(before + skips.pop(), after, vector, size.dropout))
-                attentions.append(Attention(after, size.heads) if attends else nn.Identity())
-                before = after
-            self.up.append(blocks)
-            self.up_attention.append(attentions)
-            side = 2 * side if place else side
+        for place, (after, side) in enumerate(zip(widths, sides, strict=True)):
+            if place:
+                skips.append(before)
+            inputs = [before, *[after] * (size.blocks - 1)]
+            self.down.append(nn.ModuleList(AttentiveBlock(one, after, vector, size, side) for one in inputs))
+            skips += [after] * size.blocks
+            before = after
+        for after, side in zip(widths[::-1], sides[::-1], strict=True):
+            inputs = [before + skips.pop(), *(after + skips.pop() for _ in range(size.blocks))]
+            self.up.append(nn.ModuleList(AttentiveBlock(one, after, vector, size, side) for one in inputs))
+            before = after
         self.norm = ChannelNorm(widths[0])
         self.last = Conv2d(widths[0], channels * size.patch**2, 3, 1, 1)
         nn.init.zeros_(self.last.weight)
@@ -154,16 +154,16 @@ class UNet(nn.Module):
         x = F.pad(x, (0, -width % self.patch, 0, -height % self.patch))
         x = self.first(F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last))
         skips = [x]
-        for place, (blocks, attentions) in enumerate(zip(self.down, self.down_attention, strict=True)):
+        for place, stage in enumerate(self.down):
             if place:
                 x = average_pool(x)
                 skips.append(x)
-            for block, attention in zip(blocks, attentions, strict=True):
-                x = attention(block(x, vector))
+            for block in stage:  # type: ignore[attr-defined]  # a ModuleList
+                x = block(x, vector)
                 skips.append(x)
-        for blocks, attentions in zip(self.up, self.up_attention, strict=True):
+        for stage in self.up:
             x = upsample(x, (skips[-1].shape[2], skips[-1].shape[3]))
-            for block, attention in zip(blocks, attentions, strict=True):
-                x = attention(block(torch.cat([x, skips.pop()], 1), vector))
+            for block in stage:  # type: ignore[attr-defined]
+                x = block(torch.cat([x, skips.pop()], 1), vector)
         x = F.pixel_shuffle(self.last(F.silu(self.norm(x))), self.patch)
         return x[:, :, :height, :width]

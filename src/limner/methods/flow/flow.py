@@ -18,18 +18,16 @@ from torch import Tensor
 from limner.core.capabilities import Codec, VelocityField
 from limner.core.cond import Batch, Cond
 from limner.core.config import ConditionKind, DataSpec, Sampling
-from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
 from limner.core.method import Losses, Method, Phase, Player, StepContext
 from limner.core.precision import float64_device
 from limner.core.seeds import noise
 from limner.methods.flow.config import FlowSampling, ResolvedFlowConfig
-from limner.methods.flow.prediction import PREDICTIONS
 from limner.methods.flow.guidance import extrapolate, extrapolate_scaled, guided
+from limner.methods.flow.networks import build_network
+from limner.methods.flow.prediction import PREDICTIONS
 from limner.methods.flow.solvers import Velocity, adaptive, ancestral, dpm, euler, heun, midpoint, uniform_times
 from limner.methods.labels import count_labels, draw_labels
-from limner.nets.dit import Dit, DitSize
-from limner.nets.unet import UNet, UNetSize
 
 FIXED_STEP_SOLVERS = {"euler": euler, "heun": heun, "midpoint": midpoint, "dpm": dpm}
 """Solvers that take the times of their steps, by their names in the settings."""
@@ -55,13 +53,7 @@ class Flow(Method, VelocityField):
         if config.labels and not spec.classes:
             raise InputError("method.labels=true needs pictures with classes (sub-folders, or a label column); these have none")
         self.accepts: frozenset[ConditionKind] = frozenset({"label"} if config.labels else ())
-        net = config.network
-        classes = len(spec.classes) if config.labels else 0
-        if net.kind == "unet":
-            size = UNetSize(net.width, net.multipliers, net.blocks, net.attention, net.heads, net.patch, net.dropout)
-            self.network = UNet(codec.shape, size, classes)
-        else:
-            self.network = Dit(codec.shape, DitSize(net.width, net.depth, net.heads, net.patch, net.dropout), classes)
+        self.network = build_network(config.network, codec.shape, len(spec.classes) if config.labels else 0)
         self.register_buffer("centre", torch.zeros(codec.shape))
         self.register_buffer("spread", torch.ones(codec.shape))
         self.register_buffer("shares", torch.full((max(len(spec.classes), 1),), 1 / max(len(spec.classes), 1)))
@@ -91,7 +83,8 @@ class Flow(Method, VelocityField):
         if self.config.times == "uniform":
             return uniform
         logit = torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6)) * self.config.time_spread + self.config.time_mean
-        return logit.sigmoid()
+        time: Tensor = logit.sigmoid()
+        return time
 
     def _drop(self, batch: Batch) -> Tensor | None:
         """[B]: the classes, some of them replaced by −1."""

@@ -1,7 +1,7 @@
 """Guidance: leading away from the velocity of a weaker model, towards pictures that are more typical and less varied.
 
-The weaker model is the same one without its class (Ho & Salimans 2022, arXiv:2207.12598), or one that was trained less (Karras et
-al. 2024, arXiv:2406.02507). A weight of 1 is the model itself.
+The weaker model is the same one without its class (Ho & Salimans 2022, arXiv:2207.12598), or one that was trained less (Karras
+et al. 2024, arXiv:2406.02507). A weight of 1 is the model itself.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def extrapolate(strong: Tensor, weak: Tensor, weight: float) -> Tensor:
 
 
 def extrapolate_scaled(strong: Tensor, weak: Tensor, weight: float) -> Tensor:
-    """CFG-Zero* (Fan et al. 2025, arXiv:2503.18886, eq. 6): as `extrapolate`, with the weak velocity times s = ⟨v_s, v_w⟩/|v_w|²
-    of each picture, so that its length fits.
+    """CFG-Zero* (Fan et al. 2025, arXiv:2503.18886, eq. 6): as `extrapolate`, with the weak velocity times
+    s = ⟨v_s, v_w⟩/|v_w|² of each picture, so that its length fits.
 
     >>> extrapolate_scaled(torch.tensor([[1.0, 2, 3]]), torch.tensor([[2.0, 1, 1]]), 2.0) * 6
     tensor([[-2., 17., 29.]])
@@ -32,8 +32,8 @@ def extrapolate_scaled(strong: Tensor, weak: Tensor, weight: float) -> Tensor:
 def guided(
     strong: Callable[[], Tensor], weak: Callable[[], Tensor], mix: Callable[[Tensor, Tensor], Tensor], applies: Tensor
 ) -> Tensor:
-    """The velocity [B, ...] `mix`(strong, weak) for the pictures where `applies` [B] holds, and the strong one elsewhere; the weak
-    one is computed where any picture needs it."""
+    """The velocity [B, ...] `mix`(strong, weak) for the pictures where `applies` [B] holds, and the strong one elsewhere; the
+    weak one is computed only where a picture needs it."""
     velocity = strong()
     if not bool(applies.any()):
         return velocity

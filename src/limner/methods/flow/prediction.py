@@ -41,8 +41,8 @@ def by_noise(network: Network, x: Tensor, t: Tensor, centre: Tensor, spread: Ten
 
 
 def by_residual(network: Network, x: Tensor, t: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
-    """v is the velocity for normally distributed data, plus s/S times the output: the preconditioning of EDM (Karras et al. 2022,
-    arXiv:2206.00364, table 1) in this path's terms, and with the mean m and the deviation s of each pixel instead of 0 and 0.5.
+    """v is the velocity for normally distributed data, minus s/S times the output: the preconditioning of EDM (Karras et al.
+    2022, arXiv:2206.00364, table 1) in this path's terms, with the mean m and the deviation s of each pixel for 0 and 0.5.
 
     With S² = (1 − t)²·s² + t² it is v = (t − (1 − t)·s²)/S² · (x_t − (1 − t)·m) − m − s/S · F, where EDM's denoiser is
     x_t − t·v. Output and target have unit variance at every time, and a network that gives zero is already right about means

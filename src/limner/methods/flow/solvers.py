@@ -1,8 +1,8 @@
 """Integrators of dx/dt = v(x, t) from t = 1, noise, to t = 0, a picture, as pure functions of the velocity.
 
-In x_t = (1 − t)·x₀ + t·ε, the velocity v = ε − x₀ gives the picture x₀ = x_t − t·v and the noise ε = x_t + (1 − t)·v. States are
-float64, since the errors of many small steps add up. `times` fall from the first time to the last. Row i of a result depends on
-row i of x alone.
+In x_t = (1 − t)·x₀ + t·ε, the velocity v = ε − x₀ gives the picture x₀ = x_t − t·v and the noise ε = x_t + (1 − t)·v. States
+are float64, since the errors of many small steps add up. `times` fall from the first time to the last. Row i of a result
+depends on row i of x alone.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 """(x [B, ...], t [B]) -> dx/dt [B, ...], float64."""
 
 SAFETY, MIN_FACTOR, MAX_FACTOR = 0.9, 0.2, 5.0
-"""Of a step that an adaptive solver chooses: what it stays below the step that would just be allowed, and how much it may shrink
-or grow at once (Hairer, Nørsett & Wanner, Solving Ordinary Differential Equations I, section II.4)."""
+"""Of a step that an adaptive solver chooses: what it stays below the step that would just be allowed, and how much it may
+shrink or grow at once (Hairer, Nørsett & Wanner, Solving Ordinary Differential Equations I, section II.4)."""
 FIRST_STEP = 0.05
 """The first step that an adaptive solver tries, in time."""
 
@@ -148,4 +148,3 @@ def _log_ratio(time: float) -> float:
 
 def _rows(x: Tensor, time: float) -> Tensor:
     return torch.full((len(x),), time, dtype=x.dtype, device=x.device)
-
