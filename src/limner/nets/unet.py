@@ -92,7 +92,7 @@ class Attention(nn.Module):
         rows = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)
         q, k, v = self.qkv(rows).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         values: Tensor = self.out(attend(q, k, v, causal=False).transpose(1, 2).flatten(2))
-        return x + values.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+        return x + values.view(x.shape[0], *x.shape[2:], -1).permute(0, 3, 1, 2)
 
 
 class AttentiveBlock(nn.Module):

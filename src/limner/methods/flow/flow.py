@@ -68,7 +68,7 @@ class Flow(Method, VelocityField):
         (batch,) = batches
         clean, eps = self.encoded(batch), batch.noise(*self.codec.shape)
         time = self._draw_times(batch)
-        label = self._drop(batch)
+        label = self._hide_labels(batch)
         t = time.view(-1, *[1] * (clean.dim() - 1))
         predicted = self._velocity((1 - t) * clean + t * eps, time, label)
         errors = (predicted.float() - (eps - clean)).square().flatten(1).mean(1)
@@ -86,7 +86,7 @@ class Flow(Method, VelocityField):
         time: Tensor = logit.sigmoid()
         return time
 
-    def _drop(self, batch: Batch) -> Tensor | None:
+    def _hide_labels(self, batch: Batch) -> Tensor | None:
         """[B]: the classes, some of them replaced by −1."""
         if not self.config.labels or batch.cond.label is None:
             return None

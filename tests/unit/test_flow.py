@@ -1,0 +1,187 @@
+"""The flow's own parts: how times are drawn, what is measured of the data, classes that are hidden, networks for any size."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from contract.helpers import composed, method_of, settled
+from limner.core.cond import Batch, Cond
+from limner.core.errors import InputError
+from limner.core.method import StepContext
+from limner.methods.flow.config import FlowConfig, FlowSampling, automatic_multipliers
+from limner.methods.flow.flow import Flow
+from limner.nets.dit import Dit, DitSize
+from limner.nets.unet import UNet, UNetSize
+from limner.recipes.build import build_method
+
+
+def flow(*settings: str, shape: tuple[int, int, int] = (8, 8, 1)) -> Flow:
+    method = method_of("flow", shape, *settings)
+    assert isinstance(method, Flow)
+    return method
+
+
+def batch_of(count: int, seed: int = 0) -> Batch:
+    own = torch.Generator().manual_seed(seed)
+    return Batch(torch.zeros(count, 1, 8, 8), draw=lambda shape, device: torch.randn(shape, generator=own))
+
+
+@pytest.mark.parametrize(
+    ("settings", "median", "middle"),
+    [
+        (("method.times=uniform",), 0.5, 0.5),
+        (("method.times=logit-normal",), 0.5, 0.50),
+        (("method.times=logit-normal", "method.time_mean=-1.2", "method.time_spread=1.2"), 1 / (1 + math.exp(1.2)), 0.29),
+    ],
+)
+def test_times_have_the_distribution_that_is_set(settings: tuple[str, ...], median: float, middle: float) -> None:
+    """The median of the times, and the share of them between a quarter and three quarters."""
+    for stratified in ("true", "false"):
+        times = flow(*settings, f"method.stratified={stratified}")._draw_times(batch_of(4000))
+        assert float(times.median()) == pytest.approx(median, abs=0.02)
+        inside = float(((times > 0.25) & (times < 0.75)).double().mean())
+        if settings[0] == "method.times=uniform":
+            assert inside == pytest.approx(middle, abs=0.03)
+        else:  # Φ((log 3 − m)/s) − Φ((−log 3 − m)/s)
+            mean, spread = (-1.2, 1.2) if len(settings) > 1 else (0.0, 1.0)
+            normal = torch.distributions.Normal(mean, spread)
+            expected = float(normal.cdf(torch.tensor(math.log(3))) - normal.cdf(torch.tensor(-math.log(3))))
+            assert inside == pytest.approx(expected, abs=0.03)
+
+
+def test_stratified_times_share_a_batch_out() -> None:
+    """One time falls into each of as many equal shares of the distribution as there are pictures."""
+    times = flow("method.times=uniform")._draw_times(batch_of(16))
+    assert (times * 16).long().tolist() == list(range(16))
+    free = flow("method.times=uniform", "method.stratified=false")._draw_times(batch_of(16))
+    assert sorted((free * 16).long().tolist()) != list(range(16))
+
+
+def test_an_untrained_flow_is_right_about_means_and_deviations() -> None:
+    """Before any step, samples have the mean and the deviation of each pixel of the training pictures."""
+    method = flow(shape=(8, 8, 3)).eval()
+    own = torch.Generator().manual_seed(3)
+    centre, spread = torch.rand(3, 8, 8, generator=own) - 0.5, 0.1 + 0.2 * torch.rand(3, 8, 8, generator=own)
+    pictures = centre + spread * torch.randn(2048, 3, 8, 8, generator=own)
+    method.fit_at_start(Batch(part) for part in pictures.split(64))
+    torch.testing.assert_close(method.centre, pictures.mean(0))
+    torch.testing.assert_close(method.spread, pictures.std(0).clamp(min=0.1))
+    drawn = method.sample(range(512), Cond(), FlowSampling(steps=20))
+    torch.testing.assert_close(drawn.mean(0), centre.clamp(-1, 1), rtol=0, atol=0.08)
+    torch.testing.assert_close(drawn.std(0), spread, rtol=0.25, atol=0.02)
+
+
+def test_a_class_is_hidden_as_often_as_is_set() -> None:
+    method = flow("method.labels=true", "method.drop_labels=0.25")
+    batch = batch_of(4000)
+    batch = Batch(batch.images, Cond(label=torch.full((4000,), 7)), batch.draw)
+    label = method._hide_labels(batch)
+    assert label is not None
+    assert float((label == -1).double().mean()) == pytest.approx(0.25, abs=0.03)
+    assert set(label.tolist()) == {-1, 7}
+
+
+def test_guidance_of_one_is_the_conditional_model_and_more_of_it_moves_away() -> None:
+    method = flow("method.labels=true").eval()
+    with torch.no_grad():
+        for weight in method.parameters():
+            weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    label = Cond(label=torch.tensor([2, 2, 5, 5]))
+    plain = method.sample([1, 2, 3, 4], label, FlowSampling(steps=4))
+    calls: list[Tensor | None] = []
+    original = method._velocity
+
+    def velocity(x: Tensor, time: Tensor, label: Tensor | None) -> Tensor:
+        calls.append(label)
+        return original(x, time, label)
+
+    method._velocity = velocity  # type: ignore[method-assign]
+    assert torch.equal(method.sample([1, 2, 3, 4], label, FlowSampling(steps=4, guidance=1.0)), plain)
+    assert len(calls) == 7
+    assert all(one is not None for one in calls), "the model without a class was computed for nothing"
+    stronger = method.sample([1, 2, 3, 4], label, FlowSampling(steps=4, guidance=2.0))
+    assert len(calls) == 7 + 14
+    assert float((stronger - plain).abs().mean()) > 1e-4
+    late = method.sample([1, 2, 3, 4], label, FlowSampling(steps=4, guidance=2.0, guidance_from=0.3))
+    assert 0 < float((late - plain).abs().mean()) < float((stronger - plain).abs().mean())
+
+
+@pytest.mark.parametrize("solver", ["euler", "midpoint", "dpm", "ancestral", "adaptive"])
+def test_every_solver_ends_near_the_finest_one(solver: str) -> None:
+    """On a network with real weights; ancestral ends elsewhere for the same noise, with the same mean."""
+    method = flow().eval()
+    fine = method.sample(range(32), Cond(), FlowSampling(steps=200, solver="heun"))
+    drawn = method.sample(range(32), Cond(), FlowSampling.model_validate({"steps": 60, "solver": solver, "tolerance": 1e-3}))
+    if solver == "ancestral":
+        assert float((drawn - fine).abs().mean()) > 0.05
+        assert float(drawn.mean()) == pytest.approx(float(fine.mean()), abs=0.05)
+    else:
+        torch.testing.assert_close(drawn, fine, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 14), (4, 33, 31), (2, 16, 40)])
+@pytest.mark.parametrize("kind", ["unet", "transformer"])
+def test_networks_take_any_size(shape: tuple[int, int, int], kind: str) -> None:
+    """The output has the picture's size, is zero at first, and with trained weights depends on every input."""
+    torch.manual_seed(0)
+    network: UNet | Dit
+    if kind == "unet":
+        network = UNet(shape, UNetSize(8, automatic_multipliers(-(-max(shape[1:]) // 2)), 1, 8, 2, 2, 0.0), 3)
+    else:
+        network = Dit(shape, DitSize(16, 2, 2, 4, 0.0), 3)
+    x, time, label = torch.randn(2, *shape), torch.tensor([0.2, 0.7]), torch.tensor([0, -1])
+    assert torch.equal(network(x, time, label), torch.zeros(2, *shape))
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    out = network(x, time, label)
+    assert out.shape == x.shape
+    corner = x.clone()
+    corner[:, :, -1, -1] += 1.0
+    assert not torch.allclose(network(corner, time, label), out)
+    assert not torch.allclose(network(x, time.flip(0), label), out)
+    other = network(x, time, torch.tensor([1, -1]))
+    assert not torch.allclose(other[0], out[0])
+    assert torch.allclose(other[1], out[1], atol=1e-6)
+    torch.testing.assert_close(network(x, time, None)[1], out[1])
+
+
+def test_sizes_follow_from_the_pictures() -> None:
+    for size, patch, multipliers in ((8, 1, (1,)), (28, 2, (1, 2)), (32, 2, (1, 2)), (64, 2, (1, 2, 2)), (128, 4, (1, 2, 2))):
+        config = settled(composed("flow"), (size, size, 3)).method
+        assert isinstance(config, FlowConfig)
+        assert (config.network.patch, config.network.multipliers) == (patch, multipliers)
+
+
+def test_heads_that_do_not_fit_are_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match=r"method\.network\.heads=3 does not divide method\.network\.width=8"):
+        flow("method.network.heads=3")
+
+
+def test_an_interval_of_guidance_that_is_upside_down_is_refused() -> None:
+    with pytest.raises(ValueError, match="time falls from 1 to 0"):
+        FlowSampling(guidance_from=0.2, guidance_to=0.5)
+
+
+def test_the_loss_is_the_squared_error_of_the_velocity() -> None:
+    """Of an untrained network it is that of the normal distribution's velocity, in closed form on normal data."""
+    method = flow("method.times=uniform")
+    method.spread.fill_(0.5)
+    own = torch.Generator().manual_seed(5)
+    images = 0.5 * torch.randn(2000, 1, 8, 8, generator=own)
+    draw = torch.Generator().manual_seed(6)
+    batch = Batch(images, draw=lambda shape, device: torch.randn(shape, generator=draw))
+    loss = method.losses("velocity", (batch,), StepContext(0, 0.0)).of["flow"].mean()
+    # E|ε − x₀ − E[ε − x₀ | x_t]|² = s²/S², whose mean over t in 0..1 for s = 0.5 is (s²/S² integrated)
+    t = torch.linspace(0, 1, 20_001, dtype=torch.float64)
+    expected = torch.trapezoid(0.25 / ((1 - t) ** 2 * 0.25 + t**2), t)
+    assert float(loss.detach()) == pytest.approx(float(expected), rel=0.01)
+
+
+def test_a_flow_draws_the_latents_of_nothing_too_small() -> None:
+    with pytest.raises(InputError, match="at least 8 pixels a side"):
+        build_method(settled(composed("flow"), (4, 8, 3)), composed("flow").data.model_copy(update={"size": (4, 8)}).spec())
