@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from limner.methods.flow.solvers import adaptive, ancestral, dpm, euler, heun, midpoint, uniform_times
+from limner.methods.flow.solvers import adaptive, ancestral, dpm, euler, heun, midpoint, shifted_times
 
 MEAN, SPREAD = 0.3, 0.5
 """Of normally distributed one-dimensional data, whose flow has a closed form."""
@@ -56,7 +56,7 @@ def test_errors_fall_with_the_order_of_the_solver(solver: Solver, order: int) ->
 
 @pytest.mark.parametrize("solver", [euler, heun, midpoint, dpm])
 def test_the_way_from_noise_to_data_ends_at_the_closed_form(solver: Solver) -> None:
-    end = solver(gaussian_velocity, POINTS, uniform_times(2000))
+    end = solver(gaussian_velocity, POINTS, shifted_times(2000))
     torch.testing.assert_close(end, gaussian_flow(POINTS, 1, 0), rtol=0, atol=1e-3)
     assert end.dtype == torch.float64
 
@@ -90,12 +90,12 @@ def test_fresh_noise_keeps_the_distribution() -> None:
         return torch.randn(40_000, 1, generator=own, dtype=torch.float64)
 
     start = draw(0)
-    end = ancestral(gaussian_velocity, start, uniform_times(400), draw)
+    end = ancestral(gaussian_velocity, start, shifted_times(400), draw)
     assert float(end.mean()) == pytest.approx(MEAN, abs=0.01)
     assert float(end.std()) == pytest.approx(SPREAD, abs=0.01)
     assert float(torch.corrcoef(torch.cat([start, end], 1).T)[0, 1]) < 0.7, "as the start, in spite of fresh noise"
-    still = ancestral(gaussian_velocity, start, uniform_times(20), draw, churn=0.0)
-    torch.testing.assert_close(still, euler(gaussian_velocity, start, uniform_times(20)), rtol=1e-12, atol=1e-12)
+    still = ancestral(gaussian_velocity, start, shifted_times(20), draw, churn=0.0)
+    torch.testing.assert_close(still, euler(gaussian_velocity, start, shifted_times(20)), rtol=1e-12, atol=1e-12)
 
 
 def network(x: Tensor, sigma: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,13 +20,13 @@ from limner.core.cond import Batch, Cond
 from limner.core.config import ConditionKind, DataSpec, Sampling
 from limner.core.errors import InputError
 from limner.core.method import Losses, Method, Phase, Player, StepContext
-from limner.core.precision import float64_device
+from limner.core.precision import autocast, choose, float64_device
 from limner.core.seeds import noise
-from limner.methods.flow.config import FlowSampling, ResolvedFlowConfig
-from limner.methods.flow.guidance import extrapolate, extrapolate_scaled, guided
+from limner.methods.flow.config import GUIDANCE_BY_CLASS, FlowSampling, ResolvedFlowConfig
+from limner.methods.flow.guidance import extrapolate_scaled, guided
 from limner.methods.flow.networks import build_network
 from limner.methods.flow.prediction import PREDICTIONS
-from limner.methods.flow.solvers import Velocity, adaptive, ancestral, dpm, euler, heun, midpoint, uniform_times
+from limner.methods.flow.solvers import Velocity, adaptive, ancestral, dpm, euler, heun, midpoint, shifted_times
 from limner.methods.labels import count_labels, draw_labels
 
 FIXED_STEP_SOLVERS = {"euler": euler, "heun": heun, "midpoint": midpoint, "dpm": dpm}
@@ -105,9 +105,9 @@ class Flow(Method, VelocityField):
     def sample(self, seeds: Sequence[int], cond: Cond, sampling: Sampling) -> Tensor:
         """[len(seeds), C, H, W] in [-1, 1]; `sampling` is a `FlowSampling`."""
         assert isinstance(sampling, FlowSampling)
-        label = self.conditions(seeds, cond).label
-        velocity = self._solver_velocity(label, sampling)
-        start, times = noise(seeds, *self.codec.shape).to(float64_device(self.device)).double(), uniform_times(sampling.steps)
+        velocity = self._guided_velocity(self.conditions(seeds, cond).label, sampling)
+        start = noise(seeds, *self.codec.shape).double().to(float64_device(self.device))
+        times = shifted_times(sampling.steps, sampling.shift)
         if sampling.solver == "adaptive":
             end, _ = adaptive(velocity, start, tolerance=sampling.tolerance)
         elif sampling.solver == "ancestral":
@@ -120,26 +120,35 @@ class Flow(Method, VelocityField):
         """[len(seeds), *codec.shape]: the noise that the step `number` of an ancestral solver adds."""
         return noise(seeds, *self.codec.shape, stream=f"step {number}")
 
-    def _solver_velocity(self, label: Tensor | None, sampling: FlowSampling) -> Velocity:
-        """The guided velocity, as solvers call it: in float64 outside, in float32 inside."""
-        mix = extrapolate_scaled if self._guide(sampling) == "class" else extrapolate
+    def _guided_velocity(self, label: Tensor | None, sampling: FlowSampling) -> Velocity:
+        """The guided velocity for classes [B], as solvers call it: in float64 outside, in the network's number format inside.
+
+        Errors: `InputError` where there is nothing that guidance could lead away from.
+        """
+        weight = (GUIDANCE_BY_CLASS if self.config.labels else 1.0) if sampling.guidance == "auto" else sampling.guidance
+        if weight != 1 and label is None:
+            raise InputError(
+                f"guidance={weight:g} leads away from the model without a class, and this one has no classes; leave it out"
+            )
+        if weight != 1 and self.config.drop_labels == 0:
+            raise InputError(
+                f"guidance={weight:g} needs a model that was trained to go without a class as well; train one with "
+                "method.drop_labels=0.1, or set guidance=1"
+            )
 
         def velocity(x: Tensor, time: Tensor) -> Tensor:
             position, t = x.to(self.device, torch.float32), time.to(self.device, torch.float32)
-            inside = (t <= sampling.guidance_from) & (t >= sampling.guidance_to) & (sampling.guidance != 1)
-            v = guided(
-                lambda: self._velocity(position, t, label),
-                lambda: self._velocity(position, t, None),
-                lambda strong, weak: mix(strong, weak, sampling.guidance),
-                inside,
-            )
+            applies = (t <= sampling.guidance_from) & (t >= sampling.guidance_to) & (weight != 1)
+            with autocast(self.device, choose(self.device)):
+                v = guided(
+                    lambda: self._velocity(position, t, label),
+                    lambda: self._velocity(position, t, None),
+                    lambda strong, weak: extrapolate_scaled(strong, weak, weight),
+                    applies,
+                )
             return v.to(x)
 
         return velocity
-
-    def _guide(self, sampling: FlowSampling) -> Literal["class", "checkpoint"]:
-        """What guidance leads away from. Errors: `InputError` where there is no such thing."""
-        return "class"
 
     def conditions(self, seeds: Sequence[int], requested: Cond) -> Cond:
         """With a class drawn by the seed where none is requested, as often as it was in training."""

@@ -24,13 +24,13 @@ FIRST_STEP = 0.05
 """The first step that an adaptive solver tries, in time."""
 
 
-def uniform_times(steps: int, shift: float = 1.0) -> list[float]:
+def shifted_times(steps: int, shift: float = 1.0) -> list[float]:
     """[steps + 1] times from 1 to 0: evenly spaced u as t = s·u / (1 + (s − 1)·u) for the shift s (Esser et al. 2024,
     arXiv:2403.03206, eq. 23). A shift above 1 takes smaller steps where there is more noise.
 
-    >>> uniform_times(4)
+    >>> shifted_times(4, shift=1.0)
     [1.0, 0.75, 0.5, 0.25, 0.0]
-    >>> uniform_times(2, shift=3.0)
+    >>> shifted_times(2, shift=3.0)
     [1.0, 0.75, 0.0]
     """
     evenly = [1 - step / steps for step in range(steps + 1)]
@@ -130,10 +130,10 @@ def adaptive(
         scale = tolerance * (1 + torch.maximum(x.abs(), end.abs()))
         size = (error / scale).flatten(1).square().mean(1).sqrt()
         counts = counts + 3 * moves
-        accepted = moves & (size <= 1)
-        wide = accepted.view(shape)
+        arrives = moves & (size <= 1)
+        wide = arrives.view(shape)
         x, slope = torch.where(wide, end, x), torch.where(wide, fourth, slope)
-        time = torch.where(accepted, arrival, time)
+        time = torch.where(arrives, arrival, time)
         factor = (SAFETY * size.clamp(min=1e-10) ** (-1 / 3)).clamp(MIN_FACTOR, MAX_FACTOR)
         step = torch.where(moves, step * factor, step)
     return x + (last - time).view(shape) * slope, counts
