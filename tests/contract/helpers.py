@@ -162,9 +162,10 @@ def outcome_of(
 
 
 def weights(run: Run, which: str = "last") -> dict[str, bytes]:
-    """The bytes of a checkpoint's three files."""
+    """The bytes of a checkpoint's files of tensors: three, and a fourth where two averages are tracked."""
+    parts = ("model", "ema", "optim", *(["averages"] if run.recipe().ema.kind == "power" else []))
     folder = run.checkpoint(which).path
-    return {part: (folder / f"{part}.safetensors").read_bytes() for part in ("model", "ema", "optim")}
+    return {part: (folder / f"{part}.safetensors").read_bytes() for part in parts}
 
 
 def assert_same_weights(one: Run, other: Run) -> None:

@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 from limner.core.address import public_name
-from limner.core.config import MAX_CAPTION_BYTES, DataSpec, MethodConfig, Precision, Settings
+from limner.core.config import MAX_CAPTION_BYTES, DataSpec, MethodConfig, Precision, Settings, only_if
 from limner.core.errors import InputError
 from limner.core.fields import MAX_IMAGES, MAX_MINUTES
 from limner.data.options import DataOptions, ImageOptions
@@ -129,10 +129,17 @@ class BudgetConfig(Settings):
 class EmaConfig(Settings):
     """The moving average of the weights, from which samples are drawn."""
 
-    half_life: float = Field(0.01, ge=0, lt=1)
+    kind: Literal["half-life", "power"] = "half-life"
+    """By a half-life; or by a power of the position in training (Karras et al. 2024, arXiv:2312.02696): then two averages are
+    tracked, and the end of the run chooses the length that does best on the validation split."""
+    half_life: float = Field(0.01, ge=0, lt=1, json_schema_extra=only_if("kind", "half-life"))
     """Half-life of the average, as a fraction of the budget."""
-    ramp: float = Field(0.05, gt=0)
+    ramp: float = Field(0.05, gt=0, json_schema_extra=only_if("kind", "half-life"))
     """The half-life is at most this share of the images seen so far, so that the first weights are forgotten."""
+    snapshots: int = Field(16, ge=1, le=1000, json_schema_extra=only_if("kind", "power"))
+    """Snapshots of the two averages over the budget, in the run's folder averages/, from which other lengths follow."""
+    gigabytes: float = Field(2.0, ge=0, json_schema_extra=only_if("kind", "power"))
+    """The most that snapshots may take of the disk: beyond it the oldest are removed, never the newest one and the guide."""
 
 
 class CheckpointConfig(Settings):

@@ -1,11 +1,12 @@
-"""One checkpoint of a run: weights as safetensors, and the state of training as JSON."""
+"""Folders of weights in a run: weights as safetensors, the state of training as JSON, and checksums of both."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from limner.core.documents import finite_number, parse_json, read_json
 from limner.core.errors import InputError, short_repr
-from limner.core.files import sha256
+from limner.core.files import atomic_folder, os_errors_as_input_errors, sha256
 from limner.core.invocation import option
 from limner.recipes.recipe import Recipe
 from limner.recipes.settings import parse_recipe
@@ -50,16 +51,44 @@ class TrainState:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A complete checkpoint; a folder without the file ``COMPLETE`` is not one."""
+class WeightFolder:
+    """A folder of weights at one moment of training; without the file ``COMPLETE`` it does not count."""
 
     path: Path
     images: int
     """Images seen when it was written."""
 
+    def is_complete(self) -> bool:
+        """Whether all of it was written."""
+        return (self.path / _MARKER).is_file()
+
+    def write(self, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], recipe: Recipe) -> None:
+        """Writes the whole folder or nothing of it; where it is there already, it stays as it is.
+
+        `parts` are named tensors by file, `state` is the JSON beside them. Errors: `InputError` where it cannot be written.
+        """
+        from safetensors.torch import save
+
+        if self.is_complete():
+            return
+        with os_errors_as_input_errors(self.path):
+            shutil.rmtree(self.path, ignore_errors=True)
+        with atomic_folder(self.path) as folder:
+            for name, tensors in parts.items():
+                on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+                metadata = {"recipe": recipe.portable()}  # one key alone: safetensors writes several in no fixed order
+                (folder / f"{name}.safetensors").write_bytes(save(on_cpu, metadata))
+            (folder / "state.json").write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            replace(self, path=folder).write_marker()
+
+    def remove(self) -> None:
+        """Removes the folder, the marker first, so that one that is removed by half does not count."""
+        (self.path / _MARKER).unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def state(self) -> dict[str, Any]:
         """Every field of `TrainState`. Errors: `InputError` where the file is missing or damaged, or a value is none."""
-        self._check("state.json")
+        self.check_file("state.json")
         stored, state = read_json(self.path / "state.json"), asdict(TrainState())
         for name, default in state.items():
             value = stored.get(name, default)
@@ -70,32 +99,21 @@ class Checkpoint:
         return state
 
     def tensors(self, part: str) -> dict[str, Tensor]:
-        """The named tensors of `part`: ``model``, ``ema`` or ``optim``. Errors: `InputError` for a missing or damaged file, and
-        for one that may not be read."""
+        """The named tensors of `part`, a file without its ending. Errors: `InputError` for a missing or damaged file, and for
+        one that may not be read."""
         from safetensors.torch import load_file
 
         name = f"{part}.safetensors"
-        self._check(name)
+        self.check_file(name)
         with self._errors(name):
             return load_file(self.path / name)
-
-    def recipe(self) -> Recipe:
-        """The recipe with which these weights were saved, without its paths. Errors: `InputError`, as `tensors` has them."""
-        with self._errors("ema.safetensors"), safe_open(self.path / "ema.safetensors", "pt") as file:
-            text = file.metadata()["recipe"]
-        return parse_recipe(parse_json(text), str(self.path))
-
-    def digest(self) -> str:
-        """The sha256 of the file of averaged weights: equal weights have equal digests. Errors: `InputError`, as `tensors`."""
-        with self._errors("ema.safetensors"):
-            return sha256(self.path / "ema.safetensors")
 
     def write_marker(self) -> None:
         """Writes ``COMPLETE``, last of all files: it holds the sha256 of each of the others."""
         digests = {path.name: sha256(path) for path in sorted(self.path.iterdir()) if path.name != _MARKER}
         (self.path / _MARKER).write_text(json.dumps({"sha256": digests}, indent=2) + "\n", encoding="utf-8")
 
-    def _check(self, name: str) -> None:
+    def check_file(self, name: str) -> None:
         """Errors: `InputError` where the file `name` is not as it was written. Older checkpoints do not say how it was."""
         try:
             text = (self.path / _MARKER).read_text(encoding="utf-8")
@@ -131,6 +149,26 @@ class Checkpoint:
 
     def _unreadable(self, name: str, error: OSError) -> InputError:
         return InputError(f"{self.path / name} cannot be read ({error.strerror or error}); check that you may read it")
+
+    def _mend(self) -> str:
+        """What to do about a file that is missing or damaged."""
+        return f"bring it back from a copy, or delete {self.path}"
+
+
+@dataclass(frozen=True)
+class Checkpoint(WeightFolder):
+    """A complete checkpoint: ``model``, ``ema``, ``optim`` and, where two averages are tracked, ``averages``."""
+
+    def recipe(self) -> Recipe:
+        """The recipe with which these weights were saved, without its paths. Errors: `InputError`, as `tensors` has them."""
+        with self._errors("ema.safetensors"), safe_open(self.path / "ema.safetensors", "pt") as file:
+            text = file.metadata()["recipe"]
+        return parse_recipe(parse_json(text), str(self.path))
+
+    def digest(self) -> str:
+        """The sha256 of the file of averaged weights: equal weights have equal digests. Errors: `InputError`, as `tensors`."""
+        with self._errors("ema.safetensors"):
+            return sha256(self.path / "ema.safetensors")
 
     def _mend(self) -> str:
         """What to do about a file that is missing or damaged."""

@@ -16,23 +16,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import filelock
 
 from limner.core.documents import MissingFileError, finite_number, read_json, read_json_lines
 from limner.core.errors import InputError, NearestNames
 from limner.core.fields import number_text
-from limner.core.files import atomic_folder, make_folder, os_errors_as_input_errors, slug, write_json, write_text
+from limner.core.files import make_folder, os_errors_as_input_errors, slug, write_json, write_text
 from limner.core.text import Captions
 from limner.recipes.recipe import Recipe
 from limner.recipes.settings import read_recipe
-from limner.runs.checkpoint import Checkpoint
+from limner.runs.averages import AVERAGES, GUIDE_SIGMA, Snapshot, choose_guide
+from limner.runs.checkpoint import Checkpoint, WeightFolder
 from limner.runs.lookup import TRASH, find_run
 
 if TYPE_CHECKING:  # torch takes seconds to load, and most that is done with a run reads no weights
     from torch import Tensor
 
+F = TypeVar("F", bound=WeightFolder)
 DISTANCE = "frechet"
 """The score by which checkpoints are compared: its key in a row of scores.jsonl, and its name among the metrics of a report."""
 CONTROL_FILES = ("pause", "stop", "sample-now", "save-now")
@@ -234,7 +236,7 @@ class Run(NearestNames):
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}\n")
 
     def delete_after(self, images: int) -> None:
-        """Deletes metrics, scores and previews of later than `images`, because training goes on from a checkpoint there."""
+        """Deletes metrics, scores, previews and snapshots of later than `images`: training goes on from a checkpoint there."""
         for name, rows in (("metrics.jsonl", self.metrics()), ("scores.jsonl", self.scores())):
             earlier = [row for row in rows if row["images"] <= images]
             if len(earlier) < len(rows):
@@ -242,13 +244,15 @@ class Run(NearestNames):
         for preview in (self.path / "previews").glob("[0-9]*.png"):
             if is_count(preview.stem) and int(preview.stem) > images:
                 preview.unlink()
+        for snapshot in self.snapshots():
+            if snapshot.images > images:
+                snapshot.remove()
 
     # Checkpoints.
 
     def checkpoints(self) -> list[Checkpoint]:
         """The complete checkpoints, oldest first."""
-        folders = [path for path in (self.path / "checkpoints").glob("[0-9]*") if is_count(path.name)]
-        return sorted((Checkpoint(p, int(p.name)) for p in folders if (p / "COMPLETE").is_file()), key=lambda c: c.images)
+        return [one for one in self._weight_folders("checkpoints", Checkpoint) if one.is_complete()]
 
     def checkpoint(self, which: str | int = "last") -> Checkpoint:
         """The checkpoint `which`: ``last``, ``best`` or a number of images. Errors: `InputError` that names those there are."""
@@ -277,25 +281,13 @@ class Run(NearestNames):
     ) -> Checkpoint:
         """Writes a complete checkpoint or none. One that exists already for `images` is returned as it is.
 
-        `parts` are named tensors by file (`model`, `ema`, `optim`), `state` is the JSON beside them. Errors: `InputError` where
-        the folder cannot be written.
+        `parts` are named tensors by file (`model`, `ema`, `optim` and perhaps `averages`), `state` is the JSON beside them.
+        Errors: `InputError` where the folder cannot be written.
         """
-        from safetensors.torch import save
-
         self.check_presence()
-        path = self.path / "checkpoints" / f"{images:09d}"
-        if (path / "COMPLETE").is_file():
-            return Checkpoint(path, images)
-        with os_errors_as_input_errors(path):
-            shutil.rmtree(path, ignore_errors=True)
-        with atomic_folder(path) as folder:
-            for name, tensors in parts.items():
-                on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-                metadata = {"recipe": recipe.portable()}  # one key alone: safetensors writes several in no fixed order
-                (folder / f"{name}.safetensors").write_bytes(save(on_cpu, metadata))
-            (folder / "state.json").write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-            Checkpoint(folder, images).write_marker()
-        return Checkpoint(path, images)
+        checkpoint = Checkpoint(self.path / "checkpoints" / f"{images:09d}", images)
+        checkpoint.write(parts, state, recipe)
+        return checkpoint
 
     def prune(self, keep: int) -> list[Path]:
         """Removes all checkpoints but the last, the best and the `keep` newest others, and returns the removed folders."""
@@ -303,18 +295,44 @@ class Run(NearestNames):
         others = [c for c in available if c.images not in {available[-1].images, self.best()}] if available else []
         old = others[: max(0, len(others) - keep)]
         for checkpoint in old:
-            (checkpoint.path / "COMPLETE").unlink()  # first: without this file a half-removed checkpoint does not count
-            shutil.rmtree(checkpoint.path, ignore_errors=True)
+            checkpoint.remove()
         return [checkpoint.path for checkpoint in old]
 
     def remove_leftovers(self) -> None:
-        """Removes temporary files and incomplete checkpoints that a killed process left behind, and nothing else."""
-        folders = [path for path in (self.path / "checkpoints").glob("[0-9]*") if is_count(path.name)]
-        leftovers = [path for path in folders if not (path / "COMPLETE").is_file()]
-        for folder in (self.path, self.path / "checkpoints", self.path / "previews"):
+        """Removes temporary files and incomplete checkpoints and snapshots that a killed process left, and nothing else."""
+        folders = [*self._weight_folders("checkpoints", Checkpoint), *self._weight_folders(AVERAGES, Snapshot)]
+        leftovers = [one.path for one in folders if not one.is_complete()]
+        for folder in (self.path, self.path / "checkpoints", self.path / AVERAGES, self.path / "previews"):
             leftovers += folder.glob(".*.tmp")
         for leftover in leftovers:
             _remove(leftover)
+
+    def _weight_folders(self, parent: str, kind: type[F]) -> list[F]:
+        """The folders of weights in the folder `parent`, oldest first, complete or not."""
+        paths = [path for path in (self.path / parent).glob("[0-9]*") if is_count(path.name)]
+        return sorted((kind(path, int(path.name)) for path in paths), key=lambda one: one.images)
+
+    # Snapshots of the averaged weights.
+
+    def snapshots(self) -> list[Snapshot]:
+        """The complete snapshots in ``averages/``, oldest first; none where the recipe does not ask for them."""
+        return [one for one in self._weight_folders(AVERAGES, Snapshot) if one.is_complete()]
+
+    def guide(self) -> Snapshot | None:
+        """The snapshot at about an eighth of the budget, whose weights guide those of the end (`guide_weights`)."""
+        rows = self.plan()
+        return choose_guide(self.snapshots(), rows[-1][1]) if rows else None
+
+    def guide_weights(self) -> dict[str, Tensor] | None:
+        """The averaged weights of the guide by name, float32 on the CPU; None for a run without snapshots of its first half.
+
+        A velocity of these weights is worse in the same way as that of the trained ones, only more so: leading away from it
+        makes pictures more typical (autoguidance: Karras et al. 2024, arXiv:2406.02507). What a method has beside its averaged
+        players, such as the scale of the data or a frozen codec, is not among them, and is the same throughout a run. Errors:
+        `InputError` where the snapshot is damaged.
+        """
+        guide = self.guide()
+        return None if guide is None else guide.weights(GUIDE_SIGMA)
 
     # Other processes.
 

@@ -322,7 +322,7 @@ def _seconds_at(training: Training, stepper: Stepper, iteration: int, steps: int
     for step in range(steps):
         began = time.perf_counter()
         logs = stepper.step(training.feed.draw, StepContext(step * size, progress), iteration)
-        training.stage.ema.update(size, 0.0)
+        training.update_average()
         sum(float(value) for value in logs.values())  # waits for the device
         durations.append(time.perf_counter() - began)
     return parallel.broadcast_object(sorted(durations[2:])[len(durations[2:]) // 2])  # all processes decide alike

@@ -16,10 +16,11 @@ from typing import Literal
 
 from limner.core import parallel
 from limner.core.progress import OnProgress
+from limner.training.choice import Scorer
 from limner.training.control import Control
 from limner.training.interrupt import StopRequest
 from limner.training.logger import Logger, Stopwatch
-from limner.training.milestones import Milestones, Scorer
+from limner.training.milestones import Milestones
 from limner.training.stages import Training
 
 

@@ -127,7 +127,12 @@ def _fixed_bytes(method: Method, recipe: Recipe) -> int:
         for player in method.players().values()
     )
     samples = 2 * recipe.score.count * math.prod(recipe.data.spec().shape) if recipe.score.points else 0  # drawn, then joined
-    return 2 * weights + moments + max(weights, moments) + samples + SLACK
+    # Beside the weights: their average, or two averages and the one that is sampled from.
+    copies = 1 if recipe.ema.kind == "half-life" else 3
+    # For a while: a checkpoint's part as bytes; or an average of another length in float64, one that it is made of, in both
+    # formats, and the weights in whose place its losses are computed.
+    passing = weights if recipe.ema.kind == "half-life" else 6 * weights
+    return (1 + copies) * weights + moments + max(passing, moments) + samples + SLACK
 
 
 def _step_bytes(method: Method, spec: DataSpec, chunk: int) -> int:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
 from limner.core.method import Method
+from limner.training.choice import Scorer, choice_seconds, choose_length
 from limner.training.control import Control
 from limner.training.logger import Logger, check_weights
 from limner.training.stages import Training
 
-Scorer = Callable[[Method], dict[str, float]]
-"""Averaged method -> its scores, with at least ``frechet`` and ``null`` (`training.scorer`)."""
 FREE_FIT_SECONDS = 2.0
 """Seconds of fits at checkpoints that any run may spend, however short it is, so that one of a few seconds has the checkpoints
 that its schedule names."""
@@ -56,6 +55,9 @@ class Milestones:
         actions = self._choose_actions(images_before, orders)
         row = self.logger.take_row(bool(actions) or self.training.stage_finished())  # no row spans two stages
         self.logger.report()
+        if self.training.is_snapshot_due(images_before):
+            check_weights(self.training)
+            self.training.save_snapshot()
         if actions:
             self._carry_out(actions, row)
         elif row is not None:
@@ -94,6 +96,8 @@ class Milestones:
         """
         training, began = self.training, time.monotonic()
         check_weights(training)
+        if actions.is_last:
+            choose_length(training, self.logger.monitor.feed, self.scorer)
         averaged = training.stage.ema.method
         score = actions.score and self._can_afford_score(actions.is_last)
         save = actions.save or (actions.scheduled_save and (score or self._can_afford_fit()))
@@ -112,7 +116,8 @@ class Milestones:
         if save or best:
             self.save()
             if score or self.scorer is None:  # the end of the run will do as much
-                self.control.reserve = max(self.control.reserve, time.monotonic() - began)
+                choice = choice_seconds(training, monitor.last_seconds, self._score_seconds)
+                self.control.reserve = max(self.control.reserve, time.monotonic() - began + choice)
         if save or score:
             self.control.exclude(time.monotonic() - began)
 

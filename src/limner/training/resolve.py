@@ -11,7 +11,7 @@ import numpy as np
 
 from limner.core import parallel, precision
 from limner.core.address import is_address, public_address
-from limner.core.config import RunContext, unused_reason
+from limner.core.config import RunContext, Settings, unused_reason
 from limner.core.errors import InputError
 from limner.core.invocation import option
 from limner.core.progress import OnProgress, Progress
@@ -75,11 +75,13 @@ def resolve_request(
 
 
 def _check_used(recipe: Recipe, settings: Sequence[str]) -> None:
-    """Errors: `InputError` for one of `settings` of a method, or of a stage's method, that has no effect beside the others."""
-    methods = {"method.": recipe.method} | {f"stages.{stage.name}.method.": stage.method for stage in recipe.stages}
+    """Errors: `InputError` for one of `settings` of a method, a stage's method or the average that has no effect beside the
+    others."""
+    configs: dict[str, Settings] = {"method.": recipe.method, "ema.": recipe.ema}
+    configs |= {f"stages.{stage.name}.method.": stage.method for stage in recipe.stages}
     for key in (setting.partition("=")[0].strip() for setting in settings):
-        for prefix, method in methods.items():
-            reason = unused_reason(method, key.removeprefix(prefix), prefix) if key.startswith(prefix) else None
+        for prefix, config in configs.items():
+            reason = unused_reason(config, key.removeprefix(prefix), prefix) if key.startswith(prefix) else None
             if reason is not None:
                 raise InputError(f"{key} would do nothing here: {reason}; leave it out")
 

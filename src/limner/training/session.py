@@ -26,12 +26,12 @@ from limner.recipes.settings import parse_recipe, put_setting
 from limner.runs.report import write_report
 from limner.runs.run import Run
 from limner.runs.validation import describe_checkpoint
+from limner.training.choice import Scorer
 from limner.training.dry_run import measure_speed
 from limner.training.interrupt import StopRequest, hand_on, handle_signals
 from limner.training.logger import NotFiniteError
 from limner.training.loop import train_to_end
 from limner.training.memory import check_memory
-from limner.training.milestones import Scorer
 from limner.training.notes import data_notes
 from limner.training.provenance import provenance
 from limner.training.resolve import check_processes, prepared_dataset, recorded_plan, resolve_request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
@@ -19,10 +20,12 @@ from limner.data.dataset import Dataset
 from limner.data.feed import LABELS, Feed
 from limner.recipes.build import build_method, stage_configs
 from limner.recipes.recipe import Recipe
+from limner.runs.averages import choose_guide, remove_excess, write_snapshot
 from limner.runs.checkpoint import Checkpoint, TrainState, load_weights
 from limner.runs.codec import codec_weights
 from limner.runs.plan import Plan
 from limner.runs.run import Run
+from limner.training.averages import PowerAverages
 from limner.training.ema import Ema
 from limner.training.step import Stepper
 
@@ -37,7 +40,7 @@ class StageTraining:
     """What one stage trains: the method with its live weights, their average, and the optimisers that move them."""
 
     method: Method
-    ema: Ema
+    ema: Ema | PowerAverages
     stepper: Stepper
 
 
@@ -63,6 +66,8 @@ class Training:
             method, ema = self.stage.method, self.stage.ema
             load_weights(method, checkpoint.tensors("model"), checkpoint.path)
             load_weights(ema.method, checkpoint.tensors("ema"), checkpoint.path, averaged(method))
+            if isinstance(ema, PowerAverages):
+                ema.load_state(checkpoint.tensors("averages"), checkpoint.path)
             self.stage.stepper.load_state(checkpoint.tensors("optim"))
 
     def change_draws(self) -> None:
@@ -70,8 +75,9 @@ class Training:
         self.state.rollbacks += 1
         self.stage.stepper.seed = self._step_seed()
 
-    def progress(self) -> float:
-        """The fraction of the current stage's share of the budget that is used, 0..1.
+    def progress(self, images: int | None = None) -> float:
+        """The fraction of the current stage's share of the budget that is used, 0..1; or was used at an earlier number of
+        `images`, by the plan of now.
 
         It is counted from the image at which the stage began, so that a longer budget lengthens the stages not yet finished.
         """
@@ -79,8 +85,8 @@ class Training:
         if total is None:
             return 0.0
         end = total * sum(share for _, share, _ in self.stages[: self.state.stage + 1])
-        start = self.state.stage_start
-        return min((self.state.images - start) / (end - start), 1.0) if end > start else 1.0
+        start, images = self.state.stage_start, self.state.images if images is None else images
+        return min((images - start) / (end - start), 1.0) if end > start else 1.0
 
     def position(self) -> StepContext:
         """Where the run stands before its next step."""
@@ -120,13 +126,38 @@ class Training:
     def update_average(self) -> None:
         """Moves the averaged weights after one more batch.
 
-        The half-life is a share of the budget, and shorter at the start, so that the first weights are forgotten.
+        A half-life is a share of the budget, and shorter at the start, so that the first weights are forgotten.
         """
-        ema = self.recipe.ema
+        ema, average, size = self.recipe.ema, self.stage.ema, self.recipe.batch.size
         images = self.state.images - self.state.stage_start
+        if isinstance(average, PowerAverages):
+            average.update(size, images)
+            return
         total = self.plan.total(self.state.images)
         half_life = ema.ramp * images if total is None else min(ema.half_life * total, ema.ramp * images)
-        self.stage.ema.update(self.recipe.batch.size, half_life)
+        average.update(size, half_life)
+
+    def is_snapshot_due(self, images_before: int) -> bool:
+        """Whether the step that began at `images_before` images reached a mark of `ema.snapshots` of the stage, or its end."""
+        count = self.recipe.ema.snapshots
+        if not isinstance(self.stage.ema, PowerAverages):
+            return False
+        before, now = (math.floor(self.progress(images) * count + 1e-9) for images in (images_before, self.state.images))
+        return now > before or self.finished() or self.stage_finished()
+
+    def save_snapshot(self) -> None:
+        """Writes the two averages into the run's folder ``averages/``; beyond `ema.gigabytes` its oldest go.
+
+        Errors: `InputError` where it cannot be written.
+        """
+        state, total = self.state, self.plan.total(self.state.images)
+        assert isinstance(self.stage.ema, PowerAverages)
+        assert total is not None
+        place = {"images": state.images, "stage": state.stage, "stage_start": state.stage_start}
+        self.run.check_presence()
+        write_snapshot(self.run.path, self.stage.ema.averages(), place, self.recipe)
+        snapshots = self.run.snapshots()
+        remove_excess(snapshots, choose_guide(snapshots, total), self.recipe.ema.gigabytes)
 
     def fit_at_checkpoint(self, method: Method, count: int | None = None) -> None:
         """Estimates what `method` does not learn by gradients, from training images: as many as it likes, or `count`."""
@@ -147,13 +178,15 @@ class Training:
 
     def save(self) -> Checkpoint:
         """Writes a complete checkpoint, and removes older ones but the best and as many of the newest as the recipe keeps."""
-        method, ema = self.stage.method, self.stage.ema.method
-        mean = ema.state_dict()
+        method, ema = self.stage.method, self.stage.ema
+        mean = ema.method.state_dict()
         parts = {
             "model": method.state_dict(),
             "ema": {name: mean[name] for name in averaged(method)},
             "optim": self.stage.stepper.state(),
         }
+        if isinstance(ema, PowerAverages):
+            parts["averages"] = ema.state()
         checkpoint = self.run.save(self.state.images, parts, asdict(self.state), self.recipe)
         self.run.prune(self.recipe.checkpoints.keep)
         try:
@@ -177,7 +210,8 @@ class Training:
         with seeds.preserve_generators(self.device):
             method = self._build_method(codec)
         stepper = Stepper(method, recipe.batch.size, recipe.batch.chunks, recipe.number_format(), self._step_seed())
-        return StageTraining(method, Ema(method), stepper)
+        ema = PowerAverages(method) if recipe.ema.kind == "power" else Ema(method)
+        return StageTraining(method, ema, stepper)
 
     def _build_method(self, codec: Mapping[str, Tensor] | None) -> Method:
         """The method of the stage, fitted at its start."""
