@@ -50,6 +50,7 @@ def differences(counts: Mapping[str, int], package: Package, *kinds: Names) -> l
 LIMNER = Package()
 
 METHOD_IMPORTERS: Mapping[str, frozenset[str]] = {
+    "flow": frozenset({"limner.recipes.registry"}),
     "gan": frozenset({"limner.methods.vq.diagnosis", "limner.recipes.registry", "limner.training.auto"}),
     "vae": frozenset({"limner.evaluation.likelihood", "limner.recipes.registry"}),
     "vq": frozenset({"limner.recipes.registry"}),
@@ -69,6 +70,7 @@ def test_who_knows_a_method_family() -> None:
 PRESETS_ELSEWHERE: Mapping[str, int] = {
     "autoencoder": 4,
     "dcgan": 4,
+    "flow": 3,
     "fsq": 2,
     "gan": 3,
     "prior": 4,

@@ -68,12 +68,13 @@ class LatentDecoder(ABC):
 class VelocityField(ABC):
     """A Method that turns noise into pictures by integrating a velocity, as samplers, inpainting and editing need it.
 
-    Time runs from 0, standard normal noise, to 1, a picture (Lipman et al. 2023, arXiv:2210.02747).
+    Time runs from 1, standard normal noise, to 0, a picture: x_t = (1 − t)·x₀ + t·ε (Liu et al. 2023, arXiv:2209.03003, with
+    the time reversed).
     """
 
     @abstractmethod
     def velocity(self, x: Tensor, time: Tensor, cond: Cond) -> Tensor:
-        """[B, *codec.shape] at `time` [B] in 0..1 -> dx/dt [B, *codec.shape], differentiable in `x`."""
+        """x [B, *codec.shape] at `time` [B] in 0..1 -> dx/dt [B, *codec.shape], differentiable in `x`."""
 
 
 class LikelihoodBound(ABC):
