@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 import limner
 from limner.core.config import Settings
 from limner.core.errors import InputError
+from limner.core.schedule import Schedule
 from limner.recipes.registry import METHODS
 from limner.recipes.settings import compose
 from limner.runs.plan import Plan
@@ -130,12 +131,24 @@ def test_a_budget_too_short_for_its_warm_up_ends_soon() -> None:
     assert seconds < 5
 
 
+def test_there_is_progress_from_the_first_steps_on() -> None:
+    """A learning rate that warms up was 0 for ten seconds, until there was a plan, and began in the middle of its warm-up."""
+    rate = Schedule(value=1.0, warmup=0.02)
+    for seed in range(20):
+        plan = Plan()
+        images, _, _ = simulate(plan, Clock(600.0), 300.0, seed)
+        rates = [rate.at(plan.progress(seen)) for seen in range(256, images // 40, 64)]
+        assert rates[0] > 0.03, "no rate after four steps"
+        assert max(abs(b - a) for a, b in itertools.pairwise(rates)) < 0.25, "it jumps"
+        assert rates[-1] == 1.0
+
+
 def test_a_mark_is_corrected_at_once_only() -> None:
     """A correction that makes the budget longer moves progress back over its mark, which then came up again and again."""
     for seed in range(20):
         plan = Plan()
         simulate(plan, Clock(60.0), 1000.0, seed)
-        assert len(plan.rows) <= 1 + len(CORRECTION_POINTS)
+        assert len(plan.rows) <= 2 + len(CORRECTION_POINTS)  # a rough one, one by the measured speed
         assert all(later > at for (at, _), (later, _) in itertools.pairwise(plan.rows))
 
 

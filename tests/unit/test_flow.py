@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from contract.helpers import composed, method_of, settled
 from limner.core.cond import Batch, Cond
@@ -95,9 +95,9 @@ def test_guidance_of_one_is_the_conditional_model_and_more_of_it_moves_away() ->
     calls: list[Tensor | None] = []
     original = method._velocity
 
-    def velocity(x: Tensor, time: Tensor, label: Tensor | None) -> Tensor:
+    def velocity(x: Tensor, time: Tensor, label: Tensor | None, network: nn.Module | None = None) -> Tensor:
         calls.append(label)
-        return original(x, time, label)
+        return original(x, time, label, network)
 
     method._velocity = velocity  # type: ignore[method-assign]
     assert torch.equal(method.sample([1, 2, 3, 4], label, FlowSampling(steps=4, guidance=1.0)), plain)
@@ -113,9 +113,30 @@ def test_guidance_of_one_is_the_conditional_model_and_more_of_it_moves_away() ->
 def test_guidance_without_classes_is_refused_in_one_line() -> None:
     method = flow("method.labels=false")
     with pytest.raises(InputError, match="guidance=2 leads away from the model without a class, and this one has no classes"):
-        method.sample([0], Cond(), FlowSampling(guidance=2.0))
+        method.sample([0], Cond(), FlowSampling(guidance=2.0, guide="class"))
     with pytest.raises(InputError, match=r"train one with method\.drop_labels=0\.1, or set guidance=1"):
-        flow("method.labels=true", "method.drop_labels=0").sample([0], Cond(), FlowSampling())
+        flow("method.labels=true", "method.drop_labels=0").sample([0], Cond(), FlowSampling(guidance=2.0))
+    with pytest.raises(InputError, match="leads away from an early checkpoint, and this run kept none"):
+        method.sample([0], Cond(), FlowSampling(guidance=2.0, guide="checkpoint"))
+
+
+def test_the_early_checkpoint_guides_without_classes() -> None:
+    """Guidance by a weight of 0 is the early checkpoint itself; the weights of the model are never touched."""
+    method = flow("method.labels=false").eval()
+    early = {name: weight.clone() for name, weight in method.state_dict().items() if name.startswith("network.")}
+    with torch.no_grad():
+        for weight in method.parameters():
+            weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    late = {name: weight.clone() for name, weight in method.state_dict().items()}
+    method.read_guide = lambda: early
+    weak = method.sample(range(4), Cond(), FlowSampling(steps=4, guidance=0.0))
+    plain = method.sample(range(4), Cond(), FlowSampling(steps=4))
+    stronger = method.sample(range(4), Cond(), FlowSampling(steps=4, guidance=2.0))
+    assert float((weak - plain).abs().mean()) > 1e-3
+    assert float((stronger - weak).abs().mean()) > float((plain - weak).abs().mean())
+    assert all(torch.equal(weight, late[name]) for name, weight in method.state_dict().items())
+    method.load_state_dict(early, strict=False)
+    torch.testing.assert_close(method.sample(range(4), Cond(), FlowSampling(steps=4)), weak)
 
 
 @pytest.mark.parametrize("solver", ["euler", "midpoint", "dpm", "ancestral", "adaptive"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -71,6 +71,14 @@ class VelocityField(ABC):
     Time runs from 1, standard normal noise, to 0, a picture: x_t = (1 − t)·x₀ + t·ε (Liu et al. 2023, arXiv:2209.03003, with
     the time reversed).
     """
+
+    read_guide: Callable[[], Mapping[str, Tensor] | None] | None = None
+    """Reads the weights of an early checkpoint of the same run, by the names of the state dict, which can guide sampling
+    (autoguidance: Karras et al. 2024, arXiv:2406.02507); None for a run without one. Whoever loads a run sets it."""
+
+    network_calls: int = 0
+    """How often the network was called, each time for all pictures of a pass, since the method was built. What a picture
+    costs is the difference over a draw."""
 
     @abstractmethod
     def velocity(self, x: Tensor, time: Tensor, cond: Cond) -> Tensor:

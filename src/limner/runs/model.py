@@ -16,7 +16,7 @@ from torch import Tensor
 
 from limner.core import precision
 from limner.core.address import public_address
-from limner.core.capabilities import Autoencoder, Capability, LatentDecoder, capabilities
+from limner.core.capabilities import Autoencoder, Capability, LatentDecoder, VelocityField, capabilities
 from limner.core.cond import Cond
 from limner.core.config import Sampling, parse_sampling
 from limner.core.errors import InputError, NearestNames, nearest, short_repr
@@ -357,4 +357,6 @@ def load(run: str | int | os.PathLike[str], checkpoint: str | int = "last") -> L
             method = build_method(recipe, recipe.data.spec(), stage)
         load_weights(method, saved.tensors("ema"), saved.path, averaged(method))
         prepare_module(method, device)
+    if isinstance(method, VelocityField):
+        method.read_guide = opened.guide_weights
     return Loaded(opened, saved, recipe, method.eval().requires_grad_(False))

@@ -70,6 +70,8 @@ class SampleResult(Result):
     given: str | None = None
     """The file of the given picture."""
     images_per_second: float
+    network_passes: float | None = None
+    """Passes of the network for each picture, where it takes several: the mean over the pictures, guidance counted twice."""
     checkpoint: int
     """Images that the checkpoint had been trained on."""
     checkpoint_notes: list[str] = Field(default_factory=list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from limner.core.capabilities import VelocityField
 from limner.core.errors import InputError
 from limner.core.fields import choose_seeds
 from limner.core.images import grid, save_png, save_sheet
@@ -34,10 +36,10 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
         check_output(call, out)
     if request.npz is not None:
         check_array_file(request.npz, ("images", "seeds"))
-    began = time.perf_counter()
+    calls_before, began = network_calls(model), time.perf_counter()
     given_picture = None if request.given is None else read_given(model, request.given)
     images = model.sample(seeds, request.label, request.text, given_picture, sampling)
-    seconds = time.perf_counter() - began
+    seconds, calls = time.perf_counter() - began, network_calls(model) - calls_before
     label = model.class_of(request.label)
     class_name = None if label is None else model.recipe.data.classes[label]
     changed = {name: _text(value) for name, value in sampling.changed().items()}
@@ -59,10 +61,16 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
         text=request.text,
         given=None if request.given is None else str(request.given),
         images_per_second=round(len(seeds) / max(seconds, 1e-9), 1),
+        network_passes=round(calls / math.ceil(len(seeds) / model.method.chunk), 2) if calls else None,
         checkpoint=model.checkpoint.images,
         checkpoint_notes=list(model.checkpoint_notes()),
         **{name: field.default for name, field in sampling_fields().items()} | sampling.model_dump(),
     )
+
+
+def network_calls(model: Loaded) -> int:
+    """How often the network of a model that draws in several passes was called so far, each time for all pictures of a pass."""
+    return model.method.network_calls if isinstance(model.method, VelocityField) else 0
 
 
 def _text(value: object) -> str:

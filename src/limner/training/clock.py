@@ -1,7 +1,8 @@
 """A budget in minutes as a number of images, corrected on the way by the measured speed.
 
-The unit of time in a run is the image. After a warm-up the speed is measured and the budget becomes a total of images, which is
-corrected at fixed fractions of it, the `CORRECTION_POINTS`. Each correction is a row of the plan (`runs.plan.Plan`).
+The unit of time in a run is the image. After a few steps the budget becomes a rough total of images, after a warm-up, when the
+speed is measured, a better one, which is corrected at fixed fractions of it, the `CORRECTION_POINTS`. Each correction is a row
+of the plan (`runs.plan.Plan`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from limner.runs.plan import Plan
 
 CORRECTION_POINTS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
 """Fractions of a stage at which the total of images is corrected."""
+
+
+ROUGH_STEPS = 3
+"""Steps after which there is a first, rough plan. Without one the progress would stay 0 for up to ten seconds: a learning rate
+that warms up would be 0 so long, and then begin in the middle of its warm-up."""
 
 
 @dataclass
@@ -47,15 +53,22 @@ class Clock:
         min_seconds = min(10.0, max(1.0, 0.02 * self.budget))
         is_measured = images >= start_images + 3 * batch and seconds - start_seconds >= min_seconds
         total = plan.total(images)
+        if total is None and not is_measured and images >= start_images + ROUGH_STEPS * batch:
+            self.needs_row = True  # once the speed is measured
+            return images, images + max(self._steps_left(images, seconds, batch), 1) * batch
         if not is_measured or not (total is None or self.needs_row or self._is_correction_point(plan, images, total)):
             return None
-        speed = (images - start_images) / max(seconds - start_seconds - self.excluded, 1e-6)
-        seconds_left = max(self.budget - seconds - self.reserve, 0.0)
-        steps_left = max(round(speed * seconds_left / batch), 1 if total is None else 0)
+        steps_left = max(self._steps_left(images, seconds, batch), 1 if total is None else 0)
         if total is None or self.needs_row:
             self.measured_from, self.excluded = (seconds, images), 0.0  # the warm-up, measured so far, was slower
             self.needs_row = False
         return images, images + steps_left * batch
+
+    def _steps_left(self, images: int, seconds: float, batch: int) -> int:
+        """Steps of `batch` images that the rest of the budget allows, by the speed since `measured_from`."""
+        start_seconds, start_images = self.measured_from
+        speed = (images - start_images) / max(seconds - start_seconds - self.excluded, 1e-6)
+        return max(0, round(speed * max(self.budget - seconds - self.reserve, 0.0) / batch))
 
     def _is_correction_point(self, plan: Plan, images: int, total: int) -> bool:
         """Whether the stage has passed a correction point that has led to no row yet."""

@@ -23,10 +23,16 @@ def show_samples(answer: Answer) -> None:
             ("pictures", _files_in(files) if files else None),
             ("grid", str(answer["grid"]) if answer.get("grid") else None),
             ("npz", str(answer["npz"]) if answer.get("npz") else None),
-            ("speed", f"{answer['images_per_second']:,.0f} images/s"),
+            ("speed", f"{answer['images_per_second']:,.0f} images/s{_passes(answer)}"),
             *_checkpoint_lines(answer),
         ]
     )
+
+
+def _passes(answer: Answer) -> str:
+    """What a picture cost, where it takes several passes of a network."""
+    passes = answer.get("network_passes")
+    return "" if passes is None else f", {passes:g} network passes each"
 
 
 def show_reconstructions(answer: Answer) -> None:

@@ -45,6 +45,9 @@ class FlowSampling(Sampling):
     guidance: Weight | Literal["auto"] = "auto"
     """Flows: above 1, pictures that are more typical and less varied, at twice the passes; 1 is the model itself. `auto`: 2 by
     classes where the model has them, otherwise 1."""
+    guide: Literal["auto", "class", "checkpoint"] = "auto"
+    """Flows: what guidance leads away from: the model without the class, or an early checkpoint of the run, which needs no
+    classes. `auto`: without the class, where there are classes."""
     guidance_from: float = Field(1.0, ge=0, le=1)
     """Flows: guidance begins at this time; 1 is noise, 0 a picture."""
     guidance_to: float = Field(0.0, ge=0, le=1)

@@ -7,13 +7,14 @@ velocity.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from limner.core.capabilities import Codec, VelocityField
 from limner.core.cond import Batch, Cond
@@ -23,7 +24,7 @@ from limner.core.method import Losses, Method, Phase, Player, StepContext
 from limner.core.precision import autocast, choose, float64_device
 from limner.core.seeds import noise
 from limner.methods.flow.config import GUIDANCE_BY_CLASS, FlowSampling, ResolvedFlowConfig
-from limner.methods.flow.guidance import extrapolate_scaled, guided
+from limner.methods.flow.guidance import extrapolate, extrapolate_scaled, guided
 from limner.methods.flow.networks import build_network
 from limner.methods.flow.prediction import PREDICTIONS
 from limner.methods.flow.solvers import Velocity, adaptive, ancestral, dpm, euler, heun, midpoint, shifted_times
@@ -54,6 +55,7 @@ class Flow(Method, VelocityField):
             raise InputError("method.labels=true needs pictures with classes (sub-folders, or a label column); these have none")
         self.accepts: frozenset[ConditionKind] = frozenset({"label"} if config.labels else ())
         self.network = build_network(config.network, codec.shape, len(spec.classes) if config.labels else 0)
+        self._guide: nn.Module | None = None
         self.register_buffer("centre", torch.zeros(codec.shape))
         self.register_buffer("spread", torch.ones(codec.shape))
         self.register_buffer("shares", torch.full((max(len(spec.classes), 1),), 1 / max(len(spec.classes), 1)))
@@ -92,11 +94,13 @@ class Flow(Method, VelocityField):
             return None
         return torch.where(batch.uniform() < self.config.drop_labels, -1, batch.cond.label)
 
-    def _velocity(self, x: Tensor, time: Tensor, label: Tensor | None) -> Tensor:
-        """[B, *codec.shape] in float32: dx/dt at x and `time` [B], for classes [B]."""
+    def _velocity(self, x: Tensor, time: Tensor, label: Tensor | None, network: nn.Module | None = None) -> Tensor:
+        """[B, *codec.shape] in float32: dx/dt at x and `time` [B], for classes [B], by another `network` where one is named."""
+        net = network or self.network
+        self.network_calls += 1
         t = time.view(-1, *[1] * (x.dim() - 1))
         predict = PREDICTIONS[self.config.prediction]
-        return predict(lambda y: self.network(y, time, label).float(), x, t, self.centre, self.spread)
+        return predict(lambda y: net(y, time, label).float(), x, t, self.centre, self.spread)
 
     def velocity(self, x: Tensor, time: Tensor, cond: Cond) -> Tensor:
         return self._velocity(x, time, cond.label)
@@ -125,16 +129,11 @@ class Flow(Method, VelocityField):
 
         Errors: `InputError` where there is nothing that guidance could lead away from.
         """
-        weight = (GUIDANCE_BY_CLASS if self.config.labels else 1.0) if sampling.guidance == "auto" else sampling.guidance
-        if weight != 1 and label is None:
-            raise InputError(
-                f"guidance={weight:g} leads away from the model without a class, and this one has no classes; leave it out"
-            )
-        if weight != 1 and self.config.drop_labels == 0:
-            raise InputError(
-                f"guidance={weight:g} needs a model that was trained to go without a class as well; train one with "
-                "method.drop_labels=0.1, or set guidance=1"
-            )
+        weight = self._guidance_weight(sampling)
+        by_class = sampling.guide == "class" or (sampling.guide == "auto" and self.config.labels)
+        weak_network = self._weak_network(weight, by_class)
+        weak_label = None if by_class else label
+        mix = extrapolate_scaled if by_class else extrapolate
 
         def velocity(x: Tensor, time: Tensor) -> Tensor:
             position, t = x.to(self.device, torch.float32), time.to(self.device, torch.float32)
@@ -142,13 +141,49 @@ class Flow(Method, VelocityField):
             with autocast(self.device, choose(self.device)):
                 v = guided(
                     lambda: self._velocity(position, t, label),
-                    lambda: self._velocity(position, t, None),
-                    lambda strong, weak: extrapolate_scaled(strong, weak, weight),
+                    lambda: self._velocity(position, t, weak_label, weak_network),
+                    lambda strong, weak: mix(strong, weak, weight),
                     applies,
                 )
             return v.to(x)
 
         return velocity
+
+    def _guidance_weight(self, sampling: FlowSampling) -> float:
+        """The weight of guidance, with a value for "auto"."""
+        if sampling.guidance != "auto":
+            return sampling.guidance
+        return GUIDANCE_BY_CLASS if self.config.labels and self.config.drop_labels > 0 else 1.0
+
+    def _weak_network(self, weight: float, by_class: bool) -> nn.Module:
+        """The network that guidance by `weight` leads away from: this one, without the class, or that of the early checkpoint.
+
+        Errors: `InputError` where a weight other than 1 has nothing to lead away from.
+        """
+        if weight == 1 or (by_class and self.config.labels and self.config.drop_labels > 0):
+            return self.network
+        if by_class and self.config.labels:
+            raise InputError(
+                f"guidance={weight:g} needs a model that was trained to go without a class as well; train one with "
+                "method.drop_labels=0.1, or set guidance=1"
+            )
+        if by_class:
+            raise InputError(
+                f"guidance={weight:g} leads away from the model without a class, and this one has no classes; "
+                "set guide=checkpoint, or leave guidance out"
+            )
+        if self._guide is None:
+            weights = None if self.read_guide is None else self.read_guide()
+            if weights is None:
+                raise InputError(
+                    f"guidance={weight:g} leads away from an early checkpoint, and this run kept none; train with "
+                    "ema.kind=power to the end, or leave guidance out"
+                )
+            guide = copy.deepcopy(self.network)
+            guide.load_state_dict({name.removeprefix("network."): weight for name, weight in weights.items()}, strict=True)
+            object.__setattr__(self, "_guide", guide)  # not a part of this module, whose weights are the checkpoint's
+        assert self._guide is not None
+        return self._guide
 
     def conditions(self, seeds: Sequence[int], requested: Cond) -> Cond:
         """With a class drawn by the seed where none is requested, as often as it was in training."""
