@@ -214,6 +214,7 @@ def sample(
     shift: float = ...,
     tolerance: float = ...,
     guidance: float | Literal['auto'] = ...,
+    guide: Literal['auto', 'class', 'checkpoint'] = ...,
     guidance_from: float = ...,
     guidance_to: float = ...,
     temperature: float = ...,

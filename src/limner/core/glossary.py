@@ -140,6 +140,23 @@ GLOSSARY: Mapping[str, Definition] = {
         "A GAN's loss that compares a real with a generated picture, instead of judging each alone.",
         "Jolicoeur-Martineau 2018, arXiv:1807.00734",
     ),
+    "velocity": Definition(
+        "Of flow matching: in which direction, and how fast, a mixture of a picture and noise has to change to become a picture. "
+        "A network learns it, and a solver follows it.",
+        "docs/flow.md",
+    ),
+    "guidance": Definition(
+        "Of flow matching: leading a picture away from what a weaker model would draw, such as the same one without the class. "
+        "Above 1 pictures are more typical and less varied.",
+        "docs/flow.md",
+        ("classifier-free guidance", "cfg", "autoguidance"),
+    ),
+    "solver": Definition(
+        "Of flow matching: how the way from noise to a picture is cut into steps. More steps are more exact and take longer.",
+        "docs/flow.md",
+        ("sampler",),
+    ),
+    "network pass": Definition("One call of a model's network. A GAN needs one for a picture, a flow several.", "docs/flow.md"),
     "spectral normalisation": Definition(
         "Divides each weight matrix by its largest singular value, so that the discriminator stays smooth.",
         "Miyato et al. 2018, arXiv:1802.05957",
