@@ -2,9 +2,9 @@
 
     python benchmarks/class_recall.py runs/0001
 
-For each class, as many samples as there are held-out pictures of it (validation and test) are compared with these in the features
-of the judge; beside them stands what as many training pictures of the class get. A model that draws one picture for each class
-has a good precision and no recall here, though its pictures of all classes together may look varied.
+For each class, as many samples as there are held-out pictures of it (validation and test) are compared with these in the
+features of the judge; beside them stands what as many training pictures of the class get. A model that draws one picture for
+each class has a good precision and no recall here, though its pictures of all classes together may look varied.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def main() -> None:
     judge = judge_for(dataset)
     held_out = np.concatenate([dataset.indices(split) for split in ("val", "test") if split in dataset.splits])
     training = np.random.default_rng(0).permutation(dataset.indices("train"))
-    print("| class | training pictures | held out | precision | recall | coverage | of real pictures |")
+    print("| class | training pictures | held out | precision | recall | coverage | the same of training pictures |")
     print("|---|---|---|---|---|---|---|")
-    sums = np.zeros(6)
+    rows, counts = [], []
     for number, name in enumerate(dataset.classes):
         real = held_out[dataset.labels[held_out] == number]
         own = training[dataset.labels[training] == number]
@@ -49,29 +49,19 @@ def main() -> None:
             continue
         features = judge.outputs(dataset.images.gather(real)).features
         samples = model.sample(range(SCORED_SEEDS, SCORED_SEEDS + count), label=name)
-        scores, null = (
+        scores = [
             neighbours(judge.outputs(pictures).features, features) for pictures in (samples, dataset.images.gather(own[:count]))
-        )
-        row = [scores.precision, scores.recall, scores.coverage, null.precision, null.recall, null.coverage]
-        sums += np.array(row) * len(real)
-        print(
-            f"| {name} | {len(own)} | {len(real)} | "
-            + " | ".join(f"{one:.2f}" for one in row[:3])
-            + " | "
-            + ", ".join(f"{one:.2f}" for one in row[3:])
-            + " |"
-        )
-    counted = sum(
-        n for n in (int((dataset.labels[held_out] == c).sum()) for c in range(len(dataset.classes))) if n >= MIN_PICTURES
-    )
-    mean = sums / counted
-    print(
-        "| all, by their numbers | | | "
-        + " | ".join(f"{one:.2f}" for one in mean[:3])
-        + " | "
-        + ", ".join(f"{one:.2f}" for one in mean[3:])
-        + " |"
-    )
+        ]
+        rows.append([value for one in scores for value in (one.precision, one.recall, one.coverage)])
+        counts.append(len(real))
+        print(f"| {name} | {len(own)} | {len(real)} {format_scores(rows[-1])}")
+    print(f"| all, by their numbers | | {format_scores(np.average(rows, axis=0, weights=counts).tolist())}")
+
+
+def format_scores(row: list[float]) -> str:
+    """The cells of precision, recall and coverage, and those of training pictures in one cell."""
+    texts = [f"{value:.2f}" for value in row]
+    return "| " + " | ".join(texts[:3]) + " | " + ", ".join(texts[3:]) + " |"
 
 
 if __name__ == "__main__":

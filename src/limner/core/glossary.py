@@ -141,8 +141,8 @@ GLOSSARY: Mapping[str, Definition] = {
         "Jolicoeur-Martineau 2018, arXiv:1807.00734",
     ),
     "velocity": Definition(
-        "Of flow matching: in which direction, and how fast, a mixture of a picture and noise has to change to become a picture. "
-        "A network learns it, and a solver follows it.",
+        "Of flow matching: in which direction, and how fast, a mixture of a picture and noise has to change to become a "
+        "picture. A network learns it, and a solver follows it.",
         "docs/flow.md",
     ),
     "guidance": Definition(
