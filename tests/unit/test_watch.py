@@ -14,6 +14,7 @@ import pytest
 from contract.helpers import ALONE, method_of
 from limner.core import diagnosis
 from limner.core.diagnosis import Trace, Warning, diversity, setting_of
+from limner.methods.flow.diagnosis import RULES as FLOW_RULES
 from limner.methods.gan.diagnosis import RULES as GAN_RULES
 from limner.methods.vae.diagnosis import RULES as VAE_RULES
 from limner.methods.vq.diagnosis import CODEC_RULES, PRIOR_RULES
@@ -23,7 +24,14 @@ from limner.recipes.settings import compose
 Row = dict[str, Any]
 GAME = compose("dcgan").model_dump(mode="json")
 CODER = compose("vae").model_dump(mode="json")
-RULES = {"gan": GAN_RULES, "vae": VAE_RULES, "autoencoder": VAE_RULES, "vqvae": CODEC_RULES, "prior": PRIOR_RULES}
+RULES = {
+    "flow": FLOW_RULES,
+    "gan": GAN_RULES,
+    "vae": VAE_RULES,
+    "autoencoder": VAE_RULES,
+    "vqvae": CODEC_RULES,
+    "prior": PRIOR_RULES,
+}
 EVENTS = 20
 """Points where pictures are shown; five rows of losses lead to each."""
 

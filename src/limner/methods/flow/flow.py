@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from limner.core.capabilities import Codec, VelocityField
 from limner.core.cond import Batch, Cond
 from limner.core.config import ConditionKind, DataSpec, Sampling
+from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
 from limner.core.method import Losses, Method, Phase, Player, StepContext
 from limner.core.precision import autocast, choose, float64_device
 from limner.core.seeds import noise
 from limner.methods.flow.config import GUIDANCE_BY_CLASS, FlowSampling, ResolvedFlowConfig
+from limner.methods.flow.diagnosis import RULES
 from limner.methods.flow.guidance import extrapolate, extrapolate_scaled, guided
 from limner.methods.flow.networks import build_network
 from limner.methods.flow.prediction import PREDICTIONS
@@ -65,6 +67,9 @@ class Flow(Method, VelocityField):
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("velocity", ("flow",)),)
+
+    def diagnosis(self) -> tuple[Rule, ...]:
+        return RULES
 
     def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
         (batch,) = batches

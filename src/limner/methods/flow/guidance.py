@@ -21,8 +21,8 @@ def extrapolate_scaled(strong: Tensor, weak: Tensor, weight: float) -> Tensor:
     """CFG-Zero* (Fan et al. 2025, arXiv:2503.18886, eq. 6): as `extrapolate`, with the weak velocity times
     s = ⟨v_s, v_w⟩/|v_w|² of each picture, so that its length fits.
 
-    >>> extrapolate_scaled(torch.tensor([[1.0, 2, 3]]), torch.tensor([[2.0, 1, 1]]), 2.0) * 6
-    tensor([[-2., 17., 29.]])
+    >>> extrapolate_scaled(torch.tensor([[1.0, 2, 3]]), torch.tensor([[2.0, 1, 1]]), 2.0)
+    tensor([[-0.3333,  2.8333,  4.8333]])
     """
     product = (strong * weak).flatten(1).sum(1)
     scale = product / (weak.square().flatten(1).sum(1) + 1e-8)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from limner.core.errors import InputError
+from limner.core.invocation import option
 from limner.methods.flow.config import MIN_IMAGE_SIDE, ResolvedNetworkConfig
 from limner.nets.dit import Dit, DitSize
 from limner.nets.unet import UNet, UNetSize
@@ -20,7 +21,7 @@ def build_network(config: ResolvedNetworkConfig, shape: Sequence[int], classes: 
     if len(shape) != 3 or min(shape[1:]) < MIN_IMAGE_SIDE:
         raise InputError(
             f"a flow draws pictures, or maps of latents, of at least {MIN_IMAGE_SIDE} pixels a side, and these have the shape "
-            f"{'x'.join(map(str, shape))}; set a larger data.size, or take --preset gan"
+            f"{'x'.join(map(str, shape))}; set a larger data.size, or take {option('preset', 'auto')}"
         )
     channels, height, width = shape
     size = (channels, height, width)
