@@ -213,7 +213,7 @@ def sample(
     solver: Literal['euler', 'heun', 'midpoint', 'dpm', 'ancestral', 'adaptive'] = ...,
     shift: float = ...,
     tolerance: float = ...,
-    guidance: float | Literal['auto'] = ...,
+    guidance: float | None = ...,
     guide: Literal['auto', 'class', 'checkpoint'] = ...,
     guidance_from: float = ...,
     guidance_to: float = ...,

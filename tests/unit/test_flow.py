@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from contract.helpers import composed, method_of, settled
 from limner.core.cond import Batch, Cond
+from limner.core.config import parse_sampling
 from limner.core.errors import InputError
 from limner.core.method import StepContext
 from limner.methods.flow.config import FlowConfig, FlowSampling, automatic_multipliers
@@ -214,3 +216,19 @@ def test_the_loss_is_the_squared_error_of_the_velocity() -> None:
 def test_a_flow_draws_the_latents_of_nothing_too_small() -> None:
     with pytest.raises(InputError, match="at least 8 pixels a side"):
         build_method(settled(composed("flow"), (4, 8, 3)), composed("flow").data.model_copy(update={"size": (4, 8)}).spec())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"guidance": math.nan}, "guidance nan is out of range; give a number of 0 or more and of at most 100"),
+        ({"guidance": -1}, "guidance -1 is out of range; give a number of 0 or more and of at most 100"),
+        ({"steps": 0}, "steps 0 is out of range; give a whole number from 1 to 1000 (10 is the default)"),
+        ({"solver": "hein"}, "solver 'hein' cannot be used; give 'euler', 'heun'"),
+        ({"guidence": 2}, "no sampling setting 'guidence'; did you mean 'guidance'?"),
+    ],
+)
+def test_a_wrong_setting_of_sampling_is_refused_in_one_line(values: dict[str, object], message: str) -> None:
+    """`guidance` has no number as its default, and the message about its range was a fault of limner's own."""
+    with pytest.raises(InputError, match=re.escape(message)):
+        parse_sampling(FlowSampling, values, "the model")

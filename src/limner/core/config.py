@@ -316,7 +316,6 @@ def parse_sampling(kind: type[AnySampling], values: Mapping[str, Any], model: st
         value, info = first["input"], kind.model_fields[name]
         if first["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"):
             number = f"{value:g}" if isinstance(value, int | float) else short_repr(value)
-            raise InputError(
-                f"{name} {number} is out of range; give {describe_range(info)} ({info.default:g} is the default)"
-            ) from error
+            default = "" if info.default is None else f" ({info.default:g} is the default)"
+            raise InputError(f"{name} {number} is out of range; give {describe_range(info)}{default}") from error
         raise InputError(f"{name} {short_repr(value)} cannot be used; give {message}") from error

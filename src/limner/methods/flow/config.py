@@ -20,10 +20,9 @@ MIN_IMAGE_SIDE = 8
 """Pixels of a side below which there is nothing to halve."""
 
 GUIDANCE_BY_CLASS = 2.0
-"""`guidance=auto` of a model with classes. Of 300 emoji after 240,000 images the Fréchet distance was 9.3 with 1, 4.8 with 1.5,
-4.4 with 2 and 4.7 with 3, real pictures 2.9 (docs/lab-notes.md)."""
+"""The default guidance of a model with classes. Of 300 emoji after 240,000 images the Fréchet distance was 9.3 with 1, 4.8 with
+1.5, 4.4 with 2 and 4.7 with 3, real pictures 2.9 (docs/lab-notes.md)."""
 
-Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Width = Annotated[int, Field(ge=8)]
 Multipliers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 Patch = Annotated[int, Field(ge=1, le=16)]
@@ -42,9 +41,9 @@ class FlowSampling(Sampling):
     """Flows: above 1, smaller steps where there is more noise."""
     tolerance: float = Field(0.02, gt=0, le=1)
     """Flows: the error that an adaptive step may make, in pixels of [-1, 1]."""
-    guidance: Weight | Literal["auto"] = "auto"
-    """Flows: above 1, pictures that are more typical and less varied, at twice the passes; 1 is the model itself. `auto`: 2 by
-    classes where the model has them, otherwise 1."""
+    guidance: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
+    """Flows: above 1, pictures that are more typical and less varied, at twice the passes; 1 is the model itself. By default 2
+    where the model has classes, otherwise 1."""
     guide: Literal["auto", "class", "checkpoint"] = "auto"
     """Flows: what guidance leads away from: the model without the class, or an early checkpoint of the run, which needs no
     classes. `auto`: without the class, where there are classes."""

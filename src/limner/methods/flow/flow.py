@@ -43,7 +43,7 @@ MIN_SPREAD = 0.1
 class Flow(Method, VelocityField):
     """A velocity field on whatever the codec gives (pixels, or an autoencoder's latents)."""
 
-    chunk: ClassVar[int] = 64
+    chunk: ClassVar[int] = 16
     sampling_type = FlowSampling
 
     centre: Tensor
@@ -155,8 +155,8 @@ class Flow(Method, VelocityField):
         return velocity
 
     def _guidance_weight(self, sampling: FlowSampling) -> float:
-        """The weight of guidance, with a value for "auto"."""
-        if sampling.guidance != "auto":
+        """The weight of guidance; where none is set, by what the model was trained for."""
+        if sampling.guidance is not None:
             return sampling.guidance
         return GUIDANCE_BY_CLASS if self.config.labels and self.config.drop_labels > 0 else 1.0
 
