@@ -38,6 +38,7 @@ def batch_of(count: int, seed: int = 0) -> Batch:
         (("method.times=uniform",), 0.5, 0.5),
         (("method.times=logit-normal",), 0.5, 0.50),
         (("method.times=logit-normal", "method.time_mean=-1.2", "method.time_spread=1.2"), 1 / (1 + math.exp(1.2)), 0.29),
+        (("method.times=edm",), 1 / (1 + math.exp(1.2)), 0.29),
     ],
 )
 def test_times_have_the_distribution_that_is_set(settings: tuple[str, ...], median: float, middle: float) -> None:
@@ -49,7 +50,7 @@ def test_times_have_the_distribution_that_is_set(settings: tuple[str, ...], medi
         if settings[0] == "method.times=uniform":
             assert inside == pytest.approx(middle, abs=0.03)
         else:  # Φ((log 3 − m)/s) − Φ((−log 3 − m)/s)
-            mean, spread = (-1.2, 1.2) if len(settings) > 1 else (0.0, 1.0)
+            mean, spread = (0.0, 1.0) if settings == ("method.times=logit-normal",) else (-1.2, 1.2)
             normal = torch.distributions.Normal(mean, spread)
             expected = float(normal.cdf(torch.tensor(math.log(3))) - normal.cdf(torch.tensor(-math.log(3))))
             assert inside == pytest.approx(expected, abs=0.03)

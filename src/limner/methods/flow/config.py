@@ -23,6 +23,9 @@ GUIDANCE_BY_CLASS = 2.0
 """The default guidance of a model with classes. Of 300 emoji after 240,000 images the Fréchet distance was 9.3 with 1, 4.8 with
 1.5, 4.4 with 2 and 4.7 with 3, real pictures 2.9 (docs/lab-notes.md)."""
 
+EDM_TIMES = (-1.2, 1.2)
+"""Mean and deviation of ln σ in training (Karras et al. 2022, arXiv:2206.00364, table 1); σ = t/(1 − t)."""
+
 Width = Annotated[int, Field(ge=8)]
 Multipliers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 Patch = Annotated[int, Field(ge=1, le=16)]
@@ -132,10 +135,11 @@ class FlowConfig(MethodConfig):
     prediction: Literal["velocity", "image", "noise", "edm"] = "edm"
     """What the network gives: the velocity, the clean picture, the noise, or EDM's mixture of them (Karras et al. 2022)."""
     times: Literal["uniform", "logit-normal", "edm"] = "logit-normal"
-    """How times are drawn in training."""
-    time_mean: float = Field(0.0, json_schema_extra=only_if("times", "logit-normal", "edm"))
+    """How times are drawn in training. `logit-normal`: the logit of a time is normal (Esser et al. 2024, arXiv:2403.03206).
+    `edm`: with the mean −1.2 and the deviation 1.2, as in EDM, since the logit of t is the logarithm of its noise level."""
+    time_mean: float = Field(0.0, json_schema_extra=only_if("times", "logit-normal"))
     """Mean of the logit of the time."""
-    time_spread: float = Field(1.0, gt=0, json_schema_extra=only_if("times", "logit-normal", "edm"))
+    time_spread: float = Field(1.0, gt=0, json_schema_extra=only_if("times", "logit-normal"))
     """Standard deviation of the logit of the time."""
     stratified: bool = True
     """Draw the times of a batch from equal shares of their distribution, so that losses of batches differ less."""

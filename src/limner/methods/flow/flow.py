@@ -24,7 +24,7 @@ from limner.core.errors import InputError
 from limner.core.method import Losses, Method, Phase, Player, StepContext
 from limner.core.precision import autocast, choose, float64_device
 from limner.core.seeds import noise
-from limner.methods.flow.config import GUIDANCE_BY_CLASS, FlowSampling, ResolvedFlowConfig
+from limner.methods.flow.config import EDM_TIMES, GUIDANCE_BY_CLASS, FlowSampling, ResolvedFlowConfig
 from limner.methods.flow.diagnosis import RULES
 from limner.methods.flow.guidance import extrapolate, extrapolate_scaled, guided
 from limner.methods.flow.networks import build_network
@@ -89,8 +89,9 @@ class Flow(Method, VelocityField):
             uniform = (uniform + torch.arange(count, device=batch.images.device)) / count
         if self.config.times == "uniform":
             return uniform
-        logit = torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6)) * self.config.time_spread + self.config.time_mean
-        time: Tensor = logit.sigmoid()
+        own = self.config.time_mean, self.config.time_spread
+        mean, spread = EDM_TIMES if self.config.times == "edm" else own
+        time: Tensor = (torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6)) * spread + mean).sigmoid()
         return time
 
     def _hide_labels(self, batch: Batch) -> Tensor | None:
