@@ -57,13 +57,32 @@ def test_the_view_that_sees_most_speaks() -> None:
 
 def test_a_view_that_cannot_tell_does_not_speak() -> None:
     """Of few pictures any distance may be chance."""
-    chance = {"value": 16.0, "null": 10.2, "z": 1.1, "relative": 0.06}
+    chance = {"value": 16.0, "null": 10.2, "z": 1.1, "relative": 0.011, "noise": 0.01}
     seen = {"value": 1.0, "null": 0.3, "z": 8.0, "relative": 0.02}
     assert verdict(report(0.0, views={"judge": seen, "contrast": chance}))[0].startswith("Near: faults")
     assert verdict(report(0.0, views={"contrast": chance}, count=60), falling(0.5))[::3] == [
         "Very near: these 60 pictures cannot be told from real ones (contrast: 16; real pictures get 10.2).",
         "Next: nothing; they are worth having.",
     ]
+
+
+def test_too_few_pictures_are_no_praise() -> None:
+    """Five pictures of noise "cannot be told from real ones … they are worth having": no view could tell anything."""
+    views = {
+        "judge": {"value": 269.0, "null": 126.0, "z": 2.9, "relative": 0.6, "noise": 0.2},
+        "pixels": {"value": 0.1, "null": 0.1, "z": 0.1, "relative": 0.0, "noise": 0.001},
+    }
+    words = "Too few to say: with 5 pictures chance hides even faults that people see at first sight; judge more of them"
+    sentences = verdict(report(0.0, views=views, count=5, features={"held_out_accuracy": 0.6}), falling(0.5))
+    assert sentences == [f"{words}, such as 1,000.", "Copies of training pictures: none were found."]
+    copied = verdict(report(0.0, views=views, count=5, copies=0.4))
+    assert [one.partition(":")[0] for one in copied] == ["Copies", "Too few to say"]
+    assert "compare them with more real ones" in verdict(report(0.0, views=views, count=1000))[0]
+    # One view of what is shown that would see such faults is enough, and one that tells speaks in any case.
+    views["contrast"] = {"value": 3.0, "null": 2.9, "z": 1.0, "relative": 0.01, "noise": 0.01}
+    assert verdict(report(0.0, views=views, count=300))[0].startswith("Very near: these 300 pictures")
+    views["judge"]["z"] = 5.0
+    assert verdict(report(0.0, views=views, count=5))[0].startswith("Far")
 
 
 def test_variety_copies_and_classes() -> None:

@@ -81,7 +81,8 @@ class EvaluateResult(Result):
     """Of a run: which checkpoint was judged and what it scored on the validation split while training; of the last one also
     whether the best one is clearly better."""
     views: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Name of a detector -> the distance in its features: `value`, `null`, `z`, and `relative` to the variance of real ones."""
+    """Name of a detector -> the distance in its features: `value`, `null`, `z`, and `relative` and `noise` (how much chance
+    moves it) as shares of the variance of real ones."""
     seconds: float
     """How long it took."""
     gate: dict[str, Any] | None = None

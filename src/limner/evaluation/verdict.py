@@ -29,6 +29,8 @@ COPY_P = 1e-3
 """Below this p, copies are not chance."""
 TOLD_Z = 4.0
 """Standard deviations of the null from which on a view tells pictures from real ones; below, its distance may be chance."""
+ENOUGH = 1_000
+"""Samples that a verdict advises to judge where it cannot say anything by fewer."""
 MIN_SLOPE = 0.12
 """Exponent of the fall of the distance with images from which on more training is worth it: 8 % for twice the images."""
 
@@ -85,16 +87,36 @@ def verdict(report: Report, progress: TrainingProgress | None = None) -> list[st
     if not views:
         return []
     telling = {name: view for name, view in views.items() if view["z"] is None or view["z"] > TOLD_Z}
+    is_open = not telling and not _can_tell(views)
     name, view = max((telling or views).items(), key=lambda item: item[1]["relative"])
     distance: float = view["relative"] if telling else 0.0
-    sentences = [_nearness(name, view, report["count"] if not telling else None), *_variety(report)]
+    nearness = _nearness(name, view, report["count"] if not telling else None)
+    sentences = [_too_few(report["count"])] if is_open else [nearness, *_variety(report)]
     sentences = [*_copies(report), *sentences] if _has_copies(report) else [*sentences, *_copies(report)]
+    if is_open:
+        return sentences
     if progress is not None:
         sentences.append(_next_step(distance, progress, _has_copies(report)))
     accuracy = (report.get("features") or {}).get("held_out_accuracy")
     if accuracy is not None and accuracy < MIN_ACCURACY and distance < OBJECTED:
         sentences.append(f"The judge names only {accuracy:.0%} of real pictures right and may flatter: look at the samples.")
     return sentences
+
+
+def _can_tell(views: Mapping[str, Report]) -> bool:
+    """Whether a view of what is shown would tell pictures from real ones if people saw their faults at first sight.
+
+    With few pictures chance moves every distance by more than that, and that no view tells them from real ones is no praise.
+    """
+    content = [view for name, view in views.items() if ASPECTS.get(name) == ASPECTS["judge"]]
+    noises = [view.get("noise") for view in content or views.values()]
+    return any(noise is not None and TOLD_Z * noise <= OBJECTED for noise in noises)
+
+
+def _too_few(count: int) -> str:
+    """The sentence in the place of nearness and variety; `count` is the number of samples."""
+    more = f"judge more of them, such as {ENOUGH:,}" if count < ENOUGH else "compare them with more real ones"
+    return f"Too few to say: with {count:,} pictures chance hides even faults that people see at first sight; {more}."
 
 
 def headline(sentences: Sequence[str]) -> Sequence[str]:

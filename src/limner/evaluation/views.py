@@ -31,6 +31,9 @@ class View:
     relative: float
     """`value` less `null`, as a share of the total variance of real features: pictures that all have the mean features of real
     ones score 1. So views can be compared, whatever the unit of their features is."""
+    noise: float | None = None
+    """The standard deviation of the null, as a share of the same variance: how much chance moves `relative`. The fewer pictures
+    there are, the larger it is. None without a z, or where the z is 0."""
 
     def to_dict(self) -> dict[str, Any]:
         """As reports hold it."""
@@ -47,7 +50,8 @@ def _view(scores: SampleScores) -> View:
     """The view in the features of the detector that `scores` were measured with, `frechet` among them."""
     score, covariance = scores.metrics["frechet"], scores.reference.summary.moments.covariance
     null = 0.0 if score.null is None else score.null
-    return View(score.value, score.null, score.z, max(0.0, score.value - null) / float(covariance.trace()))
+    excess, variance = score.value - null, float(covariance.trace())
+    return View(score.value, score.null, score.z, max(0.0, excess) / variance, excess / score.z / variance if score.z else None)
 
 
 def views_of(scores: SampleScores, dataset: Dataset, split: str, on_progress: OnProgress = silent) -> Mapping[str, View]:

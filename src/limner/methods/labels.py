@@ -9,10 +9,26 @@ import torch
 from torch import Tensor
 
 from limner.core.cond import Batch
+from limner.core.config import DataSpec
+from limner.core.errors import InputError
 from limner.core.seeds import noise
 
 COUNTED_IMAGES = 10_000
 """Training images whose labels are counted."""
+
+
+def require_classes(spec: DataSpec) -> None:
+    """Errors: `InputError` where the pictures have no classes, for a method that is to learn them."""
+    if not spec.classes:
+        raise InputError(
+            "these pictures have no classes (sub-folders, or a label column) to learn; set method.labels=false, or choose "
+            "a preset that learns none by itself"
+        )
+
+
+def even_shares(classes: int) -> Tensor:
+    """[classes]: as many of each class, before they are counted; [1] for none."""
+    return torch.full((max(classes, 1),), 1 / max(classes, 1))
 
 
 @torch.no_grad()

@@ -14,8 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.nets.cpu import Dropout
-from limner.nets.layers import FourierFeatures, label_rows
+from limner.nets.layers import TimeAndClass
 from limner.nets.transformer import attend
+
+FREQUENCIES = 64
+"""Of the time's cosines and sines."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,7 @@ class Dit(nn.Module):
         channels, height, width = shape
         self.patch = size.patch
         self.grid = (-(-height // size.patch), -(-width // size.patch))
-        self.fourier = FourierFeatures(64)
-        self.vector = nn.Sequential(nn.Linear(128, size.width), nn.SiLU(), nn.Linear(size.width, size.width))
-        self.label = nn.Embedding(classes + 1, size.width) if classes else None
+        self.condition = TimeAndClass(FREQUENCIES, size.width, classes)
         self.modulation = nn.Linear(size.width, 6 * size.width)
         self.first = nn.Linear(channels * size.patch**2, size.width)
         self.place = nn.Parameter(0.02 * torch.randn(self.grid[0] * self.grid[1], size.width))
@@ -85,10 +86,7 @@ class Dit(nn.Module):
             nn.init.zeros_(layer.weight)
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        vector = self.vector(self.fourier(time))
-        if self.label is not None:
-            vector = vector + self.label(label_rows(self.label, label, time))
-        vector = F.silu(vector)
+        vector = self.condition(time, label)
         modulation = self.modulation(vector).unflatten(1, (6, -1))
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % self.patch, 0, -height % self.patch))

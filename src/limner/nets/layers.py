@@ -119,11 +119,25 @@ class FourierFeatures(nn.Module):
         return torch.cat([angles.cos(), angles.sin()], 1)
 
 
-def label_rows(table: nn.Embedding, label: Tensor | None, like: Tensor) -> Tensor:
-    """[B] int64: the rows of a table of classes [classes + 1, d] for labels [B]; −1 is its last row, and None is that for
-    each of the B rows of `like`."""
-    none = table.num_embeddings - 1
-    return torch.full((len(like),), none, device=like.device) if label is None else torch.where(label >= 0, label, none)
+class TimeAndClass(nn.Module):
+    """Times [B] and classes [B] -> [B, width]: a vector by which the layers of a network are modulated.
+
+    A class of −1, or None for all, is no class, which is learned as a class of its own. With `classes` 0 the class is ignored.
+    """
+
+    def __init__(self, frequencies: int, width: int, classes: int) -> None:
+        super().__init__()
+        self.fourier = FourierFeatures(frequencies)
+        self.mlp = nn.Sequential(nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        self.label = nn.Embedding(classes + 1, width) if classes else None
+
+    def forward(self, time: Tensor, label: Tensor | None) -> Tensor:
+        vector: Tensor = self.mlp(self.fourier(time))
+        if self.label is not None:
+            none = self.label.num_embeddings - 1
+            rows = torch.full((len(time),), none, device=time.device) if label is None else torch.where(label >= 0, label, none)
+            vector = vector + self.label(rows)
+        return F.silu(vector)
 
 
 def init_normal(module: nn.Module, std: float = 0.02) -> None:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.nets.cpu import Conv2d, Dropout
-from limner.nets.layers import FourierFeatures, average_pool, label_rows, upsample
+from limner.nets.layers import TimeAndClass, average_pool, upsample
 from limner.nets.transformer import attend
 
 MAX_ATTENTION_SIDE = 16
@@ -121,9 +121,7 @@ class UNet(nn.Module):
         widths = [size.width * multiplier for multiplier in size.multipliers]
         sides = [-(-max(height, width) // (size.patch * 2**place)) for place in range(len(widths))]
         vector = 4 * size.width
-        self.fourier = FourierFeatures(size.width)
-        self.vector = nn.Sequential(nn.Linear(2 * size.width, vector), nn.SiLU(), nn.Linear(vector, vector))
-        self.label = nn.Embedding(classes + 1, vector) if classes else None
+        self.condition = TimeAndClass(size.width, vector, classes)
         self.first = Conv2d(channels * size.patch**2, widths[0], 3, 1, 1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         before, skips = widths[0], [widths[0]]
@@ -146,10 +144,7 @@ class UNet(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        vector = self.vector(self.fourier(time))
-        if self.label is not None:
-            vector = vector + self.label(label_rows(self.label, label, time))
-        vector = F.silu(vector)
+        vector = self.condition(time, label)
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % self.patch, 0, -height % self.patch))
         x = self.first(F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last))

@@ -184,11 +184,11 @@ PRESETS = Table(
         ),
         "densegan": Preset("gan", "GAN of densely connected networks", "Huang et al. 2017, arXiv:1608.06993"),
         "r3gan": Preset(
-            "gan", "relativistic GAN with two gradient penalties: the best here", "Huang et al. 2024, arXiv:2501.05441"
+            "gan", "relativistic GAN with two gradient penalties: the best GAN here", "Huang et al. 2024, arXiv:2501.05441"
         ),
         "flow": Preset(
             "flow",
-            "flow matching: noise becomes a picture in a few steps of one network",
+            "flow matching: noise becomes a picture in a few steps; the best for few pictures",
             "Lipman et al. 2023, arXiv:2210.02747; Liu et al. 2023, arXiv:2209.03003",
         ),
         "vae": Preset(

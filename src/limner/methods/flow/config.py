@@ -144,7 +144,8 @@ class FlowConfig(MethodConfig):
     stratified: bool = True
     """Draw the times of a batch from equal shares of their distribution, so that losses of batches differ less."""
     labels: bool | Literal["auto"] = "auto"
-    """Learn each class of the data: pictures are then made by class. `auto`: where there are classes, and none is rare."""
+    """Learn each class of the data: pictures are then made by class. `auto`: where there are two or more, of twenty training
+    pictures on average."""
     drop_labels: float = Field(0.1, ge=0, lt=1)
     """The share of pictures whose class is hidden in training, which guidance needs."""
     network: NetworkConfig = Field(default_factory=NetworkConfig)

@@ -30,7 +30,7 @@ from limner.methods.flow.guidance import extrapolate, extrapolate_scaled, guided
 from limner.methods.flow.networks import build_network
 from limner.methods.flow.prediction import PREDICTIONS
 from limner.methods.flow.solvers import Velocity, adaptive, ancestral, dpm, euler, heun, midpoint, shifted_times
-from limner.methods.labels import count_labels, draw_labels
+from limner.methods.labels import count_labels, draw_labels, even_shares, require_classes
 
 FIXED_STEP_SOLVERS = {"euler": euler, "heun": heun, "midpoint": midpoint, "dpm": dpm}
 """Solvers that take the times of their steps, by their names in the settings."""
@@ -53,14 +53,15 @@ class Flow(Method, VelocityField):
     def __init__(self, config: ResolvedFlowConfig, codec: Codec, spec: DataSpec) -> None:
         super().__init__(codec)
         self.config = config
-        if config.labels and not spec.classes:
-            raise InputError("method.labels=true needs pictures with classes (sub-folders, or a label column); these have none")
+        if config.labels:
+            require_classes(spec)
+        classes = len(spec.classes) if config.labels else 0
         self.accepts: frozenset[ConditionKind] = frozenset({"label"} if config.labels else ())
-        self.network = build_network(config.network, codec.shape, len(spec.classes) if config.labels else 0)
+        self.network = build_network(config.network, codec.shape, classes)
         self._guide: nn.Module | None = None
         self.register_buffer("centre", torch.zeros(codec.shape))
         self.register_buffer("spread", torch.ones(codec.shape))
-        self.register_buffer("shares", torch.full((max(len(spec.classes), 1),), 1 / max(len(spec.classes), 1)))
+        self.register_buffer("shares", even_shares(classes))
 
     def players(self) -> Mapping[str, Player]:
         return {"flow": Player("network", self.config.optimiser, self.config.clip)}

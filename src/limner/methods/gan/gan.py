@@ -28,7 +28,7 @@ from limner.methods.gan.diagnosis import RULES
 from limner.methods.gan.losses import GAMES, SwapGradient
 from limner.methods.gan.networks import build_networks
 from limner.methods.gan.penalties import gradient_normalised, gradient_penalty, r1_penalty
-from limner.methods.labels import count_labels, draw_labels
+from limner.methods.labels import count_labels, draw_labels, even_shares, require_classes
 
 SCALE_IMAGES = 2_000
 """Training images from whose latents the scale of the codec is measured."""
@@ -47,11 +47,8 @@ class Gan(Method, LatentDecoder):
         """Untrained. Errors: `InputError` for settings that contradict each other, or do not fit the data."""
         super().__init__(codec)
         self.config = config
-        if config.labels and not spec.classes:
-            raise InputError(
-                "these pictures have no classes (sub-folders, or a label column) to learn; set method.labels=false, or choose "
-                "a preset that goes without, such as r3gan"
-            )
+        if config.labels:
+            require_classes(spec)
         self.accepts: frozenset[ConditionKind] = frozenset({"label"} if config.labels else ())
         self.generator, self.discriminator = build_networks(config, codec.shape, len(spec.classes) if config.labels else 0)
         self.augment = Augmenter(config.augment, _image_shape(codec.shape))
@@ -59,8 +56,8 @@ class Gan(Method, LatentDecoder):
         # The generator's tanh spans [-1, 1]: pixels as they are, an autoencoder's latents within three standard deviations.
         self.register_buffer("centre", torch.zeros(codec.shape))
         self.register_buffer("spread", torch.ones(codec.shape))
-        classes = len(spec.classes) if config.labels else 1  # so that the weights do not depend on classes that are not learned
-        self.register_buffer("shares", torch.full((classes,), 1 / classes))
+        # Without labels a single one, so that the weights do not depend on classes that are not learned.
+        self.register_buffer("shares", even_shares(len(spec.classes) if config.labels else 0))
         self._choose_passes()
 
     def _choose_passes(self) -> None:

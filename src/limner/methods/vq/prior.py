@@ -24,7 +24,7 @@ from limner.core.errors import InputError
 from limner.core.method import Losses, Method, Phase, Player, StepContext
 from limner.core.precision import float64_device
 from limner.core.seeds import noise
-from limner.methods.labels import count_labels, draw_labels
+from limner.methods.labels import count_labels, draw_labels, even_shares, require_classes
 from limner.methods.vq.config import PriorSampling, ResolvedPriorConfig
 from limner.methods.vq.diagnosis import PRIOR_RULES
 from limner.nets.transformer import CausalTransformer, TransformerSize, sample_categorical
@@ -46,13 +46,13 @@ class Prior(Method, Autoencoder):
                 "use one of these presets"
             )
         self.config = config
-        if config.labels and not spec.classes:
-            raise InputError("method.labels=true needs pictures with classes (sub-folders, or a label column); these have none")
+        if config.labels:
+            require_classes(spec)
         self.accepts: frozenset[ConditionKind] = frozenset({"label"} if config.labels else ())
         size = TransformerSize(config.width, config.depth, config.heads, config.dropout)
         classes = len(spec.classes) if config.labels else 0
         self.transformer = CausalTransformer(codec.vocabulary, (codec.shape[0], codec.shape[1]), size, classes)
-        self.register_buffer("shares", torch.full((max(len(spec.classes), 1),), 1 / max(len(spec.classes), 1)))
+        self.register_buffer("shares", even_shares(len(spec.classes)))
 
     def players(self) -> Mapping[str, Player]:
         return {"prior": Player("transformer", self.config.optimiser, self.config.clip)}
