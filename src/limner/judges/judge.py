@@ -46,7 +46,8 @@ def judge_for(
     shipped, cached = _paths(dataset, labelled or not has_classes(dataset))
     judge = load_judge(shipped) if shipped.is_file() else _load(cached, dataset, on_progress)
     if judge is None:
-        on_progress(Progress(TRAINING_STAGE, note="samples are judged in its features, and it is kept for these pictures"))
+        which = "samples are judged in its features" if labelled else "a second one, without labels (contrast), for the verdict"
+        on_progress(Progress(TRAINING_STAGE, note=f"{which}; it is kept for these pictures"))
         judge = train_judge_for(dataset, lambda event: on_progress(replace(event, what=TRAINING_STAGE)), labelled)
         judge.save(cached)
     judge.name = "judge" if labelled else "contrast"

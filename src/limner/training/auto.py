@@ -27,8 +27,8 @@ core vae sees 3.5 times as many images as r3gan, dcgan 2.5 times. That these num
 MIN_FLOW_BUDGET = 20_000
 """Images seen in training from which on flow is taken for a small set, of fewer than `SMALL_SET` pictures.
 
-Measured on 1,480 emoji of nine classes at 32 px, Fréchet distances by the judge of now, real pictures 2.9: flow 31 after 24,000
-images, 9.8 after 60,000 and 3.4 after 240,000; r3gan with DiffAugment 21 after 92,000 and 16 after 185,000. In the same time
+Measured on 1,480 emoji of nine classes at 32 px, Fréchet distances by the judge of now, real pictures 2.9: flow 30 after 24,000
+images, 9.2 after 60,000 and 3.3 after 240,000; r3gan with DiffAugment 21 after 92,000 and 16 after 185,000. In the same time
 flow sees about as many images as r3gan. On Fashion-MNIST they are equal after five minutes (1.15 ± .24 and 1.44 ± .19, one
 seed); large sets in colour were not compared yet."""
 OUT_OF_DOUBT = 4

@@ -11,7 +11,6 @@ import copy
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +42,6 @@ MIN_SPREAD = 0.1
 class Flow(Method, VelocityField):
     """A velocity field on whatever the codec gives (pixels, or an autoencoder's latents)."""
 
-    chunk: ClassVar[int] = 16
     sampling_type = FlowSampling
 
     centre: Tensor
