@@ -60,18 +60,17 @@ class DitBlock(nn.Module):
         return torch.addcmul(x, self.down(self.drop(F.silu(self.up(rows)))), gate2)
 
 
-class Dit(nn.Module):
+class Dit(TimeAndClass):
     """Pictures [B, C, H, W], times [B] and classes [B] -> [B, C, H, W], zero at first; `shape` is (C, H, W).
 
-    A class of −1 is none, which is learned as a class of its own. A side that is no multiple of the patch is padded with zeros.
+    A side that is no multiple of the patch is padded with zeros.
     """
 
     def __init__(self, shape: tuple[int, int, int], size: DitSize, classes: int = 0) -> None:
-        super().__init__()
+        super().__init__(FREQUENCIES, size.width, classes)
         channels, height, width = shape
         self.patch = size.patch
         self.grid = (-(-height // size.patch), -(-width // size.patch))
-        self.condition = TimeAndClass(FREQUENCIES, size.width, classes)
         self.modulation = nn.Linear(size.width, 6 * size.width)
         self.first = nn.Linear(channels * size.patch**2, size.width)
         self.place = nn.Parameter(0.02 * torch.randn(self.grid[0] * self.grid[1], size.width))

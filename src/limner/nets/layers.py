@@ -120,7 +120,7 @@ class FourierFeatures(nn.Module):
 
 
 class TimeAndClass(nn.Module):
-    """Times [B] and classes [B] -> [B, width]: a vector by which the layers of a network are modulated.
+    """A network whose layers are modulated by a vector of the time and the class.
 
     A class of −1, or None for all, is no class, which is learned as a class of its own. With `classes` 0 the class is ignored.
     """
@@ -128,11 +128,12 @@ class TimeAndClass(nn.Module):
     def __init__(self, frequencies: int, width: int, classes: int) -> None:
         super().__init__()
         self.fourier = FourierFeatures(frequencies)
-        self.mlp = nn.Sequential(nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        self.vector = nn.Sequential(nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
         self.label = nn.Embedding(classes + 1, width) if classes else None
 
-    def forward(self, time: Tensor, label: Tensor | None) -> Tensor:
-        vector: Tensor = self.mlp(self.fourier(time))
+    def condition(self, time: Tensor, label: Tensor | None) -> Tensor:
+        """[B, width]: the vector of times [B] and classes [B]."""
+        vector: Tensor = self.vector(self.fourier(time))
         if self.label is not None:
             none = self.label.num_embeddings - 1
             rows = torch.full((len(time),), none, device=time.device) if label is None else torch.where(label >= 0, label, none)

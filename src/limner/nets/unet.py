@@ -108,20 +108,19 @@ class AttentiveBlock(nn.Module):
         return y
 
 
-class UNet(nn.Module):
+class UNet(TimeAndClass):
     """Pictures [B, C, H, W], times [B] and classes [B] -> [B, C, H, W], zero at first; `shape` is (C, H, W).
 
-    A class of −1 is none, which is learned as a class of its own. A side that is no multiple of the patch is padded with zeros.
+    A side that is no multiple of the patch is padded with zeros.
     """
 
     def __init__(self, shape: tuple[int, int, int], size: UNetSize, classes: int = 0) -> None:
-        super().__init__()
+        vector = 4 * size.width
+        super().__init__(size.width, vector, classes)
         channels, height, width = shape
         self.patch = size.patch
         widths = [size.width * multiplier for multiplier in size.multipliers]
         sides = [-(-max(height, width) // (size.patch * 2**place)) for place in range(len(widths))]
-        vector = 4 * size.width
-        self.condition = TimeAndClass(size.width, vector, classes)
         self.first = Conv2d(channels * size.patch**2, widths[0], 3, 1, 1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         before, skips = widths[0], [widths[0]]

@@ -59,7 +59,7 @@ class Flow(Method, VelocityField):
         self._guide: nn.Module | None = None
         self.register_buffer("centre", torch.zeros(codec.shape))
         self.register_buffer("spread", torch.ones(codec.shape))
-        self.register_buffer("shares", even_shares(classes))
+        self.register_buffer("shares", even_shares(len(spec.classes)))
 
     def players(self) -> Mapping[str, Player]:
         return {"flow": Player("network", self.config.optimiser, self.config.clip)}
