@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from limner.core.config import (
     Sampling,
     Settings,
     all_of,
+    check_sampling_used,
     field_descriptions,
     only_if,
     parse_sampling,
@@ -67,7 +69,7 @@ class Outer(MethodConfig):
         ({}, "other", None),
         ({"extra": 2.0}, "other", "method.extra is in its place"),
         ({}, "hidden", "it belongs to method.switch=true"),
-        ({"switch": True}, "hidden", "it belongs to method.mode"),
+        ({"switch": True}, "hidden", "it belongs to method.mode other than small"),
         ({"switch": True, "mode": "large"}, "hidden", None),
         ({}, "inner.size", "it belongs to method.mode=large or huge"),
         ({"mode": "huge"}, "inner.size", None),
@@ -140,6 +142,59 @@ def test_a_familys_sampling_is_frozen_and_has_defaults(name: str) -> None:
     assert isinstance(sampling, Sampling)
     with pytest.raises(InputError, match="a run has no sampling setting 'nothing'"):
         parse_sampling(type(sampling), {"nothing": 1}, "a run")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_sampling_setting_without_effect_is_refused_and_its_default_is_not(name: str) -> None:
+    """One line that names both settings. Only what a person gave counts."""
+    kind = METHODS[name].sampling
+    check_sampling_used(kind())
+    for setting, info in kind.model_fields.items():
+        for condition in (info.json_schema_extra or {}).get("only_if", ()):  # type: ignore[union-attr]
+            other = kind.model_fields[condition["key"]]
+            choices = [value for value in get_args(other.annotation) if value not in condition.get("is", ())]
+            value = choices[0] if "is" in condition else condition["above"] if "above" in condition else condition["is_not"][0]
+            check_sampling_used(kind.model_validate({condition["key"]: value}))
+            sampling = kind.model_validate({condition["key"]: value, setting: info.default})
+            with pytest.raises(InputError, match=f"^{setting}={info.default} would do nothing here: it belongs to ") as caught:
+                check_sampling_used(sampling)
+            assert str(caught.value).endswith("; leave it out")
+            assert re.search(rf"belongs to {condition['key']}\b", str(caught.value))
+            assert setting not in sampling.in_force()
+
+
+def test_conditions_of_sampling_settings_are_those_that_are_known() -> None:
+    """Which other setting each one needs; the test above would pass where a condition is missing."""
+    conditions = {
+        (name, setting): [condition["key"] for condition in (info.json_schema_extra or {}).get("only_if", ())]  # type: ignore[union-attr]
+        for name, family in METHODS.items()
+        for setting, info in family.sampling.model_fields.items()
+    }
+    assert {place: keys for place, keys in conditions.items() if keys} == {
+        ("flow", "steps"): ["solver"],
+        ("flow", "shift"): ["solver", "steps"],
+        ("flow", "tolerance"): ["solver"],
+        ("flow", "guide"): ["guidance"],
+        ("flow", "guidance_from"): ["guidance"],
+        ("flow", "guidance_to"): ["guidance"],
+        ("prior", "temperature"): ["top_k"],
+        ("prior", "top_p"): ["top_k"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "misspelt", "setting"),
+    [(name, setting[1:], setting) for name, family in METHODS.items() for setting in family.sampling.model_fields]
+    + [("flow", "step", "steps"), ("gan", "cuont", "count"), ("flow", "lable", "label"), ("flow", "step_s", "steps")],
+)
+def test_a_message_about_a_sampling_setting_has_one_guess(name: str, misspelt: str, setting: str) -> None:
+    """`step` got two: `steps` of the family, and a keyword of `sample` that it is not."""
+    with pytest.raises(InputError) as caught:
+        parse_sampling(METHODS[name].sampling, {misspelt: 1}, "a run", ("seeds", "count", "label", "text", "given", "sampling"))
+    message = str(caught.value)
+    assert f"a run has no sampling setting '{misspelt}' (there are: " in message
+    assert message.count("did you mean") == 1
+    assert f"did you mean '{setting}'? sample also takes seeds, count, " in message
 
 
 @pytest.mark.parametrize("preset", ALONE)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from contract.helpers import composed, method_of, settled
 from limner.core.cond import Batch, Cond
-from limner.core.config import parse_sampling
+from limner.core.config import check_sampling_used, parse_sampling
 from limner.core.errors import InputError
 from limner.core.method import StepContext
 from limner.methods.flow.config import FlowConfig, FlowSampling, automatic_multipliers
@@ -217,6 +217,72 @@ def test_the_loss_is_the_squared_error_of_the_velocity() -> None:
 def test_a_flow_draws_the_latents_of_nothing_too_small() -> None:
     with pytest.raises(InputError, match="at least 8 pixels a side"):
         build_method(settled(composed("flow"), (4, 8, 3)), composed("flow").data.model_copy(update={"size": (4, 8)}).spec())
+
+
+def test_settings_that_are_refused_have_no_effect_indeed() -> None:
+    """The same bits with and without them; with the other value of what they need, other pictures."""
+    method = flow("method.labels=true").eval()
+    with torch.no_grad():
+        for weight in method.parameters():
+            weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+
+    def draw(**values: object) -> Tensor:
+        return method.sample([1, 2], Cond(), FlowSampling.model_validate({"steps": 3, **values}))
+
+    for base, values, other in (
+        ({"solver": "adaptive", "tolerance": 0.5}, {"steps": 7}, {"solver": "dpm"}),
+        ({"solver": "adaptive", "tolerance": 0.5}, {"shift": 5.0}, {"solver": "dpm"}),
+        ({"steps": 1}, {"shift": 5.0}, {"steps": 2}),
+        ({}, {"tolerance": 0.5}, {"solver": "adaptive"}),
+        ({"guidance": 1.0}, {"guide": "checkpoint"}, None),
+        ({"guidance": 1.0}, {"guidance_from": 0.6}, {"guidance": 3.0}),
+        ({"guidance": 1.0}, {"guidance_to": 0.6}, {"guidance": 3.0}),
+    ):
+        assert torch.equal(draw(**base, **values), draw(**base)), values  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=f"^{next(iter(values))}=.* would do nothing here: it belongs to"):
+            check_sampling_used(method.resolve_sampling(FlowSampling.model_validate({**base, **values})))
+        if other is not None:
+            assert not torch.equal(draw(**{**base, **other, **values}), draw(**{**base, **other})), values
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "in_force"),
+    [
+        ("method.labels=true", {}, {"steps": 10, "solver": "dpm", "shift": 2.0, "guidance": 2.0, "guide": "class"}),
+        (
+            "method.labels=true",
+            {"guidance": 3},
+            {"steps": 10, "solver": "dpm", "shift": 2.0, "guidance": 3.0, "guide": "class"},
+        ),
+        ("method.labels=false", {}, {"steps": 10, "solver": "dpm", "shift": 2.0, "guidance": 1.0}),
+        ("method.labels=false", {"solver": "adaptive"}, {"solver": "adaptive", "tolerance": 0.02, "guidance": 1.0}),
+        (
+            "method.labels=false",
+            {"guidance": 1.5, "steps": 1},
+            {"steps": 1, "solver": "dpm", "guidance": 1.5, "guide": "checkpoint"},
+        ),
+    ],
+)
+def test_the_settings_in_force_are_those_of_this_model(settings: str, values: dict[str, object], in_force: object) -> None:
+    """The default of guidance depends on the model; what was given is remembered as given, and drawn to the same bits."""
+    method, given = flow(settings).eval(), FlowSampling.model_validate(values)
+    resolved = method.resolve_sampling(given)
+    interval = {} if resolved.guidance == 1 else {"guidance_from": 1.0, "guidance_to": 0.0}
+    assert resolved.in_force() == {**in_force, **interval}  # type: ignore[dict-item]
+    assert resolved.model_fields_set == set(values)
+    assert given == FlowSampling.model_validate(values)
+    assert method.resolve_sampling(resolved) == resolved
+    if resolved.guide == "class":
+        assert torch.equal(method.sample([3], Cond(), given), method.sample([3], Cond(), resolved))
+
+
+def test_what_needs_guidance_is_refused_where_the_model_has_none_by_default() -> None:
+    sampling = FlowSampling(guidance_from=0.5)
+    check_sampling_used(flow("method.labels=true").resolve_sampling(sampling))
+    with pytest.raises(
+        InputError, match=r"^guidance_from=0\.5 would do nothing here: it belongs to guidance other than 1; leave"
+    ):
+        check_sampling_used(flow("method.labels=false").resolve_sampling(sampling))
 
 
 @pytest.mark.parametrize(

@@ -161,10 +161,15 @@ class Sampling(Settings):
         for info in cls.model_fields.values():
             info.description = " ".join(info.description.split()) if info.description else None  # on one line
 
-    def changed(self) -> dict[str, Any]:
-        """The settings that are not at their defaults."""
-        values = self.model_dump()
-        return {name: value for name, value in values.items() if value != type(self).model_fields[name].get_default()}
+    def with_values(self, **values: Any) -> Self:
+        """A copy with these values. `model_fields_set` stays: it says which settings a person gave."""
+        copy = self.model_copy(update=values)
+        copy.model_fields_set.intersection_update(self.model_fields_set)  # pydantic adds what was updated
+        return copy
+
+    def in_force(self) -> dict[str, Any]:
+        """The settings that have an effect beside the others."""
+        return {name: value for name, value in self.model_dump().items() if unused_reason(self, name, "") is None}
 
 
 AnySampling = TypeVar("AnySampling", bound=Sampling)
@@ -219,8 +224,8 @@ def only_if(
 
     It is used as `Field(…, json_schema_extra=only_if(…))`. `key` is the other field, in the same model or in the one around it.
     The field has an effect where `key` is one of `values`; without `values`, where it is `above` a number, or is not among
-    `other_than`. The JSON schema has the condition under ``only_if``, so that a form can hide the field; `unused_reason` puts
-    it into words.
+    `other_than`. Fields of a `Sampling` have it too. The JSON schema has the condition under ``only_if``, so that a form can
+    hide the field; `unused_reason` puts it into words.
 
     >>> only_if("quantiser", "vq")
     {'only_if': [{'key': 'quantiser', 'is': ['vq']}]}
@@ -289,17 +294,30 @@ def _reason(condition: Mapping[str, Any], key: str) -> str:
     if "is" in condition:
         values = [str(value).lower() if isinstance(value, bool) else str(value) for value in condition["is"]]
         return f"it belongs to {key}={' or '.join([', '.join(values[:-1]), values[-1]] if len(values) > 1 else values)}"
-    return f"it belongs to {key} above {condition['above']:g}" if "above" in condition else f"it belongs to {key}"
+    if "above" in condition:
+        return f"it belongs to {key} above {condition['above']:g}"
+    excluded = " and ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in condition["is_not"])
+    return f"it belongs to {key}" if condition["is_not"] == [None] else f"it belongs to {key} other than {excluded}"
 
 
 # ---- validation of sampling settings -------------------------------------------------------------------------------------
 
 
-def parse_sampling(kind: type[AnySampling], values: Mapping[str, Any], model: str) -> AnySampling:
+def check_sampling_used(sampling: Sampling) -> None:
+    """Errors: `InputError` for a setting that a person gave and that has no effect beside the others. Where the default of a
+    setting depends on the model, `sampling` must hold its value (`Method.resolve_sampling`)."""
+    for name in type(sampling).model_fields:
+        reason = unused_reason(sampling, name, "") if name in sampling.model_fields_set else None
+        if reason is not None:
+            raise InputError(f"{name}={getattr(sampling, name)} would do nothing here: {reason}; leave it out")
+
+
+def parse_sampling(kind: type[AnySampling], values: Mapping[str, Any], model: str, keywords: Sequence[str] = ()) -> AnySampling:
     """`values` as the class `kind` of a family; `model` is what errors call the model that is sampled from.
 
-    Errors: `InputError` in one line for a setting that the family does not have (with the nearest that it has, and all of
-    them), and for a value that is not allowed.
+    `keywords` are what else `sample` takes, one of which a setting that does not exist may mean. Errors: `InputError` in one
+    line for a setting that the family does not have (with the nearest name, and all of them), and for a value that is not
+    allowed.
     """
     try:
         return kind.model_validate(dict(values))
@@ -309,7 +327,10 @@ def parse_sampling(kind: type[AnySampling], values: Mapping[str, Any], model: st
         if first["type"] == "extra_forbidden":
             names = tuple(kind.model_fields)
             choices = f"there are: {', '.join(names)}" if names else "it has none"
-            raise InputError(f"{model} has no sampling setting '{name}'{nearest(name, names)} ({choices})") from error
+            hint, start = nearest(name, [*names, *keywords]), f"{model} has no sampling setting '{name}'"
+            if keywords:
+                raise InputError(f"{start} ({choices}){hint or ';'} sample also takes {', '.join(keywords)}") from error
+            raise InputError(f"{start}{hint} ({choices})") from error
         message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         if name not in kind.model_fields:
             raise InputError(f"sampling: {message}") from error

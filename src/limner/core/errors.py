@@ -61,13 +61,14 @@ class NearestNames:
 def nearest(word: str, candidates: Iterable[str]) -> str:
     """A clause for the end of a message that names the candidate nearest to `word`; empty where none is.
 
-    The nearest is one with the same meaning in other programs, otherwise one with similar letters. Of dotted names with the
+    The nearest is its singular or plural, otherwise one with the same meaning in other programs, otherwise one with similar
+    letters. Of dotted names with the
     same beginning the last parts are compared, since the beginning makes all of them similar.
 
     >>> nearest("dcgn", ["vae", "dcgan"]), nearest("data.colour", ["data.source", "data.channels"])
     ("; did you mean 'dcgan'?", "; did you mean 'data.channels'?")
-    >>> nearest("xyz", ["vae", "dcgan"])
-    ''
+    >>> nearest("step", ["steps", "checkpoint"]), nearest("xyz", ["vae", "dcgan"])
+    ("; did you mean 'steps'?", '')
     """
     name = nearest_name(word, candidates)
     return f"; did you mean '{name}'?" if name is not None else ""
@@ -76,7 +77,8 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
 def nearest_name(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate that `nearest` names; None where it names none."""
     names = list(candidates)
-    return same_meaning(word, names) or _most_similar(word, names)
+    other_number = next((name for name in names if name in (f"{word}s", word.removesuffix("s"))), None)
+    return other_number or same_meaning(word, names) or _most_similar(word, names)
 
 
 def _most_similar(word: str, names: Sequence[str]) -> str | None:

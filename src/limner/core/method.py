@@ -136,6 +136,10 @@ class Method(nn.Module, ABC):
         `InputError` where the method does not generate.
         """
 
+    def resolve_sampling(self, sampling: Sampling) -> Sampling:
+        """`sampling` with a value for each setting whose default depends on the model; `sample` draws the same by both."""
+        return sampling
+
     def conditions(self, seeds: Sequence[int], requested: Cond) -> Cond:
         """The conditions that `sample` uses for these seeds.
 

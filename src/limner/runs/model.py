@@ -18,7 +18,7 @@ from limner.core import precision
 from limner.core.address import public_address
 from limner.core.capabilities import Autoencoder, Capability, LatentDecoder, VelocityField, capabilities
 from limner.core.cond import Cond
-from limner.core.config import Sampling, parse_sampling
+from limner.core.config import Sampling, check_sampling_used, parse_sampling
 from limner.core.errors import InputError, NearestNames, nearest, short_repr
 from limner.core.fields import SeedList, choose_seeds, number_text, whole_numbers
 from limner.core.images import batches_of, to_tensor, to_uint8
@@ -92,7 +92,7 @@ class Loaded(NearestNames):
         if not self.method.generates:
             raise InputError(self._why_it_cannot_generate())
         numbers = choose_seeds(None if seeds is None else whole_numbers(seeds, "seeds", "seed"), count)
-        request, own = self.request(label, text, given), self._sampling_of(sampling, settings)
+        request, own = self.request(label, text, given), self._resolve_sampling(sampling, settings, _SAMPLE_KEYWORDS)
         rows = []
         for part in batches_of(len(numbers), 32 * self.method.chunk):
             batch = numbers[part]
@@ -102,25 +102,24 @@ class Loaded(NearestNames):
     def sampling(self, base: Sampling | Mapping[str, Any] | None = None, **settings: Any) -> Sampling:
         """Sampling settings of the model's family: single `settings`, then those in `base`, then defaults.
 
-        Errors: `InputError` in one line for a setting that the family does not have, or a value out of range.
+        A setting whose default depends on the model has the value that it has for this one. Errors: `InputError` in one line
+        for a setting that the family does not have, a value out of range, or a setting that has no effect beside the others.
         """
+        return self._resolve_sampling(base, settings)
+
+    def _resolve_sampling(
+        self, base: Sampling | Mapping[str, Any] | None, settings: Mapping[str, Any], keywords: Sequence[str] = ()
+    ) -> Sampling:
+        """As `sampling`; an error about one of `settings` that does not exist also names the other `keywords` of a function."""
         if isinstance(base, Sampling):
             base = base.model_dump(exclude_unset=True)
         if base is not None and not isinstance(base, Mapping):
             raise InputError(f"sampling settings are a mapping, such as {{'truncation': 0.7}}, not {short_repr(base)}")
         name = f"{self.run.path} ({self.recipe.preset})"
-        return parse_sampling(self.method.sampling_type, {**(base or {}), **settings}, name)
-
-    def _sampling_of(self, base: Sampling | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> Sampling:
-        """As `sampling`; an error about a keyword that does not exist also names those that are no sampling settings."""
-        try:
-            return self.sampling(base, **settings)
-        except InputError as error:
-            unknown = next((name for name in settings if name not in self.method.sampling_type.model_fields), None)
-            if unknown is None:
-                raise
-            others = f"sample also takes {', '.join(_SAMPLE_KEYWORDS)}"
-            raise InputError(f"{error}{nearest(unknown, _SAMPLE_KEYWORDS) or ';'} {others}") from error
+        kind, values = self.method.sampling_type, {**(base or {}), **settings}
+        resolved = self.method.resolve_sampling(parse_sampling(kind, values, name, keywords if settings else ()))
+        check_sampling_used(resolved)
+        return resolved
 
     def _why_it_cannot_generate(self) -> str:
         """The reason and what to do: train a prior, or, where the checkpoint is of an early stage of the run, a later stage."""
@@ -227,10 +226,10 @@ class Loaded(NearestNames):
         """The method, where it has an encoder. Errors: `InputError` where it has none."""
         if isinstance(self.method, Autoencoder):
             return self.method
+        search = " (for single pictures `limner reconstruct` searches for the latents instead)"
         raise InputError(
             f"{self.run.path} has no encoder ({self.recipe.preset}); train one that has, such as "
-            f"{option('preset', presets_making('continuous')[0])} (for single pictures `limner reconstruct` "
-            "searches for the latents instead)"
+            f"{option('preset', presets_making('continuous')[0])}{search if isinstance(self.method, LatentDecoder) else ''}"
         )
 
     def encode(self, images: Tensor | NDArray[np.uint8]) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from limner.core.config import MethodConfig, RunContext, Sampling, Settings, only_if
+from limner.core.config import MethodConfig, RunContext, Sampling, Settings, all_of, only_if
 from limner.core.errors import InputError
 from limner.core.optimiser_settings import Clip, Optimiser
 from limner.core.schedule import Schedule
@@ -35,24 +35,26 @@ Solver = Literal["euler", "heun", "midpoint", "dpm", "ancestral", "adaptive"]
 class FlowSampling(Sampling):
     """How a flow draws pictures: by integrating its velocity from noise to a picture."""
 
-    steps: int = Field(10, ge=1, le=1000)
+    steps: int = Field(10, ge=1, le=1000, json_schema_extra=only_if("solver", other_than=("adaptive",)))
     """Flows: steps from noise to a picture, of one network pass each, of two with heun and midpoint; not for `adaptive`."""
     solver: Solver = "dpm"
     """Flows: how a step is taken. `dpm` is DPM++ 2M, `ancestral` adds fresh noise, `adaptive` chooses its own steps by
     `tolerance`."""
-    shift: float = Field(2.0, gt=0, le=100)
+    shift: float = Field(
+        2.0, gt=0, le=100, json_schema_extra=all_of(only_if("solver", other_than=("adaptive",)), only_if("steps", above=1))
+    )
     """Flows: above 1, smaller steps where there is more noise."""
-    tolerance: float = Field(0.02, gt=0, le=1)
+    tolerance: float = Field(0.02, gt=0, le=1, json_schema_extra=only_if("solver", "adaptive"))
     """Flows: the error that an adaptive step may make, in pixels of [-1, 1]."""
     guidance: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
     """Flows: above 1, pictures that are more typical and less varied, at twice the passes; 1 is the model itself. By default 2
     where the model has classes, otherwise 1."""
-    guide: Literal["auto", "class", "checkpoint"] = "auto"
+    guide: Literal["auto", "class", "checkpoint"] = Field("auto", json_schema_extra=only_if("guidance", other_than=(1.0,)))
     """Flows: what guidance leads away from: the model without the class, or an early checkpoint of the run, which needs no
     classes. `auto`: without the class, where there are classes."""
-    guidance_from: float = Field(1.0, ge=0, le=1)
+    guidance_from: float = Field(1.0, ge=0, le=1, json_schema_extra=only_if("guidance", other_than=(1.0,)))
     """Flows: guidance begins at this time; 1 is noise, 0 a picture."""
-    guidance_to: float = Field(0.0, ge=0, le=1)
+    guidance_to: float = Field(0.0, ge=0, le=1, json_schema_extra=only_if("guidance", other_than=(1.0,)))
     """Flows: and ends at this one."""
 
     @model_validator(mode="after")

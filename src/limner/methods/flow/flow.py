@@ -113,7 +113,7 @@ class Flow(Method, VelocityField):
     @torch.no_grad()
     def sample(self, seeds: Sequence[int], cond: Cond, sampling: Sampling) -> Tensor:
         """[len(seeds), C, H, W] in [-1, 1]; `sampling` is a `FlowSampling`."""
-        assert isinstance(sampling, FlowSampling)
+        sampling = self.resolve_sampling(sampling)
         velocity = self._guided_velocity(self.conditions(seeds, cond).label, sampling)
         start = noise(seeds, *self.codec.shape).double().to(float64_device(self.device))
         times = shifted_times(sampling.steps, sampling.shift)
@@ -132,10 +132,10 @@ class Flow(Method, VelocityField):
     def _guided_velocity(self, label: Tensor | None, sampling: FlowSampling) -> Velocity:
         """The guided velocity for classes [B], as solvers call it: in float64 outside, in the network's number format inside.
 
-        Errors: `InputError` where there is nothing that guidance could lead away from.
+        `sampling` is resolved. Errors: `InputError` where there is nothing that guidance could lead away from.
         """
-        weight = self._guidance_weight(sampling)
-        by_class = sampling.guide == "class" or (sampling.guide == "auto" and self.config.labels)
+        weight, by_class = sampling.guidance, sampling.guide == "class"
+        assert weight is not None
         weak_network = self._weak_network(weight, by_class)
         weak_label = None if by_class else label
         mix = extrapolate_scaled if by_class else extrapolate
@@ -154,11 +154,15 @@ class Flow(Method, VelocityField):
 
         return velocity
 
-    def _guidance_weight(self, sampling: FlowSampling) -> float:
-        """The weight of guidance; where none is set, by what the model was trained for."""
-        if sampling.guidance is not None:
-            return sampling.guidance
-        return GUIDANCE_BY_CLASS if self.config.labels and self.config.drop_labels > 0 else 1.0
+    def resolve_sampling(self, sampling: Sampling) -> FlowSampling:
+        """With the weight of guidance and with what it leads away from, by what the model was trained for."""
+        assert isinstance(sampling, FlowSampling)
+        weight = GUIDANCE_BY_CLASS if self.config.labels and self.config.drop_labels > 0 else 1.0
+        guide = "class" if self.config.labels else "checkpoint"
+        return sampling.with_values(
+            guidance=weight if sampling.guidance is None else sampling.guidance,
+            guide=guide if sampling.guide == "auto" else sampling.guide,
+        )
 
     def _weak_network(self, weight: float, by_class: bool) -> nn.Module:
         """The network that guidance by `weight` leads away from: this one, without the class, or that of the early checkpoint.

@@ -30,11 +30,11 @@ class PriorSampling(Sampling):
     arXiv:1805.04833), and of these the fewest that sum to `top_p` (Holtzman et al. 2020, arXiv:1904.09751).
     """
 
-    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False, json_schema_extra=only_if("top_k", other_than=(1,)))
     """Priors over codes: below 1, more typical, less varied."""
     top_k: int = Field(0, ge=0)
     """Priors over codes: draw from so many likeliest codes only; 0 is all."""
-    top_p: float = Field(1.0, gt=0, le=1)
+    top_p: float = Field(1.0, gt=0, le=1, json_schema_extra=only_if("top_k", other_than=(1,)))
     """Priors over codes: from the likeliest of this mass only; 1 is all."""
 
 
