@@ -11,14 +11,18 @@ import torch
 from PIL import Image
 
 import limner
-from contract.helpers import ALONE, every_preset, finished, run_of, start
+from contract.helpers import ALONE, composed, every_preset, finished, method_of, run_of, start
 from limner.core import images as pictures
-from limner.core.capabilities import LatentDecoder
+from limner.core.capabilities import Autoencoder, LatentDecoder
 from limner.core.cond import Cond
 from limner.core.sampling import generate, latents_of, render
 from limner.metrics.representation.reconstruction import psnr
+from limner.recipes.build import stage_configs
+from limner.runs.checkpoint import Checkpoint
+from limner.runs.model import Loaded
 from limner.runs.run import Run
 from limner.tasks.inversion import Search, invert
+from limner.training.session import choose_next_command
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +197,46 @@ def test_only_a_method_with_an_encoder_reconstructs(trained: dict[str, Run]) -> 
     assert np.array_equal(model.reconstruct(back[:1]), model.reconstruct(back)[:1])
     with pytest.raises(limner.InputError, match="no encoder"):
         limner.load(trained["gan"].path).reconstruct(pixels)
+
+
+@every_preset
+def test_a_message_names_reconstruct_only_where_it_works(preset: str) -> None:
+    """`embed` of a flow's run sent to `reconstruct`, which refuses it too."""
+    method = method_of(preset, (8, 8, 1)).eval().requires_grad_(False)
+    recipe = composed(preset, "data.size=8x8", "data.channels=1", f"data.classes=[{','.join(map(str, range(10)))}]")
+    model = Loaded(Run(Path("runs/0001")), Checkpoint(Path("x"), 0), recipe, method)
+    if isinstance(method, Autoencoder):
+        assert model.encoder is method
+        return
+    with pytest.raises(limner.InputError, match=r"has no encoder .*; train one that has, such as preset=vae") as caught:
+        model.encoder  # noqa: B018
+    try:
+        invert(model, np.zeros((1, 8, 8, 1), np.uint8), Search(starts=1, steps=1))
+        works = True
+    except limner.InputError:
+        works = False
+    assert ("`limner reconstruct`" in str(caught.value)) == works
+    assert works == (preset != "flow")
+
+
+@every_preset
+def test_the_command_that_follows_a_training_works_for_its_method(preset: str) -> None:
+    run = Path("runs/0001")
+    stages = range(len(stage_configs(composed(preset))))
+    for stage in stages:
+        method = method_of(preset, (8, 8, 1), stage=stage).eval()
+        assert choose_next_command(run, method, "stopped") == f"limner resume {run}"
+        command = choose_next_command(run, method, "done")
+        if method.generates:
+            assert command == f"limner sample {run} --count 64 --grid"
+            assert method.sample([1], Cond(), method.sampling_type()).isfinite().all()
+        else:
+            assert (command, stage) == (f"limner reconstruct {run} IMAGES", 0)
+            assert isinstance(method, Autoencoder)
+    assert method.generates, "the last stage of a preset draws pictures"
+
+
+def test_the_command_that_follows_names_the_given_picture() -> None:
+    method = method_of("gan", (8, 8, 1))
+    method.accepts = frozenset({"image"})
+    assert choose_next_command(Path("a"), method, "done") == "limner sample a --count 64 --given FILE --grid"

@@ -83,6 +83,8 @@ def _mend_shape(first: Loaded, other: Loaded) -> str:
     if first.shape[:2] != other.shape[:2]:
         return f"train one of them again with data.size={_text(first.shape[:2])} or data.size={_text(other.shape[:2])}"
     fewer, more = sorted((first, other), key=lambda model: model.shape[2])
+    if not more.method.generates or "image" in more.method.accepts:  # `limner sample` alone draws no set of its pictures
+        return f"train one of them again with data.channels={fewer.shape[2]} or data.channels={more.shape[2]}"
     ground = ", clear parts filled with white" if more.shape[2] == 4 else ""
     return (
         f"draw those of {more.run.path} into a folder, and compare that, with {fewer.shape[2]} channels{ground}: "

@@ -24,7 +24,7 @@ from limner.runs.run import Run
 from limner.training.memory import check_memory, predict_memory
 from limner.training.milestones import FREE_FIT_SECONDS
 from limner.training.notes import data_notes
-from limner.training.resolve import DEFAULT_MINUTES, resolve_request
+from limner.training.resolve import DEFAULT_MINUTES, resolve_request, whole_batches
 from limner.training.scorer import unscorable_error
 from limner.training.stages import Training, check_method
 from limner.training.step import Stepper
@@ -142,7 +142,8 @@ def _estimate(request: TrainRequest, steps: int, on_progress: OnProgress) -> Dry
         stages.append(_estimate_stage(training, steps))
     seconds = sum(stage.seconds_estimate for stage in stages)
     judge_seconds = _judge_seconds(recipe, dataset, on_progress)
-    total = recipe.budget.images or sum(stage.images for stage in stages)
+    budget = recipe.budget.images
+    total = sum(stage.images for stage in stages) if budget is None else whole_batches(budget, recipe.batch.size)
     return DryRunResult(
         recipe=recipe.model_dump(mode="json"),
         why=why,

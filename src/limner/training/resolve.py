@@ -69,9 +69,27 @@ def resolve_request(
     _check_overruled(decisions, request.settings)
     by = "the pictures, the codec and the budget" if resolved.codec is not None else "the pictures and the budget"
     reasons += (f"by {by}: {' '.join(f'{key}={value}' for key, value in decisions.items())}",) if decisions else ()
+    reasons += describe_rounding(resolved.budget.images, resolved.batch.size)
     for line in reasons:
         on_progress(Progress("chosen", note=line))
     return resolved, dataset, reasons
+
+
+def whole_batches(images: int, batch_size: int) -> int:
+    """The images that training with a budget of `images` sees: it ends after a whole batch.
+
+    >>> whole_batches(2000, 64), whole_batches(2048, 64)
+    (2048, 2048)
+    """
+    return -(-images // batch_size) * batch_size
+
+
+def describe_rounding(images: int | None, batch_size: int) -> tuple[str, ...]:
+    """Says in one line how many images are trained with a budget of `images` (None: in time) that is no whole number of
+    batches; no line where it is one."""
+    if images is None or whole_batches(images, batch_size) == images:
+        return ()
+    return (f"images {whole_batches(images, batch_size)}: {images} are no whole number of batches of {batch_size}",)
 
 
 def _check_used(recipe: Recipe, settings: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from limner.core.address import public_address, public_text
 from limner.core.errors import InputError, Interruption
 from limner.core.files import write_json
 from limner.core.invocation import option
+from limner.core.method import Method
 from limner.core.process import fix_thread_count
 from limner.core.progress import OnProgress, Progress
 from limner.data.conditions import pick_captions
@@ -34,7 +35,7 @@ from limner.training.loop import train_to_end
 from limner.training.memory import check_memory
 from limner.training.notes import data_notes
 from limner.training.provenance import provenance
-from limner.training.resolve import check_processes, prepared_dataset, recorded_plan, resolve_request
+from limner.training.resolve import check_processes, describe_rounding, prepared_dataset, recorded_plan, resolve_request
 from limner.training.scorer import ValidationScorer, unscorable_error
 from limner.training.stages import Training, check_method
 from limner.training.train import ResumeRequest, TrainRequest, TrainResult
@@ -82,9 +83,13 @@ def resume_run(request: ResumeRequest, on_progress: OnProgress) -> TrainResult:
             )
         with _lock(run):
             recipe = _change_plan(run, recipe, request.images, request.minutes, request.settings)
+            why = describe_rounding(request.images, recipe.batch.size)
+            for line in why if parallel.is_main_process() else ():
+                on_progress(Progress("chosen", note=line))
+                run.log(line)
             notes = _report_notes(run, recipe, dataset, on_progress)
             result, number = _train(run, recipe, dataset, on_progress)
-    return _return(result.model_copy(update={"notes": notes}), number)
+    return _return(result.model_copy(update={"why": why, "notes": notes}), number)
 
 
 def _return(result: TrainResult, number: int | None) -> TrainResult:
@@ -187,8 +192,18 @@ def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: 
         why=(),
         notes=(),
         checkpoint_notes=_checkpoint_notes(run),
+        next_command=choose_next_command(run.path, training.stage.method, end),
     )
     return result, stop_request.number
+
+
+def choose_next_command(run: Path, method: Method, end: Literal["done", "stopped"]) -> str:
+    """The command that goes on from a training which has come to this `end`: a verb that works for a run of this `method`."""
+    if end == "stopped":
+        return f"limner resume {run}"
+    if not method.generates:
+        return f"limner reconstruct {run} IMAGES"
+    return f"limner sample {run} --count 64{' --given FILE' if 'image' in method.accepts else ''} --grid"
 
 
 def _checkpoint_notes(run: Run) -> tuple[str, ...]:

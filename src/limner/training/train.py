@@ -105,6 +105,8 @@ class TrainResult(Result):
     """What a person should know about the data: pictures that were set aside, and classes or captions that are not used."""
     checkpoint_notes: tuple[str, ...] = ()
     """What the last checkpoint scored; where an earlier one is clearly better, also that. Empty for a run without scores."""
+    next_command: str = ""
+    """A command that goes on from here and works for a run of this method."""
 
     def __fspath__(self) -> str:
         """The folder of the run, so that the result names it wherever a run or a path is wanted."""

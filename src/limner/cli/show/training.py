@@ -69,7 +69,6 @@ def _stage_row(stage: Answer) -> list[object]:
 def show_outcome(answer: Answer) -> None:
     """Prints the result of `train` and of `resume`. The note about transparency was progress of the same command already."""
     run = answer["run"]
-    was_stopped = answer["state"] == "stopped"
     duration = format_duration(answer["seconds"])
     print_pairs(
         [
@@ -82,6 +81,6 @@ def show_outcome(answer: Answer) -> None:
             ("losses", answer["losses"]),
             *(("checkpoint", line) for line in answer.get("checkpoint_notes", ())),
             ("report", f"{run}/report.html"),
-            ("next", f"limner resume {run}" if was_stopped else f"limner sample {run} --count 64 --grid"),
+            ("next", answer.get("next_command")),
         ]
     )
