@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from made import encoded, textured, write
 SMALL = ["--images", "64", "score.points=0", "previews.count=4", "batch.size=16"]
 NARROW = ["method.generator.width=8", "method.generator.widest=16", "method.discriminator.width=8"]
 Ask = Callable[..., tuple[int, dict[str, Any]]]
+ARRAY_OPTION = {"sample": "--npz", "embed": "--out"}
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +174,117 @@ def test_a_file_of_another_kind_is_not_replaced_by_arrays(runs: dict[str, Path],
         assert (tmp_path / "data.npz").read_bytes() == before
         for _ in range(2):
             assert ask(*words, tmp_path / f"{words[0]}.npz")[0] == 0, "its own file is written again"
+
+
+def test_an_array_file_of_another_call_is_left_alone(runs: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
+    """It was overwritten without a word. The same call writes the same again."""
+    write(tmp_path / "one.png", encoded(textured(0, 8, 8, 1)))
+    file = tmp_path / "a.npz"
+    for first, second, difference in (
+        (("sample", "cgan", "--count", "2"), ("sample", "cgan", "--count", "3"), "count: 2 there, 3 here"),
+        (("sample", "cgan", "--truncation", ".5"), ("sample", "cgan"), "sampling: {'truncation': 0.5} there, {} here"),
+        (("embed", "vae", tmp_path / "one.png"), ("embed", "vae"), "sources: ["),
+        (("sample", "cgan"), ("embed", "vae"), "a call of sample"),
+    ):
+        file.unlink(missing_ok=True)
+        one, other = ((words[0], runs[words[1]], *words[2:], ARRAY_OPTION[str(words[0])], file) for words in (first, second))
+        assert ask(*one)[0] == ask(*one)[0] == 0
+        before = file.read_bytes()
+        code, answer = ask(*other)
+        assert code == 2
+        assert f"{file} is there already and holds the files of a" in answer["error"]
+        assert difference in answer["error"]
+        assert answer["error"].endswith("; give another name, or remove it first")
+        assert file.read_bytes() == before
+        with np.load(file, allow_pickle=False) as arrays:
+            stored = json.loads(str(arrays["request"]))
+        assert (stored["verb"], stored["model"]) == (first[0], limner.load(runs[str(first[1])]).checkpoint.digest())
+        assert not {"run", "out", "npz", "grid"} & stored["request"].keys(), "no path of this machine goes with the arrays"
+
+
+@pytest.mark.parametrize("damage", ["cut", "not a zip", "an npy", "no request", "a damaged request"])
+def test_a_damaged_array_file_is_left_alone(damage: str, runs: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
+    file = tmp_path / "a.npz"
+    assert ask("sample", runs["cgan"], "--count", "2", "--npz", file)[0] == 0
+    if damage == "no request":
+        np.savez(file, images=np.zeros((2, 8, 8, 1), np.uint8), seeds=np.arange(2))
+    elif damage == "a damaged request":
+        np.savez(file, request=np.array("[" * 100_000))
+    else:
+        whole = file.read_bytes()
+        np.save(tmp_path / "b.npy", np.arange(3))
+        npy = (tmp_path / "b.npy").read_bytes()
+        file.write_bytes({"cut": whole[: len(whole) // 2], "not a zip": b"mine", "an npy": npy}[damage])
+    before = file.read_bytes()
+    code, answer = ask("sample", runs["cgan"], "--count", "2", "--npz", file)
+    assert (code, answer["error"]) == (2, f"{file} is there already; give another name, or remove it first")
+    assert file.read_bytes() == before
+
+
+# ---- what a picture is, beside its pixels -------------------------------------------------------------------------------
+
+
+def test_the_class_that_a_seed_drew_is_told(runs: dict[str, Path], ask: Ask, tmp_path: Path) -> None:
+    """In the result, in the array file and in each PNG; each of them draws the very picture when it is asked for."""
+    model = limner.load(runs["cgan"])
+    code, answer = ask("sample", runs["cgan"], "--count", "12", "--npz", tmp_path / "a.npz", "--out", tmp_path / "out")
+    assert (code, answer["label"]) == (0, None)
+    numbers = model.method.conditions(range(12), model.request()).label
+    assert numbers is not None
+    assert answer["labels"] == [model.recipe.data.classes[number] for number in numbers.tolist()]
+    assert len(set(answer["labels"])) > 3
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
+        assert (arrays["labels"].dtype, arrays["labels"].tolist()) == (np.int64, numbers.tolist())
+        assert tuple(arrays["classes"].tolist()) == model.recipe.data.classes
+        assert json.loads(str(arrays["sampling"])) == {"truncation": 1.0} == answer["sampling"]
+        images = arrays["images"]
+    for seed, (label, file) in enumerate(zip(answer["labels"], answer["files"], strict=True)):
+        with Image.open(file) as picture:
+            text = picture.text  # type: ignore[attr-defined]
+            assert (text["label"], text["seed"], text["truncation"]) == (label, str(seed), "1")
+            assert np.array_equal(np.asarray(picture), images[seed, ..., 0])
+        assert np.array_equal(model.sample([seed], label=label)[0], images[seed])
+    named = limner.sample(runs["cgan"], seeds=[3, 4], label="7", truncation=0.5, npz=tmp_path / "b.npz")
+    assert (named.label, named.labels, named.texts, named.sampling) == ("7", ["7", "7"], None, {"truncation": 0.5})
+    with np.load(tmp_path / "b.npz", allow_pickle=False) as arrays:
+        assert arrays["labels"].tolist() == [7, 7]
+
+
+def test_a_model_without_classes_tells_of_none(runs: dict[str, Path], tmp_path: Path) -> None:
+    answer = limner.sample(runs["vae"], count=2, npz=tmp_path / "a.npz", out=tmp_path / "out")
+    assert (answer.labels, answer.texts, answer.sampling) == (None, None, {"truncation": 1.0})
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
+        assert set(arrays) == {"images", "seeds", "sampling", "request"}
+    with Image.open(answer.files[0]) as picture:
+        assert "label" not in picture.text  # type: ignore[attr-defined]
+
+
+def test_an_array_file_of_samples_is_judged_with_its_classes_by_name(runs: dict[str, Path], tmp_path: Path) -> None:
+    """Of a data set whose classes stand in another order, or are fewer."""
+    names = limner.sample(runs["cgan"], count=12, npz=tmp_path / "a.npz", out=tmp_path / "out").labels
+    digits = prepare("digits")
+    for classes in (digits.classes, digits.classes[::-1], digits.classes[:4], ("a", "7", "3")):
+        dataset = replace(digits, classes=classes)
+        wanted = [classes.index(name) if name in classes else -1 for name in names or ()]
+        for source in ("a.npz", "out"):
+            labels = open_images(tmp_path / source, dataset).labels
+            assert labels is not None
+            assert labels.tolist() == wanted, (classes, source)
+    none = open_images(tmp_path / "a.npz", replace(digits, classes=("a", "b")))
+    assert none.labels is None
+    assert "its labels were left aside, since none of its classes is one of digits" in none.notes
+
+
+def test_a_budget_that_is_no_whole_number_of_batches_is_said(ask: Ask, tmp_path: Path) -> None:
+    words = ["digits", "--preset", "vae", *SMALL[2:], "method.width=8", "method.latent=4", "--out", tmp_path]
+    code, plan = ask("train", *words, "--images", "40", "--dry-run")
+    assert (code, plan["images"]) == (0, 48)
+    assert "images 48: 40 are no whole number of batches of 16" in plan["why"]
+    code, answer = ask("train", *words, "--images", "40")
+    assert (code, answer["images"]) == (0, 48)
+    assert "images 48: 40 are no whole number of batches of 16" in answer["why"]
+    code, answer = ask("resume", answer["run"], "--images", "50")
+    assert (code, answer["images"], answer["why"]) == (0, 64, ["images 64: 50 are no whole number of batches of 16"])
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc")

@@ -40,12 +40,15 @@ def sampled(grid: Path | None, **more: Any) -> SampleResult:
         npz=None,
         seeds=list(range(16)),
         label=None,
+        labels=None,
         text=None,
+        texts=None,
         given=None,
         images_per_second=123.456789,
         network_passes=None,
         checkpoint=640,
         checkpoint_notes=[],
+        sampling={},
         **more,
     )
 
@@ -61,7 +64,7 @@ def test_a_result_answers_by_name() -> None:
     assert "nothing" not in result
     assert dict(result) == {**result} == dict(result.items())
     assert list(result) == result.keys() == [*SampleResult.model_fields, "truncation"]
-    assert len(result) == 12
+    assert len(result) == 15
     assert to_jsonable(result) == dict(result)
 
 

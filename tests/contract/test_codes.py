@@ -319,6 +319,7 @@ def test_what_is_drawn_heeds_its_knobs(whole: Run, tmp_path: Path) -> None:
     assert not np.array_equal(model.sample(range(24), temperature=0.3), plain)
     assert np.array_equal(model.sample([7], top_k=3)[0], model.sample(range(24), top_k=3)[7])
     for knobs, words in (
+        ({"top_k": 1, "temperature": 0.5}, "temperature=0.5 would do nothing here: it belongs to top_k other than 1; leave it"),
         ({"temperature": 0.0}, "temperature 0"),
         ({"temperature": float("nan")}, "temperature nan"),
         ({"top_k": -1}, "top_k -1 is out of range; give a whole number of 0 or more"),
@@ -333,7 +334,7 @@ def test_what_is_drawn_heeds_its_knobs(whole: Run, tmp_path: Path) -> None:
     with Image.open(answer["files"][0]) as image:
         assert image.text["temperature"] == "0.8"  # type: ignore[attr-defined]
         assert image.text["top_k"] == "9"  # type: ignore[attr-defined]
-        assert "top_p" not in image.text  # type: ignore[attr-defined]
+        assert image.text["top_p"] == "1"  # type: ignore[attr-defined]
 
 
 def test_every_place_and_every_seed_has_a_draw_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,6 +218,11 @@ def test_a_sample_without_a_text_draws_a_caption_of_training(pairs: Dataset, tmp
         given: Any = np.zeros((8, 8, 1), np.uint8)
         assert np.abs(picture[:3] - picture_of(text, CLASSES[0], given)[:3]).mean() < 12, text
     assert (model.sample([7]) == pictures[7]).all()
+    answer = limner.sample(run.path, seeds=range(20), npz=tmp_path / "a.npz")
+    assert answer.texts == decode_captions(cond.text.numpy())
+    assert answer.labels is None
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
+        assert (arrays["texts"].tolist(), "labels" in arrays) == (answer.texts, False)
     assert len({picture[:3].tobytes() for picture in pictures}) > 10
 
 

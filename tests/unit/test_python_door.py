@@ -248,9 +248,9 @@ def test_a_model_names_its_run_and_its_checkpoint(gan: Loaded, tmp_path: Path) -
     """A loaded model, a run and a result of a training were refused with a message of a hundred words."""
     longer = limner.resume(gan.run.path, images=448)
     assert limner.load(longer).checkpoint.images == 448
-    for run, images in ((gan, 320), (gan.run, 448), (longer, 448), (gan.run.path, 448)):
-        assert limner.sample(run, count=1, npz=tmp_path / "x.npz").checkpoint == images
-    assert limner.sample(gan, checkpoint=448, count=1, npz=tmp_path / "x.npz").checkpoint == 448
+    for number, (run, images) in enumerate(((gan, 320), (gan.run, 448), (longer, 448), (gan.run.path, 448))):
+        assert limner.sample(run, count=1, npz=tmp_path / f"{number}.npz").checkpoint == images
+    assert limner.sample(gan, checkpoint=448, count=1, npz=tmp_path / "4.npz").checkpoint == 448
     assert limner.load(gan, 320).checkpoint.images == 320
     with pytest.raises(InputError, match=r"the models are of different checkpoints \(320, 448\)"):
         limner.compare([gan, limner.load(gan)])

@@ -99,6 +99,16 @@ def read_npz(path: Path) -> tuple[Pixels, NDArray[np.int64] | None]:
         raise InputError(f"{path} holds no array 'images' that can be read: {error}") from error
 
 
+def read_array(path: Path, name: str) -> NDArray[Any] | None:
+    """The array `name` of an ``.npz``, in memory; None where the file has none that can be read. Nothing is unpickled."""
+    try:
+        check_regular(path)
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+            return npy.read_array(member, allow_pickle=False)
+    except (*_DAMAGE, KeyError):
+        return None
+
+
 def require_images(images: NDArray[Any], what: str) -> Pixels:
     """`images`, if they are uint8 [N, H, W, C]. Errors: `InputError` that says what they are."""
     if images.ndim != 4 or images.shape[3] not in (1, 3, 4):

@@ -27,7 +27,7 @@ from limner.core.invocation import option
 from limner.core.seeds import SCORED_SEEDS, fold
 from limner.data.conditions import Conditions, generate_images, takes_text_or_image
 from limner.data.dataset import Dataset, Images, is_prepared
-from limner.data.npz import Pixels, is_array_file, read_array_file, require_images
+from limner.data.npz import Pixels, is_array_file, read_array, read_array_file, require_images
 from limner.data.prepare import prepare
 from limner.data.remarks import preparation_notes, rejections, sheets
 from limner.data.sizing import sizes
@@ -208,15 +208,31 @@ def _open_array_file(path: Path, dataset: Dataset) -> EvaluationInput:
             f"{format_shape(dataset.shape)}; make them equal"
         )
     notes, class_count = [note_on_array_shape(dataset)], len(dataset.classes)
+    names = None if labels is None else _class_names(path, labels)
     if labels is not None and not class_count:
         labels = None
         notes.append(f"its labels were left aside, since {dataset.name} has no classes")
+    elif labels is not None and names is not None:
+        labels = _renumber(labels, names, dataset.classes)
+        if labels is None:
+            notes.append(f"its labels were left aside, since none of its classes is one of {dataset.name}")
     if labels is not None and len(labels) and not -1 <= labels.min() <= labels.max() < class_count:
         raise InputError(
             f"{path}: 'labels' go from {labels.min()} to {labels.max()}; the data have {class_count} classes, "
             "counted from 0, and -1 is for none"
         )
     return EvaluationInput(Images([images]), labels, tuple(notes))
+
+
+def _class_names(path: Path, labels: NDArray[np.int64]) -> list[str] | None:
+    """The array `classes` [K] of an ``.npz``, which names the classes that its `labels` [N] count into, as in limner's samples.
+
+    None where there is none, or where it is no list of names for these labels.
+    """
+    names = read_array(path, "classes") if path.suffix.lower() == ".npz" else None
+    if names is None or names.ndim != 1 or names.dtype.kind != "U" or not len(labels):
+        return None
+    return names.tolist() if -1 <= labels.min() <= labels.max() < len(names) else None
 
 
 def _open_pictures(path: Path, dataset: Dataset) -> EvaluationInput:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RESERVED_NAMES = frozenset(
     (
         *("run", "seeds", "count", "label", "text", "given", "sampling", "checkpoint", "grid", "npz", "out", "metadata"),
-        *("files", "images_per_second", "network_passes", "checkpoint_notes", "on_progress", "as_json"),
+        *("files", "labels", "texts", "images_per_second", "network_passes", "checkpoint_notes", "on_progress", "as_json"),
     )
 )
 """Names that no sampling setting may have: the options of `limner sample` and the keys of its result."""

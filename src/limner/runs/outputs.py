@@ -1,16 +1,16 @@
 """Where verbs write files: into a folder for each call, which says in ``request.json`` what was requested.
 
 By default it is a new folder ``RUN/made/0003-sample``; a person may name another by ``--out``. There, files of another call are
-never replaced: the folder has to be new or empty, or to hold the files of the same call, which are then written again. An array
-file that a person names is replaced only where it holds such arrays as well.
+never replaced: the folder has to be new or empty, or to hold the files of the same call, which are then written again. So it is
+with an array file that a person names, which says in its array ``request`` what was requested.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
-import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,13 @@ import numpy as np
 from pydantic_core import to_jsonable_python
 
 from limner.core.address import public_text
-from limner.core.documents import read_json
+from limner.core.documents import parse_json, read_json
 from limner.core.errors import InputError, short_repr
 from limner.core.files import atomic, check_writable, make_folder, os_errors_as_input_errors, write_json
 from limner.core.invocation import option
 from limner.core.verb import Request
 from limner.data.listing import printable
+from limner.data.npz import read_array
 from limner.runs.model import Loaded
 
 CALLS_FOLDER = "made"
@@ -119,31 +120,40 @@ def new_numbered_folder(parent: Path, name: str) -> Path:
             return path
 
 
-def check_array_file(path: Path, names: Collection[str]) -> None:
-    """Checks, before a long computation, that an ``.npz`` with the arrays `names` may be written to `path`.
+def check_array_file(call: Call, path: Path) -> None:
+    """Checks, before a long computation, that `call` may write an ``.npz`` to `path`.
 
-    Errors: `InputError` where it cannot be written, and where another file is there, which does not hold all of `names`.
+    Errors: `InputError` where it cannot be written, and where a file is there that is not of the same call.
     """
     check_writable(path.parent)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of an .npz file")
-    if path.exists() and not set(names) <= _array_names(path):
-        raise InputError(f"{path} is there already, and no file of such arrays; give another name, or remove it first")
+    stored = _read_array_request(path) if path.exists() else None
+    if path.exists() and not _is_same(stored, call):
+        what = _describe_difference(stored, call)
+        there = f"is there already{f' and holds {what}' if what else ''}"
+        raise InputError(f"{path} {there}; give another name, or remove it first")
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes `arrays` to an ``.npz``, atomically. Errors: `InputError` where it cannot be written."""
+def write_arrays(path: Path, arrays: Mapping[str, Any], call: Call) -> None:
+    """Writes the `arrays` of `call` to an ``.npz``, atomically, and the call as JSON beside them as the array ``request``.
+
+    Errors: `InputError` where it cannot be written.
+    """
+    stored = call.as_json()
+    stored["request"] = _content_fields(stored)
     with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays, request=np.array(json.dumps(stored)))
 
 
-def _array_names(path: Path) -> set[str]:
-    """The names of the arrays in an ``.npz``; none for another file."""
+def _read_array_request(path: Path) -> dict[str, Any] | None:
+    """The request that is stored in an ``.npz``; None where there is none that can be read."""
+    array = read_array(path, "request")
     try:
-        with zipfile.ZipFile(path) as archive:
-            return {name.removesuffix(".npy") for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile):
-        return set()
+        value = None if array is None else parse_json(str(array))
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _public(value: Any) -> Any:
@@ -179,8 +189,12 @@ def _describe_difference(stored: Mapping[str, Any] | None, call: Call) -> str:
 
 
 def _content(stored: Mapping[str, Any]) -> list[Any]:
-    request = {name: value for name, value in stored["request"].items() if name not in _NOT_CONTENT}
-    return [stored.get("verb"), stored.get("model"), request]
+    return [stored.get("verb"), stored.get("model"), _content_fields(stored)]
+
+
+def _content_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request that decide what a file of this name holds."""
+    return {name: value for name, value in stored["request"].items() if name not in _NOT_CONTENT}
 
 
 def _read_request(folder: Path) -> dict[str, Any] | None:

@@ -34,7 +34,7 @@ def embed_pictures(request: EmbedRequest, on_progress: OnProgress) -> EmbedResul
     if request.out is None:
         check_output(call, None)
     else:
-        check_array_file(request.out, ("latents", "shape"))
+        check_array_file(call, request.out)
     began = time.perf_counter()
     own_shape, codes = model.latent_shape()
     prepared: dict[str, str] = {}
@@ -59,11 +59,11 @@ def embed_pictures(request: EmbedRequest, on_progress: OnProgress) -> EmbedResul
     flat = latents.reshape(len(latents), -1)
     arrays |= {"latents": flat, "shape": np.array(own_shape, np.int64)}
     if (out := request.out) is not None:
-        write_arrays(out, arrays)
+        write_arrays(out, arrays, call)
     else:
         with output_folder(call, None) as folder:
             out = folder / f"{slug(name, ascii_only=True).strip('-.') or 'pictures'}.npz"
-            write_arrays(out, arrays)
+            write_arrays(out, arrays, call)
     return EmbedResult(
         file=str(out),
         count=len(flat),

@@ -61,12 +61,17 @@ class SampleResult(Result):
     grid: str | None
     """The sheet with all pictures; None where none was requested."""
     npz: str | None
-    """The array file: ``images`` [N, H, W, C] uint8 and ``seeds`` [N]."""
+    """The array file: ``images`` [N, H, W, C] uint8, ``seeds`` [N], and as JSON ``sampling``, the settings in force, and
+    ``request``; of a model that draws by class ``labels`` [N], indices into ``classes``; of one by caption ``texts`` [N]."""
     seeds: list[int]
     label: str | None
     """The class that was requested, by name."""
+    labels: list[str | None] | None = None
+    """The class of each picture, by name, requested or drawn by its seed; None for a model that does not draw by class."""
     text: str | None = None
     """The caption that was requested."""
+    texts: list[str] | None = None
+    """The caption of each picture, requested or drawn by its seed; None for a model that does not draw by caption."""
     given: str | None = None
     """The file of the given picture."""
     images_per_second: float
@@ -76,15 +81,17 @@ class SampleResult(Result):
     """Images that the checkpoint had been trained on."""
     checkpoint_notes: list[str] = Field(default_factory=list)
     """Which checkpoint this is and what it scored; where another one is clearly better, also that."""
+    sampling: dict[str, Any] = Field(default_factory=dict)
+    """The sampling settings of the model's family that had an effect, requested or by default."""
 
 
 def sample(request: SampleRequest, on_progress: OnProgress) -> SampleResult:
     """Draws a picture for each seed from the averaged weights of a run, into a new folder in ``RUN/made``, another or an array.
 
     Beside the pictures ``request.json`` says what was requested. The text of each PNG holds the recipe, the seed, a hash of the
-    weights, and the conditions and sampling settings that were requested. Errors: `InputError` where there is no such run,
-    where the model takes no such condition, for a sampling setting that its family does not have, and for a folder with other
-    files.
+    weights, the picture's class and caption, and the sampling settings in force. Errors: `InputError` where there is no such
+    run, where the model takes no such condition, for a sampling setting that its family does not have or that has no effect
+    beside the others, and for a folder or an array file of another call.
     """
     from limner.tasks.sampling import draw_samples
 

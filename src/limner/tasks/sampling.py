@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,10 @@ from numpy.typing import NDArray
 from limner.core.capabilities import VelocityField
 from limner.core.errors import InputError
 from limner.core.fields import choose_seeds
-from limner.core.images import grid, save_png, save_sheet
+from limner.core.images import batches_of, grid, save_png, save_sheet
 from limner.core.invocation import option
 from limner.core.progress import OnProgress
+from limner.core.text import decode_captions
 from limner.recipes.registry import sampling_fields
 from limner.runs.model import Loaded, load
 from limner.runs.outputs import Call, check_array_file, check_output, output_folder, write_arrays
@@ -35,22 +38,29 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
     if writes_pictures:
         check_output(call, out)
     if request.npz is not None:
-        check_array_file(request.npz, ("images", "seeds"))
+        check_array_file(call, request.npz)
     calls_before, began = network_calls(model), time.perf_counter()
     given_picture = None if request.given is None else read_given(model, request.given)
     images = model.sample(seeds, request.label, request.text, given_picture, sampling)
     seconds, calls = time.perf_counter() - began, network_calls(model) - calls_before
-    label = model.class_of(request.label)
-    class_name = None if label is None else model.recipe.data.classes[label]
-    changed = {name: _text(value) for name, value in sampling.changed().items()}
-    texts = {**requested_texts(request), "label": class_name}
-    about = describe_origin(model, **texts, **changed) if request.metadata else None
+    label, classes = model.class_of(request.label), model.recipe.data.classes
+    class_name, in_force = None if label is None else classes[label], sampling.in_force()
+    own = _conditions_of_pictures(model, seeds, request, given_picture)
+    names = None if own.labels is None else [classes[number] if number >= 0 else None for number in own.labels]
+    settings = {name: None if value is None else _text(value) for name, value in in_force.items()}
+    texts = {**requested_texts(request), "label": class_name, **settings}
+    about = describe_origin(model, **texts) if request.metadata else None
     if request.npz is not None:
-        write_arrays(request.npz, {"images": images, "seeds": np.asarray(seeds, dtype=np.int64)})
+        arrays = {"images": images, "seeds": np.asarray(seeds, np.int64), "sampling": np.array(json.dumps(in_force))}
+        if own.labels is not None:
+            arrays |= {"labels": own.labels, "classes": np.array(classes)}
+        if own.texts is not None:
+            arrays["texts"] = np.array(own.texts)
+        write_arrays(request.npz, arrays, call)
     files, sheet = list[Path](), None
     if writes_pictures:
         with output_folder(call, out) as folder:
-            files = _write_each(folder, seeds, images, about)
+            files = _write_each(folder, seeds, images, about, {"label": names, "text": own.texts})
             sheet = _write_sheet(folder, seeds, images, about) if request.grid else None
     return SampleResult(
         files=[str(path) for path in files],
@@ -58,14 +68,40 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
         npz=None if request.npz is None else str(request.npz),
         seeds=seeds,
         label=class_name,
+        labels=names,
         text=request.text,
+        texts=own.texts,
         given=None if request.given is None else str(request.given),
         images_per_second=round(len(seeds) / max(seconds, 1e-9), 1),
         network_passes=round(calls / math.ceil(len(seeds) / model.method.chunk), 2) if calls else None,
         checkpoint=model.checkpoint.images,
         checkpoint_notes=list(model.checkpoint_notes()),
+        sampling=in_force,
         **{name: field.default for name, field in sampling_fields().items()} | sampling.model_dump(),
     )
+
+
+@dataclass(frozen=True)
+class PictureConditions:
+    """The conditions under which each of N pictures was drawn, requested or drawn by its seed."""
+
+    labels: NDArray[np.int64] | None
+    """[N] numbers of classes, −1 for none; None for a model that does not draw by class."""
+    texts: list[str] | None
+    """[N] captions; None for a model that does not draw by caption."""
+
+
+def _conditions_of_pictures(
+    model: Loaded, seeds: Sequence[int], request: SampleRequest, given: NDArray[np.uint8] | None
+) -> PictureConditions:
+    """The conditions under which `Loaded.sample` draws `seeds` for this request."""
+    requested = model.request(request.label, request.text, given)
+    labels, texts = list[NDArray[np.int64]](), list[str]()
+    for part in batches_of(len(seeds), 32 * model.method.chunk):
+        cond = model.draw_conditions(seeds[part], requested)
+        labels += [] if cond.label is None or "label" not in model.method.accepts else [cond.label.cpu().numpy()]
+        texts += [] if cond.text is None or "text" not in model.method.accepts else decode_captions(cond.text.cpu().numpy())
+    return PictureConditions(np.concatenate(labels) if labels else None, texts or None)
 
 
 def network_calls(model: Loaded) -> int:
@@ -78,11 +114,21 @@ def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def _write_each(out: Path, seeds: Sequence[int], images: NDArray[np.uint8], about: dict[str, str] | None) -> list[Path]:
-    """Writes a PNG for each seed into `out`, with the texts `about` it (None: without any); returns their paths."""
+def _write_each(
+    out: Path,
+    seeds: Sequence[int],
+    images: NDArray[np.uint8],
+    about: dict[str, str] | None,
+    of_each: Mapping[str, Sequence[str | None] | None],
+) -> list[Path]:
+    """Writes a PNG for each seed into `out`; returns their paths.
+
+    Its texts are those `about` all of them (None: no texts), its seed, and its own of those `of_each` [N].
+    """
     paths = [out / f"seed{seed:06d}.png" for seed in seeds]
-    for path, seed, image in zip(paths, seeds, images, strict=True):
-        save_png(path, image, None if about is None else about | {"seed": str(seed)})
+    for row, (path, seed, image) in enumerate(zip(paths, seeds, images, strict=True)):
+        own = {name: value for name, values in of_each.items() if values is not None and (value := values[row]) is not None}
+        save_png(path, image, None if about is None else about | own | {"seed": str(seed)})
     return paths
 
 

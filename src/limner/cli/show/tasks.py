@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from limner.cli.show.tables import MAX_ROWS, Answer, format_duration, format_value, print_pairs, print_rest, print_table
@@ -13,6 +14,8 @@ READOUT_NAMES = {
     "pixels_knn": "nearest neighbours on raw pixels",
 }
 """The procedures by which `classify` predicts classes, in words."""
+MAX_CLASSES = 10
+"""The largest number of classes whose pictures are counted in a line."""
 
 
 def show_samples(answer: Answer) -> None:
@@ -23,10 +26,19 @@ def show_samples(answer: Answer) -> None:
             ("pictures", _files_in(files) if files else None),
             ("grid", str(answer["grid"]) if answer.get("grid") else None),
             ("npz", str(answer["npz"]) if answer.get("npz") else None),
+            ("classes", _class_counts(answer.get("labels") or [])),
+            ("settings", answer.get("sampling")),
             ("speed", f"{answer['images_per_second']:,.0f} images/s{_passes(answer)}"),
             *_checkpoint_lines(answer),
         ]
     )
+
+
+def _class_counts(labels: list[str | None]) -> str | None:
+    """``3 cats, 1 dogs``: how many pictures there are of each class, the most frequent first; None where there are none."""
+    counts = Counter(label for label in labels if label is not None).most_common()
+    more = f" and {len(counts) - MAX_CLASSES} more classes" if len(counts) > MAX_CLASSES else ""
+    return ", ".join(f"{count} {label}" for label, count in counts[:MAX_CLASSES]) + more if counts else None
 
 
 def _passes(answer: Answer) -> str:
