@@ -62,9 +62,14 @@ def pixels(file: str) -> Any:
 
 @pytest.mark.parametrize(("kind", "method"), [("vae", "encoder"), ("dcgan", "inversion"), ("cgan", "inversion")])
 def test_reconstruct(kind: str, method: str, runs: dict[str, Path], mine: Path, ask: Ask, tmp_path: Path) -> None:
-    code, answer = ask(
-        "reconstruct", runs[kind], mine, mine / "1.png", "--steps", "30", "--starts", "3", "--out", tmp_path / "out"
-    )
+    words = ["reconstruct", runs[kind], mine, mine / "1.png", "--out", tmp_path / "out"]
+    if method == "encoder":
+        for option in (["--steps", "30"], ["--starts", "3"], ["--encoder"]):
+            code, answer = ask(*words, *option)
+            refusal = f"{option[0]} would do nothing here: it belongs to the search for latents, and {runs[kind]} (vae) has an"
+            assert (code, answer["error"][: len(refusal)]) == (2, refusal)
+            assert not (tmp_path / "out").exists()
+    code, answer = ask(*words, *(["--steps", "30", "--starts", "3"] if method == "inversion" else []))
     assert code == 0, answer
     assert {"files", "sheet", "errors", "psnr", "ssim", "prepared", "seconds", "method"} <= set(answer)
     assert answer["method"] == method
@@ -165,6 +170,7 @@ def test_interpolate_between_seeds(runs: dict[str, Path], ask: Ask, tmp_path: Pa
     assert code == 0, answer
     assert answer["seeds"] == [3, 7, 12]
     assert answer["path"] == "spherical"
+    assert answer["labels"] == ["4", "4", "4"]
     assert len(answer["files"]) == 9
     for frame, file in zip((0, 4, 8), drawn["files"], strict=True):
         assert np.array_equal(pixels(answer["files"][frame]), pixels(file))
@@ -195,6 +201,8 @@ def test_traverse_from_a_seed(kind: str, runs: dict[str, Path], ask: Ask, tmp_pa
     assert code == 0, answer
     assert {"files", "sheet", "latents", "values"} <= set(answer)
     assert answer["latents"] == [2, 0]
+    assert answer["label"] == (ask("sample", runs[kind], "--seeds", "9")[1]["labels"] or [None])[0]
+    assert (answer["label"] is None) == (kind != "cgan")
     assert np.shape(answer["values"]) == (2, 5)
     assert len(answer["files"]) == 10
     assert np.allclose(answer["deviations"], [-2, -1, 0, 1, 2])

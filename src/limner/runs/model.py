@@ -161,6 +161,11 @@ class Loaded(NearestNames):
         )
         raise InputError(f"{self.run.path} knows no class '{label}'{nearest(label, classes)} (there are: {names})")
 
+    def class_names(self, labels: Tensor | NDArray[np.int64] | None) -> list[str | None] | None:
+        """[N]: the names of the classes with the numbers `labels` [N]; None for −1, which is no class, and for no `labels`."""
+        classes = self.recipe.data.classes
+        return None if labels is None else [classes[number] if number >= 0 else None for number in labels.tolist()]
+
     def request(
         self, label: str | int | None = None, text: str | None = None, picture: NDArray[np.uint8] | None = None
     ) -> Cond:

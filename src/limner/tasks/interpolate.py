@@ -55,6 +55,8 @@ class InterpolateResult(Result):
     """The ends, where these are samples."""
     images: list[str] | None
     """The ends, where these are picture files."""
+    labels: list[str | None] | None = None
+    """The class of each end, by name, requested or drawn by its seed; None for a model that does not draw by class."""
     prepared: dict[str, str]
     """Name -> how a picture of another size or mode than the run's data was changed."""
     path: Literal["spherical", "straight"]

@@ -88,6 +88,7 @@ def interpolate_pictures(request: InterpolateRequest, on_progress: OnProgress) -
         sheet=str(out / "sheet.png"),
         seeds=None if inputs is not None else seeds,
         images=None if inputs is None else inputs.names,
+        labels=model.class_names(cond.label),
         prepared={} if inputs is None else inputs.prepared,
         path="spherical" if model.method.gaussian else "straight",
         seconds=round(time.perf_counter() - began, 2),

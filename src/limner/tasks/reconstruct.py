@@ -61,7 +61,8 @@ class ReconstructResult(Result):
 def reconstruct(request: ReconstructRequest, on_progress: OnProgress) -> ReconstructResult:
     """Reconstructs pictures with a run's averaged weights, into a new folder in ``RUN/made``, or another.
 
-    Errors: `InputError` where the model has neither an encoder nor a vector of latents, and where a picture cannot be read.
+    Errors: `InputError` where the model has neither an encoder nor a vector of latents, for an option of the search where it
+    has an encoder, and where a picture cannot be read.
     """
     from limner.tasks.reconstruction import reconstruct_pictures
 

@@ -12,9 +12,10 @@ from limner.core.capabilities import Autoencoder, LatentDecoder
 from limner.core.errors import InputError
 from limner.core.files import slug
 from limner.core.images import batches_of, grid, save_png, save_sheet
+from limner.core.invocation import option
 from limner.core.progress import OnProgress
 from limner.metrics.representation.reconstruction import PSNR_CEILING, psnr, ssim
-from limner.runs.model import load
+from limner.runs.model import Loaded, load
 from limner.runs.outputs import Call, check_output, output_folder
 from limner.tasks.inputs import read_pictures, requested_condition, requested_texts
 from limner.tasks.inversion import Search, invert
@@ -35,6 +36,7 @@ def reconstruct_pictures(request: ReconstructRequest, on_progress: OnProgress) -
     began = time.perf_counter()
     classes: list[str] | None = None
     if isinstance(model.method, Autoencoder):
+        _check_no_search(request, model)
         model.class_of(request.label)  # a class that the model does not know is an error, though the encoder needs none
         means, pictures = "encoder", model.reconstruct(originals)
     elif isinstance(model.method, LatentDecoder):
@@ -68,6 +70,16 @@ def reconstruct_pictures(request: ReconstructRequest, on_progress: OnProgress) -
         checkpoint=model.checkpoint.images,
         checkpoint_notes=list(model.checkpoint_notes()),
     )
+
+
+def _check_no_search(request: ReconstructRequest, model: Loaded) -> None:
+    """Errors: `InputError` for an option of the search for latents, of which a model with an encoder has no need."""
+    for name in ("starts", "steps", "encoder"):
+        if getattr(request, name) != ReconstructRequest.model_fields[name].get_default():
+            raise InputError(
+                f"{option(name)} would do nothing here: it belongs to the search for latents, and {model.run.path} "
+                f"({model.recipe.preset}) has an encoder; leave it out"
+            )
 
 
 def stack_pairs(upper: NDArray[np.uint8], lower: NDArray[np.uint8]) -> NDArray[np.uint8]:

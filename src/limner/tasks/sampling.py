@@ -46,7 +46,7 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
     label, classes = model.class_of(request.label), model.recipe.data.classes
     class_name, in_force = None if label is None else classes[label], sampling.in_force()
     own = _conditions_of_pictures(model, seeds, request, given_picture)
-    names = None if own.labels is None else [classes[number] if number >= 0 else None for number in own.labels]
+    names = model.class_names(own.labels)
     settings = {name: None if value is None else _text(value) for name, value in in_force.items()}
     texts = {**requested_texts(request), "label": class_name, **settings}
     about = describe_origin(model, **texts) if request.metadata else None
@@ -99,8 +99,8 @@ def _conditions_of_pictures(
     labels, texts = list[NDArray[np.int64]](), list[str]()
     for part in batches_of(len(seeds), 32 * model.method.chunk):
         cond = model.draw_conditions(seeds[part], requested)
-        labels += [] if cond.label is None or "label" not in model.method.accepts else [cond.label.cpu().numpy()]
-        texts += [] if cond.text is None or "text" not in model.method.accepts else decode_captions(cond.text.cpu().numpy())
+        labels += [] if cond.label is None else [cond.label.cpu().numpy()]
+        texts += [] if cond.text is None else decode_captions(cond.text.cpu().numpy())
     return PictureConditions(np.concatenate(labels) if labels else None, texts or None)
 
 

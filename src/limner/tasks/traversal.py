@@ -108,6 +108,7 @@ def traverse_latents(request: TraverseRequest, on_progress: OnProgress) -> Trave
         spread=spread.std[latents].tolist(),
         seed=request.seed if inputs is None else None,
         image=None if inputs is None else inputs.names[0],
+        label=(model.class_names(cond.label) or [None])[0],
         prepared={} if inputs is None else inputs.prepared,
         seconds=round(time.perf_counter() - began, 2),
         checkpoint=model.checkpoint.images,

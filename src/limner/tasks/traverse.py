@@ -67,6 +67,8 @@ class TraverseResult(Result):
     """Of the sample from which the traversal starts; None where it starts from a picture file."""
     image: str | None
     """The picture file from which it starts; None where it starts from a sample."""
+    label: str | None = None
+    """The class of the pictures, by name, requested or drawn by the seed; None for a model that does not draw by class."""
     prepared: dict[str, str]
     """Name -> how a picture of another size or mode than the run's data was changed."""
     seconds: float
