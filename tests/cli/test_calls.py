@@ -607,6 +607,7 @@ def test_a_run_that_is_not_there_is_said_at_once(runs: dict[str, Path], tmp_path
         ("train digits --lr 3", "method.optimiser.lr="),
         ("train digits --colour", "data.channels="),
         ("sample runs/1 --n 5", "--count"),
+        ("sample runs/1 --step 5", "--steps"),
         ("train digits data.colour=1", "'data.channels'"),
         ("train digits epochs=5", "'budget.images'"),
         ("train digits data.resolution=32", "'data.size'"),
@@ -617,11 +618,14 @@ def test_what_is_nearest_in_meaning_is_proposed(words: str, hint: str, ask: Ask)
     code, answer = ask(*words.split())
     assert code == 2
     assert hint in answer["error"]
+    assert answer["error"].count("did you mean") <= 1
 
 
 def test_python_proposes_what_is_nearest_in_meaning() -> None:
     with pytest.raises(limner.InputError, match="unknown option 'epochs'; did you mean 'images'"):
         limner.train("digits", epochs=3)
+    with pytest.raises(limner.InputError, match="unknown option 'step'; did you mean 'steps'"):
+        limner.sample("runs/1", step=3)
     with pytest.raises(limner.InputError, match=r"did you mean the setting 'method\.optimiser\.lr'"):
         limner.train("digits", lr=3)
 

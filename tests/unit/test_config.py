@@ -192,9 +192,11 @@ def test_a_message_about_a_sampling_setting_has_one_guess(name: str, misspelt: s
     with pytest.raises(InputError) as caught:
         parse_sampling(METHODS[name].sampling, {misspelt: 1}, "a run", ("seeds", "count", "label", "text", "given", "sampling"))
     message = str(caught.value)
-    assert f"a run has no sampling setting '{misspelt}' (there are: " in message
+    names, hint = f"(there are: {', '.join(METHODS[name].sampling.model_fields)})", f"; did you mean '{setting}'?"
+    start, end = f"a run has no sampling setting '{misspelt}'", "sample also takes seeds, count, label, text, given, sampling"
+    own = setting in METHODS[name].sampling.model_fields
+    assert message == (f"{start}{hint} {names}; {end}" if own else f"{start} {names}{hint} {end}")
     assert message.count("did you mean") == 1
-    assert f"did you mean '{setting}'? sample also takes seeds, count, " in message
 
 
 @pytest.mark.parametrize("preset", ALONE)

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, JsonValue, ValidationError
 from pydantic_core import CoreSchema
 
-from limner.core.errors import InputError, nearest, short_repr
+from limner.core.errors import InputError, nearest, nearest_name, short_repr
 from limner.core.fields import describe_range
 from limner.core.numeric_fields import NumericFields
 
@@ -327,10 +327,10 @@ def parse_sampling(kind: type[AnySampling], values: Mapping[str, Any], model: st
         if first["type"] == "extra_forbidden":
             names = tuple(kind.model_fields)
             choices = f"there are: {', '.join(names)}" if names else "it has none"
-            hint, start = nearest(name, [*names, *keywords]), f"{model} has no sampling setting '{name}'"
-            if keywords:
-                raise InputError(f"{start} ({choices}){hint or ';'} sample also takes {', '.join(keywords)}") from error
-            raise InputError(f"{start}{hint} ({choices})") from error
+            guess, hint = nearest_name(name, [*names, *keywords]), nearest(name, [*names, *keywords])
+            setting_hint, keyword_hint = ("", hint) if guess in keywords else (hint, "")
+            also = f"{keyword_hint or ';'} sample also takes {', '.join(keywords)}" if keywords else ""
+            raise InputError(f"{model} has no sampling setting '{name}'{setting_hint} ({choices}){also}") from error
         message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         if name not in kind.model_fields:
             raise InputError(f"sampling: {message}") from error

@@ -92,10 +92,10 @@ class PictureConditions:
 
 
 def _conditions_of_pictures(
-    model: Loaded, seeds: Sequence[int], request: SampleRequest, given: NDArray[np.uint8] | None
+    model: Loaded, seeds: Sequence[int], request: SampleRequest, picture: NDArray[np.uint8] | None
 ) -> PictureConditions:
-    """The conditions under which `Loaded.sample` draws `seeds` for this request."""
-    requested = model.request(request.label, request.text, given)
+    """The conditions under which `Loaded.sample` draws `seeds` for this request; `picture` [H, W, C'] is the given one."""
+    requested = model.request(request.label, request.text, picture)
     labels, texts = list[NDArray[np.int64]](), list[str]()
     for part in batches_of(len(seeds), 32 * model.method.chunk):
         cond = model.draw_conditions(seeds[part], requested)
