@@ -283,6 +283,8 @@ def test_a_budget_that_is_no_whole_number_of_batches_is_said(ask: Ask, tmp_path:
     code, answer = ask("train", *words, "--images", "40")
     assert (code, answer["images"]) == (0, 48)
     assert "images 48: 40 are no whole number of batches of 16" in answer["why"]
+    status = json.loads((Path(answer["run"]) / "status.json").read_text())
+    assert (status["images"], status["total"]) == (48, 48), "progress does not end beyond the total"
     code, answer = ask("resume", answer["run"], "--images", "50")
     assert (code, answer["images"], answer["why"]) == (0, 64, ["images 64: 50 are no whole number of batches of 16"])
 

@@ -52,3 +52,12 @@ class Plan:
         """Whether the budget is used up at `images` seen."""
         total = self.total(images)
         return total is not None and images >= total and not self.has_row_after(images)
+
+
+def whole_batches(images: int, batch_size: int) -> int:
+    """The images that training with a budget of `images` sees: it ends after a whole batch.
+
+    >>> whole_batches(2000, 64), whole_batches(2048, 64)
+    (2048, 2048)
+    """
+    return -(-images // batch_size) * batch_size

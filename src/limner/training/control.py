@@ -195,7 +195,7 @@ class Control:
                 break
         self.stopwatch.set(now)  # the pause is not training time
         state.seconds = now
-        total = self.training.plan.total(state.images)
+        total = self.training.total_images()
         self.run.write_status("training", images=state.images, seconds=now, total=total)
         return orders
 

@@ -20,11 +20,12 @@ from limner.data.dataset import Dataset
 from limner.judges.judge import estimate_training_seconds, has_judge, judge_for, shuffled_rows
 from limner.metrics.features.pixels import ImageSubset
 from limner.recipes.recipe import Recipe
+from limner.runs.plan import whole_batches
 from limner.runs.run import Run
 from limner.training.memory import check_memory, predict_memory
 from limner.training.milestones import FREE_FIT_SECONDS
 from limner.training.notes import data_notes
-from limner.training.resolve import DEFAULT_MINUTES, resolve_request, whole_batches
+from limner.training.resolve import DEFAULT_MINUTES, resolve_request
 from limner.training.scorer import unscorable_error
 from limner.training.stages import Training, check_method
 from limner.training.step import Stepper

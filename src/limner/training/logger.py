@@ -132,7 +132,7 @@ class Logger:
     def write_status(self) -> None:
         """Writes status.json, by which other processes see that the run is alive."""
         self._status_seconds, images = self.state.seconds, self.state.images
-        total = self.training.plan.total(images)
+        total = self.training.total_images()
         self.run.write_status(
             "training", images=images, seconds=self.state.seconds, total=total, warnings=self.monitor.status()
         )
@@ -140,7 +140,7 @@ class Logger:
     def progress(self) -> Progress:
         """The progress event of this moment."""
         images, seconds = self.state.images, self.state.seconds
-        total = self.training.plan.total(images) or 0
+        total = self.training.total_images() or 0
         speed = images / seconds if seconds else 0.0
         left = (total - images) / speed if speed and total else None
         stages = self.training.stages

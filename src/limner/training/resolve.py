@@ -24,6 +24,7 @@ from limner.recipes.build import resolve_recipe, resolved_values
 from limner.recipes.recipe import BatchConfig, BudgetConfig, Recipe
 from limner.recipes.settings import all_settings, compose
 from limner.runs.codec import adopt_codec
+from limner.runs.plan import whole_batches
 from limner.runs.run import Run
 from limner.training.auto import SLOW_MOMENT, Choice, choose, fastest
 from limner.training.memory import fitting_chunks
@@ -73,15 +74,6 @@ def resolve_request(
     for line in reasons:
         on_progress(Progress("chosen", note=line))
     return resolved, dataset, reasons
-
-
-def whole_batches(images: int, batch_size: int) -> int:
-    """The images that training with a budget of `images` sees: it ends after a whole batch.
-
-    >>> whole_batches(2000, 64), whole_batches(2048, 64)
-    (2048, 2048)
-    """
-    return -(-images // batch_size) * batch_size
 
 
 def describe_rounding(images: int | None, batch_size: int) -> tuple[str, ...]:

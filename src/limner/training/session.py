@@ -178,7 +178,7 @@ def _train_from_newest(run: Run, recipe: Recipe, dataset: Dataset, on_progress: 
     state = training.state
     if parallel.is_main_process():
         # The status has the seconds up to here; those in the last checkpoint end when it was saved.
-        run.write_status(end, images=state.images, seconds=state.seconds, total=training.plan.total(state.images))
+        run.write_status(end, images=state.images, seconds=state.seconds, total=training.total_images())
         write_report(run.path)
     result = TrainResult(
         run=run.path,

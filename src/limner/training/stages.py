@@ -23,7 +23,7 @@ from limner.recipes.recipe import Recipe
 from limner.runs.averages import choose_guide, remove_excess, write_snapshot
 from limner.runs.checkpoint import Checkpoint, TrainState, load_weights
 from limner.runs.codec import codec_weights
-from limner.runs.plan import Plan
+from limner.runs.plan import Plan, whole_batches
 from limner.runs.run import Run
 from limner.training.averages import PowerAverages
 from limner.training.ema import Ema
@@ -91,6 +91,11 @@ class Training:
     def position(self) -> StepContext:
         """Where the run stands before its next step."""
         return StepContext(self.state.images, self.progress())
+
+    def total_images(self) -> int | None:
+        """The images at which the run will end, after a whole batch; None while a budget in minutes is not yet measured."""
+        total = self.plan.total(self.state.images)
+        return None if total is None else whole_batches(total, self.recipe.batch.size)
 
     def finished(self) -> bool:
         """Whether the whole budget is used up."""

@@ -35,10 +35,14 @@ def show_samples(answer: Answer) -> None:
 
 
 def _class_counts(labels: list[str | None]) -> str | None:
-    """``3 cats, 1 dogs``: how many pictures there are of each class, the most frequent first; None where there are none."""
+    """How many pictures there are of each class, the most frequent first; None where there are none.
+
+    >>> _class_counts(["dog", "cat", None, "cat"])
+    'cat (2), dog (1)'
+    """
     counts = Counter(label for label in labels if label is not None).most_common()
     more = f" and {len(counts) - MAX_CLASSES} more classes" if len(counts) > MAX_CLASSES else ""
-    return ", ".join(f"{count} {label}" for label, count in counts[:MAX_CLASSES]) + more if counts else None
+    return ", ".join(f"{label} ({count})" for label, count in counts[:MAX_CLASSES]) + more if counts else None
 
 
 def _passes(answer: Answer) -> str:
