@@ -42,6 +42,7 @@ def sampled(grid: Path | None, **more: Any) -> SampleResult:
         label=None,
         text=None,
         given=None,
+        sampling={},
         images_per_second=123.456789,
         network_passes=None,
         checkpoint=640,
@@ -61,7 +62,7 @@ def test_a_result_answers_by_name() -> None:
     assert "nothing" not in result
     assert dict(result) == {**result} == dict(result.items())
     assert list(result) == result.keys() == [*SampleResult.model_fields, "truncation"]
-    assert len(result) == 12
+    assert len(result) == 13
     assert to_jsonable(result) == dict(result)
 
 

@@ -26,10 +26,14 @@ class InputError(Exception):
 
 
 class Interruption(KeyboardInterrupt):
-    """A person's interruption of work whose state was saved first. `result` is what the verb would have returned."""
+    """Ctrl-C in the middle of a training, raised once the state is saved.
 
-    def __init__(self, result: Any, *args: object) -> None:
-        super().__init__(*args)
+    `result` is what the call would have returned, such as a `limner.TrainResult` whose `state` is "stopped". The message says
+    where the state is, and how to go on from there. As a `KeyboardInterrupt` it ends a program that does not catch it.
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
         self.result = result
 
 

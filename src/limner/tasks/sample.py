@@ -51,7 +51,10 @@ class SampleRequest(ConditionalRequest):
 
 
 class SampleResult(Result):
-    """The pictures, and how they were drawn. Beside the fields it holds the value of every sampling setting, by its name."""
+    """The pictures, and how they were drawn.
+
+    Beside the fields it has a key for every sampling setting of any family, None where the model's family has no such setting.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
     picture_field: ClassVar[str | None] = "grid"
@@ -69,6 +72,8 @@ class SampleResult(Result):
     """The caption that was requested."""
     given: str | None = None
     """The file of the given picture."""
+    sampling: dict[str, Any] = Field(default_factory=dict)
+    """The sampling settings of the model's family that the pictures were drawn with, defaults included."""
     images_per_second: float
     network_passes: float | None = None
     """Passes of the network for each picture, where it takes several: the mean over the pictures, guidance counted twice."""

@@ -64,7 +64,8 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
         network_passes=round(calls / math.ceil(len(seeds) / model.method.chunk), 2) if calls else None,
         checkpoint=model.checkpoint.images,
         checkpoint_notes=list(model.checkpoint_notes()),
-        **{name: field.default for name, field in sampling_fields().items()} | sampling.model_dump(),
+        sampling=sampling.model_dump(),
+        **dict.fromkeys(sampling_fields()) | sampling.model_dump(),
     )
 
 

@@ -92,8 +92,12 @@ def _return(result: TrainResult, number: int | None) -> TrainResult:
     if number is not None:
         try:
             hand_on(number)
-        except KeyboardInterrupt as error:
-            raise Interruption(result, *error.args) from None
+        except KeyboardInterrupt:
+            raise Interruption(
+                f"training was interrupted at {result.images:,} images and is saved; go on with "
+                f"limner.resume({str(result.run)!r})",
+                result,
+            ) from None
     return result
 
 
