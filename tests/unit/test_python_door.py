@@ -380,6 +380,22 @@ def test_a_list_of_pictures_is_a_source() -> None:
     assert limner.train(list(pictures), preset="gan", images=64, dry_run=True).data["shape"] == [9, 8, 3]
 
 
+def test_float_pictures_are_told_how_they_become_uint8() -> None:
+    """Values from 0 to 1 were to be rounded to whole numbers, which makes them black."""
+    whole = np.random.default_rng(0).integers(0, 256, (24, 9, 8, 3), np.uint8)
+    ending = r" of float64; round them to 0\.\.255 first; of values x from {} take {}$"
+    for pictures, values, formula in (
+        (whole / 255, "0 to 1", "(x * 255).round().astype('uint8')"),
+        (whole / 127.5 - 1, "-1 to 1", "((x + 1) * 127.5).round().astype('uint8')"),
+    ):
+        assert np.array_equal(eval(formula, {"x": pictures}), whole)  # noqa: S307  # the advice itself
+        for source in (pictures, list(pictures)):
+            with pytest.raises(InputError, match=ending.format(values, re.escape(formula))):
+                prepare(source)
+    with pytest.raises(InputError, match=r"images of int64; round them to 0\.\.255 first$"):
+        prepare(whole.astype(np.int64))
+
+
 def test_transparency_is_noted_once(tmp_path: Path) -> None:
     """Every verb said it of the same prepared set, train twice."""
     draw = np.random.default_rng(0)

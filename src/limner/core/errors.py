@@ -25,6 +25,13 @@ class InputError(Exception):
     """Something that the person can mend. The message is one line: what is wrong, where, and how to mend it."""
 
 
+class PackageError(InputError):
+    """A fault in code of another package, or of the program that called limner; who wrote that can mend it.
+
+    The message is one line like that of any `InputError`. For its author, the traceback goes to a log too.
+    """
+
+
 class Interruption(KeyboardInterrupt):
     """Ctrl-C in the middle of a training, raised once the state is saved.
 
@@ -107,6 +114,18 @@ def short_repr(value: object) -> str:
     """
     text = " ".join(repr(value).split())
     return text if len(text) <= MAX_REPR_LENGTH else f"{text[: MAX_REPR_LENGTH - 1]}…"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch (on a GPU or on the CPU) or Python ran out of memory.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("you tried; can't allocate memory"))
+    (True, True)
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's own, without an import of torch
+        return True
+    texts = ("can't allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
 
 
 def require(*distributions: str) -> None:
