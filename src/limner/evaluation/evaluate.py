@@ -90,8 +90,6 @@ class EvaluateResult(Result):
     """What a reader should know before trusting the scores."""
     context: dict[str, Any] = Field(default_factory=dict)
     """How the samples were scored: `quantisation`, `seed`, `features_kept`, and `notes` about the pictures."""
-    asked: list[str] = Field(default_factory=list)
-    """The metrics that were requested; one that could not be measured is not among `metrics`."""
     run: str | None = None
     """The folder of the run that was judged; None for pictures."""
     images_seen: int | None = None

@@ -94,12 +94,12 @@ class Detector(ABC):
                     batch, real = self.prepare(pixels), len(pixels)
                     batch = F.pad(batch, (0, 0, 0, 0, 0, 0, 0, self.chunk - real)).contiguous(memory_format=torch.channels_last)
                     vectors, classes = self.forward(batch)
-                features.append(self._checked(vectors, real, self.dim))
+                features.append(self._check_rows(vectors, real, self.dim))
                 if classes is not None:
-                    logits.append(self._checked(classes, real, classes.shape[-1] if isinstance(classes, Tensor) else 0))
+                    logits.append(self._check_rows(classes, real, classes.shape[-1] if isinstance(classes, Tensor) else 0))
         return DetectorOutput(torch.cat(features), torch.cat(logits) if logits else None)
 
-    def _checked(self, vectors: Tensor, count: int, width: int) -> Tensor:
+    def _check_rows(self, vectors: Tensor, count: int, width: int) -> Tensor:
         """The first `count` rows of what `forward` gave for a chunk, float32 on the CPU.
 
         Errors: `PackageError` where they are not [chunk, width], or not finite.
