@@ -7,7 +7,9 @@ with what stands in the repository.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -15,9 +17,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
+import limner
 from limner import _HOMES
-from limner.core.fields import Cli, number_text, path_text, run_text
+from limner.core.fields import Cli, PathKind, number_text, path_list, path_text, run_text
+from limner.core.table import Table
 from limner.core.verb import Request, Result, Verb, marker, option_name, positional
+from limner.runs.model import Loaded
 from limner.verbs import VERBS, name_in_python
 
 READERS: Mapping[Any, str] = {number_text: "int", **dict.fromkeys((run_text, path_text), "int | PathLike[str]")}
@@ -26,6 +31,20 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference.md"
 STUB = ROOT / "src" / "limner" / "__init__.pyi"
 
+METHODS_OF: Mapping[str, Sequence[str]] = {
+    "load": (
+        *("run", "checkpoint", "recipe", "method", "shape", "sample", "sampling", "reconstruct", "encode", "decode", "latents"),
+        *("latent_shape", "capabilities", "dataset", "class_of", "checkpoint_notes"),
+    ),
+    "Run": (
+        *("open", "path", "recipe", "status", "provenance", "metrics", "scores", "checkpoints", "checkpoint", "best"),
+        "is_training",
+    ),
+    "Recipe": ("to_yaml", "portable"),
+    "VERBS": ("register", "forget", "faults"),
+}
+"""Public name -> the members that the page describes: of the class, of what the function returns, or of the table."""
+
 INTRODUCTION = """# Reference of the verbs
 
 Everything that limner can be asked for, on the command line and in Python. This page is made from the code by
@@ -33,7 +52,12 @@ Everything that limner can be asked for, on the command line and in Python. This
 
 On the command line every verb also takes `--json` (one JSON object on stdout, everything else on stderr) and `--help`. In
 Python every verb is a function that also takes `on_progress`, a function of `limner.Progress`; its result answers as an object
-and by name: `result.files` is `result["files"]`.
+and by name: `result.files` is `result["files"]`. What is no verb, such as `limner.load`, stands
+[at the end](#in-python-alone).
+"""
+IN_PYTHON = """## In Python alone
+
+Public names of `limner` that are no verbs.
 """
 
 
@@ -55,7 +79,8 @@ def fields_of(request: type[Request]) -> dict[str, FieldInfo]:
 
 def write_page() -> str:
     """docs/reference.md."""
-    return "\n".join([INTRODUCTION, *(_section(name, verb) for name, verb in own_rows().items())])
+    verbs = [_section(name, verb) for name, verb in own_rows().items()]
+    return "\n".join([INTRODUCTION, *verbs, IN_PYTHON, *map(_public_name, _HOMES)])
 
 
 def _section(name: str, verb: Verb) -> str:
@@ -84,6 +109,53 @@ def _field_row(request: type[Request], name: str, field: FieldInfo) -> str:
 def _default(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True)
     return "" if default in (None, (), [], {}) else f"`{default}`"
+
+
+def _public_name(name: str) -> str:
+    """The part of the page about a public name that is no verb."""
+    value = getattr(limner, name)
+    lines = [f"### limner.{name}", ""]
+    if isinstance(value, Table):
+        kind = f"{value.kind.__module__}.{value.kind.__name__}"
+        lines.append(
+            f"A mapping of names to rows of the type `{kind}`: limner's own, those of installed packages (entry point group "
+            f"`{value.group}`), and those that the program registers. [extending.md](extending.md) has examples."
+        )
+    else:
+        shape = "" if inspect.isclass(value) and not is_dataclass(value) else str(inspect.signature(value))
+        lines += ["```python", f"limner.{name}{_plain(shape)}", "```", "", inspect.getdoc(value) or ""]
+    owner, label = value, name
+    if name == "load":
+        owner, label = Loaded, "model"
+        lines += ["", f"`model = limner.load(…)` is a `{Loaded.__module__}.{Loaded.__name__}`. {inspect.getdoc(Loaded)}"]
+    for member in METHODS_OF.get(name, ()):
+        lines += ["", *_member(type(value) if isinstance(value, Table) else owner, label, member)]
+    return "\n".join([*lines, ""])
+
+
+def _member(owner: type, label: str, name: str) -> list[str]:
+    """The lines about an attribute, a property or a method of a class; `label` is what stands before its dot."""
+    value = inspect.getattr_static(owner, name, None)
+    if isinstance(value, staticmethod) or inspect.isfunction(value):
+        shape = _plain(str(inspect.signature(getattr(owner, name)))).replace("(self, ", "(").replace("(self)", "()")
+        return [f"`{label}.{name}{shape}`", "", inspect.getdoc(getattr(owner, name)) or ""]
+    text = f"of the type `{owner.__annotations__[name]}`." if value is None else _sentence(value)
+    return [f"`{label}.{name}`: {text}"]
+
+
+def _sentence(value: Any) -> str:
+    """The first sentence of a docstring, on one line."""
+    return re.split(r"(?<=\.)\s", " ".join((inspect.getdoc(value) or "").split()), maxsplit=1)[0]
+
+
+def _plain(shape: str) -> str:
+    """A signature without quotation marks around annotations, and without addresses in defaults.
+
+    >>> _plain("(run: 'str | int', which: str = 'last') -> 'Run'")
+    "(run: str | int, which: str = 'last') -> Run"
+    """
+    shape = re.sub(r"<function (\w+) at [^>]*>", r"\1", shape).replace("<factory>", "…")
+    return re.sub(r"(: |-> )(['\"])(.*?)\2(?=[,)= ]|$)", r"\1\3", shape)
 
 
 # ---- the stub -----------------------------------------------------------------------------------------------------------
@@ -145,8 +217,12 @@ def _function(name: str, verb: Verb, result: type[Result], flags: Mapping[str, s
 
 def _accepted(field: FieldInfo) -> str:
     """What a caller may give for the field, in the stub's words."""
-    cli, reader = marker(field, Cli), marker(field, BeforeValidator)
+    cli, reader, path = marker(field, Cli), marker(field, BeforeValidator), marker(field, PathKind)
     text = _type_text(field.annotation)
+    if path is not None and path.use == "settings":
+        return "str | Mapping[str, Any] | Sequence[str]"
+    if reader is not None and reader.func is path_list:
+        return f"str | Path | {text}"
     if reader is not None and reader.func in READERS:
         text = text.replace(" | Path", "").replace("str", f"str | {READERS[reader.func]}", 1).replace("list[", "Sequence[")
     if cli is not None and not cli.is_argument and text.startswith(("list[int]", "list[str]")):

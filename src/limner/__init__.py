@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "DETECTORS": "limner.metrics.features.table",
     "InputError": "limner.core.errors",
+    "Interruption": "limner.core.errors",
     "METHODS": "limner.recipes.registry",
     "METRICS": "limner.metrics.scores",
     "PRESETS": "limner.recipes.registry",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from limner.core.errors import InputError as InputError
+from limner.core.errors import Interruption as Interruption
 from limner.core.progress import OnProgress
 from limner.core.progress import Progress as Progress
 from limner.data.dataset import open_dataset as open_dataset
@@ -58,6 +59,7 @@ __all__ = [
     "EvaluateResult",
     "InputError",
     "InterpolateResult",
+    "Interruption",
     "ListResult",
     "METHODS",
     "METRICS",
@@ -160,7 +162,7 @@ def list_methods(
 @overload
 def train(
     source: Any | None = ...,
-    settings: Sequence[str] = ...,
+    settings: str | Mapping[str, Any] | Sequence[str] = ...,
     *,
     preset: str = ...,
     out: str | Path = ...,
@@ -175,7 +177,7 @@ def train(
 @overload
 def train(
     source: Any | None = ...,
-    settings: Sequence[str] = ...,
+    settings: str | Mapping[str, Any] | Sequence[str] = ...,
     *,
     preset: str = ...,
     out: str | Path = ...,
@@ -189,7 +191,7 @@ def train(
 ) -> DryRunResult: ...
 def resume(
     run: str | int | PathLike[str],
-    settings: Sequence[str] = ...,
+    settings: str | Mapping[str, Any] | Sequence[str] = ...,
     *,
     images: int | None = ...,
     minutes: float | None = ...,
@@ -225,7 +227,7 @@ def sample(
 ) -> SampleResult: ...
 def reconstruct(
     run: str | int | PathLike[str],
-    images: Sequence[str | Path],
+    images: str | Path | Sequence[str | Path],
     *,
     checkpoint: str | int = ...,
     label: str | int | None = ...,
@@ -239,7 +241,7 @@ def reconstruct(
 ) -> ReconstructResult: ...
 def interpolate(
     run: str | int | PathLike[str],
-    images: Sequence[str | Path] = ...,
+    images: str | Path | Sequence[str | Path] = ...,
     *,
     checkpoint: str | int = ...,
     label: str | int | None = ...,
@@ -276,7 +278,7 @@ def embed(
 ) -> EmbedResult: ...
 def classify(
     run: str | int | PathLike[str],
-    images: Sequence[str | Path] = ...,
+    images: str | Path | Sequence[str | Path] = ...,
     *,
     checkpoint: str | int = ...,
     data: Any | None = ...,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import io
 import json
 import os
@@ -19,6 +20,7 @@ import pytest
 from pydantic import ConfigDict
 
 from limner.cli import main
+from limner.cli.door import to_jsonable
 from limner.cli.progress import progress_on_stderr
 from limner.core.errors import InputError
 from limner.core.progress import OnProgress, Progress
@@ -153,6 +155,30 @@ def test_a_fault_of_ours_is_1_with_its_traceback_in_a_log(flags: list[str], ask:
     assert "Traceback" in log.read_text()
     if flags:
         assert set(only_object(out)) == {"error"}
+
+
+def test_a_fault_in_a_package_of_others_is_called_theirs(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was "a fault of limner's own". One of limner's that such a package only set off stays limner's."""
+    rows = importlib.metadata.EntryPoints([importlib.metadata.EntryPoint("hue", "limner_hue.verb:VERB", "limner.verbs")])
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **chosen: rows.select(**chosen) if chosen else rows)
+    theirs: dict[str, Any] = {"__name__": "limner_hue.verb", "to_jsonable": to_jsonable}
+    exec("def fail(): return {}['hue']\ndef misuse(): return to_jsonable(object())", theirs)
+    for name, whose in (
+        ("fail", "a fault of the package limner_hue: KeyError"),
+        ("misuse", "a fault of limner's own: TypeError"),
+    ):
+        with probe(theirs[name]):
+            code, _, err = ask("probe")
+        assert code == 1
+        assert err.splitlines()[-1].startswith(f"limner: {whose}")
+    verb = Verb(ProbeRequest, ProbeResult, lambda *_: None)  # type: ignore[arg-type, return-value]
+    VERBS.register("probe", verb)
+    try:
+        code, _, err = ask("probe")
+    finally:
+        VERBS.forget("probe")
+    assert code == 2
+    assert "gave None, and not a ProbeResult; mend it there; details are in " in err
 
 
 def test_a_fault_in_a_known_run_goes_to_its_log(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

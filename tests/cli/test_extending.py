@@ -58,7 +58,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_every_block_is_run_or_is_an_excerpt() -> None:
-    assert PROGRAMS.keys() == {"shell", "program", "detector"}
+    assert PROGRAMS.keys() == {"shell", "program", "detector", "preset"}
     assert len(PROGRAMS) + len(EXCERPTS) == len(re.findall(r"```\w*\n.*?```\n", TEXT, re.S))
 
 
@@ -104,6 +104,16 @@ def test_a_program_registers_rows_and_uses_them(tmp_path: Path, capsys: pytest.C
         assert main([word.replace("runs/0001", str(run)) for word in words[1:]]) == 0, words
         if words[1] == "methods":
             assert "letters" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("importable")
+def test_a_preset_of_a_family_of_limners_is_registered_and_trained() -> None:
+    names: dict[str, Any] = {}
+    exec(brief(PROGRAMS["preset"]), names)
+    (run,) = Path("runs").iterdir()
+    recipe = limner.Run.open(run).recipe()
+    assert (run.name, recipe.preset, recipe.data.mirror) == ("0001-digits-drawings", "drawings", True)
+    assert (recipe.method.kind, recipe.method.model_dump()["latent"]) == ("gan", 32)
 
 
 @pytest.mark.usefixtures("importable")

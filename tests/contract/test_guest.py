@@ -23,7 +23,6 @@ import limner
 from contract.helpers import at_images, finished, outcome_of, run_of, start, weights
 from limner.core import process
 from limner.core.cond import Cond
-from limner.core.errors import Interruption
 from limner.runs.model import Loaded
 from limner.runs.run import Run
 from limner.training.step import Stepper
@@ -185,7 +184,8 @@ def test_an_interrupt_saves_and_then_reaches_the_caller(tmp_path: Path) -> None:
     ):
         run_of(PRESET, tmp_path, images=64)
     run = only(tmp_path)
-    assert isinstance(error.value, Interruption)
+    assert isinstance(error.value, limner.Interruption)
+    assert str(error.value) == (f"training was interrupted at 48 images and is saved; go on with limner.resume('{run.path}')")
     assert (error.value.result.state, error.value.result.run) == ("stopped", run.path)
     assert (run.status()["state"], run.checkpoint().images) == ("stopped", 48)
     assert limner.resume(run.path).state == "done"

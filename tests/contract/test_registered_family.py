@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -212,6 +213,100 @@ def test_a_method_whose_sampling_is_not_that_of_its_row_is_refused(tmp_path: Pat
         METHODS.forget("plain")
 
 
+def test_a_family_under_another_name_than_its_kind_is_refused() -> None:
+    """It was taken, and no recipe could name it."""
+    row = Family(PlainConfig, PlainSampling, Plain, "a Gaussian for every pixel", "nobody")
+    expected = (
+        "'plane' of what was registered cannot be used in limner.methods: the kind of PlainConfig is 'plain'; write kind: "
+        "Literal['plane'] = 'plane', or name it 'plain'"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(expected)}$"):
+        METHODS.register("plane", row)
+    assert "plane" not in METHODS
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((Plain, PlainSampling, Plain), f"config={Plain!r} of a family is no subclass of MethodConfig"),
+        ((PlainConfig, PlainConfig, Plain), f"sampling={PlainConfig!r} of a family is no subclass of Sampling"),
+        ((PlainConfig, PlainSampling, None), "build=None of a family is no function that builds the method"),
+    ],
+)
+def test_a_family_with_a_field_of_another_type_is_refused(values: tuple[Any, Any, Any], words: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(words)}$"):
+        Family(*values, "a Gaussian for every pixel", "nobody")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("method: {kind: gan}", "its recipe has method.kind=gan and its row the family 'plain'; give the same in both"),
+        ("batch: {size: 16}", "its recipe names no method; begin it with method: {kind: plain}"),
+        (
+            "preset: dcgan\nmethod: {kind: plain}",
+            "its recipe says preset: dcgan; leave that out, or register it under that name",
+        ),
+        ("mine.yaml", "preset 'mine' holds no keys; write Path('mine.yaml') for a file"),
+        (Path("nowhere/mine.yaml"), f"no recipe at {Path('nowhere/mine.yaml')}"),
+        (None, "it has no recipe; give recipe='method: {kind: plain}', or the Path of a YAML file"),
+    ],
+)
+def test_a_preset_that_is_not_what_its_row_says_is_refused_when_it_is_registered(
+    recipe: str | Path | None, words: str, plain: None
+) -> None:
+    """It failed when somebody trained it; a recipe under another name was taken in silence."""
+    with pytest.raises(InputError) as error:
+        PRESETS.register("mine", Preset("plain", "for a test", "nobody", recipe))
+    assert str(error.value) == f"'mine' of what was registered cannot be used in limner.presets: {words}"
+    assert "mine" not in PRESETS
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        (
+            "method: {kind: plain, flor: 1}",
+            "unknown setting 'method.flor' for this method; did you mean 'method.floor'?",
+        ),
+        (
+            "method: {kind: plain, optimiser: {lrr: 1}}",
+            "unknown setting 'method.optimiser.lrr' for this method; did you mean 'method.optimiser.lr'?",
+        ),
+        ("method: {kind: plain}\ndata: {siez: 9}", "unknown setting 'data.siez'; did you mean 'data.size'?"),
+        ("method: {kind: plain, floor: 0}", "method.floor: Input should be greater than 0, not 0"),
+    ],
+)
+def test_a_mistake_in_the_recipe_of_a_preset_names_the_setting_and_the_preset(recipe: str, words: str, plain: None) -> None:
+    """It was "settings: unknown setting 'method'"."""
+    PRESETS.register("mine", Preset("plain", "for a test", "nobody", recipe))
+    try:
+        with pytest.raises(InputError) as error:
+            compose("mine", ["batch.size=16"])
+    finally:
+        PRESETS.forget("mine")
+    assert str(error.value) == f"preset 'mine': {words}"
+
+
+def test_a_dict_is_no_recipe_of_a_preset() -> None:
+    wrong: Any = {"method": {"kind": "plain"}}
+    with pytest.raises(InputError) as error:
+        Preset("plain", "for a test", "nobody", wrong)
+    assert str(error.value) == (
+        "recipe={'method': {'kind': 'plain'}} of a preset is a dict; give YAML, such as recipe='method: {kind: plain}', or the "
+        "Path of a YAML file"
+    )
+
+
+def test_a_preset_may_be_registered_before_its_family() -> None:
+    PRESETS.register("early", Preset("plane", "for a test", "nobody", "method: {kind: plane}"))
+    try:
+        with pytest.raises(InputError, match=r"unknown method.kind 'plane'.*\(there are: "):
+            compose("early")
+    finally:
+        PRESETS.forget("early")
+
+
 def test_no_sampling_setting_takes_a_name_that_sample_needs() -> None:
     """It would be two options of one name, or two keys of the result."""
     names = {*SampleRequest.model_fields, *SampleResult.model_fields, "on_progress", "as_json"}
@@ -233,7 +328,10 @@ def test_a_sampling_setting_of_two_families_is_described_by_both() -> None:
 
         temperature: float = Field(1.0, description="Heat of the noise.")
 
-    METHODS.register("warm", Family(PlainConfig, Warm, METHODS["gan"].build, "for a test", "-"))
+    class WarmConfig(PlainConfig):
+        kind: Literal["warm"] = "warm"  # type: ignore[assignment]
+
+    METHODS.register("warm", Family(WarmConfig, Warm, METHODS["gan"].build, "for a test", "-"))
     try:
         text = sampling_fields()["temperature"].description or ""
     finally:

@@ -224,7 +224,10 @@ def test_an_npy_file_is_judged_as_an_npz_is(tmp_path: Path, digits: Dataset, sha
 
 def test_an_npy_file_of_other_numbers_is_refused(tmp_path: Path, digits: Dataset) -> None:
     np.save(tmp_path / "a.npy", PICTURES / 255)
-    with pytest.raises(InputError, match=r"a\.npy must be uint8, not float64; round them to 0..255 first"):
+    with pytest.raises(
+        InputError,
+        match=r"a\.npy must be uint8, not float64; round them to 0..255 first; of values x from 0 to 1 take",
+    ):
         open_images(tmp_path / "a.npy", digits)
     (tmp_path / "b.npy").write_bytes(b"text")
     with pytest.raises(InputError, match=r"b\.npy holds no array that can be read"):

@@ -18,12 +18,15 @@ import limner
 from contract.helpers import run_of
 from limner import InputError
 from limner.cli import main
+from limner.core.capabilities import Autoencoder
 from limner.core.fields import MAX_SEEDS
 from limner.data.options import DataOptions
 from limner.data.prepare import prepare
 from limner.recipes.recipe import DataConfig
+from limner.recipes.registry import sampling_fields
 from limner.recipes.settings import compose
 from limner.runs.model import Loaded
+from limner.runs.model_inputs import tensor_of_images
 from limner.tasks.data_sets import CheckRequest
 from limner.tasks.sample import SampleRequest
 from limner.training.train import ResumeRequest, TrainRequest
@@ -332,6 +335,33 @@ def test_the_page_tells_the_shapes_that_come_out(gan: Loaded, vae: Loaded) -> No
             assert all(size == {"N": 2, **sides}.get(axis, size) for size, axis in zip(value.shape, axes, strict=True)), call
 
 
+def test_fine_tuning_by_the_page_gives_the_gradients_of_its_loss(vae: Loaded) -> None:
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    (program,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.S) if ".backward()" in block]
+    names: dict[str, Any] = {}
+    exec(program.replace('"runs/0001"', repr(str(vae.run.path))), names)
+    target, twin = names["target"], limner.load(vae).method.requires_grad_(True).train()
+    assert isinstance(twin, Autoencoder)
+    expected = tensor_of_images(names["pictures"], vae.shape, vae.run.path, target.device)
+    assert torch.allclose(target, expected, atol=1e-6)
+    (twin.decode(twin.encode(expected)) - expected).square().mean().backward()
+    weights = zip(names["model"].method.parameters(), twin.parameters(), strict=True)
+    pairs = [(ours.grad, theirs.grad) for ours, theirs in weights if theirs.grad is not None]
+    assert len(pairs) == 8
+    assert all(ours is not None and torch.allclose(ours, theirs, atol=1e-6) for ours, theirs in pairs)
+
+
+def test_a_result_has_the_sampling_settings_of_its_own_family(gan: Loaded, tmp_path: Path) -> None:
+    """It showed solver, steps and guidance for a GAN, as if they had done something; a type checker knew none of them."""
+    result = limner.sample(gan, count=1, truncation=0.5, out=tmp_path / "out")
+    assert result.sampling == {"truncation": 0.5}
+    assert result["truncation"] == 0.5
+    others = set(sampling_fields()) - {"truncation"}
+    assert len(others) > 5
+    assert {name: result[name] for name in others} == dict.fromkeys(others), "keys that programs rely on stay"
+    assert not [name for name in others if f"{name}=" in repr(result)]
+
+
 # ---- pictures
 
 
@@ -348,6 +378,22 @@ def test_a_list_of_pictures_is_a_source() -> None:
         assert prepare(source).fingerprint == labelled
     assert limner.check(list(pictures)).images == 24
     assert limner.train(list(pictures), preset="gan", images=64, dry_run=True).data["shape"] == [9, 8, 3]
+
+
+def test_float_pictures_are_told_how_they_become_uint8() -> None:
+    """Values from 0 to 1 were to be rounded to whole numbers, which makes them black."""
+    whole = np.random.default_rng(0).integers(0, 256, (24, 9, 8, 3), np.uint8)
+    ending = r" of float64; round them to 0\.\.255 first; of values x from {} take {}$"
+    for pictures, values, formula in (
+        (whole / 255, "0 to 1", "(x * 255).round().astype('uint8')"),
+        (whole / 127.5 - 1, "-1 to 1", "((x + 1) * 127.5).round().astype('uint8')"),
+    ):
+        assert np.array_equal(eval(formula, {"x": pictures}), whole)  # noqa: S307  # the advice itself
+        for source in (pictures, list(pictures)):
+            with pytest.raises(InputError, match=ending.format(values, re.escape(formula))):
+                prepare(source)
+    with pytest.raises(InputError, match=r"images of int64; round them to 0\.\.255 first$"):
+        prepare(whole.astype(np.int64))
 
 
 def test_transparency_is_noted_once(tmp_path: Path) -> None:

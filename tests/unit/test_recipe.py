@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -356,3 +357,33 @@ def test_settings_of_the_environment_without_an_end_are_one_line(monkeypatch: py
     monkeypatch.setenv("LIMNER_SETTINGS", "data.background='#ff0000")
     with pytest.raises(InputError, match="LIMNER_SETTINGS cannot be read"):
         compose("vae")
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        (
+            {"method": {"kind": "vae", "widht": 8}},
+            "unknown setting 'method.widht' for this method; did you mean 'method.width'?",
+        ),
+        (
+            {"method": {"kind": "gan", "generator": {"optimiser": {"bettas": [0, 0.9]}}}},
+            (
+                "unknown setting 'method.generator.optimiser.bettas' for this method; did you mean "
+                "'method.generator.optimiser.betas'?"
+            ),
+        ),
+        ({"data": {"siez": 9}}, "unknown setting 'data.siez'; did you mean 'data.size'?"),
+        ({"budgett": {"images": 9}}, "unknown setting 'budgett'; did you mean 'budget'?"),
+        (
+            {"stages": [{"name": "a", "share": 0.5, "method": {"kind": "vqvae", "widht": 8}}]},
+            "unknown setting 'stages.0.method.widht' for this method; did you mean 'stages.0.method.width'?",
+        ),
+        ({"stages": [{"nme": "a", "share": 0.5}]}, "unknown setting 'stages.0.nme'; did you mean 'stages.0.name'?"),
+    ],
+)
+def test_an_unknown_setting_in_a_recipe_file_is_named_itself(tree: dict[str, Any], words: str) -> None:
+    """Its parent was named: "unknown setting 'method'"."""
+    with pytest.raises(InputError) as error:
+        parse_recipe(tree, "mine.yaml")
+    assert str(error.value) == f"mine.yaml: {words}"

@@ -108,3 +108,34 @@ def test_who_finds_a_row_early_loads_no_package(rows: Rows) -> None:
         warnings.simplefilter("error")
         assert next(iter(table())) == "one"
         assert table()["one"] == 1
+
+
+def test_a_warning_is_one_line_and_comes_once(rows: Rows) -> None:
+    """Python wrote the line of a source file below it, and each table of a broken package said the same again."""
+    rows.append(("seven", "rows_of_nobody:ROW"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            assert list(table()) == ["one"]
+    (warning,) = caught
+    text = warnings.formatwarning(warning.message, warning.category, warning.filename, warning.lineno)
+    assert text == (
+        "<limner>:1: PackageWarning: 'seven' of an installed package cannot be loaded (ModuleNotFoundError: No module named "
+        "'rows_of_nobody'); repair that package, or uninstall it\n"
+    )
+
+
+def test_a_table_checks_what_comes_from_outside_and_not_its_own_rows(rows: Rows) -> None:
+    def check(name: str, row: int) -> None:
+        if row > 3:
+            raise InputError(f"{row} is too large")
+
+    rows.append(("four", "rows_of_others:FOUR"))
+    numbers = Table("limner.numbers", int, {"nine": 9}, check)
+    assert numbers["nine"] == 9
+    numbers.register("two", 2)
+    with pytest.raises(InputError, match=r"^'five' of what was registered cannot be used in limner\.numbers: 5 is too large$"):
+        numbers.register("five", 5)
+    with pytest.raises(InputError, match=r"^'four' of an installed package cannot be used in limner\.numbers: 4 is too large$"):
+        numbers["four"]
+    assert "five" not in numbers

@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TextIO
 
 import typer
 
-from limner.core.errors import InputError, Interruption
+from limner.core.errors import InputError, Interruption, PackageError
 from limner.core.files import describe_os_error
 from limner.core.process import configure_command
 from limner.core.verb import Result, Verb
@@ -127,7 +127,19 @@ def _failure(error: Exception, run: Path | None) -> str:
     what = f"{type(error).__name__}: {error}".strip().rstrip(":.")
     if len(what) > 300:
         what = what[:300] + " …"
-    return f"a fault of limner's own: {what}. " + (f"Details are in {log}" if log else "No log could be written")
+    owner = _faulty_package(error)
+    whose = f"a fault of the package {owner}" if owner else "a fault of limner's own"
+    return f"{whose}: {what}. " + (f"Details are in {log}" if log else "No log could be written")
+
+
+def _faulty_package(error: Exception) -> str | None:
+    """The installed package that has rows in limner's tables and in whose code the error arose; None for limner's own."""
+    from importlib.metadata import entry_points
+
+    groups = [group for group in entry_points().groups if group.startswith("limner.")]
+    packages = {point.module.partition(".")[0] for group in groups for point in entry_points(group=group)}
+    names = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((name if name in packages else None for name in reversed(names) if name in {"limner", *packages}), None)
 
 
 def answer_verb(verb: Verb, values: Mapping[str, Any], *, as_json: bool) -> NoReturn:
@@ -146,7 +158,7 @@ def answer_verb(verb: Verb, values: Mapping[str, Any], *, as_json: bool) -> NoRe
 
             with progress_on_stderr() as on_progress:
                 try:
-                    result = verb.run(request, on_progress)
+                    result = verb.answer(request, on_progress)
                 except Interruption as interruption:
                     result = interruption.result
         if _owns_stdout():
@@ -192,6 +204,9 @@ def _errors_as_exit_codes(as_json: bool, run: Path | None) -> Iterator[None]:
     """Whatever goes wrong inside becomes one line and an exit code; `run` is the run that the work is about, if any."""
     try:
         yield
+    except PackageError as error:
+        log = log_traceback(error, run)
+        exit_with_error(f"{error}{f'; details are in {log}' if log else ''}", code=EXIT_USER_ERROR, as_json=as_json)
     except InputError as error:
         exit_with_error(str(error), code=EXIT_USER_ERROR, as_json=as_json)
     except KeyboardInterrupt as error:

@@ -25,11 +25,22 @@ class InputError(Exception):
     """Something that the person can mend. The message is one line: what is wrong, where, and how to mend it."""
 
 
-class Interruption(KeyboardInterrupt):
-    """A person's interruption of work whose state was saved first. `result` is what the verb would have returned."""
+class PackageError(InputError):
+    """A fault in code of another package, or of the program that called limner; who wrote that can mend it.
 
-    def __init__(self, result: Any, *args: object) -> None:
-        super().__init__(*args)
+    The message is one line like that of any `InputError`. For its author, the traceback goes to a log too.
+    """
+
+
+class Interruption(KeyboardInterrupt):
+    """Ctrl-C in the middle of a training, raised once the state is saved.
+
+    `result` is what the call would have returned, such as a `limner.TrainResult` whose `state` is "stopped". The message says
+    where the state is, and how to go on from there. As a `KeyboardInterrupt` it ends a program that does not catch it.
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
         self.result = result
 
 
@@ -105,6 +116,18 @@ def short_repr(value: object) -> str:
     """
     text = " ".join(repr(value).split())
     return text if len(text) <= MAX_REPR_LENGTH else f"{text[: MAX_REPR_LENGTH - 1]}…"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch (on a GPU or on the CPU) or Python ran out of memory.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("you tried; can't allocate memory"))
+    (True, True)
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's own, without an import of torch
+        return True
+    texts = ("can't allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
 
 
 def require(*distributions: str) -> None:

@@ -142,11 +142,12 @@ InputPath = Annotated[Path, PathKind("input"), _path_schema("input")]
 """A file, folder or archive to read."""
 
 
-def _paths(value: object) -> object:
+def path_list(value: object) -> object:
+    """A single path as a list of one; anything else unchanged."""
     return [value] if isinstance(value, str | Path) else value
 
 
-InputPaths = Annotated[list[InputPath], BeforeValidator(_paths)]
+InputPaths = Annotated[list[InputPath], BeforeValidator(path_list)]
 """Files, folders or archives to read; from Python also a single one."""
 
 

@@ -221,7 +221,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` to `path` as indented JSON, atomically. Errors: `InputError`, as `atomic`; `ValueError` for NaN or inf."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """`value` as indented JSON, as `write_json` writes it. Errors: `ValueError` for NaN or inf."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def with_checksum(value: Mapping[str, Any]) -> dict[str, Any]:

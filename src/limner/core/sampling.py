@@ -10,6 +10,7 @@ from torch import Tensor
 from limner.core.capabilities import LatentDecoder
 from limner.core.cond import Cond
 from limner.core.config import Sampling
+from limner.core.extensions import attribute_errors, result_error
 from limner.core.method import Method
 from limner.core.passes import fixed_passes
 from limner.core.precision import exact
@@ -24,8 +25,19 @@ def generate(method: Method, seeds: Sequence[int], cond: Cond | None = None, sam
     images: list[Tensor] = []
     with exact(method.device.type):
         for rows, count in fixed_passes(len(seeds), method.chunk):
-            images.append(method.sample(_at(seeds, rows), (cond or Cond()).rows(rows), settings)[:count])
+            images.append(_sample(method, _at(seeds, rows), (cond or Cond()).rows(rows), settings)[:count])
     return torch.cat(images)
+
+
+def _sample(method: Method, seeds: Sequence[int], cond: Cond, settings: Sampling) -> Tensor:
+    """`Method.sample`. Errors: `PackageError` where a method of others fails, or gives no pictures for so many seeds."""
+    what, kind = f"the method {type(method).__name__}", type(method)
+    with attribute_errors(what, kind):
+        images: object = method.sample(seeds, cond, settings)
+    if not isinstance(images, Tensor) or images.shape[:1] != (len(seeds),):
+        shape = list(images.shape) if isinstance(images, Tensor) else images
+        raise result_error(what, kind, shape, f"pictures [{len(seeds)}, C, H, W] for {len(seeds)} seeds")
+    return images
 
 
 def latents_of(method: Method, seeds: Sequence[int]) -> Tensor:

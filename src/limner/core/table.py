@@ -11,7 +11,7 @@ are, the row is left out with a warning.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from limner.core.errors import InputError
@@ -26,6 +26,17 @@ class PackageWarning(UserWarning):
     """An installed package names a row of a table that cannot be used."""
 
 
+_WARNINGS: set[str] = set()
+"""The texts of `PackageWarning` that this process has shown: one package may fail in several tables, for the same reason."""
+
+
+def _warn(text: str) -> None:
+    """Warns in one line, once. Python adds the line of a source file where it has one, and none of limner's is the cause."""
+    if text not in _WARNINGS:
+        _WARNINGS.add(text)
+        warnings.warn_explicit(text, PackageWarning, "<limner>", 1, "limner")
+
+
 class Table(Mapping[str, Row], Generic[Row]):
     """A mapping of names to rows, in this order: the table's own, those of entry points, those that were registered.
 
@@ -33,7 +44,8 @@ class Table(Mapping[str, Row], Generic[Row]):
     among the names that the table lists.
 
     `rows` are the table's own. `kind` is the type that every row has, and `group` the entry point group whose entries are such
-    rows, such as ``limner.metrics``.
+    rows, such as ``limner.metrics``. `check` is called with the name and the row of everything that comes from outside; its
+    errors are `InputError`.
 
     >>> table = Table("limner.examples", int, {"one": 1})
     >>> table.register("two", 2)
@@ -41,15 +53,17 @@ class Table(Mapping[str, Row], Generic[Row]):
     {'one': 1, 'two': 2}
     """
 
-    def __init__(self, group: str, kind: type[Row], rows: Mapping[str, Row]) -> None:
-        self.group, self.kind, self.own = group, kind, dict(rows)
+    def __init__(
+        self, group: str, kind: type[Row], rows: Mapping[str, Row], check: Callable[[str, Row], None] | None = None
+    ) -> None:
+        self.group, self.kind, self.own, self.check = group, kind, dict(rows), check
         self._registered: dict[str, Row] = {}
         self._loaded: dict[str, Row] = {}
         self._faults: dict[str, str] = {}
         self._entries: dict[str, EntryPoint] | None = None
 
     def register(self, name: str, row: Row) -> None:
-        """Adds a row for the rest of this process. Errors: `InputError` for a name that is taken, or no row."""
+        """Adds a row for the rest of this process. Errors: `InputError` for a name that is taken, or no such row."""
         if name in self:
             raise InputError(f"'{name}' is taken in {self.group}; choose another name")
         self._registered[name] = self._check(name, row, "what was registered")
@@ -93,7 +107,7 @@ class Table(Mapping[str, Row], Generic[Row]):
         try:
             self[name]
         except InputError as fault:
-            warnings.warn(str(fault), PackageWarning, stacklevel=3)
+            _warn(str(fault))
             return False
         return True
 
@@ -105,8 +119,7 @@ class Table(Mapping[str, Row], Generic[Row]):
             entries: dict[str, EntryPoint] = {}  # another thread must not see it half full
             for point in entry_points(group=self.group):
                 if point.name in self.own or point.name in entries:
-                    reason = f"'{point.name}' of {_owner(point)} is not used, since that name is taken in {self.group}"
-                    warnings.warn(reason, PackageWarning, stacklevel=3)
+                    _warn(f"'{point.name}' of {_owner(point)} is not used, since that name is taken in {self.group}")
                 else:
                     entries[point.name] = point
             self._entries = entries
@@ -123,11 +136,16 @@ class Table(Mapping[str, Row], Generic[Row]):
         return self._check(point.name, row, _owner(point))
 
     def _check(self, name: str, row: Row, where: str) -> Row:
-        """`row` itself. Errors: `InputError` where it has another type than `kind`."""
+        """`row` itself. Errors: `InputError` where it has another type than `kind`, and as `check` has them."""
         if not isinstance(row, self.kind):
             raise InputError(
                 f"'{name}' of {where} is no row of {self.group}: it is {type(row).__name__}, not {self.kind.__name__}"
             )
+        if self.check is not None:
+            try:
+                self.check(name, row)
+            except InputError as error:
+                raise InputError(f"'{name}' of {where} cannot be used in {self.group}: {error}") from error
         return row
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from limner.core.errors import InputError, NearestNames, nearest, short_repr
+from limner.core.extensions import result_error
 from limner.core.fields import Cli, PathKind, describe_range
 from limner.core.invocation import COMMAND_WORDS
 from limner.core.notebook import html_table
@@ -262,11 +263,18 @@ class Verb:
     def _run(self, request: Request, on_progress: OnProgress) -> Result:
         """Runs the verb in a process that is not limner's own, whatever modes of torch it has set."""
         if "torch" not in sys.modules:  # then its modes are the defaults, and many verbs do without it
-            return self.run(request, on_progress)
+            return self.answer(request, on_progress)
         from limner.core.precision import own_modes
 
         with own_modes():
-            return self.run(request, on_progress)
+            return self.answer(request, on_progress)
+
+    def answer(self, request: Request, on_progress: OnProgress) -> Result:
+        """What the verb's function gives for a request. Errors: those of the verb; `PackageError` where it gives no result."""
+        result: object = self.run(request, on_progress)
+        if not isinstance(result, Result):
+            raise result_error(f"the verb {self.run.__name__}", self.run, result, f"a {self.result.__name__}")
+        return result
 
 
 def keyword_function(name: str, verb: Verb) -> Callable[..., Result]:

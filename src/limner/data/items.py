@@ -26,7 +26,7 @@ from limner.core.files import cache_folder, make_folder, os_errors_as_input_erro
 from limner.core.progress import OnProgress, Progress, silent
 from limner.data.labels import labels_of, plain_label
 from limner.data.listing import Entry, Fault, Files, Listing, Payload
-from limner.data.memory import bytes_of_tensor, is_tensor
+from limner.data.memory import bytes_of_tensor, is_tensor, uint8_advice
 from limner.data.options import DataOptions
 from limner.data.pictures import Unreadable, upright
 from limner.data.source import DataSource
@@ -309,7 +309,7 @@ def _pixels(picture: Any, what: str) -> Any:
     elif isinstance(picture, np.ndarray):
         pixels = picture
         if pixels.dtype != np.uint8:
-            raise InputError(f"{what} is an array of {pixels.dtype}; round it to whole numbers from 0 to 255, as uint8")
+            raise InputError(f"{what} is an array of {pixels.dtype}; {uint8_advice(pixels)}")
     else:
         raise InputError(
             f"{what} is a picture of the type {type(picture).__name__}; give a Pillow image, a NumPy array or a tensor"

@@ -123,6 +123,24 @@ def _texts(captions: Sequence[Any], count: int, what: str) -> tuple[str, ...] | 
     return texts if any(texts) else None
 
 
+def uint8_advice(images: NDArray[Any]) -> str:
+    """How a person makes uint8 of `images` of another type, by the range of their values.
+
+    >>> print(uint8_advice(np.array([0.0, 0.5])))
+    round them to 0..255 first; of values x from 0 to 1 take (x * 255).round().astype('uint8')
+    >>> print(uint8_advice(np.array([-0.5, 0.5])))
+    round them to 0..255 first; of values x from -1 to 1 take ((x + 1) * 127.5).round().astype('uint8')
+    >>> print(uint8_advice(np.array([3, 4])))
+    round them to 0..255 first
+    """
+    advice = "round them to 0..255 first"
+    if images.dtype.kind not in "bf" or not images.size or not (images.min() >= -1 and images.max() <= 1):
+        return advice
+    if images.min() >= 0:
+        return f"{advice}; of values x from 0 to 1 take (x * 255).round().astype('uint8')"
+    return f"{advice}; of values x from -1 to 1 take ((x + 1) * 127.5).round().astype('uint8')"
+
+
 def pixels_of(images: Any, what: str) -> tuple[Arrays, int]:
     """The pictures of an array or a tensor, read when they are needed, and how many there are. Errors: `InputError`."""
     if is_tensor(images):
@@ -136,7 +154,7 @@ def pixels_of(images: Any, what: str) -> tuple[Arrays, int]:
             f"{what} has images of the shape {list(images.shape)}; give [N, H, W] or [N, H, W, C] with 1, 3 or 4 channels{hint}"
         )
     if images.dtype != np.uint8:
-        raise InputError(f"{what} has images of {images.dtype}; round them to whole numbers from 0 to 255, as uint8")
+        raise InputError(f"{what} has images of {images.dtype}; {uint8_advice(images)}")
     height, width = images.shape[1:3]
 
     def rows(indices: NDArray[np.int64]) -> NDArray[np.uint8]:

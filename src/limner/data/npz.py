@@ -28,7 +28,7 @@ from limner.core.progress import OnProgress, silent
 from limner.data.content import content_digest
 from limner.data.labels import labels_of
 from limner.data.listing import Listing
-from limner.data.memory import ArraySource, pixels_of
+from limner.data.memory import ArraySource, pixels_of, uint8_advice
 from limner.data.options import DataOptions
 from limner.data.source import DataSource
 from limner.data.trees import dataset_name
@@ -117,7 +117,7 @@ def require_images(images: NDArray[Any], what: str) -> Pixels:
         odd = np.issubdtype(images.dtype, np.floating) and not np.isfinite(images).all()
         raise InputError(
             f"{what} must be uint8, not {images.dtype}"
-            + ("; some of them are no finite numbers" if odd else "; round them to 0..255 first")
+            + ("; some of them are no finite numbers" if odd else f"; {uint8_advice(images)}")
         )
     return images
 

@@ -11,6 +11,7 @@ from typing import Any
 from limner.core.address import public_address
 from limner.core.documents import parse_json
 from limner.core.errors import InputError
+from limner.core.extensions import attribute_errors, result_error
 from limner.core.files import cache_folder
 from limner.core.progress import OnProgress, Progress, silent
 from limner.data.dataset import SCHEMA_VERSION, DamagedDataError, Dataset, is_prepared, open_dataset
@@ -32,7 +33,11 @@ def cache_key(source: DataSource, options: DataOptions, on_progress: OnProgress 
     prepared once, whether somebody asks for that size or for none. By rules 1 they count, as in the folders of before.
     """
     values = {name: value for name, value in options.as_json().items() if options.rules == 1 or name not in _SHAPE_OPTIONS}
-    text = json.dumps([SCHEMA_VERSION, source.name, source.identity(on_progress), values], sort_keys=True)
+    with attribute_errors(what := f"the source {source.name}", type(source)):
+        identity: object = source.identity(on_progress)
+    if not isinstance(identity, str):
+        raise result_error(what, type(source), identity, "a text as its identity")
+    text = json.dumps([SCHEMA_VERSION, source.name, identity, values], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from limner.core.errors import InputError
+from limner.core.extensions import attribute_errors, result_error
 from limner.core.progress import OnProgress, silent
 from limner.data import pictures
 from limner.data.listing import Files, Listing
@@ -24,7 +25,10 @@ _LARGEST_SIDE = 128  # pictures that share a size up to this one keep it
 
 def select_listing(source: DataSource, options: DataOptions, on_progress: OnProgress = silent) -> Listing:
     """The listing of `source`, cut down to the one split and the number of pictures that were asked for."""
-    listing = source.listing(options, on_progress)
+    with attribute_errors(what := f"the source {source.name}", type(source)):
+        listing: object = source.listing(options, on_progress)
+    if not isinstance(listing, Listing):
+        raise result_error(what, type(source), listing, "a limner.data.listing.Listing")
     only = options.split_rule.only
     if only is not None:
         splits = [name for number, name in enumerate(SPLITS) if (listing.hints == number).any()]

@@ -16,6 +16,7 @@ from typing import Any
 from limner.core.address import is_address, public_address
 from limner.core.cache import hold
 from limner.core.errors import InputError, nearest
+from limner.core.extensions import attribute_errors, result_error
 from limner.core.files import check_regular, read_errors_as_input_errors
 from limner.core.progress import OnProgress, Progress, silent
 from limner.core.table import Table
@@ -73,8 +74,10 @@ class SourceKind:
 
     def matches(self, source: object) -> bool:
         """Whether `source` is of this kind."""
-        if self.recognises is not None and self.recognises(source):
-            return True
+        if self.recognises is not None:
+            with attribute_errors(f"the kind of source '{self.line}'", self.recognises):
+                if self.recognises(source):
+                    return True
         return isinstance(source, Path) and self.matches_name(source.name) and source.is_file()
 
     def matches_name(self, file_name: str) -> bool:
@@ -88,12 +91,16 @@ def find_source(source: object) -> DataSource:
     A built-in name is recognised before a path: a folder called ``mnist`` is reached as ``./mnist``. Errors: `InputError` in
     one line for what is of no kind.
     """
-    place = locate(source)
-    with read_errors_as_input_errors(describe_source(source)):
+    place, label = locate(source), describe_source(source)
+    with read_errors_as_input_errors(label):
         kind = kind_of(place)
         if kind is None:
             raise InputError(_why_no_source(source, place))
-        return kind.open(place)
+    with attribute_errors(what := f"the kind of source '{kind.line}'", kind.open), read_errors_as_input_errors(label):
+        opened: object = kind.open(place)
+    if not isinstance(opened, DataSource):
+        raise result_error(what, kind.open, opened, "a limner.data.source.DataSource")
+    return opened
 
 
 def is_data_set(source: object) -> bool:

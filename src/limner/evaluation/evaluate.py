@@ -57,8 +57,7 @@ class EvaluateRequest(Request):
 
 
 class EvaluateResult(Result):
-    """The report. Beside the fields below it has those that its metrics call for: `run`, `blocks`, `likelihood`, `factors`,
-    `checkpoints` and others."""
+    """The report. A field with a default is a key of the result only where the report has it."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -87,6 +86,32 @@ class EvaluateResult(Result):
     """How long it took."""
     gate: dict[str, Any] | None = None
     """Where `fail_if` was given: the `condition`, and whether it `holds`."""
+    warnings: list[str] = Field(default_factory=list)
+    """What a reader should know before trusting the scores."""
+    context: dict[str, Any] = Field(default_factory=dict)
+    """How the samples were scored: `quantisation`, `seed`, `features_kept`, and `notes` about the pictures."""
+    run: str | None = None
+    """The folder of the run that was judged; None for pictures."""
+    images_seen: int | None = None
+    """Of a run: images that the judged checkpoint had been trained on."""
+    checkpoint: str | None = None
+    """Of a run: the hash of the weights that were judged."""
+    pictures: str | None = None
+    """The folder or file of pictures that were judged; None for a run and for arrays."""
+    rejected: list[dict[str, Any]] = Field(default_factory=list)
+    """Pictures to be judged that could not be used: `file` and `reason`."""
+    classes: dict[str, Any] = Field(default_factory=dict)
+    """Shares of the predicted classes, of `samples` and of `real` pictures, where the detector knows the data's classes."""
+    blocks: dict[str, list[float]] = Field(default_factory=dict)
+    """Score of reconstructions or likelihoods -> its means over blocks of real pictures, on which `compare` pairs models."""
+    likelihood: dict[str, Any] | None = None
+    """Of a likelihood: `draws` for each picture, and what it is a probability `of`."""
+    factors: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Factor -> its number of `values` and its scores of disentanglement."""
+    checkpoints: list[dict[str, Any]] = Field(default_factory=list)
+    """With `checkpoint="all"`: a row for each, with `images`, `metrics`, `report` and `page`."""
+    metric_versions: dict[str, str] = Field(default_factory=dict)
+    """Metric of another package -> the version of its values."""
 
     @property
     def exit_code(self) -> int:

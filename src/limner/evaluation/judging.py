@@ -16,7 +16,7 @@ from limner.core import parallel
 from limner.core.capabilities import Autoencoder, LikelihoodBound
 from limner.core.documents import read_json
 from limner.core.errors import InputError, require
-from limner.core.files import check_writable, with_checksum, write_json, write_text
+from limner.core.files import check_writable, json_text, with_checksum, write_json, write_text
 from limner.core.images import grid, save_sheet
 from limner.core.invocation import option
 from limner.core.progress import OnProgress, Progress, named_progress, silent
@@ -199,7 +199,7 @@ def _add_model_scores(
     values = dict[str, NDArray[np.float64]]()
     if metrics_of(PairMetric, names):
         on_progress(Progress(f"reconstructing {count:,} pictures"))
-        values |= score_reconstructions(model, real)
+        values |= score_reconstructions(model, real, names)
     if metrics_of(LikelihoodMetric, names):
         on_progress(Progress(f"bounding the likelihoods of {count:,} pictures"))
         values |= score_likelihoods(model, real, request.importance, names)
@@ -315,13 +315,14 @@ def _write_report(
     report["seconds"] = round(time.monotonic() - start_time, 2)
     report["report"] = report["page"] = None
     if (out := _report_folder(model, request.out)) is not None and parallel.is_main_process():
-        _move_other_report(out, file_name, report)
         report["report"], report["page"] = str(out / f"{file_name}.json"), str(out / f"{file_name}.html")
         pictures = _page_pictures(report, model, examples, scores)
+        page, text = render_report(report, pictures, scores), json_text(with_checksum(report))
+        _move_other_report(out, file_name, report)  # nothing is moved or written before all can be
         if scores is not None:
             save_sheet(out / "samples.png", grid(pictures["samples"]))
-        write_text(out / f"{file_name}.html", render_report(report, pictures, scores))
-        write_json(out / f"{file_name}.json", with_checksum(report))
+        write_text(out / f"{file_name}.html", page)
+        write_text(out / f"{file_name}.json", text)
     return report
 
 

@@ -40,7 +40,7 @@ def score_likelihoods(
     if model is None:
         cause = option("importance") if importance is not None else ", ".join(likelihood_metrics(exact=False))
         raise InputError(f"likelihoods are those that a model gives to pictures; give a run, or leave {cause} out")
-    values = measure_likelihood(likelihood(model, real, importance if importance is not None else 1))
+    values = measure_likelihood(likelihood(model, real, importance if importance is not None else 1), names)
     if set(exact := likelihood_metrics(exact=True)) & set(names) - set(values):
         raise InputError(
             f"{model.run.path} is not linear-Gaussian, so that nobody knows its likelihood exactly; leave {', '.join(exact)} "
@@ -54,15 +54,15 @@ def likelihood_metrics(exact: bool) -> list[str]:
     return [name for name, row in metrics_of(LikelihoodMetric).items() if row.is_exact == exact]
 
 
-def score_reconstructions(model: Loaded | None, real: Source) -> dict[str, NDArray[np.float64]]:
-    """All metrics of reconstructions of `real` [N, H, W, C] uint8, [N] each.
+def score_reconstructions(model: Loaded | None, real: Source, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """The metrics of reconstructions among `names`, of `real` [N, H, W, C] uint8, [N] each.
 
-    Errors: `InputError` where there is no model, or it does not reconstruct.
+    Errors: `InputError` where there is no model, or it does not reconstruct; `PackageError`.
     """
-    names = list(metrics_of(PairMetric))
+    every, names = list(metrics_of(PairMetric)), list(metrics_of(PairMetric, names))
     if model is None:
         raise InputError(
-            f"{', '.join(names[:-1])} and {names[-1]} are of pictures that went through a model; give a run, or leave them out"
+            f"{', '.join(every[:-1])} and {every[-1]} are of pictures that went through a model; give a run, or leave them out"
         )
     parts: dict[str, list[torch.Tensor]] = {name: [] for name in names}
     for rows in batches_of(int(real.shape[0]), RECONSTRUCTION_BATCH):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limner.core.errors import InputError, nearest
+from limner.core.errors import InputError, PackageError, nearest
+from limner.core.extensions import attribute_errors, is_own, module_of, result_error
 from limner.core.progress import OnProgress, Progress, silent
+from limner.metrics.distribution.frechet import Null
 from limner.metrics.features.detectors import DetectorOutput
 from limner.metrics.features.summary import FeatureSummary
 from limner.metrics.likelihood import Likelihood
@@ -19,7 +23,7 @@ from limner.metrics.metric import LatentMetric, LikelihoodMetric, Metric, PairMe
 from limner.metrics.representation.disentanglement import TEST, TRAIN, Array, Codes, Latents, check
 from limner.metrics.scores import FEATURE_METRICS, METRICS
 from limner.metrics.sides import NEEDS, Sides
-from limner.metrics.stats.score import Score, compare_with_null
+from limner.metrics.stats.score import Measurement, Score, compare_with_null
 
 DISENTANGLEMENT = "disentanglement"
 """A name that asks for all metrics of latents."""
@@ -71,8 +75,8 @@ def default_names(detector: str) -> list[str]:
 def measure(sides: Sides, names: Collection[str], required: bool = False, on_progress: OnProgress = silent) -> dict[str, Score]:
     """The metrics of samples `names`, in the order of the table; those whose needs are not met are left out.
 
-    Errors: `InputError` for a metric that is left out, if it is `required`; `KeyError` for a name that is none; `ValueError`
-    for a metric that gives no score of its name.
+    Errors: `InputError` for a metric that is left out, if it is `required`; `KeyError` for a name that is none; `PackageError`
+    for a metric that fails, or gives no score of its name.
     """
     rows = {name: METRICS[name] for name in names}
     groups: dict[object, list[str]] = {}
@@ -95,19 +99,69 @@ def measure(sides: Sides, names: Collection[str], required: bool = False, on_pro
 
 def _measure_group(sides: Sides, row: SampleMetric, names: Sequence[str]) -> dict[str, Score]:
     """The scores `names` that one call of `row.measure` gives."""
-    result = row.measure(sides)
+    with attribute_errors(_label(names), row.measure):
+        result = row.measure(sides)
     measurements = result if isinstance(result, Mapping) else dict.fromkeys(names[:1], result)
     if absent := [name for name in names if name not in measurements]:
-        raise ValueError(f"{', '.join(absent)}: measured, but no score of that name came back")
+        raise PackageError(
+            f"{', '.join(absent)}: measured, but no score of that name came back from {module_of(row.measure)} (it gave: "
+            f"{', '.join(map(str, measurements))})"
+        )
     scores = {}
-    for name, measurement in measurements.items():
-        if name in names:
-            if isinstance(measurement, Score):
-                score = measurement
-            else:
-                score = compare_with_null(METRICS[name].better, measurement)
-            scores[name] = score if sides.n >= MIN_JACKKNIFE_SAMPLES else replace(score, error=None)
+    for name in names:
+        score = check_measurement(name, row, measurements[name])
+        if isinstance(score, Measurement):
+            score = compare_with_null(METRICS[name].better, score)
+        scores[name] = score if sides.n >= MIN_JACKKNIFE_SAMPLES else replace(score, error=None)
     return scores
+
+
+def _label(names: Sequence[str]) -> str:
+    """The metrics `names` in a message."""
+    return f"the {'metric' if len(names) == 1 else 'metrics'} {', '.join(map(repr, names))}"
+
+
+def check_measurement(name: str, row: SampleMetric, measurement: object) -> Measurement | Score:
+    """What the metric `name` measured, with Python's own numbers, which alone can be written into a report.
+
+    Errors: `PackageError` for anything else than a measurement or a score, and for numbers that are not finite.
+    """
+    what, code = _label([name]), row.measure
+    if not isinstance(measurement, Measurement | Score):
+        raise result_error(what, code, measurement, "a Measurement or a Score (limner.metrics.stats.score)")
+    if is_own(code):
+        return measurement
+    numbers: dict[str, Any] = {"value": _finite(what, code, measurement.value, "a finite number as its value")}
+    if measurement.error is not None:
+        numbers["error"] = _finite(what, code, measurement.error, "None or a finite number as its error")
+    null = measurement.null
+    if isinstance(measurement, Measurement) and null is not None:
+        if not isinstance(null, Null):
+            raise result_error(what, code, null, "None or a Null as its null")
+        scores = tuple(_finite(what, code, score, "finite numbers as the scores of its null") for score in null.scores)
+        numbers["null"] = replace(null, scores=scores)
+    return replace(measurement, **numbers)
+
+
+def _finite(what: str, code: object, value: object, expected: str) -> float:
+    """A finite number of any type as Python's own. Errors: `PackageError`."""
+    try:
+        number = float(value)  # type: ignore[arg-type]  # what is no number is refused here
+    except (TypeError, ValueError, RuntimeError):
+        number = math.nan
+    if not math.isfinite(number) or isinstance(value, str):
+        raise result_error(what, code, value, expected)
+    return number
+
+
+def _values_of_pictures(name: str, values: Any, count: int, code: object) -> NDArray[np.float64]:
+    """What a metric gave for `count` pictures, [count] float64. Errors: `PackageError` for anything else."""
+    expected = f"{count} finite numbers, one for each picture"
+    with attribute_errors(_label([name]), code):
+        array = np.asarray(values, dtype=np.float64)
+    if array.shape != (count,) or (not is_own(code) and not np.isfinite(array).all()):
+        raise result_error(_label([name]), code, values, expected)
+    return array
 
 
 def score_outputs(samples: DetectorOutput, real: DetectorOutput, seed: int = 0) -> dict[str, Score]:
@@ -117,14 +171,26 @@ def score_outputs(samples: DetectorOutput, real: DetectorOutput, seed: int = 0) 
 
 
 def measure_pairs(pictures: NDArray[np.uint8], reconstructions: NDArray[np.uint8], names: Collection[str]) -> dict[str, Tensor]:
-    """The metrics of reconstructions `names`, [N] float64 each, of two arrays [N, H, W, C]."""
-    return {name: row.measure(pictures, reconstructions) for name, row in metrics_of(PairMetric, names).items()}
+    """The metrics of reconstructions `names`, [N] float64 each, of two arrays [N, H, W, C]. Errors: `PackageError`."""
+    scores = {}
+    for name, row in metrics_of(PairMetric, names).items():
+        with attribute_errors(_label([name]), row.measure):
+            values = row.measure(pictures, reconstructions)
+        scores[name] = torch.from_numpy(_values_of_pictures(name, values, len(pictures), row.measure))
+    return scores
 
 
-def measure_likelihood(likelihood: Likelihood) -> dict[str, NDArray[np.float64]]:
-    """All metrics of a `likelihood`, [N] float64 each; the exact ones only where it is known exactly."""
-    values = {name: row.measure(likelihood) for name, row in metrics_of(LikelihoodMetric).items()}
-    return {name: value for name, value in values.items() if value is not None}
+def measure_likelihood(likelihood: Likelihood, names: Collection[str] = ()) -> dict[str, NDArray[np.float64]]:
+    """All metrics of a `likelihood` that are limner's own, and those of others among `names`, [N] float64 each; the exact ones
+    only where it is known exactly. Errors: `PackageError`."""
+    scores = {}
+    for name, row in metrics_of(LikelihoodMetric).items():
+        if is_own(row.measure) or name in names:
+            with attribute_errors(_label([name]), row.measure):
+                values = row.measure(likelihood)
+            if values is not None:
+                scores[name] = _values_of_pictures(name, values, len(likelihood.bound), row.measure)
+    return scores
 
 
 @dataclass(frozen=True)
@@ -150,8 +216,19 @@ def measure_latents(
         raise InputError(f"disentanglement needs {TRAIN + TEST:,} pictures, and there are {len(factors):,}")
     rows = metrics_of(LatentMetric, names)
     latents = Latents.of(representations, factors, seed)
-    values = {name: row.measure(latents) for name, row in rows.items()}
+    values = {name: _measure_latents(name, row, latents) for name, row in rows.items()}
     shuffled = latents.shuffled()
-    null = {name: float(np.mean(row.measure(shuffled))) for name, row in rows.items() if row.null == "shuffled"}
+    null = {name: float(np.mean(_measure_latents(name, row, shuffled))) for name, row in rows.items() if row.null == "shuffled"}
     of_factors = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     return LatentScores({name: float(np.mean(value)) for name, value in values.items()}, null, of_factors)
+
+
+def _measure_latents(name: str, row: LatentMetric, latents: Latents) -> float | Array:
+    """The score of the latents, or [F] that of each factor. Errors: `PackageError`."""
+    with attribute_errors(_label([name]), row.measure):
+        value = row.measure(latents)
+    if is_own(row.measure):
+        return value
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        return _values_of_pictures(name, value, latents.factors.shape[1], row.measure)
+    return _finite(_label([name]), row.measure, value, "a finite number, or one for each factor")

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from limner.core.capabilities import Codec, Pixels
 from limner.core.config import CodecKind, DataSpec, MethodConfig, RunContext
 from limner.core.errors import InputError
+from limner.core.extensions import attribute_errors, result_error
 from limner.core.method import Method
 from limner.recipes.recipe import Recipe
 from limner.recipes.registry import METHODS, PRESETS
@@ -52,7 +53,12 @@ def build_method(recipe: Recipe, spec: DataSpec, stage: int | None = None) -> Me
                 )
             codec = cast(Codec, method.frozen_copy())
         family = METHODS[config.kind]
-        method = family.build(config.without_auto(), codec, spec)
+        resolved = config.without_auto()
+        with attribute_errors(what := f"the method '{config.kind}'", family.build):
+            built: object = family.build(resolved, codec, spec)
+        if not isinstance(built, Method):
+            raise result_error(what, family.build, built, "a limner.core.method.Method")
+        method = built
         if method.sampling_type is not family.sampling:
             raise InputError(
                 f"the method '{config.kind}' takes {method.sampling_type.__name__} for drawing and its row of the table says "
@@ -87,11 +93,20 @@ def resolve_recipe(recipe: Recipe, context: RunContext) -> Recipe:
     """
     for place, stage in enumerate(recipe.stages):
         if stage.share > 0:
-            method = stage.method.resolve(_context_of_stage(recipe, context, place))
+            method = _resolve(stage.method, _context_of_stage(recipe, context, place))
             resolved = stage.model_copy(update={"method": method})
             recipe = recipe.model_copy(update={"stages": (*recipe.stages[:place], resolved, *recipe.stages[place + 1 :])})
-    method = recipe.method.resolve(_context_of_stage(recipe, context, len(recipe.stages)))
+    method = _resolve(recipe.method, _context_of_stage(recipe, context, len(recipe.stages)))
     return recipe.model_copy(update={"method": method})
+
+
+def _resolve(config: MethodConfig, context: RunContext) -> MethodConfig:
+    """`config` with a value for every "auto" that depends on the run. Errors: `InputError`, `PackageError`."""
+    with attribute_errors(what := f"the method '{config.kind}'", type(config)):
+        resolved: object = config.resolve(context)
+    if not isinstance(resolved, MethodConfig):
+        raise result_error(what, type(config), resolved, f"a {type(config).__name__} from resolve")
+    return resolved
 
 
 def _context_of_stage(recipe: Recipe, context: RunContext, stage: int) -> RunContext:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from limner.core.config import DataSpec, MethodConfig, Sampling
-from limner.core.errors import InputError
+from limner.core.documents import MissingFileError, parse_yaml, read_yaml
+from limner.core.errors import InputError, short_repr
 from limner.core.table import Table
 from limner.methods.flow.config import FlowConfig, FlowSampling
 from limner.methods.gan.config import GanConfig, GanSampling
@@ -52,12 +54,29 @@ class Family:
     """The publication."""
 
     def __post_init__(self) -> None:
-        """Errors: `InputError` where a sampling setting has a name that `limner sample` needs for itself."""
+        """Errors: `InputError` for a field of another type, and where a sampling setting has a name that `limner sample` needs
+        for itself."""
+        for name, value, base in (("config", self.config, MethodConfig), ("sampling", self.sampling, Sampling)):
+            if not (isinstance(value, type) and issubclass(value, base)):
+                raise InputError(f"{name}={short_repr(value)} of a family is no subclass of {base.__name__}")
+        if not callable(self.build):
+            raise InputError(f"build={short_repr(self.build)} of a family is no function that builds the method")
         for name in self.sampling.model_fields:
             if name in RESERVED_NAMES:
                 raise InputError(
                     f"the sampling setting '{name}' has the name of an option or result of `limner sample`; rename it"
                 )
+
+
+def _check_family(name: str, family: Family) -> None:
+    """Errors: `InputError` where the config of a family has another `kind` than the `name` of its row, by which it is found."""
+    field = family.config.model_fields["kind"]
+    kinds = [field.default] if isinstance(field.default, str) else list(get_args(field.annotation))
+    if name not in kinds:
+        kind = kinds[0] if kinds else "none"
+        raise InputError(
+            f"the kind of {family.config.__name__} is '{kind}'; write kind: Literal['{name}'] = '{name}', or name it '{kind}'"
+        )
 
 
 def _build_autoencoder(config: Any, codec: Codec, spec: DataSpec) -> Method:
@@ -143,6 +162,7 @@ METHODS = Table(
             "van den Oord et al. 2017, arXiv:1711.00937",
         ),
     },
+    _check_family,
 )
 """Families of methods, by the `kind` of their config."""
 
@@ -159,6 +179,57 @@ class Preset:
     """The publication."""
     recipe: Path | str | None = None
     """The settings in YAML, as the path of a file or as text; None: they are in ``presets/NAME.yaml`` beside this module."""
+
+    def __post_init__(self) -> None:
+        """Errors: `InputError` for a recipe that is neither a text nor a path."""
+        if not isinstance(self.recipe, str | Path | None):
+            raise InputError(
+                f"recipe={short_repr(self.recipe)} of a preset is a {type(self.recipe).__name__}; give YAML, such as "
+                f"recipe='method: {{kind: {self.family}}}', or the Path of a YAML file"
+            )
+
+
+def settings_of_file(path: Path) -> dict[str, Any]:
+    """The settings in a recipe file. Errors: `InputError` where there is no such file, or no mapping in it."""
+    try:
+        tree = read_yaml(path)
+    except MissingFileError as error:
+        raise InputError(f"no recipe at {path}") from error
+    return _mapping(tree, f"{path} is not a recipe: it holds no keys")
+
+
+def settings_of_preset(name: str, preset: Preset) -> dict[str, Any]:
+    """The settings of the preset `name`, in its row or in the file that the row names. Errors: `InputError` for bad YAML."""
+    source = preset.recipe
+    if isinstance(source, Path):
+        return settings_of_file(source)
+    if source is None:
+        if name not in PRESETS.own:
+            raise InputError(f"it has no recipe; give recipe='method: {{kind: {preset.family}}}', or the Path of a YAML file")
+        source = (resources.files("limner.recipes") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    hint = f"; write Path({source!r}) for a file" if source.endswith((".yaml", ".yml")) else ""
+    return _mapping(parse_yaml(source, f"preset '{name}'"), f"preset '{name}' holds no keys{hint}")
+
+
+def _mapping(tree: Any, message: str) -> dict[str, Any]:
+    """`tree`, where it is a mapping whose keys are texts. Errors: `InputError` with `message` for anything else."""
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        raise InputError(message)
+    return tree
+
+
+def _check_preset(name: str, preset: Preset) -> None:
+    """Errors: `InputError` where the recipe of a preset cannot be read, calls itself by another name, or is of another family
+    than its row says. Its settings are checked when they are used, since the family may be registered after its presets."""
+    tree = settings_of_preset(name, preset)
+    if tree.get("preset", name) != name:
+        raise InputError(f"its recipe says preset: {tree['preset']}; leave that out, or register it under that name")
+    method = tree.get("method")
+    kind = method.get("kind") if isinstance(method, dict) else None
+    if kind is None:
+        raise InputError(f"its recipe names no method; begin it with method: {{kind: {preset.family}}}")
+    if kind != preset.family:
+        raise InputError(f"its recipe has method.kind={kind} and its row the family '{preset.family}'; give the same in both")
 
 
 PRESETS = Table(
@@ -229,6 +300,7 @@ PRESETS = Table(
             "van den Oord et al. 2017, arXiv:1711.00937",
         ),
     },
+    _check_preset,
 )
 """Presets by name."""
 

@@ -13,7 +13,6 @@ import shlex
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
@@ -21,10 +20,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from limner.core.config import MethodConfig
-from limner.core.documents import MissingFileError, parse_yaml, read_yaml
+from limner.core.documents import parse_yaml
 from limner.core.errors import InputError, nearest, short_repr
 from limner.recipes.recipe import Recipe, Stage
-from limner.recipes.registry import METHODS, PRESETS
+from limner.recipes.registry import METHODS, PRESETS, settings_of_file, settings_of_preset
 
 MAX_MESSAGE = 1000
 """Characters of a message about a recipe, which may quote a value of any length."""
@@ -38,28 +37,12 @@ def parse_recipe(tree: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(dict(tree))
     except ValidationError as error:
-        raise InputError(f"{where}: {_one_line(error)[:MAX_MESSAGE]}") from error
+        raise InputError(f"{where}: {_one_line(error, tree)[:MAX_MESSAGE]}") from error
 
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a YAML file. Errors: `InputError` as `parse_recipe` has them, and where the file cannot be read."""
-    return parse_recipe(_yaml(path), str(path))
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Errors: `InputError` where there is no such file, or no mapping in it."""
-    try:
-        tree = read_yaml(path)
-    except MissingFileError as error:
-        raise InputError(f"no recipe at {path}") from error
-    return _mapping(tree, f"{path} is not a recipe: it holds no keys")
-
-
-def _mapping(tree: Any, message: str) -> dict[str, Any]:
-    """`tree`, where it is a mapping whose keys are texts. Errors: `InputError` with `message` for anything else."""
-    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
-        raise InputError(message)
-    return tree
+    return parse_recipe(settings_of_file(path), str(path))
 
 
 def all_settings(settings: Sequence[str]) -> list[str]:
@@ -98,7 +81,7 @@ def compose(
 def preset_tree(preset: str) -> dict[str, Any]:
     """The settings of a preset or of a recipe file, as plain data. Errors: `InputError` for an unknown preset or bad YAML."""
     if preset.endswith((".yaml", ".yml")):
-        tree = {"preset": Path(preset).stem, **_yaml(Path(preset))}
+        tree = {"preset": Path(preset).stem, **settings_of_file(Path(preset))}
         for segment in _list_of_mappings(tree, "segments", preset):
             budget = {key: segment.get(key) for key in ("images", "minutes")}
             if any(budget.values()):  # of a run that was resumed with a new budget, the new budget is used
@@ -108,7 +91,10 @@ def preset_tree(preset: str) -> dict[str, Any]:
     if preset not in PRESETS:
         names = ", ".join(["auto", *sorted(PRESETS)])
         raise InputError(f"unknown preset '{preset}'{nearest(preset, PRESETS)} (there are: {names})")
-    return {"preset": preset, **_preset_settings(preset)}
+    tree = {"preset": preset, **settings_of_preset(preset, PRESETS[preset])}
+    if preset not in PRESETS.own:  # an error must name the preset, and not the settings that a person gave
+        parse_recipe(tree, f"preset '{preset}'")
+    return tree
 
 
 def _list_of_mappings(tree: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]:
@@ -117,16 +103,6 @@ def _list_of_mappings(tree: Mapping[str, Any], key: str, where: str) -> list[dic
     if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
         return value
     raise InputError(f"{where}: {key}: {short_repr(value)} cannot stand here; give a list of mappings, or leave it out")
-
-
-def _preset_settings(preset: str) -> dict[str, Any]:
-    """The settings in the row of the table of presets, or in the file that it names. Errors: `InputError` for bad YAML."""
-    source = PRESETS[preset].recipe
-    if isinstance(source, Path):
-        return _yaml(source)
-    if source is None:
-        source = (resources.files("limner.recipes") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
-    return _mapping(parse_yaml(source, f"preset '{preset}'"), f"preset '{preset}' holds no keys")
 
 
 def _value(text: str) -> Any:
@@ -259,12 +235,14 @@ def _field_docstrings(model: type[BaseModel]) -> Mapping[str, str]:
     return texts
 
 
-def _one_line(error: ValidationError) -> str:
-    """The first of pydantic's errors in one line that names the setting, and how many more there are."""
-    first = error.errors()[0]
+def _one_line(error: ValidationError, tree: Mapping[str, Any]) -> str:
+    """The first of pydantic's errors about `tree` in one line that names the setting, and how many more there are."""
+    errors = error.errors()
+    # A misspelt setting that is required is reported as missing too.
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     key = _key(first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown setting '{key}' for this method{nearest(key, known_keys() - {key})}"
+        return _unknown_setting(first["loc"], tree)
     if first["type"] == "missing":
         return f"{key} is missing; give it as well"
     if first["type"] == "union_tag_invalid":
@@ -285,16 +263,40 @@ def _one_line(error: ValidationError) -> str:
     return f"{message}{more}" if first["type"] == "value_error" or not key else f"{key}: {message}{more}"
 
 
+def _unknown_setting(loc: Sequence[Any], tree: Any) -> str:
+    """The message about a setting at pydantic's location `loc` in `tree` that the model around it does not have.
+
+    The nearest name is sought among the settings of the family that the method of `tree` is of.
+    """
+    place, prefix, names = "", "", _keys(Recipe, "")
+    for part in loc[:-1]:
+        is_inside = part in tree if isinstance(tree, Mapping) else isinstance(tree, list | tuple)
+        tree, place = tree[part] if is_inside else None, f"{place}{part}."
+        if isinstance(part, int):
+            prefix, names = place, _keys(Stage, "")
+        elif isinstance(tree, Mapping) and tree.get("kind") in METHODS:
+            prefix, names = place, _keys(METHODS[tree["kind"]].config, "")
+    key, of_whom = f"{place}{loc[-1]}", " for this method" if "method" in loc[:-1] else ""
+    return f"unknown setting '{key}'{of_whom}{nearest(key, [prefix + name for name in names])}"
+
+
 def _key(loc: Sequence[Any]) -> str:
-    """The dotted setting at pydantic's location `loc`, without the names of types that pydantic puts into it."""
-    parts = [str(part) for part in loc if str(part).replace("_", "a").isalnum()]
+    """The dotted setting at pydantic's location `loc`, without the names of families and types that pydantic puts into it.
+
+    >>> _key(("method", "gan", "generator", "optimiser", "betas", "tuple[float, float]", 0))
+    'method.generator.optimiser.betas.0'
+    >>> _key(("stages", 0, "method", "vqvae", "width", "int"))
+    'stages.0.method.width'
+    """
+    parts, keys = [str(part) for part in loc if str(part).replace("_", "a").isalnum()], known_keys()
+    path, inner = [], parts
     if parts[:1] == ["stages"]:
-        return ".".join(parts)
-    for end in range(len(parts), 0, -1):
-        if ".".join(parts[:end]) in known_keys():
-            entry = [part for part in parts[end : end + 1] if part.isdigit()]  # the index in a list
-            return ".".join(parts[:end] + entry)
-    return ".".join(parts)
+        path, inner, keys = parts[:2], parts[2:], frozenset(_keys(Stage, ""))
+    own: list[str] = []
+    for part in inner:
+        if ".".join([*own, part]) in keys or (part.isdigit() and own):  # a digit is an index in a list
+            own.append(part)
+    return ".".join([*path, *(own or inner)])
 
 
 def _allowed_values(error: Any, key: str) -> str:

@@ -20,6 +20,7 @@ from limner.core.capabilities import Autoencoder, Capability, LatentDecoder, Vel
 from limner.core.cond import Cond
 from limner.core.config import Sampling, check_sampling_used, parse_sampling
 from limner.core.errors import InputError, NearestNames, nearest, short_repr
+from limner.core.extensions import result_error
 from limner.core.fields import SeedList, choose_seeds, number_text, whole_numbers
 from limner.core.images import batches_of, to_tensor, to_uint8
 from limner.core.invocation import option
@@ -96,7 +97,11 @@ class Loaded(NearestNames):
         rows = []
         for part in batches_of(len(numbers), 32 * self.method.chunk):
             batch = numbers[part]
-            rows.append(to_uint8(generate(self.method, batch, self.draw_conditions(batch, request), own)))
+            images = generate(self.method, batch, self.draw_conditions(batch, request), own)
+            if images.shape[1:] != self.recipe.data.spec().shape:
+                what, expected = f"the method {type(self.method).__name__}", list(self.recipe.data.spec().shape)
+                raise result_error(what, type(self.method), list(images.shape[1:]), f"pictures of the shape {expected}")
+            rows.append(to_uint8(images))
         return np.concatenate(rows) if rows else np.empty((0, *self.shape), np.uint8)
 
     def sampling(self, base: Sampling | Mapping[str, Any] | None = None, **settings: Any) -> Sampling:

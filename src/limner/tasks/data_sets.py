@@ -76,6 +76,16 @@ class PicturesResult(Result):
     fingerprint: str
     """A digest of the content; equal content has equal fingerprints."""
     seconds: float
+    heights: dict[str, int] = Field(default_factory=dict)
+    """Of `check`: `min`, `median` and `max` of the original pictures, in pixels."""
+    widths: dict[str, int] = Field(default_factory=dict)
+    """The same of their widths."""
+    modes: dict[str, int] = Field(default_factory=dict)
+    """Of `check`: mode of Pillow -> number of original pictures."""
+    other_files: int | None = None
+    """Of `check`: number of files that are no pictures."""
+    suggested_size: int | None = None
+    """Of `check`: the largest usual side that at least half of the pictures fill without being enlarged."""
 
 
 def list_sets(request: ListRequest, on_progress: OnProgress) -> ListResult:

@@ -51,7 +51,10 @@ class SampleRequest(ConditionalRequest):
 
 
 class SampleResult(Result):
-    """The pictures, and how they were drawn. Beside the fields it holds the value of every sampling setting, by its name."""
+    """The pictures, and how they were drawn.
+
+    Beside the fields it has a key for every sampling setting of any family, None where the model's family has no such setting.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
     picture_field: ClassVar[str | None] = "grid"

@@ -77,7 +77,7 @@ def draw_samples(request: SampleRequest, on_progress: OnProgress) -> SampleResul
         checkpoint=model.checkpoint.images,
         checkpoint_notes=list(model.checkpoint_notes()),
         sampling=in_force,
-        **{name: field.default for name, field in sampling_fields().items()} | sampling.model_dump(),
+        **dict.fromkeys(sampling_fields()) | sampling.model_dump(),
     )
 
 

@@ -9,11 +9,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from limner.core import parallel, precision
 from limner.core.address import public_address, public_text
-from limner.core.errors import InputError, Interruption
+from limner.core.errors import InputError, Interruption, PackageError, is_out_of_memory
 from limner.core.files import write_json
 from limner.core.invocation import option
 from limner.core.method import Method
@@ -97,8 +95,12 @@ def _return(result: TrainResult, number: int | None) -> TrainResult:
     if number is not None:
         try:
             hand_on(number)
-        except KeyboardInterrupt as error:
-            raise Interruption(result, *error.args) from None
+        except KeyboardInterrupt:
+            raise Interruption(
+                f"training was interrupted at {result.images:,} images and is saved; go on with "
+                f"limner.resume({str(result.run)!r})",
+                result,
+            ) from None
     return result
 
 
@@ -145,7 +147,7 @@ def _write_failure(run: Run, error: BaseException, source: str) -> None:
     state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     run.write_status(state, images=newest[0].images if newest else 0, error=public_text(str(error), source))
     error.add_note(f"log: {run.path / 'log.txt'}")
-    mendable = isinstance(error, InputError | KeyboardInterrupt)
+    mendable = isinstance(error, InputError | KeyboardInterrupt) and not isinstance(error, PackageError)
     text = f"{type(error).__name__}: {error}" if mendable else traceback.format_exc()
     run.log(public_text(text, source))
 
@@ -275,14 +277,6 @@ def _train_with_rollback(
             training.change_draws()
             if parallel.is_main_process():
                 run.delete_after(training.state.images)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch (on a GPU or on the CPU) or Python ran out of memory."""
-    texts = ("can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
-    )
 
 
 def out_of_memory_error(run: Run, recipe: Recipe) -> InputError:

@@ -20,6 +20,7 @@ from limner.core import optim, parallel, precision, seeds
 from limner.core.cond import Batch
 from limner.core.config import Precision
 from limner.core.errors import InputError
+from limner.core.extensions import attribute_errors, result_error
 from limner.core.layer_state import StatefulLayer, stateful_layers
 from limner.core.method import Losses, Method, Phase, StepContext
 
@@ -100,7 +101,7 @@ class Stepper:
                 seeds.seed_all(self.seed, at.images, part.phase.name, chunk)
                 batches = self._draw_batches(part.index, part.phase, chunk, draw, at)
                 with precision.autocast(self.method.device, self.number_format):
-                    losses = self.method.losses(part.phase.name, batches, at)
+                    losses = self._losses(part.phase, batches, at)
                 self._differentiate(part.phase, losses, gradients)
                 _add(part.for_method, losses.sums)
                 _add(part.for_layers, self._take_statistics(part.phase))
@@ -156,10 +157,27 @@ class Stepper:
                 seeds.seed_all(self.seed, "look", phase.name, chunk)
                 batches = self._draw_batches(index, phase, chunk, draw, StepContext(0, at.progress))
                 with precision.autocast(self.method.device, self.number_format):
-                    losses = self.method.losses(phase.name, batches, at)
+                    losses = self._losses(phase, batches, at)
             self._take_statistics(phase)  # discarded
             _add(logs, {name: value.mean() for name, value in [*losses.of.items(), *losses.logs.items()]})
         return {name: float(value) / passes for name, value in logs.items()}
+
+    def _losses(self, phase: Phase, batches: tuple[Batch, ...], at: StepContext) -> Losses:
+        """The losses of one chunk. Errors: `PackageError` where they are not [B] for each player of `phase`: a loss that is a
+        mean already would be divided by the size of the batch once more."""
+        kind, what = type(self.method), f"the method {type(self.method).__name__}"
+        with attribute_errors(what, kind):
+            losses: object = self.method.losses(phase.name, batches, at)
+        if not isinstance(losses, Losses):
+            raise result_error(what, kind, losses, "Losses (limner.core.method)")
+        size, missing = len(batches[0]), [player for player in phase.players if player not in losses.of]
+        if missing and losses.joint is None:
+            raise result_error(what, kind, sorted(losses.of), f"a loss of the player '{missing[0]}' in phase '{phase.name}'")
+        for player, loss in losses.of.items():
+            if not isinstance(loss, Tensor) or loss.shape != (size,):
+                shape = list(loss.shape) if isinstance(loss, Tensor) else loss
+                raise result_error(what, kind, shape, f"[{size}], one loss of '{player}' for each picture")
+        return losses
 
     def _draw_batches(self, index: int, phase: Phase, chunk: int, draw: DrawBatch, at: StepContext) -> tuple[Batch, ...]:
         """Chunk number `chunk` of each batch that `phase`, at place `index` of the phases, draws in this step."""

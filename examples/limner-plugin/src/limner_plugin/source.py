@@ -24,7 +24,7 @@ def open_sheet(path: Path) -> DataSource:
     match = FILE_NAME.fullmatch(path.name)
     if match is None:
         raise InputError(f"{path} does not say how large a tile is; name it such as pets.8x6.sheet.png (height x width)")
-    height, width = int(match["height"]), int(match["width"])
+    height, width = int(match["height"]), int(match["width"])  # of a tile, from the name of the file
     try:
         sheet = np.asarray(Image.open(path).convert("RGB"))
     except (OSError, Image.DecompressionBombError) as error:

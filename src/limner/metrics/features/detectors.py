@@ -19,6 +19,7 @@ from torch import Tensor
 
 from limner.core.digest import digest
 from limner.core.errors import InputError
+from limner.core.extensions import attribute_errors, result_error
 from limner.core.images import batches_of
 from limner.core.precision import exact
 from limner.metrics.features.pixels import Source, format_shape, preprocess, take, work_size
@@ -75,7 +76,10 @@ class Detector(ABC):
         return self
 
     def outputs(self, images: Source) -> DetectorOutput:
-        """Features and logits of `images` [N, H, W, C] uint8. Errors: `InputError` where their shape is not the detector's."""
+        """Features and logits of `images` [N, H, W, C] uint8.
+
+        Errors: `InputError` where their shape is not the detector's; `PackageError` where `forward` fails.
+        """
         count, shape = int(images.shape[0]), tuple(int(size) for size in images.shape[1:])
         if shape != self.shape:
             raise InputError(
@@ -85,14 +89,30 @@ class Detector(ABC):
         features, logits = [torch.empty(0, self.dim)], []
         with exact(self.device.type):
             for rows in batches_of(count, self.chunk):
-                batch = self.prepare(take(images, rows))
-                real = len(batch)
-                batch = F.pad(batch, (0, 0, 0, 0, 0, 0, 0, self.chunk - real)).contiguous(memory_format=torch.channels_last)
-                vectors, classes = self.forward(batch)
-                features.append(vectors[:real].float().cpu())
+                pixels = take(images, rows)
+                with attribute_errors(f"the detector '{self.name}'", type(self)):
+                    batch, real = self.prepare(pixels), len(pixels)
+                    batch = F.pad(batch, (0, 0, 0, 0, 0, 0, 0, self.chunk - real)).contiguous(memory_format=torch.channels_last)
+                    vectors, classes = self.forward(batch)
+                features.append(self._check_rows(vectors, real, self.dim))
                 if classes is not None:
-                    logits.append(classes[:real].float().cpu())
+                    logits.append(self._check_rows(classes, real, classes.shape[-1] if isinstance(classes, Tensor) else 0))
         return DetectorOutput(torch.cat(features), torch.cat(logits) if logits else None)
+
+    def _check_rows(self, vectors: Tensor, count: int, width: int) -> Tensor:
+        """The first `count` rows of what `forward` gave for a chunk, float32 on the CPU.
+
+        Errors: `PackageError` where they are not [chunk, width], or not finite.
+        """
+        what, expected = f"the detector '{self.name}'", f"a tensor [{self.chunk}, {width}]"
+        if not isinstance(vectors, Tensor):
+            raise result_error(what, type(self), vectors, expected)
+        if vectors.shape != (self.chunk, width):
+            raise result_error(what, type(self), list(vectors.shape), expected)
+        rows = vectors[:count].float().cpu()
+        if not bool(rows.isfinite().all()):
+            raise result_error(what, type(self), "values that are NaN or infinite", "finite numbers")
+        return rows
 
     def features(self, images: Source) -> Tensor:
         """[N, H, W, C] uint8 -> [N, d] float32."""

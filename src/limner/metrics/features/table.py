@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from limner.core.errors import InputError, nearest
+from limner.core.errors import InputError, PackageError, nearest
+from limner.core.extensions import attribute_errors, module_of, result_error
 from limner.core.progress import OnProgress, silent
 from limner.core.table import Table
 from limner.metrics.features.detectors import Detector, Pixels, RandomConv, Shape
@@ -119,12 +120,15 @@ def open_detector(
     """The detector that `features` asks for, a name or a file, for pictures of `shape` (height, width, channels).
 
     `judge` and `contrast` give the judges of the data with and without labels, where these are asked for. Errors:
-    `InputError` for what is neither, or cannot be opened; `TypeError` for a detector that lacks a part of the interface.
+    `InputError` for what is neither, or cannot be opened; `PackageError` for a detector that lacks a part of the interface.
     """
     name = detector_name(features)
-    detector = DETECTORS[name].open(features, DetectorContext(shape, judge, on_progress, contrast))
+    row, what = DETECTORS[name], f"the detector '{name}'"
+    with attribute_errors(what, row.open):
+        detector: object = row.open(features, DetectorContext(shape, judge, on_progress, contrast))
+    if not isinstance(detector, Detector):
+        raise result_error(what, row.open, detector, "a limner.metrics.features.detectors.Detector")
     missing = [part for part in ("name", "shape", "work", "dim", "checksum", "device") if not hasattr(detector, part)]
-    if missing or not isinstance(detector, Detector):
-        lacks = f"lacks {', '.join(missing)}" if isinstance(detector, Detector) else "is no Detector"
-        raise TypeError(f"the detector '{name}' {lacks}")
+    if missing:
+        raise PackageError(f"{what} lacks {', '.join(missing)}; set them in {type(detector).__name__} of {module_of(row.open)}")
     return detector
