@@ -334,7 +334,9 @@ def test_how_near_each_is_stands_beside_the_claims(
     words = ["compare", *(str(made[name]) for name in names), "--data", "digits", "--count", "60", "--html"]
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert re.search(r"^good\.npz +Copies: \d+\.\d% .*\. Too few to say: with 60 pictures ", re.sub(r"\n {8,}", " ", out), re.M), out
+    assert re.search(
+        r"^good\.npz +Copies: \d+\.\d% .*\. Too few to say: with 60 pictures ", re.sub(r"\n {8,}", " ", out), re.M
+    ), out
     assert re.search(r"^<b>bad & ugly\.npz +Far: taken together they are not like the real pictures", out, re.M)
     assert "&lt;b&gt;bad &amp; ugly.npz</th><td>Far: " in next(Path("comparisons").glob("*/compare.html")).read_text()
 
