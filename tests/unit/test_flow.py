@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from limner.core.cond import Batch, Cond
 from limner.core.config import check_sampling_used, parse_sampling
 from limner.core.errors import InputError
 from limner.core.method import StepContext
+from limner.methods.affine import AffineChanges, warp
 from limner.methods.flow.config import FlowConfig, FlowSampling, automatic_multipliers
-from limner.methods.flow.flow import Flow
+from limner.methods.flow.flow import CHANGE_NUMBERS, Flow
 from limner.nets.dit import Dit, DitSize
 from limner.nets.unet import UNet, UNetSize
 from limner.recipes.build import build_method
@@ -299,3 +301,52 @@ def test_a_wrong_setting_of_sampling_is_refused_in_one_line(values: dict[str, ob
     """`guidance` has no number as its default, and the message about its range was a fault of limner's own."""
     with pytest.raises(InputError, match=re.escape(message)):
         parse_sampling(FlowSampling, values, "the model")
+
+
+def test_the_network_is_told_how_pictures_were_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unchanged picture is told by zeros; what is told is what was done; pictures that are drawn are unchanged ones."""
+    method = flow("method.augment=0.5", "method.labels=false")
+    pictures = torch.rand(256, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    changed, numbers = method._augmented(replace(batch_of(256), images=pictures))
+    assert numbers is not None
+    same = (numbers == 0).all(1)
+    only_mirrored = (numbers[:, 0] == 1) & (numbers[:, 1:] == 0).all(1)
+    assert 0.02 < float(same.float().mean()) < 0.12  # (1 − ½/2)·(1 − ½)⁴ = .047
+    assert torch.equal(changed.images[same], pictures[same])
+    assert torch.equal(changed.images[only_mirrored], pictures[only_mirrored].flip(3))
+    assert only_mirrored.any()
+    assert (changed.images[~same] != pictures[~same]).flatten(1).any(1).all()
+
+    received: list[Tensor | None] = []
+    inner = method.network.forward
+    monkeypatch.setattr(method.network, "forward", lambda x, t, y, change: (received.append(change), inner(x, t, y, change))[1])
+    losses = method.losses("velocity", (batch_of(4),), StepContext(0, 0.0))
+    losses.of["flow"].sum().backward()
+    assert received[0] is not None
+    assert received[0].shape == (4, CHANGE_NUMBERS)
+    method.eval().sample([0], Cond(), FlowSampling(steps=1))
+    assert received[-1] is None
+    assert flow("method.labels=false").network.change is None
+
+
+def test_affine_changes_do_what_their_numbers_say() -> None:
+    """A shift by whole pixels and a quarter turn move pixels exactly; scaling by two shows the middle."""
+    picture = torch.rand(1, 2, 9, 9, generator=torch.Generator().manual_seed(2))
+
+    def change(**values: float) -> AffineChanges:
+        neutral = {"scale": 1.0, "before": 0.0, "stretch": 1.0, "after": 0.0, "right": 0.0, "down": 0.0}
+        return AffineChanges(
+            torch.tensor([True]), **{name: torch.tensor([value]) for name, value in (neutral | values).items()}
+        )
+
+    moved = warp(picture, change(right=2, down=1))
+    torch.testing.assert_close(moved[:, :, 1:, 2:], picture[:, :, :-1, :-2], rtol=0, atol=1e-5)
+    torch.testing.assert_close(moved[:, :, 1:, 0], picture[:, :, :-1, 2], rtol=0, atol=1e-5)  # reflected
+    turned = warp(picture, change(before=math.pi / 2))
+    torch.testing.assert_close(turned, picture.rot90(-1, (2, 3)), rtol=0, atol=1e-5)
+    larger = warp(picture, change(scale=2))
+    torch.testing.assert_close(larger[:, :, ::2, ::2], picture[:, :, 2:7, 2:7], rtol=0, atol=1e-5)
+    wider = warp(picture, change(stretch=2))
+    torch.testing.assert_close(wider[:, :, 4, ::2], picture[:, :, 4, 2:7], rtol=0, atol=1e-5)
+    told = change(scale=2, before=math.pi / 2, stretch=0.5, right=3, down=-1.5).numbers((9, 6))
+    torch.testing.assert_close(told, torch.tensor([[1, -1, -1, 1, 0, 0, 0.5, -1 / 6]]))

@@ -52,6 +52,27 @@ def test_a_bare_number_is_a_constant_and_stays_one() -> None:
             Holder.model_validate({"lr": bad})
 
 
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("kind=muon", {"kind": "muon"}),
+        ("lr.value=1e-3", {"value": 1e-3}),
+        ("lr={value: 1e-3, warmup: 0.1}", {"value": 1e-3, "warmup": 0.1}),
+        ("lr=1e-3", {"value": 1e-3, "warmup": 0.0, "decay_from": 1.0}),  # a bare number is a constant
+    ],
+)
+def test_one_setting_of_an_optimiser_leaves_the_others_at_the_familys_defaults(
+    setting: str, expected: dict[str, object]
+) -> None:
+    """A rate for `flow` lost its warm-up and its decay, and another kind its rate too: the defaults of the class came in."""
+    default = compose("flow").method.model_dump()["optimiser"]
+    assert default["lr"]["warmup"] > 0
+    assert default["lr"]["decay_from"] < 1
+    optimiser = compose("flow", [f"method.optimiser.{setting}"]).method.optimiser  # type: ignore[attr-defined]
+    got = {"kind": optimiser.kind, **{name: getattr(optimiser.lr, name) for name in ("value", "warmup", "decay_from")}}
+    assert got == {"kind": "adam", **{name: default["lr"][name] for name in ("value", "warmup", "decay_from")}} | expected
+
+
 def grads() -> list[Tensor]:
     return [torch.tensor([3.0, -4.0]), torch.tensor([[12.0]])]  # the joint norm is 13
 
@@ -87,13 +108,13 @@ def test_clipping_nothing_gives_nothing_and_no_nan() -> None:
         assert zero[0].tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "muon"])
 def test_optimiser_state_round_trip(kind: str) -> None:
     """Three steps, state out and into a fresh optimiser, three more: as six at once, for weights in either memory order."""
 
     def weights() -> tuple[dict[Tensor, str], list[Tensor]]:
         generator = torch.Generator().manual_seed(0)
-        conv = nn.Parameter(torch.randn(5, 4, 3, 3, generator=generator).contiguous(memory_format=torch.channels_last))
+        conv = nn.Parameter(torch.randn(33, 4, 3, 3, generator=generator).contiguous(memory_format=torch.channels_last))
         flat = nn.Parameter(torch.randn(6, 2, generator=generator))
         return {conv: "net.conv", flat: "net.flat"}, [conv, flat]
 
@@ -122,6 +143,54 @@ def test_optimiser_state_round_trip(kind: str) -> None:
     assert state
     for a, b in zip(whole, parts, strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("shape", [(32, 80), (80, 32), (48, 48)])
+def test_muon_sets_singular_values_by_the_published_polynomial(shape: tuple[int, int]) -> None:
+    """Against the singular value decomposition: the same vectors, and each value by five rounds of the quintic."""
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    values = values / values.square().sum().sqrt()
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    torch.testing.assert_close(optim.orthogonalise(matrix), left @ values.diag() @ right, rtol=1e-6, atol=1e-6)
+    assert float(values.min()) > 0.1
+    assert float(values.max()) < 1.3
+    torch.testing.assert_close(optim.orthogonalise(1e4 * matrix), optim.orthogonalise(matrix), rtol=1e-6, atol=1e-6)
+    assert not optim.orthogonalise(torch.zeros(shape)).any()
+
+
+def test_muon_is_torchs_where_torchs_takes_the_weight_and_adam_elsewhere() -> None:
+    """Three steps beside torch.optim.Muon, which rounds to bfloat16, on a matrix, and beside Adam on the rest, to the bit."""
+    own = torch.Generator().manual_seed(5)
+    start = [torch.randn(*shape, generator=own) for shape in ((40, 64), (64, 8, 3, 3), (64,), (64, 16))]
+    ours, theirs = ([nn.Parameter(each.clone()) for each in start] for _ in range(2))
+    muon = optim.build_optimiser(Optimiser(kind="muon", lr=0.02, weight_decay=0.0), ours)
+    settings = {"momentum": 0.95, "nesterov": True, "adjust_lr_fn": "match_rms_adamw", "weight_decay": 0.0}
+    matrix = torch.optim.Muon(theirs[:1], lr=0.02, **settings)
+    rest = torch.optim.Adam(theirs[2:], lr=0.02, fused=True)
+    for _ in range(3):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn(a.shape, generator=own)
+            b.grad = a.grad.clone()
+        optim.set_progress(muon, Optimiser(kind="muon", lr=0.02), 0.0)
+        for optimiser in (muon, matrix, rest):
+            optimiser.step()
+    moved, other = ours[0].detach() - start[0], theirs[0].detach() - start[0]
+    assert float((moved - other).norm() / other.norm()) < 0.02
+    assert torch.equal(ours[2], theirs[2])
+    assert torch.equal(ours[3], theirs[3]), "16 entries in a row are too few"
+    # A convolution is the matrix of its filters.
+    flat = nn.Parameter(start[1].flatten(1).clone())
+    alone = optim.build_optimiser(Optimiser(kind="muon", lr=0.02), [flat])
+    conv = nn.Parameter(start[1].clone().contiguous(memory_format=torch.channels_last))
+    beside = optim.build_optimiser(Optimiser(kind="muon", lr=0.02), [conv])
+    for weight, optimiser in ((flat, alone), (conv, beside)):
+        weight.grad = start[1].reshape(weight.shape).cos()
+        optim.set_progress(optimiser, Optimiser(kind="muon", lr=0.02), 0.0)
+        optimiser.step()
+    torch.testing.assert_close(conv.flatten(1), flat)
+    assert float((flat.detach() - start[1].flatten(1)).square().mean().sqrt()) == pytest.approx(0.02 * 0.2, rel=0.15)
 
 
 def test_state_of_another_shape_is_refused() -> None:

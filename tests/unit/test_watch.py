@@ -249,6 +249,28 @@ def test_one_loss_that_outruns_the_held_out_one() -> None:
     assert warnings(history(plateau, game=False), CODER) == []
 
 
+def test_a_flow_whose_rate_is_too_high_is_told_from_one_that_learns() -> None:
+    """Losses of `digits` after 128, 256, … images at five times the usual rate and at the usual one."""
+    recipe = compose("flow", ["method.optimiser.lr.value=0.01"]).model_dump(mode="json")
+
+    def history_of(*losses: float) -> list[Row]:
+        return [
+            {"images": 128 * n, "losses": {"flow": loss}, "lr": {"flow": 0.01}, "watch": {"diversity": 0.9, "twins": 0.0}}
+            for n, loss in enumerate(losses, 1)
+        ]
+
+    (said,) = warnings(history_of(0.773, 0.90, 0.95, 0.86, 0.88, 0.89), recipe)
+    assert said.kind == "stagnation"
+    assert said.text.endswith(
+        "loss was 0.773 at the start and is 0.885 now; its learning rate may be too high: lower method.optimiser.lr (now 0.01)."
+    )
+    assert warnings(history_of(0.73, 0.70, 0.68, 0.67, 0.65, 0.65), recipe) == []
+    assert warnings(history_of(0.773, 0.90, 0.95), recipe) == [], "too early"
+    # It stays while the loss is only a little lower, and clears once it falls.
+    assert warnings(history_of(0.773, 0.90, 0.95, 0.86, 0.74, 0.74, 0.74), recipe) != []
+    assert warnings(history_of(0.773, 0.90, 0.95, 0.86, 0.60, 0.55, 0.50), recipe) == []
+
+
 def test_other_rules_are_for_games() -> None:
     def odd(at: float, losses: Row, seen: Row) -> None:
         collapsed(at, losses, seen)

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, JsonValue, ValidationError, model_validator
 from pydantic_core import CoreSchema
 
 from limner.core.errors import InputError, nearest, nearest_name, short_repr
@@ -110,6 +110,21 @@ class Settings(NumericFields):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_parts(cls, values: Any) -> Any:
+        """What is not set of a part is as in the default of that part here, and not as in the default of its class: so
+        ``optimiser={"kind": "adamw"}`` keeps the learning rate of a family whose default optimiser has one of its own."""
+        if not isinstance(values, Mapping):
+            return values
+        complete = dict(values)
+        for name, info in cls.model_fields.items():
+            if isinstance(values.get(name), Mapping):
+                default = info.get_default(call_default_factory=True)
+                if isinstance(default, Settings) and _models(info.annotation) == [type(default)]:
+                    complete[name] = _completed(values[name], default)
+        return complete
+
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         json_schema = handler(schema)
@@ -117,6 +132,22 @@ class Settings(NumericFields):
         for name, text in field_descriptions(cls).items():
             properties[name].setdefault("description", text)
         return json_schema
+
+
+def _models(annotation: Any) -> list[type[Settings]]:
+    """The kinds of settings that a field may hold; not only one where a part has several families."""
+    choices = get_args(annotation) or (annotation,)
+    return [one for one in choices if isinstance(one, type) and issubclass(one, Settings)]
+
+
+def _completed(values: Mapping[str, Any], default: Settings) -> dict[str, Any]:
+    """`values` and, where they say nothing, what is set in `default`; the same for the parts of both."""
+    complete = {name: getattr(default, name) for name in default.model_fields_set} | dict(values)
+    for name in default.model_fields_set & values.keys():
+        part = getattr(default, name)
+        if isinstance(part, Settings) and isinstance(values[name], Mapping):
+            complete[name] = _completed(values[name], part)
+    return complete
 
 
 @cache

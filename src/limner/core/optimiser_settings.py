@@ -13,17 +13,18 @@ from limner.core.schedule import Scheduled, constant
 class Optimiser(Settings):
     """Which optimiser, with which numbers."""
 
-    kind: Literal["adam", "adamw", "sgd"] = "adam"
-    """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019), or stochastic gradient descent."""
+    kind: Literal["adam", "adamw", "sgd", "muon"] = "adam"
+    """Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019), stochastic gradient descent, or Muon (Jordan et al. 2024):
+    matrices and convolutions of 32 rows and columns or more move by steps of equal singular values, the rest by Adam's."""
     lr: Scheduled = constant(2e-4)
     """Learning rate; may change over the run."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Scheduled] = (0.9, constant(0.999))
-    """Decay rates of the averages of the gradient and of its square. For sgd, the first is the momentum. The second may change
-    over the run."""
+    """Decay rates of the averages of the gradient and of its square. For sgd, the first is the momentum; that of muon is 0.95.
+    The second may change over the run."""
     eps: float = Field(1e-8, gt=0)
     """What is added to the root of the squared gradient's average (adam and adamw)."""
     weight_decay: float = Field(0.0, ge=0)
-    """Decay of the weights: decoupled from the gradient in adamw, added to it in adam and sgd."""
+    """Decay of the weights: decoupled from the gradient in adamw and in muon's own steps, otherwise added to it."""
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Optimiser:

@@ -61,13 +61,13 @@ class DitBlock(nn.Module):
 
 
 class Dit(TimeAndClass):
-    """Pictures [B, C, H, W], times [B] and classes [B] -> [B, C, H, W], zero at first; `shape` is (C, H, W).
+    """Pictures [B, C, H, W], times [B], classes [B] and changes [B, changes] -> [B, C, H, W], zero at first.
 
-    A side that is no multiple of the patch is padded with zeros.
+    `shape` is (C, H, W). A side that is no multiple of the patch is padded with zeros.
     """
 
-    def __init__(self, shape: tuple[int, int, int], size: DitSize, classes: int = 0) -> None:
-        super().__init__(FREQUENCIES, size.width, classes)
+    def __init__(self, shape: tuple[int, int, int], size: DitSize, classes: int = 0, changes: int = 0) -> None:
+        super().__init__(FREQUENCIES, size.width, classes, changes)
         channels, height, width = shape
         self.patch = size.patch
         self.grid = (-(-height // size.patch), -(-width // size.patch))
@@ -84,8 +84,8 @@ class Dit(TimeAndClass):
         for layer in (self.modulation, self.last_modulation, self.last):
             nn.init.zeros_(layer.weight)
 
-    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        vector = self.condition(time, label)
+    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None, change: Tensor | None = None) -> Tensor:
+        vector = self.condition(time, label, change)
         modulation = self.modulation(vector).unflatten(1, (6, -1))
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % self.patch, 0, -height % self.patch))

@@ -120,24 +120,28 @@ class FourierFeatures(nn.Module):
 
 
 class TimeAndClass(nn.Module):
-    """A network whose layers are modulated by a vector of the time and the class.
+    """A network whose layers are modulated by a vector of the time, the class, and `changes` numbers that say how a picture was
+    augmented.
 
     A class of −1, or None for all, is no class, which is learned as a class of its own. With `classes` 0 the class is ignored.
     """
 
-    def __init__(self, frequencies: int, width: int, classes: int) -> None:
+    def __init__(self, frequencies: int, width: int, classes: int, changes: int = 0) -> None:
         super().__init__()
         self.fourier = FourierFeatures(frequencies)
         self.vector = nn.Sequential(nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
         self.label = nn.Embedding(classes + 1, width) if classes else None
+        self.change = nn.Linear(changes, width, bias=False) if changes else None
 
-    def condition(self, time: Tensor, label: Tensor | None) -> Tensor:
-        """[B, width]: the vector of times [B] and classes [B]."""
+    def condition(self, time: Tensor, label: Tensor | None, change: Tensor | None = None) -> Tensor:
+        """[B, width]: the vector of times [B], classes [B] and changes [B, changes]; None is no change."""
         vector: Tensor = self.vector(self.fourier(time))
         if self.label is not None:
             none = self.label.num_embeddings - 1
             rows = torch.full((len(time),), none, device=time.device) if label is None else torch.where(label >= 0, label, none)
             vector = vector + self.label(rows)
+        if self.change is not None and change is not None:
+            vector = vector + self.change(change)
         return F.silu(vector)
 
 

@@ -109,14 +109,14 @@ class AttentiveBlock(nn.Module):
 
 
 class UNet(TimeAndClass):
-    """Pictures [B, C, H, W], times [B] and classes [B] -> [B, C, H, W], zero at first; `shape` is (C, H, W).
+    """Pictures [B, C, H, W], times [B], classes [B] and changes [B, changes] -> [B, C, H, W], zero at first.
 
-    A side that is no multiple of the patch is padded with zeros.
+    `shape` is (C, H, W). A side that is no multiple of the patch is padded with zeros.
     """
 
-    def __init__(self, shape: tuple[int, int, int], size: UNetSize, classes: int = 0) -> None:
+    def __init__(self, shape: tuple[int, int, int], size: UNetSize, classes: int = 0, changes: int = 0) -> None:
         vector = 4 * size.width
-        super().__init__(size.width, vector, classes)
+        super().__init__(size.width, vector, classes, changes)
         channels, height, width = shape
         self.patch = size.patch
         widths = [size.width * multiplier for multiplier in size.multipliers]
@@ -142,8 +142,8 @@ class UNet(TimeAndClass):
             if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        vector = self.condition(time, label)
+    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None, change: Tensor | None = None) -> Tensor:
+        vector = self.condition(time, label, change)
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % self.patch, 0, -height % self.patch))
         x = self.first(F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last))

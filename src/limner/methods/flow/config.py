@@ -150,6 +150,9 @@ class FlowConfig(MethodConfig):
     pictures on average."""
     drop_labels: float = Field(0.1, ge=0, lt=1)
     """The share of pictures whose class is hidden in training, which guidance needs."""
+    augment: float = Field(0.0, ge=0, le=0.8)
+    """The chance of each of five changes of a picture in training: mirrored, scaled, turned, stretched, shifted. The network is
+    told how a picture was changed, and draws unchanged ones (Karras et al. 2022); that helps where pictures are few."""
     network: NetworkConfig = Field(default_factory=NetworkConfig)
     """The network."""
     optimiser: Optimiser = Field(

@@ -23,6 +23,7 @@ from limner.core.errors import InputError
 from limner.core.method import Losses, Method, Phase, Player, StepContext
 from limner.core.precision import autocast, choose, float64_device
 from limner.core.seeds import noise
+from limner.methods.affine import AFFINE_DRAWS, AFFINE_NUMBERS, draw_affine_changes, warp
 from limner.methods.flow.config import EDM_TIMES, GUIDANCE_BY_CLASS, FlowSampling, ResolvedFlowConfig
 from limner.methods.flow.diagnosis import RULES
 from limner.methods.flow.guidance import extrapolate, extrapolate_scaled, guided
@@ -33,6 +34,8 @@ from limner.methods.labels import count_labels, draw_labels, even_shares, requir
 
 FIXED_STEP_SOLVERS = {"euler": euler, "heun": heun, "midpoint": midpoint, "dpm": dpm}
 """Solvers that take the times of their steps, by their names in the settings."""
+CHANGE_NUMBERS = 1 + AFFINE_NUMBERS
+"""By how many numbers the network is told how a picture was augmented: whether it is mirrored, and the affine change."""
 FIT_IMAGES = 2_000
 """Training images from which the mean and the deviation of each pixel are measured."""
 MIN_SPREAD = 0.1
@@ -55,7 +58,7 @@ class Flow(Method, VelocityField):
             require_classes(spec)
         classes = len(spec.classes) if config.labels else 0
         self.accepts: frozenset[ConditionKind] = frozenset({"label"} if config.labels else ())
-        self.network = build_network(config.network, codec.shape, classes)
+        self.network = build_network(config.network, codec.shape, classes, CHANGE_NUMBERS if config.augment else 0)
         self._guide: nn.Module | None = None
         self.register_buffer("centre", torch.zeros(codec.shape))
         self.register_buffer("spread", torch.ones(codec.shape))
@@ -72,11 +75,12 @@ class Flow(Method, VelocityField):
 
     def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
         (batch,) = batches
+        batch, change = self._augmented(batch)
         clean, eps = self.encoded(batch), batch.noise(*self.codec.shape)
         time = self._draw_times(batch)
         label = self._hide_labels(batch)
         t = time.view(-1, *[1] * (clean.dim() - 1))
-        predicted = self._velocity((1 - t) * clean + t * eps, time, label)
+        predicted = self._velocity((1 - t) * clean + t * eps, time, label, change=change)
         errors = (predicted.float() - (eps - clean)).square().flatten(1).mean(1)
         return Losses({"flow": errors})
 
@@ -93,19 +97,40 @@ class Flow(Method, VelocityField):
         time: Tensor = (torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6)) * spread + mean).sigmoid()
         return time
 
+    def _augmented(self, batch: Batch) -> tuple[Batch, Tensor | None]:
+        """The batch with some of its pictures changed, and by what the changes are described to the network, [B, numbers]."""
+        if not self.config.augment:
+            return batch, None
+        uniforms = batch.uniform(AFFINE_DRAWS + 1).unbind(1)
+        mirrored = uniforms[-1] < self.config.augment / 2
+        images = torch.where(mirrored.view(-1, 1, 1, 1), batch.images.flip(3), batch.images)
+        changes = draw_affine_changes(uniforms, self.config.augment, images.shape[2:])
+        numbers = torch.cat([mirrored[:, None].float(), changes.numbers(images.shape[2:])], 1)
+        return replace(batch, images=warp(images, changes), latents=None), numbers
+
     def _hide_labels(self, batch: Batch) -> Tensor | None:
         """[B]: the classes, some of them replaced by −1."""
         if not self.config.labels or batch.cond.label is None:
             return None
         return torch.where(batch.uniform() < self.config.drop_labels, -1, batch.cond.label)
 
-    def _velocity(self, x: Tensor, time: Tensor, label: Tensor | None, network: nn.Module | None = None) -> Tensor:
-        """[B, *codec.shape] in float32: dx/dt at x and `time` [B], for classes [B], by another `network` where one is named."""
+    def _velocity(
+        self,
+        x: Tensor,
+        time: Tensor,
+        label: Tensor | None,
+        network: nn.Module | None = None,
+        change: Tensor | None = None,
+    ) -> Tensor:
+        """[B, *codec.shape] in float32: dx/dt at x and `time` [B], for classes [B], by another `network` where one is named.
+
+        `change` [B, `CHANGE_NUMBERS`] says how the pictures were augmented; None is not at all.
+        """
         net = network or self.network
         self.network_calls += 1
         t = time.view(-1, *[1] * (x.dim() - 1))
         predict = PREDICTIONS[self.config.prediction]
-        return predict(lambda y: net(y, time, label).float(), x, t, self.centre, self.spread)
+        return predict(lambda y: net(y, time, label, change).float(), x, t, self.centre, self.spread)
 
     def velocity(self, x: Tensor, time: Tensor, cond: Cond) -> Tensor:
         return self._velocity(x, time, cond.label)

@@ -13,8 +13,9 @@ from limner.nets.dit import Dit, DitSize
 from limner.nets.unet import UNet, UNetSize
 
 
-def build_network(config: ResolvedNetworkConfig, shape: Sequence[int], classes: int) -> nn.Module:
-    """The untrained network for latents of `shape` (C, H, W), called with (x, times [B], classes [B] or None).
+def build_network(config: ResolvedNetworkConfig, shape: Sequence[int], classes: int, changes: int = 0) -> nn.Module:
+    """The untrained network for latents of `shape` (C, H, W), called with (x, times [B], classes [B] or None), and with
+    changes [B, changes] or None where pictures are augmented.
 
     Errors: `InputError` where the latents are no maps or too small, and where heads do not divide the channels.
     """
@@ -34,8 +35,8 @@ def build_network(config: ResolvedNetworkConfig, shape: Sequence[int], classes: 
             f"method.network.heads={config.heads} does not divide method.network.width={config.width}; set one to fit"
         )
     if config.kind == "transformer":
-        return Dit(size, DitSize(config.width, config.depth, config.heads, config.patch, config.dropout), classes)
+        return Dit(size, DitSize(config.width, config.depth, config.heads, config.patch, config.dropout), classes, changes)
     unet = UNetSize(
         config.width, config.multipliers, config.blocks, config.attention, config.heads, config.patch, config.dropout
     )
-    return UNet(size, unet, classes)
+    return UNet(size, unet, classes, changes)

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.core.errors import InputError
-from limner.core.precision import no_autocast
+from limner.methods.affine import AFFINE_DRAWS, draw_affine_changes, normal, reflect, warp
 from limner.methods.gan.config import AugmentConfig, Change, Transform
 
 DIFF_DRAWS: dict[Change, int] = {"colour": 3, "translation": 2, "cutout": 2}
 """How many uniform numbers each part of `diff_augment` takes, in the order in which it takes them."""
-ADAPTIVE_DRAWS: dict[Transform, int] = {"blit": 7, "geometric": 11, "colour": 10}
+ADAPTIVE_DRAWS: dict[Transform, int] = {"blit": 7, "geometric": AFFINE_DRAWS, "colour": 10}
 """The same for `adaptive_augment`."""
 
 
@@ -133,7 +133,8 @@ def adaptive_augment(images: Tensor, uniforms: Tensor, p: Tensor, transforms: Co
     if "blit" in transforms:
         x, draws = _blit(x, draws, p), draws[ADAPTIVE_DRAWS["blit"] :]
     if "geometric" in transforms:
-        x, draws = _geometric(x, draws, p), draws[ADAPTIVE_DRAWS["geometric"] :]
+        changes, draws = draw_affine_changes(draws, p, x.shape[2:]), draws[ADAPTIVE_DRAWS["geometric"] :]
+        x = warp(x, changes)
     if "colour" in transforms:
         x = _adaptive_colour(x, draws, p)
     return _like(x, images)
@@ -143,7 +144,7 @@ def _blit(x: Tensor, u: list[Tensor], p: Tensor) -> Tensor:
     """Flip, rotation by quarter turns, translation by whole pixels up to an eighth of each side: as one gather, so exact.
 
     A quarter turn would lead an oblong image out of its frame, so oblong images turn by 0 or 180°. What a translation lacks is
-    reflected at the outermost pixels, as in `_geometric`.
+    reflected at the outermost pixels, as in `warp`.
     """
     height, width = x.shape[2:]
     flip = (u[0] < p) & (u[1] < 0.5)
@@ -155,7 +156,7 @@ def _blit(x: Tensor, u: list[Tensor], p: Tensor) -> Tensor:
     # Pixel (i, j) comes from (a, b) before the translation. Before the turn and the flip, a counts rows or, after an odd number
     # of turns, columns; either may count backwards. So the place in memory is the sum of a part of i and a part of j.
     a, b = (
-        _reflect(torch.arange(n, device=x.device) - by[:, None], n) for n, by in ((height, down), (width, right))
+        reflect(torch.arange(n, device=x.device) - by[:, None], n) for n, by in ((height, down), (width, right))
     )  # [B, H], [B, W]
     odd, rows_back, columns_back = turns % 2 == 1, turns >= 2, ((turns == 1) | (turns == 2)) ^ flip
     a = torch.where(torch.where(odd, columns_back, rows_back)[:, None], height - 1 - a, a)
@@ -165,45 +166,6 @@ def _blit(x: Tensor, u: list[Tensor], p: Tensor) -> Tensor:
     return x.flatten(2).gather(2, place.expand(-1, x.shape[1], -1)).view(x.shape)
 
 
-def _geometric(x: Tensor, u: list[Tensor], p: Tensor) -> Tensor:
-    """Scale, rotation, stretch, rotation and translation by parts of a pixel, as one affine resampling with reflection.
-
-    Bilinear interpolation alone blurs, and would leave the discriminator few pictures with their fine detail; so, as in the
-    paper, images are first enlarged twofold by a wavelet's filter. That filter here is the interpolating one (Deslauriers &
-    Dubuc 1989), which keeps the pixels that were there, and images are not filtered again afterwards: only the rare strong
-    reductions could alias, and it would take four times the samples. Bicubic sampling, of like quality, took twice the time.
-    """
-    height, width = x.shape[2:]
-    turn = 1 - (1 - p).sqrt()  # each of two rotations, so that one of them happens with probability p
-    hit = torch.stack([u[0] < p, u[2] < turn, u[4] < p, u[6] < turn, u[8] < p])
-    hit_any = hit.any(0).view(-1, 1, 1, 1)
-    if x.device.type == "cpu" and not hit_any.any():  # as it often is early on; on other devices, looking would cost more
-        return x
-    scale, stretch = (torch.exp2(torch.where(hit[i], 0.2 * _normal(u[2 * i + 1]), 0)) for i in (0, 2))
-    before, after = (torch.where(hit[i], (2 * u[2 * i + 1] - 1) * math.pi, 0) for i in (1, 3))
-    right, down = (torch.where(hit[4], 0.125 * n * _normal(v), 0) for v, n in ((u[9], width), (u[10], height)))
-    # The place (x, y), in pixels from the centre, comes from
-    # R(-before)·diag(1/stretch, stretch)·R(-after)·(x - right, y - down)/scale. Positive angles are clockwise: y points down.
-    cb, sb, ca, sa = before.cos(), before.sin(), after.cos(), after.sin()
-    wide, tall = 1 / (stretch * scale), stretch / scale
-    to_x = cb * wide * ca - sb * tall * sa, cb * wide * sa + sb * tall * ca
-    to_y = -sb * wide * ca - cb * tall * sa, -sb * wide * sa + cb * tall * ca
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    columns, rows = (torch.arange(n, device=x.device, dtype=dtype) - (n - 1) / 2 for n in (width, height))
-    columns, rows = columns - right[:, None], rows - down[:, None]
-    grid = torch.stack(
-        [
-            ((mx[:, None] * columns)[:, None, :] + (my[:, None] * rows)[:, :, None]) * (2 / max(n - 1, 1))
-            for (mx, my), n in ((to_x, width), (to_y, height))
-        ],
-        dim=-1,
-    )
-    with no_autocast(x.device):
-        dense = _twofold(height, x, dtype) @ x.to(dtype) @ _twofold(width, x, dtype).t()
-        y = F.grid_sample(dense, grid.to(dtype), "bilinear", "reflection", align_corners=True)
-    return torch.where(hit_any, y.to(x.dtype), x)
-
-
 def _adaptive_colour(x: Tensor, u: list[Tensor], p: Tensor) -> Tensor:
     """Brightness, contrast, flip of the luma, rotation of the hue, saturation: the paper's product of 4×4 matrices.
 
@@ -211,11 +173,11 @@ def _adaptive_colour(x: Tensor, u: list[Tensor], p: Tensor) -> Tensor:
     left of them is a factor for each, an angle and an offset.
     """
     hit = torch.stack(u[0::2]) < p
-    brightness = torch.where(hit[0], 0.2 * _normal(u[1]), 0)
-    contrast = torch.exp2(torch.where(hit[1], 0.5 * _normal(u[3]), 0))
+    brightness = torch.where(hit[0], 0.2 * normal(u[1]), 0)
+    contrast = torch.exp2(torch.where(hit[1], 0.5 * normal(u[3]), 0))
     luma = torch.where(hit[2] & (u[5] < 0.5), -contrast, contrast)
     hue = torch.where(hit[3], (2 * u[7] - 1) * math.pi, 0)
-    saturation = torch.exp2(torch.where(hit[4], _normal(u[9]), 0))
+    saturation = torch.exp2(torch.where(hit[4], normal(u[9]), 0))
     return _recolour(x, luma, contrast * saturation, hue, luma * brightness)
 
 
@@ -258,32 +220,9 @@ class _Shift(torch.autograd.Function):
         return _Shift.apply(gradients[0], -down, -right, *ctx.most), None, None, None, None  # type: ignore[no-untyped-call]
 
 
-def _twofold(n: int, like: Tensor, dtype: torch.dtype) -> Tensor:
-    """[2n - 1, n]: keeps n values and sets one between each two, by Deslauriers & Dubuc's six weights; ends are reflected."""
-    weights = torch.tensor([3, -25, 150, 150, -25, 3], dtype=dtype).div_(256).to(like.device, non_blocking=True)
-    between = torch.arange(n - 1, device=like.device)[:, None] + torch.arange(-2, 4, device=like.device)
-    matrix = torch.zeros(2 * n - 1, n, dtype=dtype, device=like.device)
-    matrix[::2].fill_diagonal_(1)
-    matrix[1::2].scatter_add_(1, _reflect(between, n), weights.expand(n - 1, 6))
-    return matrix
-
-
-def _reflect(index: Tensor, n: int) -> Tensor:
-    """Any whole number as one of 0 … n - 1, reflected at both ends without repeating them: -1 is 1."""
-    period = max(2 * (n - 1), 1)
-    index = index.remainder(period)
-    return torch.minimum(index, period - index)
-
-
 def _whole(uniform: Tensor, n: int) -> Tensor:
     """U[0, 1) as one of 0 … n - 1, each as likely."""
     return (uniform * n).long().clamp_(max=n - 1)  # a number just below 1 may round up
-
-
-def _normal(uniform: Tensor) -> Tensor:
-    """U[0, 1) as N(0, 1), within ±4.8."""
-    normal: Tensor = torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
-    return normal
 
 
 def _like(y: Tensor, images: Tensor) -> Tensor:
