@@ -38,6 +38,7 @@ VARIANTS = {
         "method.discriminator.dropout=0.3",
         "method.r1_gamma=0",
     ),
+    "flow": ("method.pairing=transport", "method.labels=false", "data.mirror=true", "batch.chunks=2"),
     "gan": ("method.r1_gamma=0.5", "method.penalty_every=3", "batch.chunks=2", "data.mirror=true"),
     "r3gan": ("method.labels=true", "method.augment.kind=adaptive", "method.augment.start=0.5", "method.augment.speed=500"),
     "sngan": ("method.labels=true", "method.critic_steps=2", "method.augment.kind=diff"),

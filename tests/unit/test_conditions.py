@@ -81,6 +81,30 @@ def test_a_batch_brings_what_is_accepted_and_draws_as_ever(pairs: Dataset, mirro
             assert decode_captions(cond.text.numpy()) == [text_of(pairs, row) for row in rows]
 
 
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_feed_is_the_set_of_all_pictures_that_it_draws(pairs: Dataset, mirror: bool) -> None:
+    """Each once, mirrored ones after the others; what belongs to a picture comes with it."""
+    feed = Feed(pairs, "train", CPU, 3, mirror, ALL)
+    rows = np.tile(pairs.indices("train"), 2 if mirror else 1)
+    assert feed.count == len(rows) == (64 if mirror else 32)
+    assert feed.labels is not None
+    assert pairs.labels is not None
+    assert feed.labels.tolist() == pairs.labels[rows].tolist()
+    batch, pixels, given = feed.take(torch.arange(feed.count)), to_tensor(pairs.images.gather(rows)), given_of(pairs, rows)
+    pixels[32:], given[32:] = pixels[32:].flip(3), given[32:].flip(3)
+    assert torch.equal(batch.images, pixels)
+    assert batch.cond.image is not None
+    assert torch.equal(batch.cond.image, given)
+    assert batch.cond.text is not None
+    assert decode_captions(batch.cond.text.numpy()) == [text_of(pairs, row) for row in rows]
+    assert batch.cond.label is not None
+    assert torch.equal(batch.cond.label, feed.labels)
+    assert torch.equal(feed.take(torch.tensor([5, 1])).images, pixels[[5, 1]])
+    assert batch.pictures is feed.draw(1, 0, 4).pictures is feed
+    feed.accept(set())
+    assert feed.labels is None
+
+
 def test_what_a_set_lacks_is_not_brought() -> None:
     """Labels alone come by default; who accepts more than there is gets what there is."""
     digits = Feed(prepare("digits"), "train", CPU, 0, accepts=ALL).draw(0, 0, 4).cond

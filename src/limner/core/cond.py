@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -48,6 +49,21 @@ class Cond:
         return Cond(*(None if part is None else change(part) for part in parts))
 
 
+class PictureSet(Protocol):
+    """All pictures that batches are drawn from, each as often as the others; mirrored ones stand as pictures of their own."""
+
+    @property
+    def count(self) -> int:
+        """How many there are, mirrored ones among them."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """[count] int64 on the CPU: the class of each, −1 for none; None where batches bring no labels."""
+
+    def take(self, places: Tensor) -> Batch:
+        """The pictures at `places` [B] int64, from 0 to `count` − 1, with what else a batch has."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """A chunk of training data, on the device that computes."""
@@ -59,6 +75,8 @@ class Batch:
     """The source of all noise."""
     latents: Callable[[], Tensor] | None = None
     """Gives the latents [B, *codec.shape] of the images, where these are cached (see `Method.encoded`)."""
+    pictures: PictureSet | None = None
+    """All pictures that this batch was drawn from; None where it was made by other means (see `Method.read_pictures`)."""
 
     def __len__(self) -> int:
         return self.images.shape[0]

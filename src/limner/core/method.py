@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from limner.core.capabilities import Codec
-from limner.core.cond import Batch, Cond
+from limner.core.cond import Batch, Cond, PictureSet
 from limner.core.config import ConditionKind, Sampling
 from limner.core.diagnosis import GENERAL_RULES, Rule
 from limner.core.optimiser_settings import Clip, Optimiser
@@ -164,6 +164,14 @@ class Method(nn.Module, ABC):
     def fit_at_checkpoint(self, batches: Iterable[Batch]) -> None:
         """Optional: as `fit_at_start`, but before every checkpoint and every score, on the averaged weights, such as a fitted
         prior. A run has fewer checkpoints where this takes a large share of its time."""
+
+    def read_pictures(self, pictures: PictureSet) -> tuple[str, ...]:
+        """Optional: what `losses` has to know of all pictures of a set, and no checkpoint holds.
+
+        It is called whenever training begins, also after a resume, for the training pictures and for those held out, with the
+        same random numbers each time. The batches of a set name it (`Batch.pictures`). Returns sentences for the run's log.
+        """
+        return ()
 
     def encoded(self, batch: Batch) -> Tensor:
         """[B, *codec.shape]: the codec's latents of the images in `batch`, cached ones where the batch has them."""

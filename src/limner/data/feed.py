@@ -30,7 +30,7 @@ LABELS: frozenset[ConditionKind] = frozenset({"label"})
 
 
 class Feed:
-    """An endless shuffled reading of one split; where it stands is an argument, not a state."""
+    """An endless shuffled reading of one split; where it stands is an argument, not a state. It is a `PictureSet` too."""
 
     # Many parameters: which pictures, where they go, how they are drawn, and which conditions come with them.
     def __init__(
@@ -57,6 +57,18 @@ class Feed:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def count(self) -> int:
+        """Pictures that batches are drawn from: those of the split, and as many again where they are mirrored."""
+        return 2 * len(self.rows) if self.mirror else len(self.rows)
+
+    @property
+    def labels(self) -> Tensor | None:
+        """[count] int64: the class of each picture, −1 for none; None where batches bring no labels."""
+        if self._labels is None:
+            return None
+        return torch.cat([self._labels, self._labels]) if self.mirror else self._labels
+
     def accept(self, kinds: Set[ConditionKind]) -> None:
         """From here on, batches bring the conditions of these `kinds`, as far as the data set has them, and no others."""
         if kinds == self.accepts:
@@ -79,9 +91,8 @@ class Feed:
         With `codec`, the digest of all that `encode` depends on, those that are in the cache are read from there, and `keep`
         adds to them. A mirrored picture is another one.
         """
-        count = 2 * len(self.rows) if self.mirror else len(self.rows)
         path = None if codec is None else cache_file(codec, self.identity)
-        self.memory = None if encode is None else RememberedLatents(encode, count, self.device, path)
+        self.memory = None if encode is None else RememberedLatents(encode, self.count, self.device, path)
 
     def keep(self) -> None:
         """Writes the latents remembered so far into the cache. Errors: `InputError` where they cannot be written."""
@@ -91,19 +102,28 @@ class Feed:
     def draw(self, stream: int, start: int, size: int) -> Batch:
         """`size` images from place `start` of reading `stream` (each stream is a shuffling of its own)."""
         places = seeds.order(self.seed, stream, start, size, len(self.rows))
+        return self._gather(places, torch.rand(size, device=self.device) < 0.5 if self.mirror else None)
+
+    def take(self, places: Tensor) -> Batch:
+        """The pictures at `places` [B] int64; from the number of pictures of the split on, mirrored ones."""
+        numbers = places.cpu().numpy()
+        flipped = torch.from_numpy(numbers >= len(self.rows)).to(self.device) if self.mirror else None
+        return self._gather(numbers % len(self.rows), flipped)
+
+    def _gather(self, places: NDArray[np.int64], flipped: Tensor | None) -> Batch:
+        """The pictures at `places` [B] of the split; those that are `flipped` [B] mirrored."""
         pixels = self._pictures.take(places)
         given_images = None if self._given_pictures is None else self._given_pictures.take(places)
         label = None if self._labels is None else self._labels[torch.from_numpy(places)].to(self.device)
         text = None
         if self._text is not None:
             text = self._text[torch.from_numpy(places).to(self._text.device)].to(self.device, torch.int64)
-        if self.mirror:
-            flipped = torch.rand(size, device=self.device) < 0.5
+        if flipped is not None:
             pixels = _mirrored(pixels, flipped)
             given_images = None if given_images is None else _mirrored(given_images, flipped)
             if self.memory is not None:
                 places = places + len(self.rows) * flipped.cpu().numpy()
-        batch = Batch(pixels, Cond(label, text, given_images))
+        batch = Batch(pixels, Cond(label, text, given_images), pictures=self)
         return batch if self.memory is None else replace(batch, latents=partial(self.memory.recall, places, pixels))
 
 

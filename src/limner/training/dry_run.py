@@ -273,6 +273,7 @@ def _measure_pace(training: Training, steps: int) -> tuple[Pace, bool]:
 
     Also whether they were on whole batches.
     """
+    training.read_pictures()
     stepper, steps = _timed_stepper(training, steps)
     training.remember_latents()
     feed, size = training.feed, stepper.batch

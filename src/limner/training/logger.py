@@ -84,6 +84,12 @@ class Logger:
                 self.run.log(f"at {self.state.images} images: {phase.note}")
         return any(before < limit <= self._progress for phase in phases for limit in (phase.start, phase.stop))
 
+    def report_note(self, line: str) -> None:
+        """Writes a sentence to the log, and reports it."""
+        if parallel.is_main_process():
+            self.run.log(line)
+            self.on_progress(replace(self.progress(), note=line))
+
     def take_row(self, due: bool) -> dict[str, Any] | None:
         """A row of metrics, with means since the last one; None where it is not time for a row and it need not be `due`.
 

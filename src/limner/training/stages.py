@@ -128,6 +128,18 @@ class Training:
         settings = [config.model_dump(mode="json") for _, _, config in self.stages[: self.state.stage]]
         self.feed.remember(codec.encode, digest(codec.state_dict(), settings))  # type: ignore[attr-defined]
 
+    def read_pictures(self, held_out: Feed | None = None) -> tuple[str, ...]:
+        """Has the stage's method read all training pictures, and all that are `held_out`; returns what it says of the first."""
+        method, lines = self.stage.method, tuple[str, ...]()
+        if held_out is not None:
+            held_out.accept(self.feed.accepts)
+        for feed in (held_out, self.feed):
+            if feed is not None:
+                with seeds.preserve_generators(self.device):
+                    seeds.seed_all(self.recipe.seed, "pictures", self.state.stage)
+                    lines = method.read_pictures(feed)
+        return lines
+
     def update_average(self) -> None:
         """Moves the averaged weights after one more batch.
 

@@ -145,6 +145,9 @@ class FlowConfig(MethodConfig):
     """Standard deviation of the logit of the time."""
     stratified: bool = True
     """Draw the times of a batch from equal shares of their distribution, so that losses of batches differ less."""
+    pairing: Literal["none", "transport"] = "none"
+    """Which noise is joined with which picture in training: any, or by `transport` near ones, so that paths are shorter and
+    straighter and fewer steps are needed; each picture stays as frequent (arXiv:2509.25519)."""
     labels: bool | Literal["auto"] = "auto"
     """Learn each class of the data: pictures are then made by class. `auto`: where there are two or more, of twenty training
     pictures on average."""

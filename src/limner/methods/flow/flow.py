@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from limner.core.capabilities import Codec, VelocityField
-from limner.core.cond import Batch, Cond
+from limner.core.cond import Batch, Cond, PictureSet
 from limner.core.config import ConditionKind, DataSpec, Sampling
 from limner.core.diagnosis import Rule
 from limner.core.errors import InputError
@@ -30,6 +30,7 @@ from limner.methods.flow.guidance import extrapolate, extrapolate_scaled, guided
 from limner.methods.flow.networks import build_network
 from limner.methods.flow.prediction import PREDICTIONS
 from limner.methods.flow.solvers import Velocity, adaptive, ancestral, dpm, euler, heun, midpoint, shifted_times
+from limner.methods.flow.transport import Coupling
 from limner.methods.labels import count_labels, draw_labels, even_shares, require_classes
 
 FIXED_STEP_SOLVERS = {"euler": euler, "heun": heun, "midpoint": midpoint, "dpm": dpm}
@@ -60,6 +61,7 @@ class Flow(Method, VelocityField):
         self.accepts: frozenset[ConditionKind] = frozenset({"label"} if config.labels else ())
         self.network = build_network(config.network, codec.shape, classes, CHANGE_NUMBERS if config.augment else 0)
         self._guide: nn.Module | None = None
+        self._couplings: dict[PictureSet, Coupling] = {}
         self.register_buffer("centre", torch.zeros(codec.shape))
         self.register_buffer("spread", torch.ones(codec.shape))
         self.register_buffer("shares", even_shares(len(spec.classes)))
@@ -75,14 +77,25 @@ class Flow(Method, VelocityField):
 
     def losses(self, phase: str, batches: tuple[Batch, ...], at: StepContext) -> Losses:
         (batch,) = batches
+        batch, eps = self._paired(batch)
         batch, change = self._augmented(batch)
-        clean, eps = self.encoded(batch), batch.noise(*self.codec.shape)
+        clean = self.encoded(batch)
         time = self._draw_times(batch)
         label = self._hide_labels(batch)
         t = time.view(-1, *[1] * (clean.dim() - 1))
         predicted = self._velocity((1 - t) * clean + t * eps, time, label, change=change)
         errors = (predicted.float() - (eps - clean)).square().flatten(1).mean(1)
         return Losses({"flow": errors})
+
+    def _paired(self, batch: Batch) -> tuple[Batch, Tensor]:
+        """The batch, with other pictures of the same classes where they are paired, and the noise that they are joined with."""
+        eps = batch.noise(*self.codec.shape)
+        coupling = None if batch.pictures is None else self._couplings.get(batch.pictures)
+        if coupling is None or batch.pictures is None:
+            return batch, eps
+        places = coupling.choose(eps, batch.cond.label if self.config.labels else None, batch.uniform())
+        chosen = batch.pictures.take(places)
+        return replace(batch, images=chosen.images, latents=chosen.latents), eps
 
     def _draw_times(self, batch: Batch) -> Tensor:
         """[B]: times in 0..1; one in each of B equal shares of the distribution, so that batches differ little."""
@@ -231,3 +244,10 @@ class Flow(Method, VelocityField):
         self.spread.copy_(pictures.std(0).clamp(min=MIN_SPREAD))
         if self.config.labels:
             count_labels(batches, self.shares)
+
+    def read_pictures(self, pictures: PictureSet) -> tuple[str, ...]:
+        """Solves the transport problem of the pictures, where they are paired with noise."""
+        if self.config.pairing == "none":
+            return ()
+        coupling = self._couplings[pictures] = Coupling(pictures, self.encoded, self.config.labels)
+        return (coupling.report(),)
