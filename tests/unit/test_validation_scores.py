@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import limner
 from limner.cli import main
+from limner.cli.show.tables import format_value
 from limner.core.files import write_json
-from limner.runs.evaluations import describe_report, newest_distance
+from limner.runs.evaluations import EvaluatedDistance, describe_report, latest_distance
 from limner.runs.listing import list_runs
 from limner.runs.report import render_report
 from limner.runs.run import Run
@@ -123,9 +126,11 @@ def test_evaluate_page_list_and_comparison_tell_one_story(run: Run, capsys: pyte
     report = json.loads(next(run.path.glob("evaluations/*/report.json")).read_text())
     assert (listed["score"], listed["best_score"], listed["real_score"]) == (44.6, 41.6, 6.84)
     assert listed["evaluated"] == report["metrics"]["frechet"]["value"]
+    assert listed["evaluated_count"] == 40
     assert main(["runs", str(run.path.parent)]) == 0
     out = capsys.readouterr().out
     assert "last score" in out
+    assert f" {format_value(listed['evaluated'])} (40)" in out
     assert "evaluated on held-out pictures by `limner evaluate`" in out
     twin = Path(shutil.copytree(run.path, run.path.parent / "0002-twin"))
     shutil.rmtree(twin / "checkpoints" / f"{64:09d}")
@@ -144,8 +149,42 @@ def test_reports_in_other_features_or_on_other_data_are_not_the_score_of_the_lis
             "count": 5,
         }
         write_json(folder / f"report-{name}.json", report)
-        assert newest_distance(run.path, "own") is None
+        assert latest_distance(run.path, "own") is None
     write_json(folder / "compared" / "report.json", report | {"reference": {"fingerprint": "own"}})
-    assert newest_distance(run.path, "own") is None, "that is of a comparison, at its number of pictures"
+    assert latest_distance(run.path, "own") is None, "that is of a comparison, at its number of pictures"
     assert describe_report(report) == "5 samples against 9 pictures of the test split: Fréchet distance 7"
     assert describe_report({}) == describe_report({"features": [], "metrics": 3, "reference": None}) == ""
+
+
+def test_a_quick_look_does_not_take_the_place_of_an_evaluation(run: Run) -> None:
+    """`limner evaluate RUN --count 5` became the run's verdict, and its distance in the list, beside which no number stood."""
+    reference = {"fingerprint": "own", "split": "test", "count": 9}
+
+    def write(name: str, hour: int, count: int, distance: float, **more: Any) -> None:
+        report = {
+            "features": {"name": "judge"},
+            "metrics": {"frechet": {"value": distance}},
+            "reference": reference,
+            "count": count,
+            "images_seen": 64,
+            "checkpoint": "a",
+            "verdict": [f"The verdict of {count}."],
+            **more,
+        }
+        file = run.path / "evaluations" / name / "report.json"
+        write_json(file, report)
+        os.utime(file, (3600 * hour, 3600 * hour))
+
+    write("one", 1, 5_000, 45.0)
+    write("two", 2, 5_000, 44.0)
+    write("three", 3, 5, 190.0)
+    assert latest_distance(run.path, "own") == EvaluatedDistance(44.0, 5_000), "the newest of those by the most"
+    page = Page(render_report(run.path)).text
+    assert "The verdict of 5000." in page
+    assert "5,000 samples against 9 pictures of the test split: Fréchet distance 44" in page
+    assert "The verdict of 5." not in page
+    write("four", 4, 4, 200.0, images_seen=128, checkpoint="b")
+    assert latest_distance(run.path, "own") == EvaluatedDistance(200.0, 4), "another checkpoint, with its number"
+    assert "after 128 images, 4 samples against" in Page(render_report(run.path)).text
+    write("five", 5, 3, 9.0, reference={**reference, "fingerprint": "other"})
+    assert latest_distance(run.path, "own") == EvaluatedDistance(200.0, 4), "on other pictures"

@@ -26,6 +26,8 @@ def report(relative: float, coverage: float = 0.9, copies: float = 0.0, **more: 
             "pixels": {"value": 0.1, "null": 0.1, "z": 0.0, "relative": 0.0},
         },
         "features": {"held_out_accuracy": 0.91},
+        "count": 5_000,
+        "reference": {"count": 1_000},
         **more,
     }
 
@@ -100,13 +102,44 @@ def test_few_kinds_of_pictures_are_no_praise() -> None:
     """Samples that lie close together among real ones have a precision near 1, and read as good."""
     narrow = report(0.2)
     narrow["metrics"] |= {"precision": score(0.97, 0.8), "recall": score(0.02, 0.8)}
-    words = "few kinds of pictures: precision is 0.97, but only 2% of the real pictures lie among them (recall)"
+    words = (
+        "few kinds of pictures: most are like some real picture (precision 0.97), but 98% of real pictures have nothing "
+        "like them here (recall 0.02)"
+    )
     assert verdict(narrow)[1] == f"Variety: {words}."
     narrow["metrics"]["coverage"] = score(0.2, 0.95)
     assert verdict(narrow)[1] == f"Variety: {words}; little varied: their coverage is only 21% of what real pictures have."
     for precision, recall in ((0.97, 0.5), (0.4, 0.02)):  # varied; or not among the real pictures at all, as blurred ones
         narrow["metrics"] |= {"precision": score(precision, 0.8), "recall": score(recall, 0.8)}
         assert "few kinds" not in verdict(narrow)[1]
+
+
+def test_what_chance_may_have_done_is_not_said() -> None:
+    """Five pictures of ten classes leave five classes out, whoever draws them: "shirt 0%" said nothing."""
+    classes = {"samples": {"bag": 0.6, "shirt": 0.0}, "real": {"bag": 0.4, "shirt": 0.1}}
+    few = report(0.9, coverage=0.01, classes=classes, count=5)
+
+    def variety(**scores: tuple[float, float, float | None]) -> list[str]:
+        few["metrics"] |= {name: score(value, null) | {"z": z} for name, (value, null, z) in scores.items()}
+        return [one for one in verdict(few) if one.startswith("Variety")]
+
+    assert variety(coverage=(0.01, 0.05, -2.0), class_distance=(0.6, 0.4, 1.5)) == []
+    assert variety(coverage=(0.05, 0.05, -0.1)) == ["Variety: about as varied as real pictures."]
+    # A deviation of .02 in the null: half of .05 would not have been told from it.
+    assert variety(coverage=(0.048, 0.05, -0.1)) == []
+    narrow = {"precision": (1.0, 0.8, 0.5), "recall": (0.0, 0.1, -2.0)}
+    assert variety(**narrow) == []
+    (words,) = variety(recall=(0.0, 0.1, -5.0))
+    assert words.startswith("Variety: few kinds of pictures: most are like some real picture (precision 1), but 100% of real")
+    del few["metrics"]["recall"]
+    # That the shares are uneven is beyond chance, but not for this class: 0 of 5 where 0.5 are expected.
+    assert variety(class_distance=(0.9, 0.4, 6.0)) == ["Variety: the shares of the classes are uneven."]
+    few["count"] = 1_000  # sqrt(.1 · .9 · (1/1000 + 1/1000)) = .0134, four times of which is .054
+    named = "Variety: the shares of the classes are uneven (shirt 0%, of real pictures 10%)."
+    assert variety() == [named]
+    for share, is_named in ((0.045, True), (0.047, False)):
+        classes["samples"]["shirt"] = share
+        assert (variety() != ["Variety: the shares of the classes are uneven."]) == is_named, share
 
 
 def test_what_to_do_next_follows_from_how_the_distance_fell() -> None:

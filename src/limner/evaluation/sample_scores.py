@@ -187,7 +187,7 @@ def list_warnings(scores: Mapping[str, Score], sides: Sides, split: str) -> list
             "scores of the same number of pictures only"
         )
     warnings += _copy_warnings(scores)
-    if narrow := narrowness({name: {"value": score.value, "null": score.null} for name, score in scores.items()}):
+    if narrow := narrowness({name: score.to_dict() for name, score in scores.items()}):
         warnings.append(narrow)
     if "frechet" in scores and min(n, m) <= dim:
         warnings.append(

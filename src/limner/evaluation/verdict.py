@@ -21,6 +21,7 @@ ASPECTS = {"judge": "what is shown", "contrast": "what is shown", "random-conv":
 """What each view sees most of."""
 FULL_COVERAGE, HALF_COVERAGE = 0.85, 0.5
 """Shares of the coverage of real pictures from which on samples count as varied, and as partly so."""
+AS_VARIED = "about as varied as real pictures"
 MAX_CLASS_DISTANCE = 0.15
 """Excess over the null from which on the shares of classes count as uneven."""
 MIN_ACCURACY = 0.85
@@ -145,32 +146,60 @@ def _nearness(name: str, view: Report, indistinct: int | None) -> str:
 
 
 def _variety(report: Report) -> list[str]:
-    """One sentence on coverage and recall, with the classes where their shares are uneven; none where none was measured."""
-    scores, parts = report["metrics"], list[str]()
-    if narrow := narrowness(scores):
-        parts.append(narrow)
-    coverage = scores.get("coverage")
-    if coverage is not None and coverage["null"]:
-        share = min(1.0, coverage["value"] / coverage["null"])
-        if share >= FULL_COVERAGE:
-            parts += [] if narrow else ["about as varied as real pictures"]
-        elif share >= HALF_COVERAGE:
-            parts.append(f"less varied than real pictures: their coverage is {share:.0%} of what those have")
-        else:
-            parts.append(f"little varied: their coverage is only {share:.0%} of what real pictures have")
+    """One sentence on coverage and recall, with the classes where their shares are uneven.
+
+    What chance may have done, with so few pictures, is left out; there is no sentence where nothing is left.
+    """
+    scores = report["metrics"]
+    narrow = narrowness(scores)
+    parts = [narrow] if narrow else []
+    parts += [text for text in _coverage_words(scores.get("coverage")) if not narrow or text != AS_VARIED]
     classes = scores.get("class_distance")
-    if classes is not None and classes["value"] - (classes["null"] or 0.0) > MAX_CLASS_DISTANCE:
-        parts.append(f"the shares of the classes are uneven{_most_missing(report.get('classes'))}")
+    if classes is not None and classes["value"] - (classes["null"] or 0.0) > MAX_CLASS_DISTANCE and _is_beyond_chance(classes):
+        parts.append(f"the shares of the classes are uneven{_most_missing(report)}")
     return [f"Variety: {'; '.join(parts)}."] if parts else []
 
 
-def _most_missing(classes: Report | None) -> str:
-    """`` (shirt 2 %, of real pictures 10 %)``: the class that is missed most."""
+def _coverage_words(coverage: Report | None) -> list[str]:
+    """How varied the samples are by their coverage beside that of real pictures; empty where it was not measured, or where
+    chance may explain how it came out.
+
+    That they are as varied is said only where half of the coverage would have been told from that of real pictures.
+    """
+    if coverage is None or not coverage["null"]:
+        return []
+    value, null, z = coverage["value"], coverage["null"], coverage["z"]
+    share = min(1.0, value / null)
+    if share >= FULL_COVERAGE:
+        noise = abs((value - null) / z) if z else 0.0
+        return [AS_VARIED] if TOLD_Z * noise <= (1 - HALF_COVERAGE) * null else []
+    if not _is_beyond_chance(coverage):
+        return []
+    if share >= HALF_COVERAGE:
+        return [f"less varied than real pictures: their coverage is {share:.0%} of what those have"]
+    return [f"little varied: their coverage is only {share:.0%} of what real pictures have"]
+
+
+def _is_beyond_chance(score: Report) -> bool:
+    """Whether a score lies farther from its null than chance moves it; also where it is unknown how far that is."""
+    return score["z"] is None or abs(score["z"]) > TOLD_Z
+
+
+def _most_missing(report: Report) -> str:
+    """`` (shirt 2%, of real pictures 10%)``: the class that is missed most, where chance does not explain that it is rare.
+
+    Both shares are of a limited number of pictures, with the standard error of a share of so many.
+    """
+    classes = report.get("classes")
     if not classes:
         return ""
     samples, real = classes["samples"], classes["real"]
     name = max(real, key=lambda one: real[one] - samples.get(one, 0.0), default=None)
-    return "" if name is None else f" ({name} {samples.get(name, 0.0):.0%}, of real pictures {real[name]:.0%})"
+    if name is None:
+        return ""
+    own, expected = samples.get(name, 0.0), real[name]
+    error = math.sqrt(expected * (1 - expected) * (1 / report["count"] + 1 / report["reference"]["count"]))
+    return f" ({name} {own:.0%}, of real pictures {expected:.0%})" if expected - own > TOLD_Z * error else ""
 
 
 def _copy_scores(report: Report) -> list[Report]:

@@ -17,7 +17,7 @@ from limner.core.errors import InputError, nearest
 from limner.core.files import describe_os_error
 from limner.core.invocation import option
 from limner.recipes.settings import known_keys
-from limner.runs.evaluations import newest_distance
+from limner.runs.evaluations import latest_distance
 from limner.runs.lookup import read_note, run_folders, trash_folders
 from limner.runs.moves import empty_trash
 from limner.runs.run import DISTANCE, Run
@@ -35,6 +35,7 @@ COLUMNS = (
     "best_score",
     "real_score",
     "evaluated",
+    "evaluated_count",
     "checkpoints",
     "seed",
     "seconds",
@@ -60,9 +61,9 @@ def list_runs(folder: Path, where: Sequence[str] = (), sort: str | None = None, 
 
     A row has the `COLUMNS`, and `settings`: the values of the settings that differ. `score` is the latest Fréchet distance,
     `best` the images at the best checkpoint, `best_score` the lowest distance of all and `real_score` what real pictures get,
-    all on the validation split while training; `evaluated` is the distance in the newest report of `evaluate` on the run's own
-    data. `seconds` is the time of training. The state of a run whose recipe or other files cannot be read says why; what can be
-    read is there.
+    all on the validation split while training; `evaluated` is the distance in the report of `evaluate` on the run's own data,
+    of the checkpoint that was judged last and by the most samples, whose number is `evaluated_count`. `seconds` is the time of
+    training. The state of a run whose recipe or other files cannot be read says why; what can be read is there.
 
     `where` are conditions such as ``state=done``, ``score<10`` or ``data.source=digits``, all of which must hold; `sort` is a
     column or a setting, with ``-`` in front of it for falling order; `trash` lists the deleted runs instead. Errors:
@@ -115,7 +116,8 @@ def _row(path: Path) -> Row:
         if scores := run.scores():
             row |= {"score": scores[-1][DISTANCE], "best_score": min(one[DISTANCE] for one in scores)}
             row["real_score"] = finite_number(scores[-1].get("null"))
-        row["evaluated"] = newest_distance(path, recipe.data.fingerprint)
+        if distance := latest_distance(path, recipe.data.fingerprint):
+            row |= {"evaluated": distance.value, "evaluated_count": distance.count}
         row["best"] = run.best()
     except (InputError, OSError) as error:
         row["state"] = f"damaged: {public_text(str(error))}"

@@ -21,7 +21,7 @@ from limner.core.files import write_text
 from limner.pages.charts import Curve, line_chart
 from limner.pages.html import Figure, Tile, render
 from limner.pages.numbers import format_count
-from limner.runs.evaluations import describe_report, newest_reports
+from limner.runs.evaluations import describe_report, latest_report
 from limner.runs.lookup import find_run, read_note
 from limner.runs.run import DISTANCE, Run
 from limner.runs.validation import ValidationScores
@@ -101,19 +101,25 @@ def _rows(path: Path) -> list[JsonObject]:
 
 
 def _latest_evaluation(run: Path) -> JsonObject:
-    """Of the newest report with a verdict or a distance: its sentences, the images that its checkpoint had seen, what was
+    """Of the `latest_report` with a verdict or a distance: its sentences, the images that its checkpoint had seen, what was
     compared with what, and its page, as a link."""
-    for file, report in newest_reports(run):
-        sentences, summary = [_text(one) for one in _list(report.get("verdict"))], describe_report(report)
-        if summary or (sentences and all(sentences)):
-            page = file.with_suffix(".html")
-            return {
-                "sentences": sentences if all(sentences) else [],
-                "images": finite_number(report.get("images_seen")),
-                "summary": summary,
-                "page": quote(page.relative_to(run).as_posix()) if page.is_file() else "",
-            }
-    return {}
+    latest = latest_report(run, lambda report: bool(_sentences(report) or describe_report(report)))
+    if latest is None:
+        return {}
+    file, report = latest
+    page = file.with_suffix(".html")
+    return {
+        "sentences": _sentences(report),
+        "images": finite_number(report.get("images_seen")),
+        "summary": describe_report(report),
+        "page": quote(page.relative_to(run).as_posix()) if page.is_file() else "",
+    }
+
+
+def _sentences(report: JsonObject) -> list[str]:
+    """The verdict of a report; empty where it has none, or what stands there is damaged."""
+    sentences = [_text(one) for one in _list(report.get("verdict"))]
+    return sentences if all(sentences) else []
 
 
 def _validation_scores(run: Path, rows: Sequence[JsonObject], provenance: JsonObject) -> ValidationScores | None:

@@ -37,7 +37,8 @@ class RunsResult(Result):
 
     runs: list[dict[str, Any]]
     """Beside those: `best` (images at the best checkpoint), `best_score`, `real_score` (what real pictures get), `evaluated`
-    (the distance in the newest report of `evaluate`), `checkpoints`, `seed`, `seconds`, `images_per_second`, `note`, and
+    (the distance that `evaluate` found for the checkpoint that was judged last) and `evaluated_count` (of how many samples:
+    of several reports that by the most), `checkpoints`, `seed`, `seconds`, `images_per_second`, `note`, and
     `settings`, the settings in which these runs differ."""
 
 

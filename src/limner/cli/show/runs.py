@@ -9,11 +9,12 @@ from limner.cli.show.tables import Answer, format_duration, format_size, format_
 MAX_SETTING_COLUMNS = 5
 """Settings that differ are columns of the table up to this number; more of them are lines below it."""
 
-SCORE_HEADS = {"score": "last score", "best_score": "best score", "real_score": "real", "evaluated": "evaluated"}
+SCORE_HEADS = {"score": "last score", "best_score": "best score", "real_score": "real", "evaluated": "evaluated (of)"}
 """Columns of scores, by their keys."""
 SCORE_NOTE = (
     "scores are Fréchet distances: last, best and real (what real pictures get) on the validation split while training, "
-    "evaluated on held-out pictures by `limner evaluate`; verbs use the last checkpoint unless --checkpoint best is given"
+    "evaluated on held-out pictures by `limner evaluate`, of so many samples; verbs use the last checkpoint unless "
+    "--checkpoint best is given"
 )
 
 
@@ -49,8 +50,16 @@ def _cells(run: Answer) -> list[object]:
     return [
         *(str(run["run"]), run["preset"], run["data"], state, run["images"], run["budget"]),
         *(format_duration(run["seconds"]), None if rate is None else f"{rate:,.0f}"),
-        *(run["seed"], *(run[key] for key in SCORE_HEADS)),
+        *(run["seed"], *(run[key] for key in SCORE_HEADS if key != "evaluated"), _evaluated(run)),
     ]
+
+
+def _evaluated(run: Answer) -> str | None:
+    """``45.1 (5,000)``: the distance of an evaluation and the number of its samples, without which it says little."""
+    if run["evaluated"] is None:
+        return None
+    count = run["evaluated_count"]
+    return format_value(run["evaluated"]) + ("" if count is None else f" ({count:,})")
 
 
 def show_pruned(answer: Answer) -> None:

@@ -22,6 +22,8 @@ COVERAGE_K = 5
 MIN_PRECISION, MAX_RECALL = 0.8, 0.25
 """Shares of the precision and of the recall of real pictures from which on, and up to which, samples count as few kinds of
 pictures."""
+MIN_RECALL_Z = 4.0
+"""Standard deviations by which a recall must lie below that of real pictures: that of few samples is low by chance."""
 _ROWS = 1024  # rows of a distance matrix held at a time
 _EXTRA_CANDIDATES = 16  # neighbours beyond the k-th that are measured exactly
 _MAX_PAIRS = 64  # undecided pairs of a row up to which they are measured one by one
@@ -43,19 +45,22 @@ NEIGHBOUR_SCORES = ("precision", "recall", "density", "coverage")
 def narrowness(scores: Mapping[str, Mapping[str, Any]]) -> str:
     """What a high precision beside a recall near 0 means; "" where there is no such pair among the `scores`.
 
-    Samples that all lie close together among the real pictures have the best precision: it is no praise by itself.
+    Samples that all lie close together among the real pictures have the best precision: it is no praise by itself. A recall
+    that chance explains, by its z, says nothing.
 
-    >>> narrowness({"precision": {"value": 0.95, "null": 0.8}, "recall": {"value": 0.01, "null": 0.8}})
-    'few kinds of pictures: precision is 0.95, but only 1% of the real pictures lie among them (recall)'
+    >>> narrowness({"precision": {"value": 0.95, "null": 0.8}, "recall": {"value": 0.01, "null": 0.8}}).partition(": ")[2]
+    'most are like some real picture (precision 0.95), but 99% of real pictures have nothing like them here (recall 0.01)'
     """
     precision, recall = scores.get("precision"), scores.get("recall")
     if precision is None or recall is None:
         return ""
     if precision["value"] < MIN_PRECISION * (precision["null"] or 1) or recall["value"] > MAX_RECALL * (recall["null"] or 1):
         return ""
+    if (z := recall.get("z")) is not None and z > -MIN_RECALL_Z:
+        return ""
     return (
-        f"few kinds of pictures: precision is {precision['value']:.2g}, but only {recall['value']:.0%} of the "
-        "real pictures lie among them (recall)"
+        f"few kinds of pictures: most are like some real picture (precision {precision['value']:.2g}), but "
+        f"{1 - recall['value']:.0%} of real pictures have nothing like them here (recall {recall['value']:.2g})"
     )
 
 
