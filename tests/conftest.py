@@ -47,6 +47,14 @@ def _repeatable() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_machine() -> Iterator[None]:
+    """No test depends on what else this machine does, of which training would speak."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0), raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def limner_data() -> Callable[[str], Path]:
     """`limner_data("mnist")` is that set's folder; the test skips where it is not at hand."""

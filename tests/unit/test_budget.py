@@ -124,6 +124,33 @@ def test_one_long_milestone_does_not_foretell_a_short_run() -> None:
     assert min(totals) > 0.9 * images
 
 
+@pytest.mark.parametrize("minutes", [0.5, 2.0, 10.0])
+@pytest.mark.parametrize("slowdown", [4.0, 0.25, 10.0])
+@pytest.mark.parametrize("place", [0.3, 0.5, 0.9])
+def test_a_machine_that_becomes_busy_does_not_make_the_run_longer(minutes: float, slowdown: float, place: float) -> None:
+    """A run of two minutes took 3 min 46 s: the plan was corrected at fractions of its images, which came late."""
+    plan, budget = Plan(), 60 * minutes
+    clock, draw = Clock(budget), random.Random(0)
+    images, seconds = 0, 0.0
+    while not plan.finished(images):
+        speed = 1000.0 / (slowdown if seconds > place * budget else 1.0)
+        images += BATCH
+        seconds += BATCH / speed * draw.uniform(0.5, 1.5)
+        if (row := clock.correct(plan, images, seconds, BATCH)) is not None:
+            plan.rows.append(row)
+    assert seconds == pytest.approx(budget, rel=0.15)
+    # Replayed from the first image on a machine of another speed, it ends at the same image, without a new decision.
+    end, _, corrections = simulate(Plan(list(plan.rows)), Clock(budget), 700.0, 1)
+    assert (end, corrections) == (images, [])
+
+
+def test_a_steady_speed_is_not_corrected_by_the_clock() -> None:
+    """Corrections move the schedules, so a check that finds nothing wrong makes none."""
+    plan = Plan()
+    simulate(plan, Clock(1800.0), 1000.0, 0)
+    assert len(plan.rows) <= 2 + len(CORRECTION_POINTS)
+
+
 def test_a_budget_too_short_for_its_warm_up_ends_soon() -> None:
     plan = Plan()
     images, seconds, _ = simulate(plan, Clock(0.5), 100.0, 0)

@@ -14,13 +14,17 @@ from torch import Tensor
 from limner.core import parallel
 from limner.core.environment import peak_memory
 from limner.core.progress import OnProgress, Progress
+from limner.training.clock import Clock, RecentSpeed
 from limner.training.monitor import Monitor
+from limner.training.slowdown import Slowdown
 from limner.training.stages import Training
 
 STATUS_SECONDS = 5.0
 """Time between two writes of status.json."""
 PROGRESS_SECONDS = 0.2
 """Time between two progress events."""
+SPEED_HALF_LIFE = 60.0
+"""Seconds after which a speed counts half in progress events; longer than most previews and scores, which are part of it."""
 
 
 class NotFiniteError(Exception):
@@ -50,7 +54,9 @@ class Stopwatch:
 class Logger:
     """Averages the losses between two rows of metrics, and writes what the run reports. Only the main process writes."""
 
-    def __init__(self, training: Training, stopwatch: Stopwatch, on_progress: OnProgress) -> None:
+    def __init__(self, training: Training, stopwatch: Stopwatch, on_progress: OnProgress, clock: Clock | None = None) -> None:
+        """`clock`: of a budget in minutes, which says how much time is left."""
+        self.clock = clock
         self.training, self.stopwatch, self.on_progress = training, stopwatch, on_progress
         self.run, self.state = training.run, training.state
         self.monitor = Monitor(training.run, training.recipe, training.dataset, training.feed)
@@ -60,6 +66,11 @@ class Logger:
         self._row_images = self.state.images
         self._progress_seconds = 0.0
         self._progress = training.progress()
+        # Of this process alone: another one may have trained the images before at another speed.
+        self._speed, self._measured = RecentSpeed(SPEED_HALF_LIFE), (self.state.seconds, self.state.images)
+        self._slowdown: Slowdown | None = None
+        if training.device.type == "cpu" and parallel.process_count() == 1:
+            self._slowdown = Slowdown(torch.get_num_threads(), self.state.seconds, self.state.images)
         if parallel.is_main_process():
             self.monitor.update_warnings(self.training.stage.method, self.state.stage, self.state.stage_start)
             self.write_status()
@@ -134,6 +145,16 @@ class Logger:
         if seconds - self._progress_seconds > PROGRESS_SECONDS:
             self._progress_seconds = seconds
             self.on_progress(self.progress())
+            self._speed.add(seconds - self._measured[0], self.state.images - self._measured[1])
+            self._measured = seconds, self.state.images
+        if self._slowdown is not None and (text := self._slowdown.note(seconds, self.state.images)):
+            self.run.log(text)
+            self.on_progress(replace(self.progress(), note=text))
+
+    def end_pause(self) -> None:
+        """After a preview, score or checkpoint: it is no sign of a slow machine that no image was trained meanwhile."""
+        if self._slowdown is not None:
+            self._slowdown.restart(self.stopwatch.seconds(), self.state.images)
 
     def write_status(self) -> None:
         """Writes status.json, by which other processes see that the run is alive."""
@@ -144,11 +165,13 @@ class Logger:
         )
 
     def progress(self) -> Progress:
-        """The progress event of this moment."""
+        """The progress event of this moment, with the speed of late and the time left."""
         images, seconds = self.state.images, self.state.seconds
         total = self.training.total_images() or 0
-        speed = images / seconds if seconds else 0.0
+        speed = self._speed.mean(seconds - self._measured[0], images - self._measured[1])
         left = (total - images) / speed if speed and total else None
+        if self.clock is not None and total:
+            left = self.clock.seconds_left(seconds)
         stages = self.training.stages
         note = f"stage {stages[self.state.stage][0]}" if len(stages) > 1 else ""
         return Progress("training", images, total, left, note, per_second=speed, losses=self.losses)

@@ -38,7 +38,7 @@ def train_to_end(
     state, batch = training.state, training.recipe.batch.size
     stopwatch = Stopwatch(state.seconds)
     control = Control(training, stopwatch, stop_request)
-    logger = Logger(training, stopwatch, on_progress)
+    logger = Logger(training, stopwatch, on_progress, control.clock)
     milestones = Milestones(training, logger, control, scorer)
     training.remember_latents()
     _read_pictures(training, logger, control)

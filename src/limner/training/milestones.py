@@ -60,6 +60,7 @@ class Milestones:
             self.training.save_snapshot()
         if actions:
             self._carry_out(actions, row)
+            self.logger.end_pause()
         elif row is not None:
             self.logger.write_row(row)
 

@@ -9,11 +9,14 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from limner.core import parallel, precision
 from limner.core.address import public_address, public_text
 from limner.core.errors import InputError, Interruption, PackageError, is_out_of_memory
 from limner.core.files import write_json
 from limner.core.invocation import option
+from limner.core.load import competition_note, own_load
 from limner.core.method import Method
 from limner.core.process import fix_thread_count
 from limner.core.progress import OnProgress, Progress
@@ -46,6 +49,7 @@ RESUME_SETTINGS = ("batch.chunks", "on_nonfinite", "checkpoints.", "previews.", 
 def start_run(request: TrainRequest, on_progress: OnProgress) -> TrainResult:
     """Does the work of `limner.training.train.train` without `dry_run`. Errors: `InputError`, as described there."""
     with parallel.processes():
+        load_note = _load_note()
         recipe, dataset, why = resolve_request(request, on_progress, measure_speed)
         accepts = check_method(recipe)  # settings that do not fit are refused before a folder is made
         check_memory(recipe)
@@ -62,6 +66,9 @@ def start_run(request: TrainRequest, on_progress: OnProgress) -> TrainResult:
                 run.add_plan(at, images)
             for line in why:
                 run.log(line)
+            if load_note:
+                on_progress(Progress("training", note=load_note))
+                run.log(load_note)
         notes = _report_notes(run, recipe, dataset, on_progress)
         with _lock(run):
             result, number = _train(run, recipe, dataset, on_progress)
@@ -88,6 +95,14 @@ def resume_run(request: ResumeRequest, on_progress: OnProgress) -> TrainResult:
             notes = _report_notes(run, recipe, dataset, on_progress)
             result, number = _train(run, recipe, dataset, on_progress)
     return _return(result.model_copy(update={"why": why, "notes": notes}), number)
+
+
+def _load_note() -> str:
+    """Whether other programs compete for the cores, before this process has computed anything; "" on a GPU, where training
+    needs few of them, and with several processes, which may be the others."""
+    if precision.device().type != "cpu" or parallel.process_count() > 1:
+        return ""
+    return competition_note(torch.get_num_threads(), own_load())
 
 
 def _return(result: TrainResult, number: int | None) -> TrainResult:

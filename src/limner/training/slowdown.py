@@ -1,0 +1,37 @@
+"""Notices while a run trains that it has become much slower because other programs use the cores."""
+
+from __future__ import annotations
+
+import time
+
+from limner.core.load import competition_note
+
+WINDOW_SECONDS = 10.0
+"""Of training over which a speed is measured."""
+SLOWDOWN = 3.0
+"""How many times slower than the fastest such speed training must be."""
+
+
+class Slowdown:
+    """Compares the speed of late with the best of this process, and says once that other programs slow training down."""
+
+    def __init__(self, threads: int, seconds: float, images: int) -> None:
+        """`threads`: of this process; `seconds` and `images`: of training so far."""
+        self.threads, self.best, self.is_reported = threads, 0.0, False
+        self.restart(seconds, images)
+
+    def restart(self, seconds: float, images: int) -> None:
+        """Measures from here on, so that no preview, score or checkpoint before this counts as slow training."""
+        self._seconds, self._images, self._processor_seconds = seconds, images, time.process_time()
+
+    def note(self, seconds: float, images: int) -> str:
+        """The sentence, once, where training is slow and a measured load explains it; otherwise ""."""
+        elapsed = seconds - self._seconds
+        if self.is_reported or elapsed < WINDOW_SECONDS:
+            return ""
+        speed, own = (images - self._images) / elapsed, (time.process_time() - self._processor_seconds) / elapsed
+        self.restart(seconds, images)
+        self.best = max(self.best, speed)
+        text = competition_note(self.threads, own) if SLOWDOWN * speed < self.best else ""
+        self.is_reported = bool(text)
+        return text and f"{self.best / max(speed, 1e-9):.2g} times slower than before: {text}"
