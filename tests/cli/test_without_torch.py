@@ -20,6 +20,7 @@ COMMANDS: dict[str, list[str]] = {
     "data check": ["pictures"],
     "data prepare": ["pictures"],
     "methods": [],
+    "define": ["coverage", "judge", "heun", "held_out_discriminator"],
     "runs": ["runs", "--where", "state=done", "--sort", "score"],
     "runs note": ["runs/0001-first", "a note"],
     "runs rename": ["runs/0001-first", "second"],
@@ -45,7 +46,6 @@ NEED_TORCH = {
     "evaluate",
     "compare",
     "rate",
-    "define",  # the meanings of metrics stand beside the functions that compute them
 }
 PROGRAM = """
 import contextlib, io, json, os, sys

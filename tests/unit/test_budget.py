@@ -124,7 +124,7 @@ def test_one_long_milestone_does_not_foretell_a_short_run() -> None:
     assert min(totals) > 0.9 * images
 
 
-@pytest.mark.parametrize("minutes", [0.5, 2.0, 10.0])
+@pytest.mark.parametrize("minutes", [0.5, 2.0])
 @pytest.mark.parametrize("slowdown", [4.0, 0.25, 10.0])
 @pytest.mark.parametrize("place", [0.3, 0.5, 0.9])
 def test_a_machine_that_becomes_busy_does_not_make_the_run_longer(minutes: float, slowdown: float, place: float) -> None:

@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 
 from limner.core.errors import InputError
-from limner.metrics.features import table
+from limner.metrics.features import inception
 from limner.metrics.features.detectors import Pixels, Shape
 from limner.metrics.features.table import DETECTORS, open_detector
 
@@ -25,7 +25,7 @@ def test_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     judge = Pixels(SHAPE)
     assert open_detector("judge", SHAPE, lambda: judge) is judge
     asked = []
-    monkeypatch.setattr(table, "load_inception", lambda *words: asked.append(words[:2]) or judge)
+    monkeypatch.setattr(inception, "load_inception", lambda *words: asked.append(words[:2]) or judge)
     assert open_detector("inception", SHAPE, no_judge) is judge
     assert open_detector("some/where.PTH", SHAPE, no_judge) is judge
     assert asked == [(SHAPE, None), (SHAPE, "some/where.PTH")]

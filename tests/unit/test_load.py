@@ -13,7 +13,6 @@ from limner.core.load import competing_load, competition_note, fewer_threads
 from limner.core.progress import Progress
 from limner.training.slowdown import Slowdown
 
-
 SMALL = (
     *("score.points=0", "previews.every=1", "previews.count=4", "batch.size=16"),
     *("method.generator.widths=[8]", "method.discriminator.widths=[8]"),

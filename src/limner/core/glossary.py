@@ -156,6 +156,42 @@ GLOSSARY: Mapping[str, Definition] = {
         "docs/flow.md",
         ("sampler",),
     ),
+    "flow matching": Definition(
+        "A way to train a generator: it learns the velocity with which noise becomes a picture, on straight ways between the "
+        "two. The preset is flow.",
+        "Lipman et al. 2023, arXiv:2210.02747",
+        ("rectified flow",),
+    ),
+    "euler": Definition(
+        "A solver of flows: each step goes straight on in the direction of its beginning, by one network pass. Needs the most "
+        "steps.",
+        "docs/flow.md",
+        ("euler's method",),
+    ),
+    "heun": Definition(
+        "A solver of flows: the direction of a step is the mean of those at its beginning and its end, by two network passes.",
+        "Karras et al. 2022, arXiv:2206.00364",
+        ("heun's method",),
+    ),
+    "midpoint": Definition(
+        "A solver of flows: the direction of a step is that in its middle, by two network passes.", "docs/flow.md"
+    ),
+    "dpm": Definition(
+        "A solver of flows, DPM-Solver++ (2M): each step reuses what the network said in the one before, by one network pass. "
+        "The default.",
+        "Lu et al. 2022, arXiv:2211.01095",
+        ("dpm++", "dpm++ 2m", "dpm-solver++", "dpm-solver"),
+    ),
+    "ancestral": Definition(
+        "A solver of flows that adds fresh noise in each step and removes it in the next, by one network pass.",
+        "docs/flow.md",
+        ("euler ancestral",),
+    ),
+    "adaptive": Definition(
+        "A solver of flows that chooses its own steps by `tolerance`; also the augmentation that a GAN turns on as far as its "
+        "discriminator begins to learn the pictures by heart.",
+        "docs/flow.md",
+    ),
     "network pass": Definition("One call of a model's network. A GAN needs one for a picture, a flow several.", "docs/flow.md"),
     "spectral normalisation": Definition(
         "Divides each weight matrix by its largest singular value, so that the discriminator stays smooth.",
@@ -186,14 +222,35 @@ GLOSSARY: Mapping[str, Definition] = {
     "gap_": Definition(
         "Curves with this beginning are held-out losses less training losses: large where a model learns by heart."
     ),
-    "gradient_norm": Definition("The length of a player's gradient; a sudden rise announces that training breaks."),
+    "gradient_norm/": Definition(
+        "Curves with this beginning are the length of a player's gradient; a sudden rise announces that training breaks.",
+        "",
+        ("gradient_norm", "norm of the gradient"),
+    ),
+    "pictures_held_out": Definition("On how many validation pictures the held-out losses are computed."),
+    "images/s": Definition(
+        "Training images seen per second, previews, scores and checkpoints included.", "", ("images_per_second", "speed")
+    ),
+    "squared_error": Definition("The mean squared error of reconstructions, of values from −1 to 1."),
+    "latent_size": Definition("The squared length of an autoencoder's latents, which a penalty keeps small."),
+    "commitment": Definition(
+        "How far an encoder's vectors lie from the codes that replace them, squared.",
+        "van den Oord et al. 2017, arXiv:1711.00937",
+    ),
+    "rate_bits_per_dim": Definition("What a VAE's latents say about a picture, in bits for each value of each pixel."),
+    "distortion_bits_per_dim": Definition("What a VAE's decoder misses, in bits for each value of each pixel."),
+    "right_on_joint": Definition("Share of latents of one picture that the critic of factor-vae takes for such."),
+    "right_on_shuffled": Definition(
+        "Share of latents mixed from several pictures that the critic of factor-vae takes for such."
+    ),
+    "explosion": Definition("A training whose gradients or losses grow without bound, so that it breaks.", "docs/gans.md"),
     "diversity": Definition("The mean distance of two samples over that of two real pictures: 1 is as varied, 0 all the same."),
     "twins": Definition("Share of samples that have another one that looks the same."),
     "augmentation": Definition(
         "The probability with which pictures are altered before the discriminator sees them, so that it cannot learn a small "
         "set by heart.",
         "Karras et al. 2020, arXiv:2006.06676",
-        ("ada", "adaptive"),
+        ("ada",),
     ),
     "sigma": Definition("The standard deviation of a decoder's pixels, as a VAE has learned it."),
     "total_correlation": Definition(
@@ -230,6 +287,11 @@ GLOSSARY: Mapping[str, Definition] = {
     "sample": Definition("A picture that a model drew from a seed.", "", ("samples",)),
     "real pictures": Definition(
         "Pictures of the data set, held out where there are any.", "docs/judging.md", ("real", "reals")
+    ),
+    "fréchet distance": Definition(
+        "How far apart samples and real pictures are as wholes: the distance of two Gaussians fitted to their features. Lower is "
+        "better; the metric frechet.",
+        "docs/judging.md",
     ),
     "moments": Definition(
         "Mean and covariance of features over many pictures; the Fréchet distance compares those of samples and of real ones.",

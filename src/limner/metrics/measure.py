@@ -15,13 +15,14 @@ from torch import Tensor
 from limner.core.errors import InputError, PackageError, nearest
 from limner.core.extensions import attribute_errors, is_own, module_of, result_error
 from limner.core.progress import OnProgress, Progress, silent
+from limner.metrics.distribution.coverage import NEIGHBOUR_SCORES
 from limner.metrics.distribution.frechet import Null
 from limner.metrics.features.detectors import DetectorOutput
 from limner.metrics.features.summary import FeatureSummary
 from limner.metrics.likelihood import Likelihood
 from limner.metrics.metric import LatentMetric, LikelihoodMetric, Metric, PairMetric, SampleMetric
 from limner.metrics.representation.disentanglement import TEST, TRAIN, Array, Codes, Latents, check
-from limner.metrics.scores import FEATURE_METRICS, METRICS
+from limner.metrics.scores import METRICS
 from limner.metrics.sides import NEEDS, Sides
 from limner.metrics.stats.score import Measurement, Score, compare_with_null
 
@@ -29,6 +30,9 @@ DISENTANGLEMENT = "disentanglement"
 """A name that asks for all metrics of latents."""
 MIN_JACKKNIFE_SAMPLES = 4
 """Samples below which no error is given: a jackknife of one block would say 0."""
+
+FEATURE_METRICS = ("frechet", *NEIGHBOUR_SCORES, "class_distance")
+"""What `score_outputs` measures: metrics that need nothing but a detector's output."""
 
 M = TypeVar("M", bound=Metric)
 

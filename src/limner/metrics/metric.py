@@ -8,22 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from limner.metrics.likelihood import Likelihood
-from limner.metrics.representation.disentanglement import Latents
-from limner.metrics.sides import NEEDS, Need, Sides
 from limner.metrics.stats.score import Better, Measurement, Score
+
+if TYPE_CHECKING:  # these import torch, which whoever asks what a metric means need not wait for
+    from torch import Tensor
+
+    from limner.metrics.likelihood import Likelihood
+    from limner.metrics.representation.disentanglement import Latents
+    from limner.metrics.sides import Sides
 
 Pictures = NDArray[np.uint8]
 Measurements = Measurement | Score | Mapping[str, Measurement | Score]
 """The measurement of one metric, or those of several that are computed together, by name. A `Score` is taken as it is; a
 `Measurement` gets its z and p from its null."""
 
+Need = Literal[
+    "logits",
+    "classes",
+    "labels",
+    "sample labels",
+    "directions",
+    "neighbours",
+    "halves",
+    "splits",
+    "images",
+    "copies",
+    "training features",
+]
+"""What a metric of samples may need: the keys of `limner.metrics.sides.NEEDS`, which says whether it is there."""
 ErrorKind = Literal["over samples", "over pictures", "incomplete", "none"]
 """What the standard error of a metric is of. "over samples": other draws of as many samples. "over pictures": other held-out
 pictures; two models are then compared on the same ones. "incomplete": it leaves out what moves the metric most, so that a
@@ -83,8 +100,8 @@ class SampleMetric(Metric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if unknown := [need for need in self.needs if need not in NEEDS]:
-            raise ValueError(f"needs={unknown} are none of {', '.join(NEEDS)}")
+        if unknown := [need for need in self.needs if need not in get_args(Need)]:
+            raise ValueError(f"needs={unknown} are none of {', '.join(get_args(Need))}")
 
 
 @dataclass(frozen=True, kw_only=True)

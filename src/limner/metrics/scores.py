@@ -1,4 +1,4 @@
-# Long file: one literal table, a row for each metric.
+# Long file: one literal table, a row for each metric, and the functions of its rows.
 """The table of metrics: all that `evaluate` and `compare` can measure, open to metrics of other packages.
 
 To add a metric, write its function in a file of its own and its row here. A package brings one by an entry point of the group
@@ -10,32 +10,152 @@ To add a metric, write its function in a file of its own and its row here. A pac
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from limner.core.table import Table
-from limner.metrics.distribution.coverage import NEIGHBOUR_SCORES
-from limner.metrics.metric import LatentMetric, LikelihoodMetric, Metric, PairMetric, SampleMetric
-from limner.metrics.representation.disentanglement import beta_vae_score, factor_vae_score, mig, sap
-from limner.metrics.representation.reconstruction import PSNR_CEILING, mse, psnr, ssim
-from limner.metrics.sample_metrics import (
-    measure_class_distance,
-    measure_copies,
-    measure_data_copying,
-    measure_frechet,
-    measure_gan_test,
-    measure_gan_train,
-    measure_inception_score,
-    measure_label_accuracy,
-    measure_mmd,
-    measure_neighbours,
-    measure_pairwise,
-    measure_sliced,
-    measure_two_sample,
-    measure_vendi,
-)
+from limner.metrics.metric import LatentMetric, LikelihoodMetric, Measurements, Metric, PairMetric, Pictures, SampleMetric
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.metrics.representation.disentanglement import Array, Latents
+    from limner.metrics.sides import Sides
 
 METRICS_VERSION = "metrics-2"
 """Part of every report; a report is used again only where it is equal. To be raised whenever a figure of a report is computed
 in another way: a value of a metric of this table, its error, its null, a likelihood, or what a model of the same weights draws,
 encodes or decodes. An edit that moves no figure leaves it as it is."""
+
+
+# The functions of the rows import what they measure with when they are called: it needs torch, and the names and meanings of
+# metrics, for help and for `limner define`, do not.
+
+
+def _measure_frechet(sides: Sides) -> Measurements:
+    from limner.metrics.sample_metrics import measure_frechet
+
+    return measure_frechet(sides)
+
+
+def _measure_mmd(sides: Sides) -> Measurements:
+    from limner.metrics.sample_metrics import measure_mmd
+
+    return measure_mmd(sides)
+
+
+def _measure_neighbours(sides: Sides) -> Measurements:
+    from limner.metrics.sample_metrics import measure_neighbours
+
+    return measure_neighbours(sides)
+
+
+def _measure_class_distance(sides: Sides) -> Measurements:
+    from limner.metrics.sample_metrics import measure_class_distance
+
+    return measure_class_distance(sides)
+
+
+def _measure_label_accuracy(sides: Sides) -> Measurements:
+    from limner.metrics.sample_metrics import measure_label_accuracy
+
+    return measure_label_accuracy(sides)
+
+
+def _measure_inception_score(sides: Sides) -> Measurements:
+    from limner.metrics.sample_metrics import measure_inception_score
+
+    return measure_inception_score(sides)
+
+
+def _measure_sliced(sides: Sides) -> Measurements:
+    from limner.metrics.sample_metrics import measure_sliced
+
+    return measure_sliced(sides)
+
+
+def _measure_two_sample(sides: Sides) -> Measurements:
+    from limner.metrics.sample_metrics import measure_two_sample
+
+    return measure_two_sample(sides)
+
+
+def _measure_vendi(sides: Sides) -> Measurements:
+    from limner.metrics.sample_metrics import measure_vendi
+
+    return measure_vendi(sides)
+
+
+def _measure_pairwise(sides: Sides) -> Measurements:
+    from limner.metrics.sample_metrics import measure_pairwise
+
+    return measure_pairwise(sides)
+
+
+def _measure_copies(sides: Sides) -> Measurements:
+    from limner.metrics.sample_metrics import measure_copies
+
+    return measure_copies(sides)
+
+
+def _measure_data_copying(sides: Sides) -> Measurements:
+    from limner.metrics.sample_metrics import measure_data_copying
+
+    return measure_data_copying(sides)
+
+
+def _measure_gan_train(sides: Sides) -> Measurements:
+    from limner.metrics.sample_metrics import measure_gan_train
+
+    return measure_gan_train(sides)
+
+
+def _measure_gan_test(sides: Sides) -> Measurements:
+    from limner.metrics.sample_metrics import measure_gan_test
+
+    return measure_gan_test(sides)
+
+
+def _measure_mse(pictures: Pictures, reconstructions: Pictures) -> Tensor:
+    from limner.metrics.representation.reconstruction import mse
+
+    return mse(pictures, reconstructions)
+
+
+def _measure_ssim(pictures: Pictures, reconstructions: Pictures) -> Tensor:
+    from limner.metrics.representation.reconstruction import ssim
+
+    return ssim(pictures, reconstructions)
+
+
+def _measure_psnr(pictures: Pictures, reconstructions: Pictures) -> Tensor:
+    from limner.metrics.representation.reconstruction import PSNR_CEILING, psnr
+
+    return psnr(pictures, reconstructions).clamp(max=PSNR_CEILING)
+
+
+def _measure_beta_vae(latents: Latents) -> float:
+    from limner.metrics.representation.disentanglement import beta_vae_score
+
+    return beta_vae_score(latents.sampler, latents.seed)
+
+
+def _measure_factor_vae(latents: Latents) -> float:
+    from limner.metrics.representation.disentanglement import factor_vae_score
+
+    return factor_vae_score(latents.sampler, latents.seed)
+
+
+def _measure_mig(latents: Latents) -> Array:
+    from limner.metrics.representation.disentanglement import mig
+
+    return mig(*latents.train)
+
+
+def _measure_sap(latents: Latents) -> Array:
+    from limner.metrics.representation.disentanglement import sap
+
+    return sap(*latents.train, *latents.test)
+
 
 METRICS: Table[Metric] = Table(
     "limner.metrics",
@@ -44,7 +164,7 @@ METRICS: Table[Metric] = Table(
         "frechet": SampleMetric(
             better="lower",
             meaning="distance of two Gaussians fitted to the features",
-            measure=measure_frechet,
+            measure=_measure_frechet,
             aliases=("fid",),
             published_names={"inception": "FID"},
             error="over samples",
@@ -56,7 +176,7 @@ METRICS: Table[Metric] = Table(
         "mmd": SampleMetric(
             better="lower",
             meaning="maximum mean discrepancy, cubic kernel: unbiased, 0 for real pictures",
-            measure=measure_mmd,
+            measure=_measure_mmd,
             aliases=("kid",),
             published_names={"inception": "KID"},
             error="over samples",
@@ -68,7 +188,7 @@ METRICS: Table[Metric] = Table(
         "precision": SampleMetric(
             better="higher",
             meaning="share of samples that lie among real pictures",
-            measure=measure_neighbours,
+            measure=_measure_neighbours,
             needs=("neighbours",),
             error="over samples",
             null="real pictures",
@@ -79,7 +199,7 @@ METRICS: Table[Metric] = Table(
         "recall": SampleMetric(
             better="higher",
             meaning="share of real pictures that lie among samples",
-            measure=measure_neighbours,
+            measure=_measure_neighbours,
             needs=("neighbours",),
             error="over samples",
             null="real pictures",
@@ -90,7 +210,7 @@ METRICS: Table[Metric] = Table(
         "density": SampleMetric(
             better="as real",
             meaning="how many real neighbourhoods a sample lies in, 1 for real pictures",
-            measure=measure_neighbours,
+            measure=_measure_neighbours,
             needs=("neighbours",),
             error="over samples",
             null="real pictures",
@@ -101,7 +221,7 @@ METRICS: Table[Metric] = Table(
         "coverage": SampleMetric(
             better="higher",
             meaning="share of real neighbourhoods that hold a sample",
-            measure=measure_neighbours,
+            measure=_measure_neighbours,
             needs=("neighbours",),
             error="over samples",
             null="real pictures",
@@ -112,7 +232,7 @@ METRICS: Table[Metric] = Table(
         "class_distance": SampleMetric(
             better="lower",
             meaning="how far the shares of classes are from the real ones, 0 to 1",
-            measure=measure_class_distance,
+            measure=_measure_class_distance,
             needs=("logits", "classes"),
             error="over samples",
             null="real pictures",
@@ -123,7 +243,7 @@ METRICS: Table[Metric] = Table(
         "label_accuracy": SampleMetric(
             better="higher",
             meaning="share of samples that show the class that was asked for",
-            measure=measure_label_accuracy,
+            measure=_measure_label_accuracy,
             needs=("logits", "classes", "sample labels"),
             error="over samples",
             null="labelled pictures",
@@ -134,7 +254,7 @@ METRICS: Table[Metric] = Table(
         "inception_score": SampleMetric(
             better="higher",
             meaning="clear classes, and many of them",
-            measure=measure_inception_score,
+            measure=_measure_inception_score,
             needs=("logits", "splits"),
             aliases=("is",),
             default_detectors=frozenset({"inception"}),
@@ -147,7 +267,7 @@ METRICS: Table[Metric] = Table(
         "sliced": SampleMetric(
             better="lower",
             meaning="Wasserstein distance of pixels along random lines",
-            measure=measure_sliced,
+            measure=_measure_sliced,
             needs=("images",),
             error="over samples",
             null="real pictures",
@@ -158,7 +278,7 @@ METRICS: Table[Metric] = Table(
         "two_sample": SampleMetric(
             better="lower",
             meaning="how often a classifier tells samples from real pictures; one half is chance",
-            measure=measure_two_sample,
+            measure=_measure_two_sample,
             needs=("halves",),
             error="over samples",
             null="constant",
@@ -169,7 +289,7 @@ METRICS: Table[Metric] = Table(
         "vendi": SampleMetric(
             better="as real",
             meaning="effective number of different pictures",
-            measure=measure_vendi,
+            measure=_measure_vendi,
             needs=("directions",),
             error="over samples",
             null="real pictures",
@@ -180,7 +300,7 @@ METRICS: Table[Metric] = Table(
         "pairwise": SampleMetric(
             better="as real",
             meaning="mean distance of two samples",
-            measure=measure_pairwise,
+            measure=_measure_pairwise,
             error="over samples",
             null="real pictures",
             cost="seconds",
@@ -190,7 +310,7 @@ METRICS: Table[Metric] = Table(
         "copies": SampleMetric(
             better="lower",
             meaning="share of samples that lie oddly near to one training picture, by the distance of its neighbours",
-            measure=measure_copies,
+            measure=_measure_copies,
             needs=("copies",),
             error="over samples",
             null="real pictures",
@@ -201,7 +321,7 @@ METRICS: Table[Metric] = Table(
         "copies_double": SampleMetric(
             better="lower",
             meaning="share of samples three times as near to one training picture as to the next",
-            measure=measure_copies,
+            measure=_measure_copies,
             needs=("copies",),
             error="over samples",
             null="real pictures",
@@ -212,7 +332,7 @@ METRICS: Table[Metric] = Table(
         "copies_nearer": SampleMetric(
             better="lower",
             meaning="share of samples nearer to a training picture than all but one in 1,000 real ones",
-            measure=measure_copies,
+            measure=_measure_copies,
             needs=("copies",),
             error="over samples",
             null="real pictures",
@@ -223,7 +343,7 @@ METRICS: Table[Metric] = Table(
         "data_copying": SampleMetric(
             better="as real",
             meaning="C_T: clearly below 0 where samples lie nearer to training pictures than real ones do",
-            measure=measure_data_copying,
+            measure=_measure_data_copying,
             needs=("training features",),
             error="none",
             null="constant",
@@ -234,7 +354,7 @@ METRICS: Table[Metric] = Table(
         "gan_train": SampleMetric(
             better="higher",
             meaning="accuracy on real pictures of a network that learned from samples alone",
-            measure=measure_gan_train,
+            measure=_measure_gan_train,
             needs=("images", "labels", "sample labels"),
             error="incomplete",
             null="labelled pictures",
@@ -245,7 +365,7 @@ METRICS: Table[Metric] = Table(
         "gan_test": SampleMetric(
             better="as real",
             meaning="accuracy on samples of a classifier that learned from real pictures",
-            measure=measure_gan_test,
+            measure=_measure_gan_test,
             needs=("labels", "sample labels"),
             error="over samples",
             null="labelled pictures",
@@ -256,7 +376,7 @@ METRICS: Table[Metric] = Table(
         "mse": PairMetric(
             better="lower",
             meaning="mean squared error of reconstructions, of values from 0 to 1",
-            measure=mse,
+            measure=_measure_mse,
             error="over pictures",
             null="none",
             cost="seconds",
@@ -266,7 +386,7 @@ METRICS: Table[Metric] = Table(
         "psnr": PairMetric(
             better="higher",
             meaning="of reconstructions, in dB",
-            measure=lambda pictures, reconstructions: psnr(pictures, reconstructions).clamp(max=PSNR_CEILING),
+            measure=_measure_psnr,
             error="over pictures",
             null="none",
             cost="seconds",
@@ -276,7 +396,7 @@ METRICS: Table[Metric] = Table(
         "ssim": PairMetric(
             better="higher",
             meaning="structural similarity of reconstructions, 1 for equal ones",
-            measure=ssim,
+            measure=_measure_ssim,
             error="over pictures",
             null="none",
             cost="seconds",
@@ -341,7 +461,7 @@ METRICS: Table[Metric] = Table(
         "beta_vae": LatentMetric(
             better="higher",
             meaning="how often a linear classifier knows which factor two sets of pictures share",
-            measure=lambda latents: beta_vae_score(latents.sampler, latents.seed),
+            measure=_measure_beta_vae,
             error="none",
             null="shuffled",
             cost="minutes",
@@ -351,7 +471,7 @@ METRICS: Table[Metric] = Table(
         "factor_vae": LatentMetric(
             better="higher",
             meaning="how often the latent that varies least tells which factor is fixed",
-            measure=lambda latents: factor_vae_score(latents.sampler, latents.seed),
+            measure=_measure_factor_vae,
             error="none",
             null="shuffled",
             cost="minutes",
@@ -361,7 +481,7 @@ METRICS: Table[Metric] = Table(
         "mig": LatentMetric(
             better="higher",
             meaning="by how much the best latent knows a factor better than the second best, 0 to 1",
-            measure=lambda latents: mig(*latents.train),
+            measure=_measure_mig,
             error="none",
             null="shuffled",
             cost="minutes",
@@ -401,7 +521,7 @@ METRICS: Table[Metric] = Table(
         "sap": LatentMetric(
             better="higher",
             meaning="by how much the best latent predicts a factor better than the second best",
-            measure=lambda latents: sap(*latents.train, *latents.test),
+            measure=_measure_sap,
             error="none",
             null="shuffled",
             cost="minutes",
@@ -412,6 +532,3 @@ METRICS: Table[Metric] = Table(
 )
 """Name -> metric. In reports and tables they stand in this order: of samples against real pictures, of reconstructions, of
 likelihoods, of latents."""
-
-FEATURE_METRICS = ("frechet", *NEIGHBOUR_SCORES, "class_distance")
-"""What `limner.metrics.measure.score_outputs` measures: metrics that need nothing but a detector's output."""

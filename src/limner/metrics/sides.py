@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from torch import Tensor
 
@@ -15,21 +14,9 @@ from limner.metrics.distribution.two_sample import MIN_IMAGES
 from limner.metrics.features.pixels import Source
 from limner.metrics.features.summary import JACKKNIFE_BLOCKS, FeatureSummary
 from limner.metrics.memorisation.nearest import Nearest
+from limner.metrics.metric import Need
 
 Nulls = Mapping[str, Null]
-Need = Literal[
-    "logits",
-    "classes",
-    "labels",
-    "sample labels",
-    "directions",
-    "neighbours",
-    "halves",
-    "splits",
-    "images",
-    "copies",
-    "training features",
-]
 
 
 @dataclass(frozen=True)

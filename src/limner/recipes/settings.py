@@ -200,8 +200,8 @@ def models_in(annotation: Any) -> Iterable[type[BaseModel]]:
         yield from models_in(part)
 
 
-def describe_settings(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted key, description) of every setting of a recipe; under ``method`` those of every family.
+def describe_settings(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, str, Any]]:
+    """(dotted key, description, type) of every setting of a recipe; under ``method`` those of every family.
 
     A description is that of the field, or the docstring below it, which pydantic does not read here: it would read the source
     of every class when limner is imported.
@@ -210,7 +210,7 @@ def describe_settings(model: type[BaseModel] = Recipe, prefix: str = "") -> Iter
         inner = list(models_in(info.annotation))
         text = info.description or _field_docstrings(model).get(name)
         if text:
-            yield prefix + name, " ".join(text.split())
+            yield prefix + name, " ".join(text.split()), info.annotation
         for kind in inner:
             yield from describe_settings(kind, f"{prefix}{name}.")
 

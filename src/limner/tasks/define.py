@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import Field
 
@@ -16,6 +16,8 @@ from limner.core.verb import Request, Result
 
 MAX_WORDS = 4
 """Words of the longest term."""
+CHOICE = "value of a setting"
+"""The kind of an entry that is looked at where a word has no other meaning."""
 
 
 class DefineRequest(Request):
@@ -77,10 +79,27 @@ def define(request: DefineRequest, on_progress: OnProgress) -> DefineResult:
 
 
 def _meanings(word: str, entries: Sequence[_Entry]) -> list[_Entry]:
-    """The entries that a word, or several, stand for; where there are none, the settings whose last part they are."""
+    """The entries that a word, or several, stand for.
+
+    Where there are none: the settings whose last part they are; the value that a setting may have; or a curve, by the entry of
+    its beginning and those of the rest, such as ``held_out_`` and ``discriminator``.
+    """
     word = _normalise(word)
     matches = [entry for entry in entries if word in {_normalise(name) for name in (entry.word, *entry.synonyms)}]
-    return matches or [entry for entry in entries if entry.kind == "setting" and _normalise(entry.word).endswith(f".{word}")]
+    if matches := [entry for entry in matches if entry.kind != CHOICE] or list(dict.fromkeys(matches)):
+        return matches
+    settings = [entry for entry in entries if entry.kind == "setting" and _normalise(entry.word).endswith(f".{word}")]
+    return settings or _curve_meanings(word, entries)
+
+
+def _curve_meanings(word: str, entries: Sequence[_Entry]) -> list[_Entry]:
+    """The entries of a curve whose name begins as a word of the glossary that ends with ``_`` or ``/``."""
+    for entry in entries:
+        beginning = entry.word.replace("_", " ")
+        if entry.word.endswith(("_", "/")) and word.startswith(beginning):
+            rest = _meanings(word.removeprefix(beginning), entries)
+            return [entry, *rest] if rest else []
+    return []
 
 
 def _normalise(word: str) -> str:
@@ -119,6 +138,22 @@ def _entries(with_settings: bool = True) -> Iterator[_Entry]:
         yield _Entry(name, "data set", f"{line[0].upper()}{line[1:]}.", "docs/data.md")
     for name, info in sampling_fields().items():
         yield _Entry(name, "sampling setting", f"{info.description}")
+        if with_settings:
+            yield from _choice_entries(name, info.annotation, f"{info.description}")
     if with_settings:
-        for key, text in dict.fromkeys(describe_settings()):
+        for key, text, annotation in dict.fromkeys(describe_settings()):
             yield _Entry(key, "setting", text)
+            yield from _choice_entries(key, annotation, text)
+
+
+def _choice_entries(key: str, annotation: object, text: str) -> Iterator[_Entry]:
+    """Each of the words that the setting `key` of this type may have as its value, with the last part of the key alone: many
+    networks have the same settings."""
+    name = key.rpartition(".")[2]
+    if get_origin(annotation) is Literal:
+        for value in get_args(annotation):
+            if isinstance(value, str):
+                yield _Entry(value, CHOICE, f"{name}={value}: {text}")
+        return
+    for part in get_args(annotation):
+        yield from _choice_entries(key, part, text)

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from limner.core.errors import InputError, PackageError, nearest
 from limner.core.extensions import attribute_errors, module_of, result_error
 from limner.core.progress import OnProgress, silent
 from limner.core.table import Table
-from limner.metrics.features.detectors import Detector, Pixels, RandomConv, Shape
-from limner.metrics.features.inception import load_inception
-from limner.metrics.features.onnx import Onnx
+
+if TYPE_CHECKING:
+    from limner.metrics.features.detectors import Detector, Shape
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,34 @@ class DetectorRow:
             raise ValueError(f"suffixes={self.suffixes} must begin with a dot and be in small letters")
 
 
+# The functions of the rows import their detectors when they are called: these need torch, and the names and meanings of
+# detectors, for help and for `limner define`, do not.
+
+
+def _open_inception(features: str, context: DetectorContext) -> Detector:
+    from limner.metrics.features.inception import load_inception
+
+    return load_inception(context.shape, None if features == "inception" else features, context.on_progress)
+
+
+def _open_random_conv(_: str, context: DetectorContext) -> Detector:
+    from limner.metrics.features.detectors import RandomConv
+
+    return RandomConv(context.shape)
+
+
+def _open_pixels(_: str, context: DetectorContext) -> Detector:
+    from limner.metrics.features.detectors import Pixels
+
+    return Pixels(context.shape)
+
+
+def _open_onnx(features: str, context: DetectorContext) -> Detector:
+    from limner.metrics.features.onnx import Onnx
+
+    return Onnx(features, context.shape)
+
+
 DETECTORS: Table[DetectorRow] = Table(
     "limner.detectors",
     DetectorRow,
@@ -68,22 +97,20 @@ DETECTORS: Table[DetectorRow] = Table(
         ),
         "inception": DetectorRow(
             meaning="the network of the published FID, or a file of its weights",
-            open=lambda features, context: load_inception(
-                context.shape, None if features == "inception" else features, context.on_progress
-            ),
+            open=_open_inception,
             suffixes=(".pth",),
         ),
         "random-conv": DetectorRow(
             meaning="three layers of fixed random convolutions: texture, noise, blur",
-            open=lambda _, context: RandomConv(context.shape),
+            open=_open_random_conv,
         ),
         "pixels": DetectorRow(
             meaning="the picture at 8×8 pixels or less: layout and colour",
-            open=lambda _, context: Pixels(context.shape),
+            open=_open_pixels,
         ),
         "onnx": DetectorRow(
             meaning="any network in an ONNX file",
-            open=lambda features, context: Onnx(features, context.shape),
+            open=_open_onnx,
             is_name=False,
             suffixes=(".onnx",),
         ),
@@ -122,6 +149,8 @@ def open_detector(
     `judge` and `contrast` give the judges of the data with and without labels, where these are asked for. Errors:
     `InputError` for what is neither, or cannot be opened; `PackageError` for a detector that lacks a part of the interface.
     """
+    from limner.metrics.features.detectors import Detector
+
     name = detector_name(features)
     row, what = DETECTORS[name], f"the detector '{name}'"
     with attribute_errors(what, row.open):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.metrics.distribution.frechet import Null
+if TYPE_CHECKING:  # it imports torch
+    from limner.metrics.distribution.frechet import Null
 
 Better = Literal["lower", "higher", "as real"]
 """Which values of a metric are better; "as real": the values that real pictures have (density, diversity, …)."""
@@ -58,6 +59,7 @@ class Measurement:
 def compare_with_null(better: Better, measurement: Measurement) -> Score:
     """The `Score` of a `measurement` whose metric is `better` so.
 
+    >>> from limner.metrics.distribution.frechet import Null
     >>> score = compare_with_null("lower", Measurement(5.0, null=Null(scores=(1.0, 2.0, 3.0), sizes=(10, 10))))
     >>> score.null, score.z, score.p, score.p_floor
     (2.0, 3.0, 0.25, 0.25)
