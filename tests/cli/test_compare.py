@@ -19,7 +19,11 @@ from PIL import Image
 from limner import InputError, compare, evaluate
 from limner.cli import main
 from limner.core.images import grid
+from limner.core.progress import OnProgress, Progress, silent
+from limner.data.dataset import Dataset
 from limner.data.prepare import prepare
+from limner.evaluation import comparison
+from limner.metrics.features.detectors import Detector
 from limner.metrics.scores import METRICS_VERSION
 from limner.metrics.stats.intervals import Estimate, difference
 from limner.runs.model import load
@@ -464,3 +468,25 @@ def test_a_gate_names_the_runs_that_fail(ask: Ask, made: dict[str, Path], capsys
     assert answer["gate"] == {"condition": "coverage < .2", "holds": True, "runs": ["<b>bad & ugly.npz"]}
     assert main(["compare", *what[:2], "--data", "digits", *QUICK[:4], "--fail-if", "last.frechet > 9 * first.frechet"]) == 0
     assert "gate      passes: not last.frechet > 9 * first.frechet" in capsys.readouterr().out
+
+
+def test_compare_says_what_it_does(made: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was silent for the minutes in which a judge was trained and thousands of samples were drawn."""
+    open_detector = comparison.open_detector_for
+
+    def train_first(dataset: Dataset, features: str, on_progress: OnProgress = silent) -> Detector:
+        on_progress(Progress("training the judge", 1, 2))
+        return open_detector(dataset, features)
+
+    monkeypatch.setattr(comparison, "open_detector_for", train_first)
+    events: list[Progress] = []
+    options = {"features": "pixels", "metrics": ["frechet"], "count": 90}
+    compare([made["one"], made["short"]], **options, on_progress=events.append)
+    stages = list(dict.fromkeys(event.what for event in events))
+    assert stages[0] == "opening what is compared"
+    for run in ("one", "short"):
+        names = [stage.partition(": ")[2] for stage in stages if stage.partition(":")[0].endswith(f"-{run}")]
+        assert names[:2] == ["preparing the features: pixels", "training the judge"]
+        assert "drawing 90 samples" in names
+    assert any(event.done == event.total == 90 for event in events)
+    assert stages[-1] == "comparing"

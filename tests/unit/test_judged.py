@@ -22,6 +22,7 @@ from limner import load
 from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.files import cache_folder
+from limner.core.progress import Progress
 from limner.data.dataset import Dataset
 from limner.data.npz import read_npz
 from limner.data.prepare import prepare
@@ -436,13 +437,17 @@ def test_samples_are_those_of_their_seeds(model: Loaded) -> None:
     judged = open_samples(model, 300, model.recipe.data.classes, first=40)
     assert isinstance(judged.images, SampledImages)
     assert judged.labels is not None
-    with materialised(judged, 300) as found:
+    events: list[Progress] = []
+    with materialised(judged, 300, events.append) as found:
         images = take(found.images, slice(0, 300))
         assert np.array_equal(images[[0, 7, 299]], model.sample([40, 47, 339]))
         assert found.labels is judged.labels
         spool = cache_folder() / "spool"
         assert len(list(spool.iterdir())) == 1
     assert not list(spool.iterdir())
+    assert [(event.what, event.done, event.total) for event in events] == [
+        ("drawing 300 samples", done, total) for done, total in ((0, 0), (256, 300), (300, 300))
+    ]
     for name in ("3", "8"):
         row = judged.labels.tolist().index(int(name))
         assert np.array_equal(model.sample([40 + row], label=name)[0], images[row]), "the class that the seed draws"

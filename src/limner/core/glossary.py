@@ -289,8 +289,8 @@ GLOSSARY: Mapping[str, Definition] = {
         "Pictures of the data set, held out where there are any.", "docs/judging.md", ("real", "reals")
     ),
     "fréchet distance": Definition(
-        "How far apart samples and real pictures are as wholes: the distance of two Gaussians fitted to their features. Lower is "
-        "better; the metric frechet.",
+        "How far samples and real pictures are apart as wholes: the distance of two Gaussians fitted to their features. Lower "
+        "is better; the metric frechet.",
         "docs/judging.md",
     ),
     "moments": Definition(

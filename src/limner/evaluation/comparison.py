@@ -60,6 +60,7 @@ def compare_pictures(request: CompareRequest, on_progress: OnProgress) -> Compar
     with parallel.processes():
         start_time = time.monotonic()
         _check_request(request)
+        on_progress(Progress("opening what is compared"))
         models = [model_or_none(path, request.checkpoint) for path in paths]
         contenders = [Contender(*each) for each in zip(short_names(paths, models), paths, models, strict=True)]
         _check_weights_differ(contenders)
@@ -101,6 +102,7 @@ def compare_pictures(request: CompareRequest, on_progress: OnProgress) -> Compar
         if (request.html or request.out is not None) and parallel.is_main_process():
             names = "-".join(contender.name.replace("/", "-") for contender in contenders)
             folder = request.out or Path("comparisons") / names[:100]
+            on_progress(Progress("drawing pictures for the page"))
             _rename_earlier_page(folder)
             _write_page(folder, answer, contenders, dataset)
         if gate is not None:
@@ -190,7 +192,8 @@ def _add_report(
         "metric_versions": {name: METRICS[name].since for name in names if name not in METRICS.own},
     }
     if metrics_of(SampleMetric, names):
-        checksum = open_detector_for(dataset, features).checksum
+        own_progress(Progress(f"preparing the features: {features}"))
+        checksum = open_detector_for(dataset, features, own_progress).checksum  # it may be trained first
         requirements |= {"count": count, "seed": SEED, "features": checksum}
     folder = model.run.path / "evaluations" / f"{model.checkpoint.images:09d}"
     for place in (folder, folder / "compared"):

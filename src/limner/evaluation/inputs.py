@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from limner.core.cond import Cond
 from limner.core.errors import InputError
 from limner.core.images import batches_of
 from limner.core.invocation import option
+from limner.core.progress import OnProgress, Progress, silent
 from limner.core.seeds import SCORED_SEEDS, fold
 from limner.data.conditions import Conditions, generate_images, takes_text_or_image
 from limner.data.dataset import Dataset, Images, is_prepared
@@ -309,12 +311,12 @@ def open_samples(
 
 
 @contextmanager
-def materialised(pictures: EvaluationInput, count: int | None) -> Iterator[EvaluationInput]:
+def materialised(pictures: EvaluationInput, count: int | None, on_progress: OnProgress = silent) -> Iterator[EvaluationInput]:
     """The first `count` (all, where None) of `pictures` in a form that can be read again and again at little cost.
 
     Files come in a seeded order, so that no class comes first; it depends on what the pictures show and not on their names or
     places, so that the same pictures in another order get the same scores. Samples are drawn once, by all processes that
-    torchrun has started, into a temporary file that is removed at the end of the block.
+    torchrun has started, into a temporary file that is removed at the end of the block; `on_progress` hears how many there are.
     """
     total = int(pictures.images.shape[0])
     if not isinstance(pictures.images, SampledImages):
@@ -324,13 +326,20 @@ def materialised(pictures: EvaluationInput, count: int | None) -> Iterator[Evalu
         return
     rows = np.arange(total if count is None else min(count, total))
     batches, process_count = batches_of(len(rows), _BATCH), parallel.process_count()
+    what, began = f"drawing {len(rows):,} samples", time.monotonic()
+    on_progress(Progress(what))
 
     def pieces() -> Iterator[Pixels]:
         """In every round each process draws one batch, and gets those of all the others."""
+        done = 0
         for start in range(0, len(batches), process_count):
             number = start + parallel.rank()
             own = take(pictures.images, rows[batches[number]] if number < len(batches) else rows[:0])
-            yield parallel.all_gather_rows(torch.from_numpy(own)).numpy()
+            piece = parallel.all_gather_rows(torch.from_numpy(own)).numpy()
+            done += len(piece)
+            left = (time.monotonic() - began) * (len(rows) - done) / done
+            on_progress(Progress(what, done, len(rows), seconds_left=left))
+            yield piece
 
     with on_disk(pieces(), len(rows), pictures.images.shape[1:]) as images:
         yield replace(pictures, images=images)

@@ -132,8 +132,7 @@ def judge(request: EvaluateRequest, model: Loaded | None, on_progress: OnProgres
             conditions = conditions_for(model, dataset, split)
             count = count or DEFAULT_SAMPLE_COUNT
             pictures = open_samples(model, min(count, MAX_SAMPLE_COUNT), dataset.classes, conditions=conditions)
-            on_progress(Progress(f"drawing {pictures.images.shape[0]:,} samples"))
-        with materialised(pictures, count) as samples:
+        with materialised(pictures, count, on_progress) as samples:
             trained_on = model is None or dataset.fingerprint == model.recipe.data.fingerprint
             required = bool(request.metrics)
             scoring = SampleScoring(dataset, split, request.features, sample_names, trained_on, required)
