@@ -132,7 +132,9 @@ ema: {half_life: 0.01}
 @contextmanager
 def registered() -> Iterator[None]:
     """Within the block the family and a preset of the same name are in the tables."""
-    METHODS.register("linear", Family(LinearConfig, LinearSampling, _build, "a linear function of its conditions", "-"))
+    accepts: frozenset[ConditionKind] = frozenset(("label", "text", "image"))
+    family = Family(LinearConfig, LinearSampling, _build, "a linear function of its conditions", "-", accepts)
+    METHODS.register("linear", family)
     PRESETS.register("linear", Preset("linear", "a linear function of its conditions", "-", RECIPE))
     try:
         yield

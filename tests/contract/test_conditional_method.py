@@ -20,12 +20,13 @@ from PIL import Image
 
 import limner
 from conditional_method import CLASSES, Linear, least_loss, picture_of, registered, write_pictures
-from contract.helpers import ask_to_stop, assert_same_weights, at_images
+from contract.helpers import ask_to_stop, assert_same_weights, at_images, composed, untrained
 from limner.core.capabilities import LatentDecoder
 from limner.core.cond import Cond
 from limner.core.config import DataSpec
 from limner.core.errors import InputError
 from limner.core.images import grid, to_tensor, to_uint8
+from limner.core.progress import silent
 from limner.core.sampling import generate
 from limner.core.seeds import SCORED_SEEDS, noise
 from limner.core.text import Captions, decode_captions, encode_captions
@@ -37,10 +38,16 @@ from limner.data.prepare import prepare
 from limner.data.writer import write_manifest
 from limner.evaluation.inputs import SampledImages, conditions_for
 from limner.metrics.features.detectors import Pixels
+from limner.recipes.registry import METHODS, PRESETS
+from limner.recipes.settings import compose
 from limner.runs.model import Loaded, load
 from limner.runs.run import Run
 from limner.tasks import interpolation, reconstruction, traversal
 from limner.training import scorer
+from limner.training.dry_run import measure_speed
+from limner.training.notes import data_notes
+from limner.training.resolve import resolve_request
+from limner.training.train import TrainRequest
 
 QUIET = ("score.points=0", "previews.count=8", "previews.every=1", "checkpoints.every=1", "precision=fp32")
 IMAGES = 16 * 600
@@ -228,6 +235,30 @@ def test_a_sample_without_a_text_draws_a_caption_of_training(pairs: Dataset, tmp
 
 def test_a_run_that_takes_no_text_keeps_no_captions(pairs: Dataset, tmp_path: Path) -> None:
     assert run_of(pairs, tmp_path, "method.accepts=[label, image]", **SOME).captions() is None
+
+
+def test_notes_name_the_presets_that_take_what_is_not_used(pairs: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "The captions are not used: flow takes none" left a person with nothing to do."""
+    request = TrainRequest(source=str(pairs.path), preset="gan", images=16)
+    recipe, dataset, _ = resolve_request(request, silent, measure_speed)
+
+    def unused() -> list[str]:
+        return [note.partition(" are not used: ")[2] for note in data_notes(recipe, dataset) if "are not used: " in note]
+
+    assert unused() == ["gan takes none; train with preset linear to use them"] * 2
+    monkeypatch.setitem(METHODS._registered, "linear", replace(METHODS["linear"], accepts=frozenset()))
+    assert unused() == [
+        f"no preset takes {what} (`limner methods` lists what there is)" for what in ("captions", "given pictures")
+    ]
+
+
+def test_families_say_which_conditions_their_methods_take() -> None:
+    for name, family in METHODS.items():
+        preset = next(preset for preset, row in PRESETS.items() if row.family in (name, "prior" if name == "vqvae" else name))
+        labels = ["method.labels=true"] if "labels" in family.config.model_fields else []
+        recipe = compose(preset, ["data.size=8", *labels]) if name == "linear" else composed(preset, *labels)
+        stage = 0 if name == "vqvae" else None
+        assert untrained(recipe, (8, 8, 1), ("one", "two"), stage).accepts == family.accepts, name
 
 
 def test_the_recipe_knows_what_the_method_was_built_for(pairs: Dataset, trained: Run) -> None:

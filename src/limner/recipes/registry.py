@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from limner.core.config import DataSpec, MethodConfig, Sampling
+from limner.core.config import ConditionKind, DataSpec, MethodConfig, Sampling
 from limner.core.documents import MissingFileError, parse_yaml, read_yaml
 from limner.core.errors import InputError, short_repr
 from limner.core.table import Table
@@ -52,6 +52,9 @@ class Family:
     """A description in one line."""
     paper: str
     """The publication."""
+    accepts: frozenset[ConditionKind] = frozenset()
+    """The conditions that some method of the family takes. Where data hold one that a run does not use, its notes name the
+    presets whose family does."""
 
     def __post_init__(self) -> None:
         """Errors: `InputError` for a field of another type, and where a sampling setting has a name that `limner sample` needs
@@ -115,6 +118,7 @@ def _build_prior(config: Any, codec: Codec, spec: DataSpec) -> Method:
     return Prior(config, codec, spec)
 
 
+LABELS: frozenset[ConditionKind] = frozenset({"label"})
 METHODS = Table(
     "limner.methods",
     Family,
@@ -132,6 +136,7 @@ METHODS = Table(
             _build_flow,
             "a velocity that carries noise to pictures in a few steps",
             "Lipman et al. 2023, arXiv:2210.02747; Liu et al. 2023, arXiv:2209.03003",
+            LABELS,
         ),
         "gan": Family(
             GanConfig,
@@ -139,6 +144,7 @@ METHODS = Table(
             _build_gan,
             "a generator and a discriminator, trained against each other",
             "Goodfellow et al. 2014, arXiv:1406.2661",
+            LABELS,
         ),
         "vae": Family(
             VaeConfig,
@@ -160,6 +166,7 @@ METHODS = Table(
             _build_prior,
             "a transformer that draws a finished codec's codes",
             "van den Oord et al. 2017, arXiv:1711.00937",
+            LABELS,
         ),
     },
     _check_family,

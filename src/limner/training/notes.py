@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from limner.core.config import ConditionKind
 from limner.data.dataset import Dataset
 from limner.data.remarks import remarks
 from limner.recipes.recipe import Recipe
@@ -22,10 +23,18 @@ def data_notes(recipe: Recipe, dataset: Dataset) -> tuple[str, ...]:
     if dataset.classes and "label" not in accepts:
         notes.append(f"the {len(dataset.classes):,} classes of {dataset.name} are not used; {_ways_to_use_classes(recipe)}")
     if dataset.captions is not None and "text" not in accepts:
-        notes.append(f"the captions of {dataset.name} are not used: {recipe.preset} takes none")
+        notes.append(f"the captions of {dataset.name} are not used: {_alternatives(recipe, 'text', 'captions')}")
     if dataset.given_images is not None and "image" not in accepts:
-        notes.append(f"the given pictures of {dataset.name} are not used: {recipe.preset} takes none")
+        notes.append(f"the given pictures of {dataset.name} are not used: {_alternatives(recipe, 'image', 'given pictures')}")
     return tuple(notes)
+
+
+def _alternatives(recipe: Recipe, kind: ConditionKind, what: str) -> str:
+    """Which presets take a condition of this `kind`, called `what`, that the recipe's method does not take."""
+    presets = [name for name, preset in PRESETS.items() if preset.family in METHODS and kind in METHODS[preset.family].accepts]
+    if not presets:
+        return f"no preset takes {what} (`limner methods` lists what there is)"
+    return f"{recipe.preset} takes none; train with preset {' or '.join(presets)} to use them"
 
 
 def _ways_to_use_classes(recipe: Recipe) -> str:
