@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import limner
+from limner.cli import main
 from limner.core.errors import InputError
 from limner.recipes.settings import compose
 from limner.runs import moves
@@ -395,6 +397,54 @@ def test_a_run_moves_to_another_folder_and_another_disk(three: Path, monkeypatch
     assert set(moved) - {Path(".lock")} == set(content)
     assert not (three / "0002-b").exists()
     assert [path.name for path in Path("old").iterdir() if path.name.startswith(".")] == []
+
+
+def test_recipes_that_name_a_run_follow_it(three: Path) -> None:
+    """A prior's recipe named the old place of its codec's run, so that it could not be trained again."""
+    place = (three / "0001-a").resolve()
+    user, other = make(three / "deep", "user", f"init_from={place}"), make(three, "other", f"init_from={place}-2")
+    before = (other.path / "recipe.yaml").read_bytes()
+    answer = limner.rename_run("a", "better")
+    assert user.recipe().init_from == f"{place.with_name('0001-better')}"
+    assert answer.notes == [f"the recipe of {user.path} now names the new place (init_from)"]
+    assert (other.path / "recipe.yaml").read_bytes() == before
+    answer = limner.move_run("better", Path("old"))
+    assert user.recipe().init_from == str(Path("old/0001-better").resolve())
+    with user.locked():
+        answer = limner.rename_run("old/1", "best")
+        assert answer.notes[0].startswith(f"the recipe of {user.path} still names the old place (init_from): ")
+        assert "is being trained" in answer.notes[0]
+
+
+def test_deleting_a_run_says_which_recipes_name_it(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    user = make(three, "user", f"init_from={(three / '0001-a').resolve()}")
+    assert main(["runs", "delete", "a"]) == 0
+    assert f"the recipe of {user.path} names {three / '0001-a'} (init_from)" in capsys.readouterr().out
+    assert user.recipe().init_from == str((three / "0001-a").resolve())
+
+
+def test_a_list_is_also_of_one_run_and_says_where_runs_are(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`limner runs runs` said "no folder at runs", and of a run's own folder "no runs here"."""
+
+    def ask(*words: str) -> str:
+        code = main(["runs", *words])
+        printed = capsys.readouterr()
+        assert code == (2 if printed.err else 0)
+        return printed.err + printed.out
+
+    none = f"there is no folder {here / 'runs'}; nothing has been trained here yet (limner train SRC)"
+    assert none in ask()
+    assert none in ask("runs")
+    Path("runs").mkdir()
+    assert ask("runs") == f"no runs in {here / 'runs'}; limner train SRC makes one\n"
+    run = make(Path("runs"), "a")
+    make(Path("runs"), "b")
+    for name in ("runs/0001-a", "1", "a", "0001-a"):
+        assert [row["run"] for row in list_runs(Path(name))] == [str(run.path)]
+    assert "give the folder that holds your runs, such as runs" in ask("list")
+    os.chdir("runs")
+    assert "there are runs in the folder that you are in: name it as a dot (.)" in ask()
+    assert [row["run"] for row in list_runs(Path())] == ["0001-a", "0002-b"]
 
 
 def test_a_note_is_listed_and_on_the_page(three: Path) -> None:

@@ -18,7 +18,7 @@ from limner.core.files import describe_os_error
 from limner.core.invocation import option
 from limner.recipes.settings import known_keys
 from limner.runs.evaluations import latest_distance
-from limner.runs.lookup import read_note, run_folders, trash_folders
+from limner.runs.lookup import RUNS_FOLDER, find_run, is_run, read_note, run_folders, trash_folders
 from limner.runs.moves import empty_trash
 from limner.runs.run import DISTANCE, Run
 
@@ -57,7 +57,8 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def list_runs(folder: Path, where: Sequence[str] = (), sort: str | None = None, trash: bool = False) -> list[Row]:
-    """A row for each run in `folder` and its sub-folders, with the settings in which those runs differ.
+    """A row for each run in `folder` and its sub-folders, with the settings in which those runs differ; `folder` may also be a
+    run, or name one as in `limner.runs.lookup.find_run`.
 
     A row has the `COLUMNS`, and `settings`: the values of the settings that differ. `score` is the latest Fréchet distance,
     `best` the images at the best checkpoint, `best_score` the lowest distance of all and `real_score` what real pictures get,
@@ -69,8 +70,11 @@ def list_runs(folder: Path, where: Sequence[str] = (), sort: str | None = None, 
     column or a setting, with ``-`` in front of it for falling order; `trash` lists the deleted runs instead. Errors:
     `InputError` where there is no such folder, column or setting.
     """
-    _check_folder(folder)
-    folders = [run for one in (trash_folders(folder) if trash else [folder]) for run in run_folders(one)]
+    if not trash and (run := _named_run(folder)) is not None:
+        folders = [run]
+    else:
+        _check_folder(folder)
+        folders = [run for one in (trash_folders(folder) if trash else [folder]) for run in run_folders(one)]
     rows = [_row(path) for path in folders]
     for condition in where:
         holds = _condition(condition)
@@ -83,14 +87,33 @@ def list_runs(folder: Path, where: Sequence[str] = (), sort: str | None = None, 
     return rows
 
 
+def _named_run(folder: Path) -> Path | None:
+    """The run that `folder` is, or that it names where there is no such folder; None for a folder of runs, and for neither."""
+    if is_run(folder) or os.path.lexists(folder):
+        return folder if is_run(folder) else None
+    try:
+        return find_run(folder)
+    except InputError:
+        return None
+
+
 def _check_folder(folder: Path) -> None:
     """Errors: `InputError` where there is no folder, or it may not be read."""
     try:
         os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"no folder at {folder}; give the folder that holds your runs") from error
+        raise InputError(f"there is no folder {folder.expanduser().absolute()}; {_place_of_runs()}") from error
     except OSError as error:
         raise InputError(describe_os_error(error) or f"{folder} cannot be read: {error.strerror}") from error
+
+
+def _place_of_runs() -> str:
+    """Where runs are that a person may have meant, as the end of a message about a folder that does not exist."""
+    if any(len(run.parts) == 1 for run in run_folders(Path())):
+        return "there are runs in the folder that you are in: name it as a dot (.)"
+    if run_folders(RUNS_FOLDER):
+        return f"give the folder that holds your runs, such as {RUNS_FOLDER}"
+    return "nothing has been trained here yet (limner train SRC); or give the folder that holds your runs"
 
 
 def _row(path: Path) -> Row:

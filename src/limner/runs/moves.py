@@ -13,7 +13,17 @@ from pathlib import Path
 from limner.core import process
 from limner.core.errors import InputError
 from limner.core.files import atomic_folder, folder_size, make_folder, os_errors_as_input_errors, slug, write_text
-from limner.runs.lookup import NOTE_FILE, TRASH, find_deleted_run, find_run, read_note, run_number, trash_folders
+from limner.runs.lookup import (
+    NOTE_FILE,
+    RUNS_FOLDER,
+    TRASH,
+    find_deleted_run,
+    find_run,
+    read_note,
+    run_folders,
+    run_number,
+    trash_folders,
+)
 
 MAX_NAME = 100
 """Characters of a run's name; file systems allow 255 bytes, of which some are needed for temporary names."""
@@ -86,6 +96,44 @@ def move_run(name: Path | str, folder: Path) -> tuple[Path, Path]:
     if folder.resolve().is_relative_to(run.resolve()):
         raise InputError(f"{run} cannot be moved into itself; name another folder")
     return run, _move(run, folder / run.name)
+
+
+def mend_references(before: Path, after: Path) -> list[str]:
+    """Writes the new place of a run that was moved from `before` to `after` into the recipes that name it as their `codec` or in
+    `init_from`, of the runs around both places and in the usual folder. Returns a sentence about each.
+
+    Such a run has the weights already. But a training by its recipe, or one that is resumed before its first checkpoint, reads
+    them from there. A run that a process trains is left as it is, and the sentence says so.
+    """
+    from limner.runs.run import Run
+
+    sentences = []
+    for path, keys in references(before, after.parent):
+        try:
+            run = Run(path)
+            with run.locked():
+                run.write_recipe(run.recipe().model_copy(update=dict.fromkeys(keys, str(after.resolve()))))
+            sentences.append(f"the recipe of {path} now names the new place ({', '.join(keys)})")
+        except (InputError, OSError) as error:
+            sentences.append(f"the recipe of {path} still names the old place ({', '.join(keys)}): {error}")
+    return sentences
+
+
+def references(before: Path, *folders: Path) -> list[tuple[Path, list[str]]]:
+    """The runs beside `before`, in `folders` and in the usual one whose recipes name the run that was there: the settings that
+    do."""
+    from limner.runs.run import Run
+
+    place = str(before.parent.resolve() / before.name)
+    results = dict[Path, tuple[Path, list[str]]]()
+    for path in (path for folder in (before.parent, *folders, RUNS_FOLDER) for path in run_folders(folder)):
+        try:
+            recipe = Run(path).recipe()
+        except (InputError, OSError):
+            continue
+        if keys := [key for key in ("codec", "init_from") if getattr(recipe, key) == place]:
+            results.setdefault(path.resolve(), (path, keys))
+    return list(results.values())
 
 
 def write_note(name: Path | str, text: str | None) -> tuple[Path, str]:

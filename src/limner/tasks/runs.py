@@ -16,7 +16,7 @@ FOLDER_HELP = "Folder that holds the runs; default: runs."
 
 
 class RunsRequest(Request):
-    """List the runs in a folder, with the settings that differ.
+    """List the runs in a folder, with the settings that differ; or one run, by its name or number.
 
     Runs in sub-folders are listed too. 'limner runs prune' removes old checkpoints; 'limner runs delete' and 'restore' move a
     run to the trash and back; 'rename', 'move' and 'note' change its name, its folder and what you say about it.
@@ -35,6 +35,8 @@ class RunsRequest(Request):
 class RunsResult(Result):
     """`runs` has a row for every run: `run`, `preset`, `data`, `state`, `images`, `budget`, `score` and more."""
 
+    folder: str = ""
+    """The whole path of the folder in which runs were looked for."""
     runs: list[dict[str, Any]]
     """Beside those: `best` (images at the best checkpoint), `best_score`, `real_score` (what real pictures get), `evaluated`
     (the distance that `evaluate` found for the checkpoint that was judged last) and `evaluated_count` (of how many samples:
@@ -69,6 +71,8 @@ class MoveResult(Result):
     """`moves` has a row for every run: where it was (`before`) and where it is (`run`)."""
 
     moves: list[dict[str, str]]
+    notes: list[str] = Field(default_factory=list)
+    """Other runs whose recipes name these, as their codec or in init_from, and whether they name the new place now."""
 
 
 class DeleteRequest(Request):
@@ -130,7 +134,8 @@ def runs(request: RunsRequest, on_progress: OnProgress) -> RunsResult:
     """
     from limner.runs.listing import list_runs
 
-    return RunsResult(runs=list_runs(request.folder, request.where or (), request.sort, request.trash))
+    rows = list_runs(request.folder, request.where or (), request.sort, request.trash)
+    return RunsResult(folder=str(request.folder.expanduser().absolute()), runs=rows)
 
 
 def prune(request: PruneRequest, on_progress: OnProgress) -> PruneResult:
@@ -150,7 +155,16 @@ def delete_runs(request: DeleteRequest, on_progress: OnProgress) -> MoveResult:
     """
     from limner.runs import moves
 
-    return _move_result(moves.delete_runs(request.runs))
+    places = moves.delete_runs(request.runs)
+    return _move_result(
+        places,
+        [
+            f"the recipe of {path} names {before} ({', '.join(keys)}): that run works without it, a new training by its recipe "
+            "does not"
+            for before, _ in places
+            for path, keys in moves.references(before)
+        ],
+    )
 
 
 def restore_runs(request: RestoreRequest, on_progress: OnProgress) -> MoveResult:
@@ -164,23 +178,25 @@ def restore_runs(request: RestoreRequest, on_progress: OnProgress) -> MoveResult
 
 
 def rename_run(request: RenameRequest, on_progress: OnProgress) -> MoveResult:
-    """Renames the folder of a run: ``0007-old`` becomes ``0007-NAME``.
+    """Renames the folder of a run: ``0007-old`` becomes ``0007-NAME``. Recipes of other runs that name it are mended.
 
     Errors: `InputError` for a name that is taken or cannot be a folder's everywhere, and for a run that is being trained.
     """
     from limner.runs import moves
 
-    return _move_result([moves.rename_run(request.run, request.name)])
+    place = moves.rename_run(request.run, request.name)
+    return _move_result([place], moves.mend_references(*place))
 
 
 def move_run(request: MoveRequest, on_progress: OnProgress) -> MoveResult:
-    """Moves the folder of a run into another folder, also on another disk.
+    """Moves the folder of a run into another folder, also on another disk. Recipes of other runs that name it are mended.
 
     Errors: `InputError` where its name is taken there, and for a run that is being trained.
     """
     from limner.runs import moves
 
-    return _move_result([moves.move_run(request.run, request.folder)])
+    place = moves.move_run(request.run, request.folder)
+    return _move_result([place], moves.mend_references(*place))
 
 
 def note_run(request: NoteRequest, on_progress: OnProgress) -> NoteResult:
@@ -191,6 +207,6 @@ def note_run(request: NoteRequest, on_progress: OnProgress) -> NoteResult:
     return NoteResult(run=str(run), note=note)
 
 
-def _move_result(places: list[tuple[Path, Path]]) -> MoveResult:
-    """The result of moves, each (before, after)."""
-    return MoveResult(moves=[{"run": str(after), "before": str(before)} for before, after in places])
+def _move_result(places: list[tuple[Path, Path]], notes: list[str] | None = None) -> MoveResult:
+    """The result of moves, each (before, after), with `notes` about other runs."""
+    return MoveResult(moves=[{"run": str(after), "before": str(before)} for before, after in places], notes=notes or [])

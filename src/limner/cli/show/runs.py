@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from limner.cli.show.tables import Answer, format_duration, format_size, format_value, print_table
+from limner.cli.show.tables import MISSING_VALUE, Answer, format_duration, format_size, format_value, print_table
 
 MAX_SETTING_COLUMNS = 5
 """Settings that differ are columns of the table up to this number; more of them are lines below it."""
@@ -22,7 +22,7 @@ def show_runs(answer: Answer) -> None:
     """Prints the result of `runs`: a table, then settings that differ, notes, and what is wrong with runs that are damaged."""
     runs = answer["runs"]
     if not runs:
-        print("no runs here")
+        print(f"no runs in {answer['folder']}; limner train SRC makes one" if answer["folder"] else "no runs there")
         return
     settings = list(dict.fromkeys(key for run in runs for key in run["settings"]))
     columns = settings if len(settings) <= MAX_SETTING_COLUMNS else []
@@ -54,10 +54,10 @@ def _cells(run: Answer) -> list[object]:
     ]
 
 
-def _evaluated(run: Answer) -> str | None:
+def _evaluated(run: Answer) -> str:
     """``45.1 (5,000)``: the distance of an evaluation and the number of its samples, without which it says little."""
     if run["evaluated"] is None:
-        return None
+        return MISSING_VALUE
     count = run["evaluated_count"]
     return format_value(run["evaluated"]) + ("" if count is None else f" ({count:,})")
 
@@ -75,6 +75,8 @@ def show_moved(answer: Answer) -> None:
     """Prints the result of the verbs that move runs."""
     for row in answer["moves"]:
         print(f"{row['before']} is now {row['run']}")
+    for note in answer["notes"]:
+        print(note)
 
 
 def show_note(answer: Answer) -> None:
