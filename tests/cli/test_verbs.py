@@ -45,6 +45,7 @@ MEASURED = frozenset(
         "seconds_estimate",
         "milestone_seconds",
         "judge_seconds",
+        "time_warnings",
         "images_per_second",
         "memory",
         "cached",

@@ -14,10 +14,13 @@ import pytest
 import limner
 from contract.helpers import ask_to_stop, at_images, run_of, weights
 from limner.core.cond import Batch
+from limner.core.progress import Progress
 from limner.methods.vae.base import AutoencoderBase
 from limner.runs.run import Run
 from limner.training import milestones
+from limner.training.monitor import Monitor
 from limner.training.stages import Training
+from limner.training.step import Stepper
 
 FIT_SECONDS = 0.1
 MANY = ("checkpoints.every=0.1", "checkpoints.keep=20")
@@ -117,3 +120,35 @@ def test_the_end_of_a_run_is_reserved(scores: str, fits: list[int], tmp_path: Pa
     monkeypatch.setattr(milestones.Milestones, "after_step", after_step)
     run_of("vae", tmp_path, *MANY, scores, "score.count=16", images=96)
     assert reserves[-2] > FIT_SECONDS
+
+
+@pytest.mark.parametrize(("preview_seconds", "count"), [(4.0, 1), (0.05, 0), (0.5, 0)])
+def test_previews_that_take_most_of_the_time_are_said(
+    preview_seconds: float, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten steps of .1 s with a preview after each: those of seconds took nearly all of the time without a word. A run that is
+    over after a few seconds has no need of one."""
+    now = 0.0
+    step, preview = Stepper.step, Monitor.preview
+
+    def slow_step(self: Stepper, *words: Any) -> Any:
+        nonlocal now
+        now += 0.1
+        return step(self, *words)
+
+    def slow_preview(self: Monitor, *words: Any) -> Any:
+        nonlocal now
+        now += preview_seconds
+        return preview(self, *words)
+
+    monkeypatch.setattr(Stepper, "step", slow_step)
+    monkeypatch.setattr(Monitor, "preview", slow_preview)
+    monkeypatch.setattr("limner.training.logger.time", SimpleNamespace(monotonic=lambda: now))
+    events: list[Progress] = []
+    settings = ["score.points=0", "batch.size=16", "previews.every=0.1", "previews.count=2", "checkpoints.every=1"]
+    answer = limner.train("digits", preset="gan", images=160, settings=settings, out=tmp_path, on_progress=events.append)
+    notes = [event.note for event in events if "previews, scores and checkpoints took" in event.note]
+    assert len(notes) == count
+    assert (answer.run / "log.txt").read_text().count("larger previews.every and checkpoints.every") == count
+    if notes:  # the first quarter ends with the third step, after three previews
+        assert notes[0].startswith("previews, scores and checkpoints took 12 s of 12 s so far")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from limner.core.method import Method, StepContext
 from limner.data.prepare import prepare
 from limner.methods.vq.vqvae import VqVae
 from limner.recipes.recipe import Recipe
-from limner.training.dry_run import Pace, measure_speed
+from limner.training.dry_run import MilestoneCosts, Pace, StageEstimate, measure_speed
 from limner.training.stages import Training
 from limner.training.step import Stepper
 
@@ -187,6 +188,52 @@ def test_what_comes_between_the_steps_is_counted(stated: str, monkeypatch: pytes
         recipe, dataset = Recipe.model_validate(found["recipe"]), prepare("digits")
         assert measure_speed(recipe, dataset) == pytest.approx(found["images"] / 60, rel=0.01), "auto counts it as well"
     assert found["milestone_seconds"] == pytest.approx(others, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("previews", "scores", "fits", "words"),
+    [
+        (31.0, 20.0, 1.0, ["previews most of it: previews.count=16 draws fewer"]),
+        (1.0, 31.0, 20.0, ["scores most of it: a smaller score.count"]),
+        (0.0, 0.0, 31.0, ["the fits of checkpoints most of it: checkpoints.every=1"]),
+        (10.0, 10.0, 10.0, []),
+    ],
+)
+def test_a_plan_that_leaves_no_time_to_train_is_said(
+    previews: float, scores: float, fits: float, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Previews took nearly all of two minutes, and the plan was accepted without a word."""
+    milestones = {"previews": previews, "scores": scores, "fits": fits}
+    estimate = StageEstimate("vae", {"total": 1}, 64, 1.0, 60.0, 1, sum(milestones.values()))
+    monkeypatch.setattr("limner.training.dry_run._estimate_stage", lambda *_: (estimate, milestones))
+    warnings = rehearsed("vae", "score.points=0", images=6400)["time_warnings"]
+    text = "more than half of the time would go to previews, scores and checkpoints, "
+    assert len(warnings) == len(words)
+    assert all(warning.startswith(text + word) for warning, word in zip(warnings, words, strict=True))
+
+
+def test_milestones_are_estimated_by_kind() -> None:
+    """With the usual recipe: a preview at every twentieth of the run and one before, two scores, each with a fit, and one more
+    fit that the share of the time allows."""
+    costs = MilestoneCosts(fit=2.0, score=1.0, preview=0.5)
+    assert costs.parts(Recipe(), 60.0) == {"previews": 0.5 * (1 + 1 / Recipe().previews.every), "scores": 2.0, "fits": 6.0}
+
+
+def test_times_beside_other_programs_are_said_to_be_unreliable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dry run said 15 minutes for a judge that was trained in 20 s, since another program used the cores."""
+    monkeypatch.setattr(os, "getloadavg", lambda: (3.0, 3.0, 3.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr("limner.training.dry_run.own_load", lambda: 0.0)
+    assert main(["train", "digits", "--preset", "gan", "--images", "64", "--dry-run", "score.points=0"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "other programs" in line]
+    word, text = line.split(maxsplit=1)
+    assert word == "beware"
+    assert text == (
+        "other programs keep about 3 of this machine's 2 cores busy: these times may be several times too long; ask again when "
+        "they are done"
+    )
 
 
 def test_a_slow_step_is_timed_on_fewer_pictures(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,8 +99,8 @@ def move_run(name: Path | str, folder: Path) -> tuple[Path, Path]:
 
 
 def mend_references(before: Path, after: Path) -> list[str]:
-    """Writes the new place of a run that was moved from `before` to `after` into the recipes that name it as their `codec` or in
-    `init_from`, of the runs around both places and in the usual folder. Returns a sentence about each.
+    """Writes the new place of a run that was moved from `before` to `after` into the recipes that name it as their `codec` or
+    in `init_from`, of the runs around both places and in the usual folder. Returns a sentence about each.
 
     Such a run has the weights already. But a training by its recipe, or one that is resumed before its first checkpoint, reads
     them from there. A run that a process trains is left as it is, and the sentence says so.

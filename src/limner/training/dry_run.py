@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
+
+import torch
 
 from limner.core import parallel, precision
 from limner.core.environment import peak_memory
 from limner.core.errors import InputError
+from limner.core.load import competing_load, describe_load, own_load
 from limner.core.method import StepContext
 from limner.core.process import fix_thread_count
 from limner.core.progress import OnProgress, Progress, silent
@@ -27,6 +32,7 @@ from limner.training.milestones import FREE_FIT_SECONDS
 from limner.training.notes import data_notes
 from limner.training.resolve import DEFAULT_MINUTES, resolve_request
 from limner.training.scorer import unscorable_error
+from limner.training.slowdown import computes_on_cores
 from limner.training.stages import Training, check_method
 from limner.training.step import Stepper
 from limner.training.train import DryRunResult, TrainRequest
@@ -62,6 +68,9 @@ class Pace:
         return self.count + (seconds - beginning) / self.each
 
 
+MilestoneKind = Literal["previews", "scores", "fits"]
+
+
 @dataclass(frozen=True)
 class MilestoneCosts:
     """Seconds of what a stage does between training steps, each time."""
@@ -75,11 +84,16 @@ class MilestoneCosts:
     def seconds(self, recipe: Recipe, total: float, share: float = 1.0) -> float:
         """Of all of them in a stage with this `share` of a run that takes `total` seconds.
 
-        As in `training.milestones`: the first score and the last one are always computed, others as far as their shares of the
-        time allow, and a score comes with a fit.
-
         >>> MilestoneCosts(fit=2.0, score=1.0, preview=0.0).seconds(Recipe(), 60.0)  # two scores, three fits
         8.0
+        """
+        return sum(self.parts(recipe, total, share).values())
+
+    def parts(self, recipe: Recipe, total: float, share: float = 1.0) -> dict[MilestoneKind, float]:
+        """`seconds` of each kind.
+
+        As in `training.milestones`: the first score and the last one are always computed, others as far as their shares of the
+        time allow, and a score comes with a fit.
         """
         checkpoints, points = share / recipe.checkpoints.every, share * recipe.score.points if self.score else 0.0
         each = self.fit + self.score
@@ -87,7 +101,7 @@ class MilestoneCosts:
         allowed = max(FREE_FIT_SECONDS, recipe.checkpoints.share * total) / self.fit if self.fit else 0.0
         fits = max(scores, min(max(checkpoints, 1.0), max(2.0, allowed)))
         previews = 1 + share / recipe.previews.every
-        return fits * self.fit + scores * self.score + previews * self.preview
+        return {"previews": previews * self.preview, "scores": scores * self.score, "fits": fits * self.fit}
 
 
 @dataclass(frozen=True)
@@ -105,6 +119,14 @@ class StageEstimate:
     """How many of `seconds_estimate` previews, scores and fits at checkpoints take."""
 
 
+MAX_MILESTONE_SHARE = 0.5
+"""Share of the time beyond which previews, scores and fits are worth a warning: little is left to train in."""
+CHEAPER: Mapping[MilestoneKind, str] = {
+    "previews": "previews most of it: previews.count=16 draws fewer pictures, previews.every=0.5 draws them at two points",
+    "scores": "scores most of it: a smaller score.count makes them cheaper, score.points=0 leaves them out",
+    "fits": "the fits of checkpoints most of it: checkpoints.every=1 fits once, at the end",
+}
+"""The part of milestones that takes most of their time -> what makes it cheaper."""
 TIMED_STEPS, MIN_TIMED_STEPS = 8, 3
 """Steps in each interval of a stage in which the same phases run, and the least; the first two only warm up."""
 MAX_STEP_SECONDS = 1.0
@@ -129,6 +151,7 @@ def estimate_training(request: TrainRequest, steps: int = TIMED_STEPS, on_progre
 
 
 def _estimate(request: TrainRequest, steps: int, on_progress: OnProgress) -> DryRunResult:
+    warnings = load_warnings()
     recipe, dataset, why = resolve_request(request, on_progress, measure_speed)
     check_method(recipe)
     check_memory(recipe)
@@ -136,13 +159,18 @@ def _estimate(request: TrainRequest, steps: int, on_progress: OnProgress) -> Dry
     on_progress(Progress("timing some steps"))
     training = Training(Run(Path("dry-run")), recipe, dataset)
     first = training.state.stage
-    stages = []
+    stages, parts = [], Counter[MilestoneKind]()
     for stage in range(first, len(training.stages)):
         if stage > first:
             training.enter_stage(stage)
-        stages.append(_estimate_stage(training, steps))
+        estimate, milestones = _estimate_stage(training, steps)
+        stages.append(estimate)
+        parts.update(milestones)
     seconds = sum(stage.seconds_estimate for stage in stages)
     judge_seconds = _judge_seconds(recipe, dataset, on_progress)
+    if sum(parts.values()) > MAX_MILESTONE_SHARE * seconds:
+        longest = max(parts, key=lambda kind: parts[kind])
+        warnings.append(f"more than half of the time would go to previews, scores and checkpoints, {CHEAPER[longest]}")
     budget = recipe.budget.images
     total = sum(stage.images for stage in stages) if budget is None else whole_batches(budget, recipe.batch.size)
     return DryRunResult(
@@ -158,6 +186,7 @@ def _estimate(request: TrainRequest, steps: int, on_progress: OnProgress) -> Dry
         seconds_estimate=round(seconds, 1),
         milestone_seconds=round(sum(stage.milestone_seconds for stage in stages), 1),
         judge_seconds=judge_seconds,
+        time_warnings=tuple(warnings),
         data={
             "path": str(dataset.path),
             "shape": list(dataset.shape),
@@ -165,6 +194,15 @@ def _estimate(request: TrainRequest, steps: int, on_progress: OnProgress) -> Dry
         },
         all_settings=request.all_settings,
     )
+
+
+def load_warnings() -> list[str]:
+    """That other programs compete for the cores, so that times measured now are too long; to be called before this process has
+    computed anything. Empty where they do not."""
+    others = competing_load(torch.get_num_threads(), own_load()) if computes_on_cores() else None
+    if others is None:
+        return []
+    return [f"{describe_load(others)}: these times may be several times too long; ask again when they are done"]
 
 
 def _judge_seconds(recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> float | None:
@@ -191,8 +229,8 @@ def measure_speed(recipe: Recipe, dataset: Dataset) -> float:
     return images / seconds
 
 
-def _estimate_stage(training: Training, steps: int) -> StageEstimate:
-    """The estimate for the stage that `training` is in."""
+def _estimate_stage(training: Training, steps: int) -> tuple[StageEstimate, dict[MilestoneKind, float]]:
+    """The estimate for the stage that `training` is in, and the seconds of each kind of its milestones."""
     name, share, _ = training.stages[training.state.stage]
     pace, is_whole_batch = _measure_pace(training, steps)
     costs = _measure_costs(training, is_whole_batch)
@@ -200,7 +238,7 @@ def _estimate_stage(training: Training, steps: int) -> StageEstimate:
     memory = peak_memory(training.device)
     if not is_whole_batch and (need := predict_memory(training.recipe)) is not None:
         memory = max(memory, need.bytes(training.recipe.batch.size // training.recipe.batch.chunks))
-    return StageEstimate(
+    estimate = StageEstimate(
         name=name,
         parameters=training.parameter_counts(),
         images=round(images),
@@ -209,6 +247,7 @@ def _estimate_stage(training: Training, steps: int) -> StageEstimate:
         memory=memory,
         milestone_seconds=round(milestone_seconds, 1),
     )
+    return estimate, costs.parts(training.recipe, seconds / share, share)
 
 
 def _budget(recipe: Recipe, pace: Pace, costs: MilestoneCosts, share: float) -> tuple[float, float, float]:

@@ -16,7 +16,7 @@ from limner.core.environment import peak_memory
 from limner.core.progress import OnProgress, Progress
 from limner.training.clock import Clock, RecentSpeed
 from limner.training.monitor import Monitor
-from limner.training.slowdown import Slowdown
+from limner.training.slowdown import Slowdown, computes_on_cores
 from limner.training.stages import Training
 
 STATUS_SECONDS = 5.0
@@ -69,7 +69,7 @@ class Logger:
         # Of this process alone: another one may have trained the images before at another speed.
         self._speed, self._measured = RecentSpeed(SPEED_HALF_LIFE), (self.state.seconds, self.state.images)
         self._slowdown: Slowdown | None = None
-        if training.device.type == "cpu" and parallel.process_count() == 1:
+        if computes_on_cores():
             self._slowdown = Slowdown(torch.get_num_threads(), self.state.seconds, self.state.images)
         if parallel.is_main_process():
             self.monitor.update_warnings(self.training.stage.method, self.state.stage, self.state.stage_start)
@@ -148,8 +148,12 @@ class Logger:
             self._speed.add(seconds - self._measured[0], self.state.images - self._measured[1])
             self._measured = seconds, self.state.images
         if self._slowdown is not None and (text := self._slowdown.note(seconds, self.state.images)):
-            self.run.log(text)
-            self.on_progress(replace(self.progress(), note=text))
+            self.announce(text)
+
+    def announce(self, text: str) -> None:
+        """Writes `text` to the run's log, and sends it as the note of a progress event."""
+        self.run.log(text)
+        self.on_progress(replace(self.progress(), note=text))
 
     def end_pause(self) -> None:
         """After a preview, score or checkpoint: it is no sign of a slow machine that no image was trained meanwhile."""

@@ -19,6 +19,11 @@ FREE_FIT_SECONDS = 2.0
 that its schedule names."""
 
 
+MAX_SHARE, MIN_SECONDS, MIN_PROGRESS = 0.5, 10.0, 0.25
+"""Share of the time beyond which previews, scores and checkpoints are worth a warning, since little is left to train in; and
+the seconds of them and the progress from which on it is given: at the beginning they always take most of the time."""
+
+
 @dataclass(frozen=True)
 class Actions:
     """What to do after a step."""
@@ -45,6 +50,7 @@ class Milestones:
         self._save_seconds = self.state.seconds
         self._score_seconds = self._fit_seconds = 0.0
         self._leaves_out_saves = False
+        self._began, self._seconds, self._warned = self.state.seconds, 0.0, False
 
     def after_step(self, images_before: int, orders: Set[str]) -> None:
         """Logs the step that began at `images_before` images, and does what is due after it, by schedule or by `orders`.
@@ -59,10 +65,24 @@ class Milestones:
             check_weights(self.training)
             self.training.save_snapshot()
         if actions:
+            began = self.stopwatch.seconds()
             self._carry_out(actions, row)
+            self._seconds += self.stopwatch.seconds() - began
             self.logger.end_pause()
+            self._warn_of_share(actions.is_last)
         elif row is not None:
             self.logger.write_row(row)
+
+    def _warn_of_share(self, is_last: bool) -> None:
+        """Says once that most of the time goes to previews, scores and checkpoints, and how to make them cheaper."""
+        seconds = self.stopwatch.seconds() - self._began
+        is_much = self._seconds > max(MAX_SHARE * seconds, MIN_SECONDS)
+        if self._warned or is_last or not is_much or self.training.progress() < MIN_PROGRESS:
+            return
+        self._warned = True
+        text = f"previews, scores and checkpoints took {self._seconds:.0f} s of {seconds:.0f} s so far: larger previews.every "
+        text += "and checkpoints.every, smaller previews.count and score.count leave more time to train"
+        self.logger.announce(text)
 
     def save(self) -> None:
         """Writes a checkpoint; its seconds are those at which it is written, previews and scores included."""

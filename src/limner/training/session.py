@@ -38,6 +38,7 @@ from limner.training.notes import data_notes
 from limner.training.provenance import provenance
 from limner.training.resolve import check_processes, describe_rounding, prepared_dataset, recorded_plan, resolve_request
 from limner.training.scorer import ValidationScorer, unscorable_error
+from limner.training.slowdown import computes_on_cores
 from limner.training.stages import Training, check_method
 from limner.training.train import ResumeRequest, TrainRequest, TrainResult
 
@@ -98,11 +99,8 @@ def resume_run(request: ResumeRequest, on_progress: OnProgress) -> TrainResult:
 
 
 def _load_note() -> str:
-    """Whether other programs compete for the cores, before this process has computed anything; "" on a GPU, where training
-    needs few of them, and with several processes, which may be the others."""
-    if precision.device().type != "cpu" or parallel.process_count() > 1:
-        return ""
-    return competition_note(torch.get_num_threads(), own_load())
+    """That other programs compete for the cores, and what helps; to be called before this process has computed anything."""
+    return competition_note(torch.get_num_threads(), own_load()) if computes_on_cores() else ""
 
 
 def _return(result: TrainResult, number: int | None) -> TrainResult:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import time
 
+from limner.core import parallel, precision
 from limner.core.load import competition_note
 
 WINDOW_SECONDS = 10.0
 """Of training over which a speed is measured."""
 SLOWDOWN = 3.0
 """How many times slower than the fastest such speed training must be."""
+
+
+def computes_on_cores() -> bool:
+    """Whether training is by the threads of this process alone: not on a GPU, and not by several processes, of which each
+    would take the others for other programs."""
+    return precision.device().type == "cpu" and parallel.process_count() == 1
 
 
 class Slowdown:

@@ -148,6 +148,8 @@ class DryRunResult(Result):
     judge_seconds: float | None
     """What comes on top, once for these pictures: the training of a judge, before the first step. 0 where there is one; None
     where it was not measured."""
+    time_warnings: tuple[str, ...]
+    """What makes the times unreliable (other programs), or the plan a bad one (previews and scores take most of the time)."""
     notes: tuple[str, ...]
     """What a person should know about the data: pictures that were set aside, and classes or captions that are not used."""
     all_settings: bool

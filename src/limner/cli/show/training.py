@@ -25,6 +25,7 @@ def show_plan(answer: Answer) -> None:
             ("images", answer.get("images")),
             ("time", format_duration(answer.get("seconds_estimate")) + _milestones(answer)),
             *(("judge", line) for line in _judge(answer)),
+            *(("beware", line) for line in answer["time_warnings"]),
             ("memory", format_size(answer.get("memory"))),
         ]
     )
