@@ -225,7 +225,7 @@ def test_times_beside_other_programs_are_said_to_be_unreliable(
     """A dry run said 15 minutes for a judge that was trained in 20 s, since another program used the cores."""
     monkeypatch.setattr(os, "getloadavg", lambda: (3.0, 3.0, 3.0))
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr("limner.training.dry_run.own_load", lambda: 0.0)
+    monkeypatch.setattr("limner.training.slowdown.own_load", lambda: 0.0)
     assert main(["train", "digits", "--preset", "gan", "--images", "64", "--dry-run", "score.points=0"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "other programs" in line]
     word, text = line.split(maxsplit=1)

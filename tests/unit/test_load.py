@@ -85,8 +85,8 @@ def test_a_slowdown_by_three_is_said_once_where_a_load_explains_it(monkeypatch: 
 
 
 def test_training_says_at_its_start_that_others_use_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limner.training.session.own_load", lambda: 0.0)
-    monkeypatch.setattr("limner.training.session.torch.get_num_threads", lambda: 2)
+    monkeypatch.setattr("limner.training.slowdown.own_load", lambda: 0.0)
+    monkeypatch.setattr("limner.training.slowdown.torch.get_num_threads", lambda: 2)
     for load, count in ((2.0, 1), (0.0, 0)):
         set_load(monkeypatch, load, 2)
         events: list[Progress] = []

@@ -11,12 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from limner.core import parallel, precision
 from limner.core.environment import peak_memory
 from limner.core.errors import InputError
-from limner.core.load import competing_load, describe_load, own_load
 from limner.core.method import StepContext
 from limner.core.process import fix_thread_count
 from limner.core.progress import OnProgress, Progress, silent
@@ -32,7 +29,7 @@ from limner.training.milestones import FREE_FIT_SECONDS
 from limner.training.notes import data_notes
 from limner.training.resolve import DEFAULT_MINUTES, resolve_request
 from limner.training.scorer import unscorable_error
-from limner.training.slowdown import computes_on_cores
+from limner.training.slowdown import warnings_of_times
 from limner.training.stages import Training, check_method
 from limner.training.step import Stepper
 from limner.training.train import DryRunResult, TrainRequest
@@ -151,7 +148,7 @@ def estimate_training(request: TrainRequest, steps: int = TIMED_STEPS, on_progre
 
 
 def _estimate(request: TrainRequest, steps: int, on_progress: OnProgress) -> DryRunResult:
-    warnings = load_warnings()
+    warnings = warnings_of_times()
     recipe, dataset, why = resolve_request(request, on_progress, measure_speed)
     check_method(recipe)
     check_memory(recipe)
@@ -194,15 +191,6 @@ def _estimate(request: TrainRequest, steps: int, on_progress: OnProgress) -> Dry
         },
         all_settings=request.all_settings,
     )
-
-
-def load_warnings() -> list[str]:
-    """That other programs compete for the cores, so that times measured now are too long; to be called before this process has
-    computed anything. Empty where they do not."""
-    others = competing_load(torch.get_num_threads(), own_load()) if computes_on_cores() else None
-    if others is None:
-        return []
-    return [f"{describe_load(others)}: these times may be several times too long; ask again when they are done"]
 
 
 def _judge_seconds(recipe: Recipe, dataset: Dataset, on_progress: OnProgress) -> float | None:

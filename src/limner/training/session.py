@@ -9,14 +9,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from limner.core import parallel, precision
 from limner.core.address import public_address, public_text
 from limner.core.errors import InputError, Interruption, PackageError, is_out_of_memory
 from limner.core.files import write_json
 from limner.core.invocation import option
-from limner.core.load import competition_note, own_load
 from limner.core.method import Method
 from limner.core.process import fix_thread_count
 from limner.core.progress import OnProgress, Progress
@@ -38,7 +35,7 @@ from limner.training.notes import data_notes
 from limner.training.provenance import provenance
 from limner.training.resolve import check_processes, describe_rounding, prepared_dataset, recorded_plan, resolve_request
 from limner.training.scorer import ValidationScorer, unscorable_error
-from limner.training.slowdown import computes_on_cores
+from limner.training.slowdown import note_at_start
 from limner.training.stages import Training, check_method
 from limner.training.train import ResumeRequest, TrainRequest, TrainResult
 
@@ -50,7 +47,7 @@ RESUME_SETTINGS = ("batch.chunks", "on_nonfinite", "checkpoints.", "previews.", 
 def start_run(request: TrainRequest, on_progress: OnProgress) -> TrainResult:
     """Does the work of `limner.training.train.train` without `dry_run`. Errors: `InputError`, as described there."""
     with parallel.processes():
-        load_note = _load_note()
+        load_note = note_at_start()
         recipe, dataset, why = resolve_request(request, on_progress, measure_speed)
         accepts = check_method(recipe)  # settings that do not fit are refused before a folder is made
         check_memory(recipe)
@@ -96,11 +93,6 @@ def resume_run(request: ResumeRequest, on_progress: OnProgress) -> TrainResult:
             notes = _report_notes(run, recipe, dataset, on_progress)
             result, number = _train(run, recipe, dataset, on_progress)
     return _return(result.model_copy(update={"why": why, "notes": notes}), number)
-
-
-def _load_note() -> str:
-    """That other programs compete for the cores, and what helps; to be called before this process has computed anything."""
-    return competition_note(torch.get_num_threads(), own_load()) if computes_on_cores() else ""
 
 
 def _return(result: TrainResult, number: int | None) -> TrainResult:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
+import torch
+
 from limner.core import parallel, precision
-from limner.core.load import competition_note
+from limner.core.load import competing_load, competition_note, describe_load, own_load
 
 WINDOW_SECONDS = 10.0
 """Of training over which a speed is measured."""
@@ -17,6 +19,20 @@ def computes_on_cores() -> bool:
     """Whether training is by the threads of this process alone: not on a GPU, and not by several processes, of which each
     would take the others for other programs."""
     return precision.device().type == "cpu" and parallel.process_count() == 1
+
+
+def note_at_start() -> str:
+    """That other programs compete for the cores, and what helps; to be called before this process has computed anything."""
+    return competition_note(torch.get_num_threads(), own_load()) if computes_on_cores() else ""
+
+
+def warnings_of_times() -> list[str]:
+    """That other programs compete for the cores, so that times measured now are too long; to be called before this process has
+    computed anything. Empty where they do not."""
+    others = competing_load(torch.get_num_threads(), own_load()) if computes_on_cores() else None
+    if others is None:
+        return []
+    return [f"{describe_load(others)}: these times may be several times too long; ask again when they are done"]
 
 
 class Slowdown:

@@ -46,5 +46,5 @@ def build(config: LettersConfig, codec: Codec, spec: DataSpec) -> Method:
 
 
 LINE = "the mean picture for the letters of a caption, and noise around it"
-FAMILY = Family(LettersConfig, LettersSampling, build, LINE, "an example; no paper")
+FAMILY = Family(LettersConfig, LettersSampling, build, LINE, "an example; no paper", frozenset({"text"}))
 PRESET = Preset("letters", LINE, "an example; no paper", recipe="method: {kind: letters}")
