@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from limner.metrics.needs import Need
 from limner.metrics.stats.score import Better, Measurement, Score
 
 if TYPE_CHECKING:  # these import torch, which whoever asks what a metric means need not wait for
@@ -27,20 +28,6 @@ Measurements = Measurement | Score | Mapping[str, Measurement | Score]
 """The measurement of one metric, or those of several that are computed together, by name. A `Score` is taken as it is; a
 `Measurement` gets its z and p from its null."""
 
-Need = Literal[
-    "logits",
-    "classes",
-    "labels",
-    "sample labels",
-    "directions",
-    "neighbours",
-    "halves",
-    "splits",
-    "images",
-    "copies",
-    "training features",
-]
-"""What a metric of samples may need: the keys of `limner.metrics.sides.NEEDS`, which says whether it is there."""
 ErrorKind = Literal["over samples", "over pictures", "incomplete", "none"]
 """What the standard error of a metric is of. "over samples": other draws of as many samples. "over pictures": other held-out
 pictures; two models are then compared on the same ones. "incomplete": it leaves out what moves the metric most, so that a

@@ -14,7 +14,7 @@ from limner.metrics.distribution.two_sample import MIN_IMAGES
 from limner.metrics.features.pixels import Source
 from limner.metrics.features.summary import JACKKNIFE_BLOCKS, FeatureSummary
 from limner.metrics.memorisation.nearest import Nearest
-from limner.metrics.metric import Need
+from limner.metrics.needs import Need
 
 Nulls = Mapping[str, Null]
 

@@ -48,8 +48,8 @@ class TrainRequest(Request):
         None,
         gt=0,
         le=MAX_MINUTES,
-        description="Budget: minutes to train, scores and checkpoints included, preparing data and a judge not. How many images "
-        "that is follows from the speed, also where it changes on the way.",
+        description="Budget: minutes to train, scores and checkpoints included, preparing data and a judge not. How many "
+        "images that is follows from the speed, also where it changes on the way.",
     )
     seed: Seed | None = Field(None, ge=0, description="Seed of every random draw; default: that of the preset, usually 0.")
     name: str | None = Field(None, description="Name of the run after its number; default: the data and the preset.")
@@ -181,7 +181,8 @@ def resume(request: ResumeRequest, on_progress: OnProgress) -> TrainResult:
 
     The result is the same, to the bit, as if the run had not been interrupted; of a budget in minutes, where the number of
     images follows from the clock, up to the last correction of that number that was written down. With `images` or `minutes` as
-    the new total budget, schedules continue towards that. Errors: `InputError` as for `train`, and where the data are no longer the same.
+    the new total budget, schedules continue towards that. Errors: `InputError` as for `train`, and where the data are no longer
+    the same.
     """
     from limner.training.session import resume_run
 
