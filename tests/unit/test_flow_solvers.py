@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.integrate import RK23
 from torch import Tensor
 
-from limner.methods.flow.solvers import adaptive, ancestral, dpm, euler, heun, midpoint, shifted_times
+import flow_cases
+from limner.methods.flow import solvers
+from limner.methods.flow.solvers import Velocity, adaptive, ancestral, dpm, euler, heun, midpoint, shifted_times
 
 MEAN, SPREAD = 0.3, 0.5
 """Of normally distributed one-dimensional data, whose flow has a closed form."""
@@ -74,6 +80,35 @@ def test_an_adaptive_solver_keeps_its_tolerance_and_each_row_its_own_steps() -> 
             assert int(count) == int(counts[row])
     assert taken == sorted(taken)
     assert taken[0] < taken[2] / 4
+
+
+@pytest.mark.parametrize(
+    ("velocity", "first", "last", "tolerance", "rejected"),
+    [(gaussian_velocity, 1.0, 0.0, 1e-2, 0), (mixture_velocity, 1.0, 0.2, 1e-2, 1), (mixture_velocity, 0.9, 0.6, 1e-4, 1)],
+)
+def test_an_adaptive_solver_takes_the_steps_of_scipys(
+    velocity: Velocity, first: float, last: float, tolerance: float, rejected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """scipy's RK23 is the same method with the same control of the step, but that a step may grow twice as much at once, and
+    not at all after a rejected one; these cases do not come to that."""
+    monkeypatch.setattr(solvers, "MAX_FACTOR", 10.0)
+
+    def joint(x: Tensor, time: Tensor) -> Tensor:
+        """The three points as the entries of one row, [1, 3], since scipy takes one step for all of a vector."""
+        return velocity(x.view(3, 1), time.expand(3)).view(1, 3)
+
+    def slope(t: float, y: np.ndarray) -> np.ndarray:
+        values: np.ndarray = joint(torch.from_numpy(y), torch.tensor([t], dtype=torch.float64))[0].numpy()
+        return values
+
+    theirs = RK23(slope, first, POINTS[:, 0].numpy(), last, rtol=tolerance, atol=tolerance, first_step=solvers.FIRST_STEP)
+    steps = 0
+    while theirs.status == "running":
+        theirs.step()
+        steps += 1
+    end, counts = adaptive(joint, POINTS.view(1, 3), first, last, tolerance)
+    np.testing.assert_allclose(end[0].numpy(), theirs.y, rtol=0, atol=1e-12)
+    assert int(counts) == theirs.nfev == 1 + 3 * (steps + rejected)
 
 
 def test_an_adaptive_solver_ends_where_it_may_take_no_more_steps() -> None:
@@ -164,3 +199,17 @@ def test_dpm_is_the_published_two_step_formula() -> None:
         return (y - picture(y, t)) / t
 
     torch.testing.assert_close(dpm(velocity, start, times), x, rtol=1e-12, atol=1e-12)
+
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden_flows.json").read_text())["ends"]
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_solver_ends_where_diffusers_scheduler_does(name: str) -> None:
+    """What the schedulers gave in float64: tests/diffusers_flows.py. tests/parity/test_flow_oracles.py runs them."""
+    theirs = torch.tensor(GOLDEN[name], dtype=torch.float64)
+    torch.testing.assert_close(flow_cases.CASES[name](), theirs, rtol=0, atol=1e-11)
+
+
+def test_every_case_has_its_golden_value() -> None:
+    assert GOLDEN.keys() == flow_cases.CASES.keys()
