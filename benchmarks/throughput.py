@@ -23,7 +23,6 @@ import contextlib
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +30,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
+from turns import Worker, answer_turns, open_answers  # benchmarks/turns.py, beside this file
+
+PROGRAM = Path(__file__)
+SOURCE = PROGRAM.resolve().parents[1] / "src"
 
 Layer = list[Any]
 """A layer in words that every framework can build, such as ["conv", 1, 64, 4, 2, 1, True]:
@@ -402,8 +404,7 @@ def outside(task: dict[str, Any]) -> dict[str, Any]:
 
 def child() -> None:
     """Reads a task, then numbers of seconds, from stdin; answers each in one line of JSON."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # frameworks may print what they like
+    answers = open_answers()
     task = json.loads(sys.stdin.readline())
     if task["kind"] != "keras" and task["kind"] != "keras-bf16":
         sys.path.insert(0, str(SOURCE))
@@ -421,78 +422,7 @@ def child() -> None:
 
         wait = torch.cuda.synchronize
     run(task["warmup"])
-    wait()
-    began = time.perf_counter()
-    run(5)
-    wait()
-    few = max(5, round(0.5 * 5 / (time.perf_counter() - began)))  # about half a second
-    answers.write(json.dumps(about) + "\n")
-    for line in sys.stdin:
-        seconds, count, began = float(line), 0, time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            run(few)
-            wait()
-            count += few
-        answers.write(json.dumps(count * task["batch"] / (time.perf_counter() - began)) + "\n")
-
-
-def _busy(process: int) -> tuple[float, float]:
-    """Processor seconds used since the start: by everything on this machine, and by this process (Linux)."""
-    tick = os.sysconf("SC_CLK_TCK")
-    user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
-    mine = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-    return (user + nice + system) / tick, (int(mine[11]) + int(mine[12])) / tick
-
-
-def _others(seconds: float, process: int) -> float:
-    """Processors that others keep busy, watched for so long."""
-    total, mine = _busy(process)
-    time.sleep(seconds)
-    later = _busy(process)
-    return (later[0] - total - (later[1] - mine)) / seconds
-
-
-class Worker:
-    """A contender in its own process."""
-
-    def __init__(self, task: dict[str, Any], python: str, quiet: bool = True) -> None:
-        # Child processes get the plain environment: what speeds limner up it has to do by itself.
-        environment = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "MALLOC_CONF")}
-        environment |= {"OMP_NUM_THREADS": str(task["threads"]), "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  as long as the process lives
-        command, pipe = [python, __file__, "--child"], subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self.log, text=True, env=environment)
-        self.name, self.about = task["kind"], self.ask(json.dumps(task))
-
-    def ask(self, line: str) -> Any:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            self.log.seek(0)
-            raise SystemExit(f"{json.loads(line)['kind'] if line[0] == '{' else self.name} failed:\n{self.log.read()[-3000:]}")
-        return json.loads(answer)
-
-    def measure(self, seconds: float, quiet: float) -> float:
-        """Images per second; with `quiet`, again and again until others left the machine alone, or so many seconds passed."""
-        given_up = time.monotonic() + quiet
-        while True:
-            while quiet and _others(0.2, self.process.pid) > 0.05 and time.monotonic() < given_up:
-                pass
-            before, began = _busy(self.process.pid), time.monotonic()
-            found: float = self.ask(str(seconds))
-            total, mine = (after - b for after, b in zip(_busy(self.process.pid), before, strict=True))
-            if not quiet or (total - mine) / (time.monotonic() - began) < 0.05:
-                return found
-            if time.monotonic() > given_up:
-                raise SystemExit(f"the machine was not quiet for {quiet:g} seconds")
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(60)
+    answer_turns(answers, run, about, task["batch"], wait)
 
 
 @contextlib.contextmanager
@@ -609,12 +539,12 @@ def sitting(arguments: argparse.Namespace, task: dict[str, Any], names: Sequence
     outer = None
     if arguments.outside_images:
         print("timing what is outside the networks …", file=sys.stderr)
-        worker = Worker(task | {"kind": "outside"}, sys.executable)
+        worker = Worker(task | {"kind": "outside"}, sys.executable, PROGRAM)
         outer = worker.about
         worker.close()
     print("starting the contenders …", file=sys.stderr)
     pythons = {name: arguments.keras_python if name.startswith("keras") else sys.executable for name in names}
-    workers = [Worker(task | {"kind": name}, python) for name, python in pythons.items()]
+    workers = [Worker(task | {"kind": name}, python, PROGRAM) for name, python in pythons.items()]
     counts = {json.dumps(worker.about["parameters"], sort_keys=True) for worker in workers}
     assert len(counts) == 1, f"the contenders' networks differ: {counts}"
     speeds: dict[str, list[float]] = {name: [] for name in names}

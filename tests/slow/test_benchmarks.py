@@ -32,3 +32,18 @@ def test_the_training_loop_is_timed_beside_a_plain_one(tmp_path: Path) -> None:
     speeds = {name: one["images_per_second"][0] for name, one in told.items()}
     assert speeds.keys() == {"limner", "limner-r1", "eager"}
     assert min(speeds["limner"], speeds["limner-r1"]) > speeds["eager"] / 2
+
+
+def test_a_flow_is_timed_beside_its_network_in_a_plain_loop(tmp_path: Path) -> None:
+    """Half a second of each, without peers: limner trains and draws no slower than half of the plain loop's speed."""
+    words = ["--peers", "plain", "--shapes", "28x28x1", "--rounds", "1", "--seconds", "0.5"]
+    command = [sys.executable, str(BENCHMARKS / "flow_speed.py"), *words, "--json", str(tmp_path / "told.json")]
+    table = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    results = json.loads((tmp_path / "told.json").read_text())
+    assert [result["turn"] for result in results] == ["train", "sample"]
+    for result in results:
+        about, speeds = result["about"], result["images_per_second"]
+        assert about["limner"]["parameters"] == about["plain"]["parameters"] > 1e6
+        assert about["limner"]["multiply_adds"] == about["plain"]["multiply_adds"] > 5e7
+        assert speeds["limner"][0] > speeds["plain"][0] / 2
+    assert table.splitlines()[-1].startswith("| 28×28×1 | sampling | `plain` | ")

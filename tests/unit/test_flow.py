@@ -15,9 +15,12 @@ from limner.core.cond import Batch, Cond
 from limner.core.config import check_sampling_used, parse_sampling
 from limner.core.errors import InputError
 from limner.core.method import StepContext
+from limner.core.seeds import noise
 from limner.methods.affine import AffineChanges, warp
+from limner.methods.flow import solvers
 from limner.methods.flow.config import FlowConfig, FlowSampling, automatic_multipliers
 from limner.methods.flow.flow import CHANGE_NUMBERS, Flow
+from limner.methods.flow.guidance import extrapolate, extrapolate_scaled
 from limner.nets.dit import Dit, DitSize
 from limner.nets.unet import UNet, UNetSize
 from limner.recipes.build import build_method
@@ -113,6 +116,67 @@ def test_guidance_of_one_is_the_conditional_model_and_more_of_it_moves_away() ->
     assert float((stronger - plain).abs().mean()) > 1e-4
     late = method.sample([1, 2, 3, 4], label, FlowSampling(steps=4, guidance=2.0, guidance_from=0.6))
     assert 0 < float((late - plain).abs().mean()) < float((stronger - plain).abs().mean())
+
+
+def conditional_flow(monkeypatch: pytest.MonkeyPatch, seed: int = 1) -> Flow:
+    """With weights that are not those at the start, computing in float32."""
+    monkeypatch.setattr("limner.methods.flow.flow.choose", lambda device: "fp32")
+    method = flow("method.labels=true").eval().requires_grad_(False)
+    for weight in method.parameters():
+        weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed)))
+    return method
+
+
+SEEDS, LABEL = [5, 6, 7], Cond(label=torch.tensor([2, 2, 5]))
+
+
+def solver_velocity(method: Flow, cond: Cond) -> solvers.Velocity:
+    """The model's own velocity, as solvers call it."""
+    return lambda x, time: method.velocity(x.float(), time.float(), cond).double()
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "midpoint", "dpm", "ancestral", "adaptive"])
+def test_a_sample_with_guidance_of_one_is_the_solver_on_the_conditional_velocity(
+    solver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit, with the state in float64, at the times, and by the tolerance, that are set."""
+    method = conditional_flow(monkeypatch)
+    start, velocity = noise(SEEDS, 1, 8, 8).double(), solver_velocity(method, LABEL)
+    times = solvers.shifted_times(3, 2.5)
+    if solver == "adaptive":
+        end, _ = solvers.adaptive(velocity, start, tolerance=0.2)
+    elif solver == "ancestral":
+        end = solvers.ancestral(velocity, start, times, lambda step: noise(SEEDS, 1, 8, 8, stream=f"step {step}").double())
+    else:
+        end = getattr(solvers, solver)(velocity, start, times)
+    settings = {"steps": 3, "solver": solver, "shift": 2.5, "tolerance": 0.2, "guidance": 1.0}
+    sample = method.sample(SEEDS, LABEL, FlowSampling.model_validate(settings))
+    assert torch.equal(sample, end.float().clamp(-1, 1))
+    assert float(sample.abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("guide", ["class", "checkpoint"])
+def test_a_guided_sample_is_the_solver_on_the_guided_velocity(guide: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Away from the model without a class by CFG-Zero*, or from the early checkpoint, which is given the class; at the times of
+    the interval, its ends included, and nowhere else."""
+    method, early = conditional_flow(monkeypatch), conditional_flow(monkeypatch, seed=2)
+    method.read_guide = lambda: {name: weight for name, weight in early.state_dict().items() if name.startswith("network.")}
+    strong = solver_velocity(method, LABEL)
+    weak = solver_velocity(method, Cond()) if guide == "class" else solver_velocity(early, LABEL)
+    mix = extrapolate_scaled if guide == "class" else extrapolate
+
+    def velocity(x: Tensor, time: Tensor) -> Tensor:
+        if float(time[0]) not in (0.75, 0.5):
+            return strong(x, time)
+        return mix(strong(x, time).float(), weak(x, time).float(), 2.5).double()
+
+    with torch.no_grad():
+        end = solvers.euler(velocity, noise(SEEDS, 1, 8, 8).double(), [1.0, 0.75, 0.5, 0.25, 0.0])
+    settings = {"guide": guide, "guidance": 2.5, "guidance_from": 0.75, "guidance_to": 0.5}
+    sampling = FlowSampling.model_validate({"steps": 4, "solver": "euler", "shift": 1.0, **settings})
+    sample = method.sample(SEEDS, LABEL, sampling)
+    assert torch.equal(sample, end.float().clamp(-1, 1))
+    assert not torch.equal(sample, method.sample(SEEDS, LABEL, sampling.model_copy(update={"guidance": 1.0})))
 
 
 def test_guidance_without_classes_is_refused_in_one_line() -> None:
