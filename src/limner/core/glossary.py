@@ -243,6 +243,10 @@ GLOSSARY: Mapping[str, Definition] = {
     "right_on_shuffled": Definition(
         "Share of latents mixed from several pictures that the critic of factor-vae takes for such."
     ),
+    "stagnation": Definition(
+        "A training whose loss does not fall, so that next to nothing is learned; its learning rate may be too high.",
+        "docs/flow.md",
+    ),
     "explosion": Definition("A training whose gradients or losses grow without bound, so that it breaks.", "docs/gans.md"),
     "diversity": Definition("The mean distance of two samples over that of two real pictures: 1 is as varied, 0 all the same."),
     "twins": Definition("Share of samples that have another one that looks the same."),
