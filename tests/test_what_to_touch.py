@@ -86,20 +86,20 @@ def test_a_preset_is_a_file_and_a_row() -> None:
 
 
 SCORES: Mapping[str, int] = {
-    "frechet": 10,
+    "frechet": 11,
     "mmd": 2,
     "precision": 9,
     "recall": 3,
     "density": 2,
     "coverage": 7,
-    "class_distance": 5,
+    "class_distance": 6,
     "label_accuracy": 1,
     "inception_score": 3,
     "sliced": 2,
     "two_sample": 1,
     "vendi": 2,
     "pairwise": 2,
-    "copies": 5,
+    "copies": 6,
     "copies_double": 4,
     "copies_nearer": 2,
     "data_copying": 1,

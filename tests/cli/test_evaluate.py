@@ -212,7 +212,7 @@ def test_it_says_what_it_is_at(
 ) -> None:
     events: list[Progress] = []
     evaluate(run.path, count=40, features="pixels", metrics="frechet,copies", out=tmp_path, on_progress=events.append)
-    assert [event.what for event in events] == [
+    assert list(dict.fromkeys(event.what for event in events)) == [
         "preparing the data",
         "drawing 40 samples",
         "preparing the features: pixels",
@@ -222,6 +222,8 @@ def test_it_says_what_it_is_at(
         "measuring frechet",
         "measuring copies",
     ]
+    drawing = [event for event in events if event.what == "drawing 40 samples"]
+    assert [(event.done, event.total) for event in drawing][-1] == (40, 40)
     for quiet, lines in ((0.0, 3), (1e9, 0)):  # in a log, only what comes after a while
         monkeypatch.setattr("limner.cli.progress.MIN_STAGE_SECONDS", quiet)
         assert main(["evaluate", str(places["plain.npz"]), *PIXELS, "--metrics", "frechet"]) == 0

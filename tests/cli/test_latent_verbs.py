@@ -289,7 +289,7 @@ def test_embed_a_data_set(runs: dict[str, Path], ask: Ask, tmp_path: Path) -> No
     assert (file.parent.parent, file.name) == (runs["vae"] / "made", "digits-test.npz")
     assert re.fullmatch(r"\d{4}-embed", file.parent.name)
     found = arrays(answer["file"])
-    assert set(found) == {"latents", "shape", "labels", "classes", "indices"}
+    assert set(found) == {"latents", "shape", "labels", "classes", "indices", "request"}
     model = load(runs["vae"])
     dataset = model.dataset()
     rows = dataset.indices("test")

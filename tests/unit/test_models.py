@@ -51,7 +51,7 @@ def test_a_few_at_a_time_and_the_numbers_of_all_at_once(
     rows = metrics_of(PairMetric)
     for name, row in rows.items():
         monkeypatch.setitem(METRICS.own, name, replace(row, measure=watched(row.measure)))
-    found = model_scores.score_reconstructions(cast(Loaded, Blunt()), real)
+    found = model_scores.score_reconstructions(cast(Loaded, Blunt()), real, list(rows))
     assert max(seen, default=0) <= 256
     assert sum(seen) == 2 * len(rows) * count
     assert found.keys() == expected.keys()

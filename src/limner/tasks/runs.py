@@ -16,10 +16,11 @@ FOLDER_HELP = "Folder that holds the runs; default: runs."
 
 
 class RunsRequest(Request):
-    """List the runs in a folder, with the settings that differ; or one run, by its name or number.
+    """List the runs in a folder, with the settings that differ.
 
-    Runs in sub-folders are listed too. 'limner runs prune' removes old checkpoints; 'limner runs delete' and 'restore' move a
-    run to the trash and back; 'rename', 'move' and 'note' change its name, its folder and what you say about it.
+    A run's name or number in place of the folder lists that run alone. Runs in sub-folders are listed too. 'limner runs prune'
+    removes old checkpoints; 'limner runs delete' and 'restore' move a run to the trash and back; 'rename', 'move' and 'note'
+    change its name, its folder and what you say about it.
     """
 
     folder: Annotated[RunsFolder, Cli("DIR", is_argument=True)] = Field(Path("runs"), description=FOLDER_HELP)

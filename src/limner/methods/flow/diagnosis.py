@@ -19,7 +19,8 @@ def find_stagnation(trace: Trace, active: bool, advice: Sequence[Advice]) -> str
     value after a few hundred images. On `digits`, after 1,000 images, it was 1.1 times the first
     value with five times the usual rate, and three times with 25 times the rate.
     """
-    losses, recent = trace.curve("flow"), trace.recent_mean("flow")
+    (player,) = trace.players
+    losses, recent = trace.curve(player), trace.recent_mean(player)
     if len(trace.events) < 4 or recent is None or recent < (0.9 if active else 1.0) * losses[0]:
         return None
     return (

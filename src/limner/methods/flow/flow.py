@@ -94,8 +94,8 @@ class Flow(Method, VelocityField):
         if coupling is None or batch.pictures is None:
             return batch, eps
         places = coupling.choose(eps, batch.cond.label if self.config.labels else None, batch.uniform())
-        chosen = batch.pictures.take(places)
-        return replace(batch, images=chosen.images, latents=chosen.latents), eps
+        partner = batch.pictures.take(places)
+        return replace(batch, images=partner.images, latents=partner.latents), eps
 
     def _draw_times(self, batch: Batch) -> Tensor:
         """[B]: times in 0..1; one in each of B equal shares of the distribution, so that batches differ little."""

@@ -69,8 +69,8 @@ def solve_potentials(points: Tensor, draw: Callable[[int], Tensor], steps: int) 
     optimiser = torch.optim.Adam([potentials], lr=rate)
     first = round((1 - AVERAGED_SHARE) * steps)
     for step in range(steps):
-        chosen = torch.addmm(potentials, draw(BATCH), points.T).argmax(1)
-        potentials.grad.copy_(torch.bincount(chosen, minlength=count)).mul_(count / BATCH).sub_(1)
+        choice = torch.addmm(potentials, draw(BATCH), points.T).argmax(1)
+        potentials.grad.copy_(torch.bincount(choice, minlength=count)).mul_(count / BATCH).sub_(1)
         optimiser.param_groups[0]["lr"] = rate * (1 - step / steps)
         optimiser.step()
         if step >= first:
@@ -130,8 +130,8 @@ class Coupling:
         """
         count = self.count = pictures.count
         size = next(_read(pictures, encode, torch.zeros(1, dtype=torch.int64))).numel()
-        fitted = min(count, FITTED_PICTURES, max(DIRECTIONS, FITTED_NUMBERS // size))
-        sample = torch.cat(list(_read(pictures, encode, torch.arange(fitted) * count // fitted)))
+        sample_size = min(count, FITTED_PICTURES, max(DIRECTIONS, FITTED_NUMBERS // size))
+        sample = torch.cat(list(_read(pictures, encode, torch.arange(sample_size) * count // sample_size)))
         self.mean, self.directions = principal_directions(sample, max(1, min(DIRECTIONS, MAX_NUMBERS // count)))
         self.squares = float(sample.square().sum(1).mean())
         """Mean of ‖x‖²."""
@@ -187,9 +187,9 @@ class Coupling:
             total, counts = steps * BATCH, torch.zeros(size, device=self.points.device)
             for _ in range(steps):
                 noise = self._noise(BATCH)
-                chosen = self._choose(noise, number)
-                counts += torch.bincount(chosen - part.start, minlength=size)
-                product += size / self.count / total * float((noise * self.points[chosen]).sum())
+                choice = self._choose(noise, number)
+                counts += torch.bincount(choice - part.start, minlength=size)
+                product += size / self.count / total * float((noise * self.points[choice]).sum())
             # Of even shares, the squares of the counts alone give 1/total more than the shares themselves.
             concentration += (size / self.count) ** 2 * max(float((counts / total).square().sum()) - 1 / total, 1 / size)
         return 1 / concentration / self.count, product
