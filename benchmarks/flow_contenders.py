@@ -92,7 +92,7 @@ def build_flow(setting: Setting) -> Any:
     from limner.recipes.settings import compose
 
     channels, height, width = setting.shape
-    facts = RunContext(setting.shape, setting.batch, None, 3.0, False, 0, PICTURES, 100_000)
+    facts = RunContext(setting.shape, setting.batch, None, 5.0, accelerated=False, training_images=60_000)
     recipe = compose("flow", ["method.labels=false", f"batch.size={setting.batch}", *setting.settings])
     recipe = resolve_recipe(recipe, facts)
     torch.manual_seed(0)
